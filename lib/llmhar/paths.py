@@ -1,0 +1,76 @@
+"""Where things lie: the one module that knows folders. Creates nothing unless asked for a file inside.
+
+Three places, each movable by one environment variable:
+
+- the checkout (``params/``, ``notebooks/``, ``reports/``): ``LLMHAR_ROOT``, else the folder above ``lib``;
+- the store and logs: ``LLMHAR_HOME``, else ``.llmhar`` in the checkout;
+- data sets: ``LLMHAR_DATA``, else ``data`` in the store's folder;
+- downloads and converted weights: ``LLMHAR_CACHE``, else the user's cache folder (shared by checkouts).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import platformdirs
+
+
+def _from_env(name: str, default: Path) -> Path:
+    value = os.environ.get(name)
+    return Path(value).expanduser().absolute() if value else default
+
+
+def root() -> Path:
+    """The checkout: the folder that holds ``params`` and ``notebooks``."""
+    return _from_env("LLMHAR_ROOT", Path(__file__).absolute().parents[2])
+
+
+def home() -> Path:
+    """Folder of the store and of the engines' logs."""
+    return _from_env("LLMHAR_HOME", root() / ".llmhar")
+
+
+def data() -> Path:
+    """Folder with one sub-folder per data set."""
+    return _from_env("LLMHAR_DATA", home() / "data")
+
+
+def cache() -> Path:
+    """Folder of downloads and converted weights, outside the tree."""
+    return _from_env("LLMHAR_CACHE", Path(platformdirs.user_cache_dir("llmhar")))
+
+
+def params() -> Path:
+    """Folder of the YAML settings."""
+    return root() / "params"
+
+
+def reports() -> Path:
+    """Folder of the reports, one sub-folder a profile."""
+    return _from_env("LLMHAR_REPORTS", root() / "reports")
+
+
+@contextmanager
+def replacing(target: Path) -> Iterator[Path]:
+    """Yield a temporary path beside ``target``; on success it takes the target's place in one step.
+
+    Whoever is killed in between leaves the old file whole. On an error the temporary file goes.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.part")
+    try:
+        yield temporary
+        with open(temporary, "rb") as written:
+            os.fsync(written.fileno())
+        os.replace(temporary, target)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(target: Path, text: str) -> None:
+    """Write ``text`` (UTF-8) so that readers see the old file or the new one, never half."""
+    with replacing(target) as temporary:
+        temporary.write_text(text, encoding="utf-8")

@@ -1,0 +1,142 @@
+"""Records of what was asked and answered: requests, generations, predictions. Plain data, no I/O.
+
+A :class:`Request` is everything that can change an answer's distribution; :attr:`Request.key` hashes exactly that.
+Where it ran (engine, version, dtype, device) is a :class:`Fingerprint` and stands beside the key, not in it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from functools import cached_property
+from typing import Any, Literal
+
+Verdict = Literal["ok", "missing", "duplicate", "unknown_label", "cut", "malformed"]
+VERDICTS: tuple[Verdict, ...] = ("ok", "missing", "duplicate", "unknown_label", "cut", "malformed")
+
+
+def canonical_json(value: Any) -> str:
+    """JSON with sorted keys and no spaces: the same value always gives the same bytes.
+
+    Raises:
+        ValueError: NaN or infinity, which JSON has no word for.
+    """
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+def sha256_of(value: Any) -> str:
+    """Hash of the canonical JSON of ``value``, 64 hex digits."""
+    return hashlib.sha256(canonical_json(value).encode("utf-8", "surrogatepass")).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How the next token is drawn."""
+
+    temperature: float = 0.0
+    """0 takes the likeliest token."""
+    top_p: float = 1.0
+    """Share of probability kept, 1 = all."""
+    top_k: int = 0
+    """Number of tokens kept, 0 = all."""
+    max_tokens: int = 512
+    """Most tokens generated, thinking included."""
+    seed: int = 0
+    """Seed of this request's own random stream; the batch it runs in does not matter."""
+    thinking_budget: int | None = None
+    """Most thinking tokens before the engine closes the thinking block; None = no limit."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """One question to one model."""
+
+    model_id: str
+    """Hub id, or the package a model comes from."""
+    revision: str
+    """Pinned commit or sha256 of the weights' source."""
+    tokenizer_sha256: str
+    """Hash of tokenizer and chat-template files; empty for engines that have none."""
+    messages: tuple[Mapping[str, str], ...]
+    """Chat turns, each {"role", "content"}; static text first, the window last."""
+    template_args: Mapping[str, Any] = field(default_factory=dict)
+    """Arguments of the chat template, e.g. {"enable_thinking": false} for Qwen3."""
+    sampling: Sampling = field(default_factory=Sampling)
+    schema: Mapping[str, Any] | None = None
+    """JSON schema that the answer (after thinking) must follow; None = free text."""
+    adapter_sha256: str | None = None
+    """Hash of the LoRA adapter's weights; None = the base model."""
+    sample_index: int = 0
+    """k-th sample of the same question."""
+    adapter_path: str | None = None
+    """Where the adapter lies on this machine: not part of the key."""
+
+    @cached_property
+    def key(self) -> str:
+        """sha256 over everything but the adapter's path."""
+        parts = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "adapter_path"}
+        return sha256_of({**parts, "messages": [dict(m) for m in self.messages], "sampling": asdict(self.sampling)})
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON-ready dictionary that :meth:`from_json` reads back."""
+        return {**asdict(self), "messages": [dict(m) for m in self.messages]}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Request:
+        """Inverse of :meth:`to_json`."""
+        return cls(**{**value, "messages": tuple(value["messages"]), "sampling": Sampling(**value["sampling"])})
+
+
+@dataclass(frozen=True, slots=True)
+class Fingerprint:
+    """Where a generation was made. Two fingerprints may answer one request differently."""
+
+    engine: str
+    """Key into ``ENGINES``."""
+    version: str
+    """Version of the engine's package."""
+    dtype: str
+    """Number format of the weights in memory; empty where there are none."""
+    device: str
+    """"cpu", "cuda:<card name>", or empty."""
+
+    def to_json(self) -> dict[str, str]:
+        """A JSON-ready dictionary."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """What came back for one request: an answer, or the reason there is none. Raw text only, parsed later."""
+
+    request_key: str
+    text: str = ""
+    """Everything generated, thinking marks included."""
+    finish_reason: str = ""
+    """"stop", "length", or "error"."""
+    error: str = ""
+    """One line; empty on success."""
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+    """Prompt tokens served from the prefix cache."""
+    output_tokens: int = 0
+    seconds: float = 0.0
+    """Wall time from being given to the engine's loop to being finished; batched requests overlap."""
+
+    @property
+    def ok(self) -> bool:
+        """Whether the engine answered (whatever the answer is worth)."""
+        return not self.error
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """What an answer says of one event."""
+
+    event: int
+    """Position in the window, from 0: the id that the prompt showed."""
+    verdict: Verdict
+    label: int | None
+    """Activity number, None where the answer names none that is valid."""
