@@ -6,6 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
+STATES = ("turned ON", "turned OFF", "OPENED", "CLOSED", "ENTERED", "LEFT")
+"""Words for what a sensor did (S1 §3.1.1; the last two for locations that a loader may offer)."""
+
 
 @dataclass(frozen=True, slots=True)
 class SensorEvent:

@@ -1,0 +1,173 @@
+"""Data sets by name: load one, split it, know where it comes from. Downloads nothing (``fetch.py`` does).
+
+A new data set is one module with ``load`` and ``split`` and one entry in :data:`DATASETS`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+from llmhar import paths
+from llmhar.datasets import marble, mural, uci_adl
+from llmhar.datasets.report import DataError, Loaded, LoadReport, RowNote, Split
+from llmhar.events import Session
+
+__all__ = ["DATASETS", "DataError", "Dataset", "LoadReport", "Loaded", "RowNote", "Split", "dataset", "load", "split"]
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """What is known of one data set before it is read."""
+
+    name: str
+    """Key into :data:`DATASETS`, and its folder's name below ``paths.data()``."""
+    title: str
+    kind: Literal["real", "simulated"]
+    """Shown wherever a number of this data set is."""
+    licence: str
+    """One sentence."""
+    source: str
+    """One sentence: where to get it."""
+    citation: str
+    homes: tuple[str, ...]
+    """Names of home files, ``params/homes/<name>.yaml``."""
+    load: Callable[..., Loaded]
+    """``load(path, **options)``: reads a folder that is there."""
+    split: Callable[[Sequence[Session]], Split]
+    """Call it through :func:`split`, which checks the result."""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """Option of ``load`` -> its default."""
+
+    @property
+    def cure(self) -> str:
+        """How to bring it, as an error message ends."""
+        if self.kind == "simulated":
+            return f"write it with `llmhar data fetch {self.name}`"
+        return f"get it by hand ({self.source.rstrip('.')}), then `llmhar data add {self.name} FILE`"
+
+
+_ALL = (
+    Dataset(
+        name="mural",
+        title="MuRAL",
+        kind="real",
+        licence="No licence is stated with the files: use it for research, do not pass it on.",
+        source="MuRAL.zip (0.86 MB) from its authors' page, https://mural.imag.fr.",
+        citation="Chen, Cumin, Ramparany, Vaufreydaz: MuRAL: A multi-resident ambient sensor dataset annotated with "
+        "natural language for activities of daily living, 2025, arXiv 2504.20505.",
+        homes=("mural",),
+        load=mural.load,
+        split=mural.split,
+    ),
+    Dataset(
+        name="marble",
+        title="MARBLE",
+        kind="real",
+        licence="No licence is stated with the files: use it for research, do not pass it on.",
+        source="The MARBLE archive from its authors (EveryWare Lab, University of Milan).",
+        citation="Arrotta, Bettini, Civitarese: The MARBLE dataset: Multi-inhabitant activities of daily living "
+        "combining wearable and environmental sensors data, MobiQuitous 2021, pp. 451-468.",
+        homes=("marble",),
+        load=marble.load,
+        split=marble.split,
+        options={"locations": False},
+    ),
+    Dataset(
+        name="uci_adl",
+        title="UCI ADL binary sensors (Ordonez A and B)",
+        kind="real",
+        licence="Its README forbids any commercial use and asks to be cited; the UCI page is said to state CC BY 4.0.",
+        source="The archive of UCI data set 271, https://archive.ics.uci.edu/dataset/271.",
+        citation="Ordonez, de Toledo, Sanchis: Activity Recognition Using Hybrid Generative/Discriminative Models on "
+        "Home Environments Using Binary Sensors, Sensors 2013, 13, 5460-5477.",
+        homes=("uci_adl_a", "uci_adl_b"),
+        load=uci_adl.load,
+        split=uci_adl.split,
+        options={"home": "both"},
+    ),
+    Dataset(
+        name="simulated",
+        title="Simulated home (MuRAL's format)",
+        kind="simulated",
+        licence="Made by llmhar itself: Apache-2.0.",
+        source="Written on this machine by llmhar, from a seed.",
+        citation="llmhar, llmhar.datasets.simulated, seed 0.",
+        homes=("simulated",),
+        load=partial(mural.load, dataset="simulated", home="simulated"),
+        split=mural.split,
+    ),
+)
+
+DATASETS: dict[str, Dataset] = {each.name: each for each in _ALL}
+"""Every data set; the names in parameters and on the command line are its keys."""
+
+
+def dataset(name: str) -> Dataset:
+    """The entry ``name``.
+
+    Raises:
+        DataError: there is none; the message lists those there are.
+    """
+    if name not in DATASETS:
+        raise DataError(f"no data set {name!r}: choose one of {', '.join(DATASETS)}")
+    return DATASETS[name]
+
+
+def load(name: str, path: Path | None = None, **options: Any) -> Loaded:
+    """Read a data set; the simulated home is written first where it is not there yet (seed 0).
+
+    Args:
+        name: key into :data:`DATASETS`.
+        path: its folder; None = ``paths.data() / name``.
+        options: those of ``Dataset.options``.
+
+    Raises:
+        DataError: unknown name or option, missing folder, or content that cannot be read.
+    """
+    entry = dataset(name)
+    _check_options(entry, options)
+    folder = Path(path) if path is not None else paths.data() / name
+    try:
+        if not folder.exists() and entry.kind == "simulated":
+            _write_simulated(folder)
+        if not folder.exists():
+            raise DataError(f"{entry.title} is not at {folder}: {entry.cure}")
+        if not folder.is_dir():
+            raise DataError(f"{folder} is a file, not a folder: unpack it with `llmhar data add {name} {folder}`")
+        return entry.load(folder, **options)
+    except OSError as error:
+        raise DataError(f"{folder} cannot be read or written: {error}") from error
+
+
+def _write_simulated(folder: Path) -> None:
+    from llmhar.datasets import simulated  # its tables are needed here alone
+
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    simulated.write(folder)
+
+
+def _check_options(entry: Dataset, options: Mapping[str, Any]) -> None:
+    for key, value in options.items():
+        if key not in entry.options:
+            known = ", ".join(entry.options) or "none"
+            raise DataError(f"data set {entry.name} has no option {key!r}; it has: {known}")
+        kind = type(entry.options[key])
+        if type(value) is not kind:
+            raise DataError(f"option {key} of data set {entry.name} must be {kind.__name__}, not {value!r}")
+
+
+def split(name: str, sessions: Sequence[Session]) -> Split:
+    """Session ids to train on and to test on: each session in exactly one of them.
+
+    Raises:
+        DataError: unknown name, or a session would be in both, in none, or twice.
+    """
+    parts = dataset(name).split(sessions)
+    if Counter([*parts.train, *parts.test]) != Counter({session.session_id: 1 for session in sessions}):
+        raise DataError(f"the split of {name} does not put every session into exactly one of train and test")
+    return parts

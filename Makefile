@@ -1,0 +1,48 @@
+# `make help` lists the targets. Two of them do everything on a bare machine: `make demo` and `make test`.
+VENV ?= .venv
+BIN := $(VENV)/bin
+PROFILE ?= demo
+export PYTHONDONTWRITEBYTECODE=
+
+.DEFAULT_GOAL := help
+.PHONY: help setup models demo test lab check notebooks lock speed agreement
+
+help:  ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup:  ## make .venv from requirements/cpu.lock (does nothing where it stands)
+	@requirements/install.sh $(VENV)
+
+models: setup  ## fetch the small model and the test model into the cache (sha256 checked)
+	@$(BIN)/llmhar models fetch smollm2-135m
+
+demo: models  ## run all notebooks into reports/demo/index.html
+	$(BIN)/llmhar run demo
+
+test: setup  ## run all tests with coverage
+	@$(BIN)/llmhar models fetch smollm2-135m qwen3-tiny || echo "without weights: tests that need them skip"
+	$(BIN)/python -m pytest --cov --cov-report=term --cov-fail-under=85
+
+lab: models  ## open JupyterLab at the tour
+	$(BIN)/jupyter lab notebooks/00_tour.ipynb
+
+check: setup  ## ruff, mypy, notebook sync and hygiene, import tiers
+	$(BIN)/ruff check lib tests notebooks/src
+	$(BIN)/ruff format --check lib tests
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -q -p no:cacheprovider tests/test_notebooks.py tests/test_tiers.py tests/test_requirements.py
+
+notebooks: setup  ## derive notebooks/*.ipynb from notebooks/src/*.py
+	$(BIN)/python -m tests.notebook_sync
+
+lock: setup  ## resolve requirements/*.in to the hashed locks
+	UV_FIND_LINKS="$$($(BIN)/python -m pip config get global.find-links 2>/dev/null)" $(BIN)/uv pip compile -q --no-header \
+	  --python-version 3.11 --generate-hashes --override requirements/overrides.txt requirements/cpu.in -o requirements/cpu.lock
+	$(BIN)/uv pip compile -q --no-header --python-version 3.11 --generate-hashes --python-platform x86_64-manylinux_2_28 \
+	  --override requirements/gpu-overrides.txt requirements/gpu.in -o requirements/gpu.lock
+
+speed: setup  ## loader, prompt, parse and store rates on this machine
+	$(BIN)/python -m tests.bench.speed
+
+agreement: models  ## the same 20 windows through vllm and transformers: agreement and tokens per second
+	$(BIN)/python -m tests.bench.agreement

@@ -1,0 +1,257 @@
+"""The command line. Each command is a thin call into the library, for people by default and for programs by ``--json``.
+
+With ``--json`` one JSON document goes to stdout and errors go to stderr. Exit codes: 0 done; 1 it failed (data,
+model, notebook); 2 the call or a setting is wrong. Imports of heavy libraries stay inside the commands.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
+                  help="Language models for human activity recognition at home.")  # fmt: skip
+data = typer.Typer(no_args_is_help=True, help="Data sets: what is there, fetch, add, check, list events.")
+models_app = typer.Typer(no_args_is_help=True, help="Models: list them, fetch weights into the cache.")
+app.add_typer(data, name="data")
+app.add_typer(models_app, name="models")
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document for programs.")]
+Folder = Annotated[Path | None, typer.Option("--path", help="Folder of the data set; default LLMHAR_DATA/NAME.")]
+Options = Annotated[list[str] | None, typer.Option("--option", "-o", help="Loader option, name=value (repeatable).")]
+
+
+def _print_json(value: Any) -> None:
+    json.dump(value, sys.stdout, ensure_ascii=False, allow_nan=False)
+    sys.stdout.write("\n")
+
+
+def _print_table(rows: Sequence[dict[str, Any]], columns: Sequence[str]) -> None:
+    text = [[str(row.get(column, "")) for column in columns] for row in rows]
+    widths = [max(len(line[i]) for line in [list(columns), *text]) for i in range(len(columns))]
+    for line in [list(columns), *text]:
+        typer.echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip())
+
+
+def _pairs(options: Sequence[str] | None) -> dict[str, str]:
+    pairs = {}
+    for option in options or []:
+        name, equals, value = option.partition("=")
+        if not equals or not name:
+            raise typer.BadParameter(f"{option!r}: write name=value")
+        pairs[name.strip()] = value
+    return pairs
+
+
+@data.command("list")
+def data_list(as_json: Json = False) -> None:
+    """Say which data sets there are, which are here, their licence and where to get them."""
+    from llmhar.datasets.fetch import listing
+
+    rows = listing()
+    if as_json:
+        return _print_json([{k: str(v) if isinstance(v, Path) else v for k, v in row.items()} for row in rows])
+    for row in rows:
+        typer.echo(f"{row['name']} ({row['kind']}): {row['title']}")
+        typer.echo(f"  {'here' if row['present'] else 'not here'}: {row['path']}")
+        typer.echo(f"  licence: {row['licence']}\n  source: {row['source']}")
+
+
+@data.command("fetch")
+def data_fetch(name: str) -> None:
+    """Fetch a data set that may be fetched (sha256 checked), or say how to get it by hand."""
+    from llmhar.datasets.fetch import fetch
+
+    typer.echo(fetch(name))
+
+
+@data.command("add")
+def data_add(
+    name: str, path: Path, replace: Annotated[bool, typer.Option(help="Replace what is there.")] = False
+) -> None:
+    """Add a data set that you downloaded: a folder or an archive (checked before it is unpacked)."""
+    from llmhar.datasets.fetch import add
+
+    typer.echo(add(name, path, replace=replace))
+
+
+def _loaded(name: str, path: Path | None, options: Sequence[str] | None) -> Any:
+    from llmhar import datasets
+
+    words: dict[str, Any] = {"true": True, "false": False}
+    return datasets.load(name, path, **{k: words.get(v.casefold(), v) for k, v in _pairs(options).items()})
+
+
+@data.command("report")
+def data_report(name: str, path: Folder = None, option: Options = None, as_json: Json = False) -> None:
+    """Load a data set and say what was read, mended, refused and set aside."""
+    report = _loaded(name, path, option).report.to_json()
+    if as_json:
+        return _print_json(report)
+    for key, value in report.items():
+        typer.echo(f"{key}: {len(value) if isinstance(value, list) else value}")
+    for kind in ("mended", "refused", "set_aside"):
+        for note in report[kind][:50]:
+            typer.echo(f"{kind.replace('_', ' ')}: {note['file']}:{note['line']}: {note['reason']}")
+        if len(report[kind]) > 50:
+            typer.echo(f"{kind.replace('_', ' ')}: … and {len(report[kind]) - 50} more (--json lists all)")
+
+
+@data.command("events")
+def data_events(name: str, path: Folder = None, option: Options = None, as_json: Json = False) -> None:
+    """List all events of a data set with their ground truth."""
+    rows = [
+        {
+            "session": session.session_id,
+            "id": event.event_id,
+            "time": event.time.isoformat(timespec="milliseconds"),
+            "room": event.room,
+            "sensor": event.sensor,
+            "state": event.state,
+            "residents": list(event.residents),
+            "activity": None if event.activity_id is None else session.activities[event.activity_id],
+        }
+        for session in _loaded(name, path, option).sessions
+        for event in session.events
+    ]
+    if as_json:
+        return _print_json(rows)
+    _print_table(rows, ["session", "id", "time", "room", "sensor", "state", "activity"])
+
+
+@models_app.command("list")
+def models_list(as_json: Json = False) -> None:
+    """Say which models there are and which are in the cache."""
+    from llmhar.models import ModelError, load_models
+
+    rows = []
+    for name, spec in load_models().items():
+        try:
+            place = str(spec.locate())
+        except ModelError:
+            place = "needs no weights" if spec.source.kind == "none" else "not fetched"
+        place = "not fetched" if place == spec.hub_id else place
+        rows.append({"name": name, "kind": spec.kind, "n_params": spec.n_params, "licence": spec.licence,
+                     "revision": spec.revision, "place": place})  # fmt: skip
+    _print_json(rows) if as_json else _print_table(rows, ["name", "kind", "n_params", "licence", "place"])
+
+
+@models_app.command("fetch")
+def models_fetch(names: list[str]) -> None:
+    """Bring models into the cache: downloads are checked by sha256, weights become safetensors."""
+    from llmhar.models import fetch
+
+    for name in names:
+        typer.echo(f"{name}: {fetch(name)}")
+
+
+@app.command()
+def parse(
+    labels: Annotated[Path, typer.Option(help="One activity name a line; its number = its line, from 0.")],
+    n: Annotated[int, typer.Option(min=0, help="Events in the window.")] = 10,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Accept only the bare JSON list after the thinking.")
+    ] = False,
+    finish_reason: Annotated[
+        str, typer.Option(help='The engine\'s: "stop" or "length"; default: judge by the text.')
+    ] = "",
+    as_json: Json = False,
+) -> None:
+    """Read one raw answer from stdin: one verdict an event."""
+    from llmhar.parsing import as_rows, parse_answer
+
+    names = dict(enumerate(labels.read_text(encoding="utf-8-sig").splitlines()))
+    text = sys.stdin.buffer.read().decode("utf-8", "replace")
+    rows = as_rows(parse_answer(text, n, names, strict=strict, finish_reason=finish_reason).predictions, names)
+    _print_json(rows) if as_json else _print_table(rows, ["id", "verdict", "label"])
+
+
+@app.command()
+def score(
+    truth: Path,
+    pred: Path,
+    labels: Annotated[
+        Path | None, typer.Option(help="Activities to score, one a line; default: those in TRUTH.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Score predictions against the truth: JSONL rows of {"session", "id", "activity"}."""
+    from llmhar.scoring import score_rows
+
+    names = labels.read_text(encoding="utf-8-sig").splitlines() if labels else None
+    found = score_rows(_read_jsonl(truth), _read_jsonl(pred), names)
+    if as_json:
+        return _print_json(found)
+    for key, value in found.items():
+        if key != "per_session":
+            typer.echo(f"{key}: {value}")
+    _print_table(found["per_session"], ["session", "n_events", "macro_f1", "weighted_f1", "missed_pct"])
+
+
+def _read_jsonl(path: Path) -> list[dict[str, Any]]:
+    from llmhar.scoring import ScoreError
+
+    rows = []
+    for number, line in enumerate(path.read_text(encoding="utf-8-sig").splitlines(), start=1):
+        if line.strip():
+            try:
+                row = json.loads(line)
+            except (ValueError, RecursionError) as error:
+                raise ScoreError(f"{path}, line {number}: not JSON ({error}); write one object a line") from error
+            if not isinstance(row, dict):
+                raise ScoreError(f"{path}, line {number}: need an object, got {line:.60}")
+            rows.append(row)
+    return rows
+
+
+@app.command()
+def run(
+    profile: Annotated[str, typer.Argument(help="smoke, demo, demo-full or paper.")],
+    notebooks: Annotated[list[str] | None, typer.Argument(help="Names or numbers; default: all.")] = None,
+    p: Annotated[list[str] | None, typer.Option("-p", help="Parameter, name=value (repeatable).")] = None,
+    jobs: Annotated[int, typer.Option("-j", min=1, help="Notebooks at a time.")] = 1,
+    as_json: Json = False,
+) -> None:
+    """Run notebooks through papermill into reports/PROFILE. Run again to resume."""
+    from llmhar.report import plan_jobs, run_jobs
+
+    planned = plan_jobs(profile, notebooks or [], _pairs(p), Path.cwd())
+    done = run_jobs(planned, jobs)
+    if as_json:
+        _print_json([{k: v for k, v in record.items() if k != "figure_png"} for record in done])
+    else:
+        for record in done:
+            typer.echo(
+                f"{record['notebook']}: {record['status']} in {record['seconds']:.0f} s {record['cause']}".rstrip()
+            )
+        typer.echo(f"index: {planned[0].folder.parent / 'index.html'}")
+    if any(record["status"] != "ok" for record in done):
+        raise typer.Exit(1)
+
+
+def main() -> None:
+    """Entry point: known errors become one line on stderr and an exit code, never a traceback."""
+    from llmhar.datasets.report import DataError
+    from llmhar.engines.base import EngineError
+    from llmhar.models import ModelError
+    from llmhar.prompts.homes import PromptError
+    from llmhar.scoring import ScoreError
+    from llmhar.settings import SettingsError
+    from llmhar.store import StoreError
+
+    try:
+        app()
+    except SettingsError as error:
+        _fail(error, 2)
+    except (DataError, EngineError, ModelError, PromptError, ScoreError, StoreError, OSError) as error:
+        _fail(error, 1)
+
+
+def _fail(error: Exception, code: int) -> None:
+    typer.echo(f"llmhar: {error}", err=True)
+    raise SystemExit(code)

@@ -1,0 +1,375 @@
+"""Scripted teacher and floor: answers a prompt from common sense about homes, and writes its reasoning down.
+
+It reads what a language model would get, the messages, and nothing else: the label list and answer style from the
+static part, the events from the last message. It knows no data set, no truth and no simulator; what it knows is in
+:mod:`llmhar.engines.common_sense`. How it thinks, per event:
+
+1. Words of the event (room, appliance) give a few concepts, each with a weight ("fridge": fetching food, cooking ...);
+   the hour raises or lowers them; concepts that the label list has no name for are dropped.
+2. Neighbouring events support concepts: the closer in time the more, the same room more than another. Some support
+   another concept than their own: a cabinet opened before people sit down is tableware, after it clearing up.
+3. The main door is coming in where quiet came before and activity follows, else leaving.
+4. The best concept becomes a label, the hour choosing between meals. Where nothing fits: "others" if offered, else the
+   label of the nearest event, else the first label.
+
+The same request always gives the same text, whatever its sampling parameters; ``max_tokens`` is not applied and token
+counts are 0, for rules have no tokenizer. Every table that shows its scores says "rules, not an LLM".
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from time import perf_counter
+from typing import Any, NamedTuple
+
+from llmhar.engines import common_sense as sense
+from llmhar.records import Fingerprint, Generation, Request
+
+Answer = int | str
+
+_CUES = tuple((re.compile(words), sure, votes) for words, sure, votes in sense.CUES)
+_ROOM = re.compile(sense.ROOMS)
+_HEADING = re.compile(r"(?im)^.*\b(?:activities|labels)\b.*:[ \t\[{]*$")
+_LABEL = re.compile(r"^[\s\"'*\[{-]*(\d+)\s*[.:)]\s*(\S.*?)[\"',\]}\s]*$")
+_EXAMPLE = re.compile(r'"activity"\s*:\s*(?:(["\']?<?number|"?\d+"?\s*[,}])|["\'])', re.IGNORECASE)
+_ITEM = re.compile(r"\{[^{}]*\}")
+_SENTENCE = re.compile(r"(?im)^\s*(\d+)[.)]\s*at\s+(\d{1,2}:\d{2}\S*?),?\s+(?:the\s+)?(\S.*?)[.\s]*$")
+_CLOCK = re.compile(r"(\d{1,2}):(\d{2})(?::(\d{2}))?")
+
+
+def _version() -> str:
+    """Number of the rules and a hash of their text: answers of edited rules never pass for those of others."""
+    here = Path(__file__)
+    text = here.read_bytes() + here.with_name("common_sense.py").read_bytes()
+    return f"1+{hashlib.sha256(text).hexdigest()[:8]}"
+
+
+RULES_VERSION = _version()
+
+
+class _Raw(NamedTuple):
+    """An event as the prompt shows it."""
+
+    event_id: int
+    clock: str
+    text: str
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class _Prompt:
+    """The static part of a prompt, understood. Hashed by identity: equal texts come from one cache."""
+
+    labels: Mapping[int, str]
+    answers: Mapping[int, Answer]
+    """How each label is written in the answer."""
+    numbered: bool
+    meanings: Mapping[str, Mapping[str, int]]
+    """Concept -> meal ("" where it does not depend on one) -> label; concepts without a label are absent."""
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class _Seen:
+    """An event, understood as far as it can be alone."""
+
+    raw: _Raw
+    at: float
+    """Seconds since the midnight before the window, growing past midnight."""
+    room: str
+    noun: str
+    source: str
+    """The event without its state: one sensor."""
+    sure: float
+    votes: sense.Votes
+    top: str
+    """Likeliest concept, empty where no cue of it has a label."""
+
+
+# -- reading the prompt ------------------------------------------------------------------------------------------------
+
+
+def _activity_schema(schema: Any) -> Mapping[str, Any] | None:
+    """Schema of the items' ``activity``, wherever it lies in ``schema``."""
+    if isinstance(schema, list):
+        return next((found for part in schema if (found := _activity_schema(part)) is not None), None)
+    if not isinstance(schema, Mapping):
+        return None
+    properties = schema.get("properties")
+    if isinstance(properties, Mapping) and isinstance(properties.get("activity"), Mapping):
+        return dict(properties["activity"])
+    return _activity_schema(list(schema.values()))
+
+
+def _allowed_by(schema: Mapping[str, Any] | None) -> tuple[Answer, ...] | str:
+    """Answers that a schema allows; "integer" or "string" where it names a type only, "" where it says nothing."""
+    activity = _activity_schema(schema) or {}
+    if "enum" in activity:
+        return tuple(value for value in activity["enum"] if isinstance(value, int | str))
+    return str(activity.get("type", ""))
+
+
+def _read_labels(text: str) -> dict[int, str]:
+    """The ``N. name`` lines right below a heading of activities, else all such lines of the text."""
+    for heading in _HEADING.finditer(text):
+        labels: dict[int, str] = {}
+        for line in text[heading.end() :].splitlines():
+            found = _LABEL.match(line)
+            if found:
+                labels.setdefault(int(found[1]), found[2])
+            elif line.strip(" \t,[{"):
+                break
+        if labels:
+            return labels
+    return {int(found[1]): found[2] for line in text.splitlines() if (found := _LABEL.match(line))}
+
+
+def _meaning(patterns: tuple[str, ...], words: Mapping[int, str]) -> dict[str, int]:
+    """Labels of one concept by meal, from the first pattern that any label matches."""
+    for pattern in patterns:
+        meals = sense.MEALS if "{meal}" in pattern else ("",)
+        found = {
+            meal: number
+            for meal in meals
+            for number, name in reversed(list(words.items()))
+            if re.search(pattern.replace("{meal}", meal), name)
+        }
+        if found:
+            return found
+    return {}
+
+
+@lru_cache(maxsize=64)
+def _read_prompt(text: str, allowed: tuple[Answer, ...] | str) -> _Prompt:
+    """Labels, answer style and what each concept is called here.
+
+    Raises:
+        ValueError: no label can be read, or the schema allows none of them.
+    """
+    styles = [bool(found[1]) for found in _EXAMPLE.finditer(text)]
+    numbered = styles[-1] if styles else bool(re.search(r"(?i)answer with the activity number", text))
+    numbered = {"integer": True, "number": True, "string": False}.get(str(allowed), numbered)
+    labels = _read_labels(text)
+    if isinstance(allowed, tuple):
+        forms = {number: (number, name, f"{number}. {name}", str(number)) for number, name in labels.items()}
+        answers = {n: form for n, options in forms.items() for form in reversed(options) if form in allowed}
+        numbered = any(answer == number for number, answer in answers.items())
+        if labels and not answers:
+            raise ValueError("the schema allows none of the prompt's labels")
+        labels = {number: labels[number] for number in answers}
+    else:
+        answers = {number: number if numbered else name for number, name in labels.items()}
+    if not labels:
+        raise ValueError("the prompt holds no label list that can be read")
+    words = {number: re.sub(r"[\W_]+", " ", name.lower()).strip() for number, name in labels.items()}
+    meanings = {concept: _meaning(patterns, words) for concept, patterns in sense.LABELS.items()}
+    return _Prompt(labels, answers, numbered, {concept: found for concept, found in meanings.items() if found})
+
+
+def _read_events(text: str) -> list[_Raw]:
+    """Events of the last list in ``text``: a JSON list, loose JSON items, or one sentence a line."""
+    try:
+        items = json.loads(text[text.rindex("[") : text.rindex("]") + 1])
+    except ValueError:
+        items = [item for item in map(_loose, _ITEM.findall(text)) if item]
+    events = [
+        _Raw(int(item.get("id", position)), str(item.get("time", "")), " ".join(str(item["event"]).split()))
+        for position, item in enumerate(items)
+        if isinstance(item, dict) and "event" in item and str(item.get("id", position)).isdecimal()
+    ]
+    events = events or [_Raw(int(number), clock, words) for number, clock, words in _SENTENCE.findall(text)]
+    starts = [i for i in range(1, len(events)) if events[i].event_id <= events[i - 1].event_id]
+    return events[starts[-1] :] if starts else events
+
+
+def _loose(item: str) -> Any:
+    """One JSON object, None where it is broken."""
+    try:
+        return json.loads(item)
+    except ValueError:
+        return None
+
+
+# -- understanding the events ------------------------------------------------------------------------------------------
+
+
+@lru_cache(maxsize=4096)
+def _cue(text: str) -> tuple[str, str, str, int]:
+    """Room, word to quote, sensor, and number of the cue (-1: none) of an event's text."""
+    shown = text.replace("_", " ")
+    words = shown.lower()
+    room = _ROOM.search(words)
+    source = re.sub(r"(?i) +(?:turned (?:on|off)|opened|closed)\b.*$", "", text)
+    for number, (pattern, _, _) in enumerate(_CUES):
+        if found := pattern.search(words):
+            start, end = found.span(1 if pattern.groups and found[1] else 0)
+            return room[0] if room else "", shown[start:end], source, number
+    return room[0] if room else "", "sensor", source, -1
+
+
+@lru_cache(maxsize=65536)
+def _votes(cue: int, half_hour: int, prompt: _Prompt) -> tuple[sense.Votes, str]:
+    """Concepts of a cue at a time of day, as far as the labels have names for them, and the likeliest one."""
+    votes = {}
+    for concept, weight in (_CUES[cue][2] if cue >= 0 else {}).items():
+        spans, within, outside = sense.HOURS.get(concept, ((), 1.0, 1.0))
+        inside = any(start <= half_hour / 2 < end for start, end in spans)
+        if concept in prompt.meanings:
+            votes[concept] = weight * (within if inside else outside)
+    return votes, max(votes, key=lambda concept: votes[concept], default="")
+
+
+def _look(events: list[_Raw], prompt: _Prompt) -> list[_Seen]:
+    """Each event alone. A clock that cannot be read counts as its predecessor's."""
+    seen: list[_Seen] = []
+    day = last = 0.0
+    for raw in events:
+        found = _CLOCK.search(raw.clock)
+        clock = int(found[1]) * 3600 + int(found[2]) * 60 + int(found[3] or 0) if found else last % 86400
+        if day + clock < last - 43200:  # half a day back: the window passed midnight
+            day += 86400
+        last = day + clock
+        room, noun, source, cue = _cue(raw.text)
+        votes, top = _votes(cue, int(last % 86400 // 1800), prompt)
+        seen.append(_Seen(raw, last, room, noun, source, _CUES[cue][1] if cue >= 0 else 0.0, votes, top))
+    return seen
+
+
+def _support(seen: list[_Seen], i: int) -> dict[str, dict[int, float]]:
+    """Concept of event ``i`` -> neighbour -> how much that neighbour speaks for it."""
+    me = seen[i]
+    support: dict[str, dict[int, float]] = {concept: {} for concept in me.votes}
+    for j, other in enumerate(seen):
+        if other.source == me.source or not other.top:  # a sensor is no witness for itself
+            continue
+        near = other.sure / (1 + abs(me.at - other.at) / sense.NEAR_S)
+        same = near * (1.0 if me.room == other.room else sense.OTHER_ROOM) / other.votes[other.top]
+        for concept, weight in other.votes.items():
+            if concept in support:
+                support[concept][j] = same * weight
+        for concept, weight in sense.LINKS.get((other.top, j < i), {}).items():
+            if concept in support:
+                support[concept][j] = support[concept].get(j, 0.0) + near * weight
+    return support
+
+
+def _door(seen: list[_Seen], i: int) -> tuple[str, str]:
+    """Leaving or coming in: the silence before the door against the silence after it."""
+    me = seen[i]
+    inside = [other.at for other in seen if "leave" not in other.votes]
+    before = min([me.at - at for at in inside if at <= me.at] + [sense.QUIET_S])
+    after = min([at - me.at for at in inside if at > me.at] + [sense.QUIET_S])
+    comes = me.votes["enter"] * (before + 15) > 1.5 * me.votes["leave"] * (after + 15)
+    return ("enter", "before activity inside") if comes else ("leave", "before quiet")
+
+
+def _decide(seen: list[_Seen], i: int) -> tuple[str, str]:
+    """Concept of event ``i`` and the circumstance that the reasoning names."""
+    me = seen[i]
+    if "leave" in me.votes and "enter" in me.votes:
+        return _door(seen, i)
+    if len(me.votes) == 1:
+        return me.top, _part_of_day(me.at)
+    support = _support(seen, i)
+    scores = {concept: me.votes[concept] * (1 + sense.TRUST * sum(support[concept].values())) for concept in me.votes}
+    seats = {other.source for other in seen if other.noun == me.noun} - {me.source}
+    for concept in sense.SHARED & scores.keys():
+        scores[concept] *= 1 + 0.5 * len(seats)
+    best = max(scores, key=lambda concept: scores[concept])
+    if best == me.top or not support[best]:
+        return best, _part_of_day(me.at)
+    helper = seen[max(support[best], key=lambda j: support[best][j])].noun
+    return best, "among others" if helper == me.noun else f"near the {helper}"
+
+
+def _part_of_day(at: float) -> str:
+    return next(words for end, words in sense.PARTS_OF_DAY if at / 3600 % 24 < end)
+
+
+def _label(meaning: Mapping[str, int], at: float) -> int:
+    """The label of a concept; between meals the one whose hours are nearest."""
+    if "" in meaning:
+        return meaning[""]
+    hour = at / 3600 % 24
+    return meaning[min(meaning, key=lambda meal: min(gap := abs(hour - sense.MEALS[meal]), 24 - gap))]
+
+
+# -- answering ---------------------------------------------------------------------------------------------------------
+
+
+def _conclude(seen: list[_Seen], prompt: _Prompt) -> list[tuple[int, str]]:
+    """Label of each event and the sentence that explains it."""
+    known = [i for i, event in enumerate(seen) if event.top]
+    chosen = {i: _decide(seen, i) for i in known}
+    labels = {i: _label(prompt.meanings[concept], seen[i].at) for i, (concept, _) in chosen.items()}
+    others = _label(prompt.meanings["others"], 0) if "others" in prompt.meanings else None
+    result = []
+    for i, event in enumerate(seen):
+        if i in chosen:
+            concept, why = chosen[i]
+            number, reason = labels[i], f"The {event.noun} {why} indicates {sense.WORDS[concept]}"
+        elif others is not None or not known:
+            number = others if others is not None else next(iter(prompt.labels))
+            reason = f"The {event.noun} says little"
+        else:
+            nearest = min(known, key=lambda j: (abs(seen[j].at - event.at), abs(j - i)))
+            number, reason = labels[nearest], f"The {event.noun} says little, the {seen[nearest].noun} is nearest"
+        result.append((number, f"{reason}, so {prompt.labels[number]}{f' ({number})' if prompt.numbered else ''}."))
+    return result
+
+
+def _answer(request: Request) -> str:
+    """The whole text for one request.
+
+    Raises:
+        ValueError: the prompt cannot be read; the message says what is missing.
+    """
+    contents = [message.get("content", "") for message in request.messages]
+    prompt = _read_prompt("\n".join(contents[:-1] if len(contents) > 1 else contents), _allowed_by(request.schema))
+    events = _read_events(contents[-1])
+    if not events:
+        raise ValueError("the last message holds no event that can be read")
+    seen = _look(events, prompt)
+    concluded = _conclude(seen, prompt)
+    items = [{"id": raw.event_id, "activity": prompt.answers[n]} for raw, (n, _) in zip(events, concluded)]
+    answer = json.dumps(items, ensure_ascii=False)
+    if request.schema is not None or request.template_args.get("enable_thinking") is False:
+        return answer
+    lines = [
+        f"Event {raw.event_id}: the {raw.text} at {raw.clock}. {sentence}"
+        for raw, (_, sentence) in zip(events, concluded)
+    ]
+    return "<think>\n" + "\n".join(lines) + "\n</think>\n\n" + answer
+
+
+class RulesEngine:
+    """The rules behind the engine contract: in-process, without state, as fast as it reads."""
+
+    def fingerprint(self) -> Fingerprint:
+        """The version of the rules; they have neither weights nor a device."""
+        return Fingerprint("rules", RULES_VERSION, "", "")
+
+    def stream(self, requests: Iterable[Request]) -> Iterator[Generation]:
+        """Answer each request in turn; a prompt that cannot be read comes back as an error."""
+        for request in requests:
+            start = perf_counter()
+            try:
+                text = _answer(request)
+            except ValueError as problem:
+                error = f"rules: {problem}"
+                yield Generation(request.key, finish_reason="error", error=error, seconds=perf_counter() - start)
+            else:
+                yield Generation(request.key, text, "stop", seconds=perf_counter() - start)
+
+    def close(self) -> None:
+        """Nothing to give back."""
+
+    def __enter__(self) -> RulesEngine:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()

@@ -1,0 +1,153 @@
+"""Child side of an engine: ``python -m llmhar.engines.worker BACKEND PARENT_PID``.
+
+First line in: the start configuration. Then one line a request, or {"cancel": true}. First line out: {"ready"} or
+{"fatal"}; then one line a result, as each finishes. End of input ends the process. Model code is in the backends.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import queue
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from llmhar.records import Request
+
+BACKENDS = {
+    "vllm": "llmhar.engines.vllm_worker:VllmBackend",
+    "transformers": "llmhar.engines.transformers_worker:TransformersBackend",
+}
+Emit = Callable[..., None]
+"""``emit(task_id, **fields of Generation)``."""
+ANY_WHITESPACE = False
+"""Whether a schema leaves white space free."""
+
+
+@dataclass
+class Task:
+    """A request on its way through a backend."""
+
+    id: int
+    request: Request
+    prompt: list[int] = field(default_factory=list)
+    started: float = 0.0
+
+
+class Inbox:
+    """What the parent sent, read by a thread of its own so that the parent never waits for a full pipe."""
+
+    GRACE = 5.0
+    """Seconds that a backend has to leave its loop once the input has ended."""
+
+    def __init__(self, stream: Any) -> None:
+        self.closed = False
+        self.cancelled = False
+        self.interrupted = False
+        """Set at once when a cancel or the end of input has arrived, before ``poll`` comes to it."""
+        self._lines: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
+        threading.Thread(target=self._read, args=(stream,), daemon=True).start()
+
+    def _read(self, stream: Any) -> None:
+        for line in stream:
+            message = json.loads(line)
+            self.interrupted |= "cancel" in message
+            self._lines.put(message)
+        self.interrupted = True
+        self._lines.put(None)
+        time.sleep(self.GRACE)
+        os._exit(0)
+
+    def poll(self, *, wait: bool) -> list[Task]:
+        """All tasks that arrived; with ``wait`` at least one message. Sets ``closed`` and ``cancelled``."""
+        tasks: list[Task] = []
+        self.cancelled = False
+        while (wait and not tasks and not self.cancelled) or not self._lines.empty():
+            message = self._lines.get()
+            if message is None:
+                self.closed = True
+                return []
+            if "cancel" in message:
+                tasks, self.cancelled, self.interrupted = [], True, False
+            else:
+                tasks.append(Task(message["id"], Request.from_json(message["request"])))
+        return tasks
+
+
+class Backend(Protocol):
+    """What a backend module offers; ``__init__`` takes the start configuration and loads the model."""
+
+    def info(self) -> dict[str, Any]:
+        """``version``, ``dtype``, ``device``, ``max_model_len``, ``in_flight``."""
+        ...
+
+    def run(self, inbox: Inbox, emit: Emit) -> None:
+        """Answer until the inbox is closed."""
+        ...
+
+
+def render(tokenizer: Any, request: Request) -> list[int]:
+    """Token ids of a request's prompt, by the tokenizer's own chat template."""
+    text = tokenizer.apply_chat_template(
+        [dict(m) for m in request.messages], tokenize=False, add_generation_prompt=True, **request.template_args
+    )
+    return list(tokenizer.encode(text, add_special_tokens=False))
+
+
+def seed_of(request: Request) -> int:
+    """Seed of the request's random stream: the k-th sample of a question draws from a stream of its own."""
+    return (request.sampling.seed + 1_000_003 * request.sample_index) % 2**31
+
+
+def too_long(prompt: list[int], limit: int) -> str:
+    """The error of a prompt that leaves no room for an answer, else nothing."""
+    return f"the prompt has {len(prompt)} tokens, the context {limit}" if len(prompt) >= limit else ""
+
+
+def sentence(error: BaseException) -> str:
+    """An exception as one line."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"[:400]
+
+
+def _protect_stdout() -> Any:
+    """Take the protocol's stream away and point fd 1 at stderr: whatever prints now prints into the log."""
+    protocol = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    return protocol
+
+
+def _watch(parent: int) -> None:
+    """Leave when the parent is gone, even where a fork of it still holds our input open."""
+    while os.getppid() == parent:
+        time.sleep(2)
+    os._exit(0)
+
+
+def main(backend: str, parent: int) -> None:
+    """Load the backend and answer until the input ends."""
+    protocol = _protect_stdout()
+
+    def say(message: dict[str, Any]) -> None:
+        protocol.write(json.dumps(message) + "\n")
+        protocol.flush()
+
+    threading.Thread(target=_watch, args=(parent,), daemon=True).start()
+    config = json.loads(sys.stdin.buffer.readline() or "{}")
+    inbox = Inbox(sys.stdin.buffer)
+    try:
+        module, _, name = BACKENDS[backend].partition(":")
+        engine: Backend = getattr(importlib.import_module(module), name)(config)
+    except Exception as error:
+        say({"fatal": sentence(error)})
+        raise
+    say({"ready": engine.info()})
+    engine.run(inbox, lambda task_id, **fields: say({"id": task_id, **fields}))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], int(sys.argv[2]))

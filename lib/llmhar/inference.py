@@ -1,0 +1,173 @@
+"""The loop: look up, ask, store. Parses nothing and scores nothing.
+
+Requests whose answer the store has are never asked again, whoever made it; the engine is opened only if something is
+missing, so a warm run loads no weights. Each answer is stored the moment it arrives: a killed run resumes by running
+again.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+from tqdm import tqdm
+
+from llmhar import paths
+from llmhar.engines import open_engine
+from llmhar.engines.base import Engine
+from llmhar.models import ModelSpec
+from llmhar.records import Generation, Request, Sampling
+from llmhar.store import Ask, Store, Stored
+from llmhar.tasks import Task
+
+
+class Answer(NamedTuple):
+    """What the store has for one ask."""
+
+    ask: Ask
+    stored: Stored | None
+    """None where every attempt failed (or none was made): its events count as missing."""
+    error: str
+    """Why, in one line."""
+
+
+@dataclass(frozen=True, slots=True)
+class AskedRun:
+    """What one pass over a model's asks cost."""
+
+    model: str
+    n_asks: int
+    n_from_store: int
+    n_asked: int
+    n_failed: int
+    seconds: float
+    """Wall time of this pass, engine start included."""
+    engine_seconds: float
+    """Wall time inside the engine's stream, its start excluded."""
+
+
+def make_asks(
+    task: Task,
+    model: ModelSpec,
+    *,
+    sampling: Sampling | None = None,
+    thinking: bool | None = None,
+    n_samples: int = 1,
+    schema: Callable[[int], Mapping[str, Any]] | None = None,
+) -> list[Ask]:
+    """Requests for all windows of a task.
+
+    Args:
+        task: windows and prompts.
+        model: who is asked.
+        sampling: how tokens are drawn; sample k uses seed + k.
+        thinking: Qwen3's switch; None leaves the template's default, and models without the switch ignore it.
+        n_samples: samples of each window.
+        schema: number of events -> JSON schema of the answer; None = free text.
+    """
+    sampling = sampling or Sampling()
+    tokenizer_sha256 = model.tokenizer_sha256()
+    template_args = model.template_args | (
+        {"enable_thinking": thinking} if thinking is not None and model.thinking else {}
+    )
+    asks = []
+    for window in task.windows:
+        messages = task.prompt_of(window).messages(window)
+        for k in range(n_samples):
+            request = Request(
+                model_id=model.hub_id,
+                revision=model.revision,
+                tokenizer_sha256=tokenizer_sha256,
+                messages=messages,
+                template_args=template_args,
+                sampling=replace(sampling, seed=sampling.seed + k),
+                schema=schema(len(window.events)) if schema else None,
+                sample_index=k,
+            )
+            asks.append(Ask(task.dataset, window.session_id, window.index, model.name, request))
+    return asks
+
+
+def run_asks(
+    asks: Sequence[Ask],
+    model: ModelSpec,
+    store: Store,
+    *,
+    engine: str = "auto",
+    exact: bool = False,
+    progress: bool = True,
+    open_with: Callable[[], Engine] | None = None,
+) -> AskedRun:
+    """Ask what the store does not have yet, and store each answer as it arrives.
+
+    Args:
+        asks: requests of one model.
+        model: whom to ask.
+        store: where answers are looked up and kept.
+        engine: key into ``ENGINES``, or "auto"; a model that has its own (rules, recorded) ignores it.
+        exact: take only answers that this very engine, version, dtype and device made (``--exact-engine``).
+        progress: show a bar on stderr.
+        open_with: opens the engine; for tests and for engines that are shared.
+
+    Raises:
+        EngineError: the engine cannot start.
+        StoreError: the store cannot be written.
+    """
+    start = time.perf_counter()
+    store.note_asks(asks)
+    wanted = {ask.request.key: ask.request for ask in asks}
+    if not exact:
+        wanted = _missing(wanted, store)
+    if not wanted:
+        return AskedRun(model.name, len(asks), len(asks), 0, 0, time.perf_counter() - start, 0.0)
+    with open_with() if open_with else _open(model, engine) as opened:
+        fingerprint = opened.fingerprint()
+        if exact:
+            found = store.find(list(wanted), fingerprint)
+            wanted = {key: request for key, request in wanted.items() if key not in found}
+        n_failed, begun = 0, time.perf_counter()
+        bar = tqdm(total=len(wanted), desc=model.name, unit="window", mininterval=1.0, disable=not progress)
+        for generation in _once_each(opened.stream(wanted.values()), wanted):
+            store.add(generation, fingerprint)
+            n_failed += not generation.ok
+            bar.update()
+        bar.close()
+        engine_seconds = time.perf_counter() - begun
+    done = time.perf_counter() - start
+    return AskedRun(model.name, len(asks), len(asks) - len(wanted), len(wanted), n_failed, done, engine_seconds)
+
+
+def _open(model: ModelSpec, engine: str) -> Engine:
+    if model.engine == "recorded":
+        return open_engine("recorded", model, replies=paths.params() / "recorded" / f"{model.name}.jsonl")
+    return open_engine(model.engine if model.engine != "auto" else engine, model)
+
+
+def _missing(wanted: Mapping[str, Request], store: Store) -> dict[str, Request]:
+    found = store.find(list(wanted))
+    return {key: request for key, request in wanted.items() if key not in found}
+
+
+def _once_each(generations: Iterable[Generation], wanted: Mapping[str, Request]) -> Iterator[Generation]:
+    """Pass each expected answer on once; an engine that breaks its contract is reported, its surplus not stored."""
+    seen: set[str] = set()
+    for generation in generations:
+        if generation.request_key in wanted and generation.request_key not in seen:
+            seen.add(generation.request_key)
+            yield generation
+        else:
+            print(f"engine gave an answer nobody asked for: {generation.request_key[:12]}…", file=sys.stderr)
+
+
+def collect(asks: Sequence[Ask], store: Store) -> list[Answer]:
+    """What the store has for these asks, in their order."""
+    keys = [ask.request.key for ask in asks]
+    found = store.find(keys)
+    reasons = store.failures([key for key in keys if key not in found])
+    return [
+        Answer(ask, found.get(key), "" if key in found else reasons.get(key, "never asked"))
+        for ask, key in zip(asks, keys)
+    ]

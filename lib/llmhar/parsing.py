@@ -1,0 +1,311 @@
+"""From a model's raw text to one verdict per event. Knows no truth, no engine and no file.
+
+Two readings are kept apart. **Strict**: after the thinking block nothing but the JSON list that the prompt asked
+for. **Flexible**: the same items found anywhere in the answer (prose, code fences, trailing commas, single quotes).
+Neither guesses a label, completes a cut value, or reads an answer inside unfinished thinking.
+
+S1 §3.1.5: an event without a readable prediction counts as wrong; §4.9 lists the causes that the verdicts name.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any, Literal, NamedTuple
+
+from llmhar.records import Prediction, Verdict
+
+Thinking = Literal["absent", "closed", "unclosed"]
+
+# Flat objects only: an answer item holds no object, and `[^{}]*` keeps the scan linear on hostile text.
+_ITEM = re.compile(r"\{[^{}]*\}")
+_ITEM_ID = re.compile(r"""["']?\bid["']?\s*:\s*["']?(\d{1,9})["']?\s*(?:[,}]|$)""", re.IGNORECASE)
+_THINK_MARK = re.compile(r"</?think>")
+_NUMBERED = re.compile(r"(\d{1,9})\s*[.:)]\s*(.+)", re.DOTALL)
+# Items read per expected event before the rest of a rambling answer is left unread (bounds time at 1 MB).
+_ITEMS_PER_EVENT = 20
+
+
+class SplitText(NamedTuple):
+    """Reasoning and answer of one raw text."""
+
+    reasoning: str
+    answer: str
+    thinking: Thinking
+
+
+def split_reasoning(text: str) -> SplitText:
+    """Split raw text at its thinking marks.
+
+    A closing mark without an opening one counts (some templates open the block in the prompt). Whatever follows an
+    unclosed mark is reasoning: an answer inside it is no answer.
+    """
+    if "think>" not in text:
+        return SplitText("", text, "absent")
+    depth_open, last = False, 0
+    reasoning: list[str] = []
+    answer: list[str] = []
+    state: Thinking = "absent"
+    for mark in _THINK_MARK.finditer(text):
+        piece = text[last : mark.start()]
+        if mark.group() == "<think>":
+            (reasoning if depth_open else answer).append(piece)
+            depth_open = True
+        else:
+            if not depth_open:  # everything so far was thinking that the prompt had opened
+                reasoning, answer = [*reasoning, *answer], []
+            reasoning.append(piece)
+            depth_open, state = False, "closed"
+        last = mark.end()
+    (reasoning if depth_open else answer).append(text[last:])
+    return SplitText("".join(reasoning).strip(), "".join(answer).strip(), "unclosed" if depth_open else state)
+
+
+class LabelSet:
+    """Looks an answered activity up by number, numeric string, "N. name" or name; case and blanks do not matter."""
+
+    def __init__(self, labels: Mapping[int, str]) -> None:
+        self.labels = dict(labels)
+        self._by_text: dict[str, int | None] = {}
+        for number, name in self.labels.items():
+            folded = _fold(name)
+            # Two names that differ by case alone are no name at all: numbers still tell them apart.
+            self._by_text[folded] = None if folded in self._by_text else number
+        for number in self.labels:
+            self._by_text[str(number)] = number
+
+    def find(self, value: Any) -> int | None:
+        """Number of the activity, or None: an unknown label is never mapped to the nearest name."""
+        if isinstance(value, str):
+            if len(value) > 500:
+                return None
+            found = self._by_text.get(value)
+            return found if found is not None else self._find_text(_fold(value))
+        if isinstance(value, bool) or not isinstance(value, int | float) or value != value or abs(value) > 1e9:
+            return None
+        return int(value) if value == int(value) and int(value) in self.labels else None
+
+    def _find_text(self, folded: str) -> int | None:
+        found = self._by_text.get(folded)
+        if found is not None:
+            return found
+        numbered = _NUMBERED.fullmatch(folded)
+        if numbered is None:
+            return None
+        number = int(numbered.group(1))
+        # "2. cooking" where 2 is something else contradicts itself: no answer.
+        return number if number in self.labels and _fold(self.labels[number]) == numbered.group(2) else None
+
+
+def _fold(name: str) -> str:
+    return " ".join(name.replace("_", " ").split()).casefold()
+
+
+@lru_cache(maxsize=64)
+def _label_set(items: tuple[tuple[int, str], ...]) -> LabelSet:
+    return LabelSet(dict(items))
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """One reading of one answer."""
+
+    predictions: tuple[Prediction, ...]
+    """Exactly one per event of the window, in order."""
+    reasoning: str
+    answer: str
+    thinking: Thinking
+    n_repaired: int = 0
+    """Items whose delimiters were mended (flexible reading only)."""
+    n_extra: int = 0
+    """Items with an id that the window does not have."""
+
+
+@dataclass(slots=True)
+class _Items:
+    """Answer items as found, before verdicts."""
+
+    found: list[tuple[int, Any]] = field(default_factory=list)
+    """(id, activity value) in the answer's order."""
+    broken: set[int] = field(default_factory=set)
+    """Ids of items that cannot be read."""
+    open_id: int | None = None
+    """Id of the item that the text ends in."""
+    truncated: bool = False
+    n_repaired: int = 0
+    empty: bool = False
+    """A well-formed list without items."""
+
+
+def parse_answer(
+    text: str, n: int, labels: Mapping[int, str], *, strict: bool = False, finish_reason: str = ""
+) -> Reading:
+    """Read ``text`` as the answer to a window of ``n`` events.
+
+    Args:
+        text: raw generation, thinking marks included.
+        n: number of events; their ids are 0 … n-1.
+        labels: number -> name of each activity that may be answered.
+        strict: accept only the bare JSON list after the thinking block.
+        finish_reason: the engine's, "length" where the token limit cut the text; empty = judge by the text alone.
+
+    Returns:
+        A reading with one verdict per event: ``ok``; ``duplicate`` (several answers; the flexible reading takes the
+        first valid one, the strict one none); ``unknown_label``; ``malformed``; ``cut``; ``missing``.
+    """
+    parts = split_reasoning(text)
+    known = _label_set(tuple(labels.items()))
+    if parts.thinking == "unclosed" and not parts.answer:
+        return Reading(tuple(Prediction(i, "cut", None) for i in range(n)), *parts)
+    items = _read_list(parts.answer) or (_Items() if strict else _scan_items(parts.answer, n))
+    items.truncated = items.truncated or finish_reason == "length" or parts.thinking == "unclosed"
+    if strict and not (items.found or items.empty):
+        scanned = _scan_items(parts.answer, n)
+        verdict: Verdict = "cut" if scanned.truncated or items.truncated else "malformed"
+        verdict = verdict if parts.answer else ("cut" if items.truncated else "missing")
+        return Reading(tuple(Prediction(i, verdict, None) for i in range(n)), *parts)
+    predictions, n_extra = _judge(items, n, known, parts.answer, strict)
+    return Reading(predictions, *parts, n_repaired=items.n_repaired, n_extra=n_extra)
+
+
+def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    made = dict(pairs)
+    if len(made) != len(pairs):  # which of the two was meant cannot be known
+        raise ValueError("duplicate key")
+    return made
+
+
+_strict_decoder = json.JSONDecoder(object_pairs_hook=_unique_keys)
+
+
+def _read_list(answer: str) -> _Items | None:
+    """Read the whole answer as the list that was asked for; None where it is not exactly that."""
+    if not answer.startswith("["):
+        return None
+    try:
+        value = _strict_decoder.decode(answer)
+    except (ValueError, RecursionError):
+        return None
+    items = _Items(empty=value == [])
+    for item in value:
+        if not isinstance(item, dict) or item.keys() != {"id", "activity"} or type(item["id"]) is not int:
+            return None
+        items.found.append((item["id"], item["activity"]))
+    return items
+
+
+def _scan_items(answer: str, n: int) -> _Items:
+    """Find answer items anywhere in the text, one flat object at a time."""
+    items, last, limit = _Items(), 0, _ITEMS_PER_EVENT * max(n, 1) + 100
+    for count, match in enumerate(_ITEM.finditer(answer)):
+        if count >= limit:
+            break
+        _note_broken(answer[last : match.start()], items)
+        last = match.end()
+        _read_item(match.group(), items, n)
+    else:
+        tail = answer[last:]
+        brace = tail.rfind("{")
+        if brace >= 0 and "]" not in tail[brace:]:
+            items.truncated = True
+            open_id = _ITEM_ID.search(tail, brace, brace + 200)
+            items.open_id = int(open_id.group(1)) if open_id and open_id.end() < len(tail) else None
+            tail = tail[:brace]
+        _note_broken(tail, items)
+        items.truncated |= "]" not in tail and "[" in answer
+    items.empty = not items.found and re.fullmatch(r"\W*\[\s*\]\W*|```(?:json)?\s*\[\s*\]\s*```", answer) is not None
+    return items
+
+
+def _note_broken(gap: str, items: _Items) -> None:
+    """Ids of objects in a gap between readable ones: they were begun and never closed."""
+    if "{" in gap:
+        items.broken.update(int(m.group(1)) for m in _ITEM_ID.finditer(gap[:2000]))
+
+
+def _read_item(span: str, items: _Items, n: int) -> None:
+    value = _decode_item(span, items, n)
+    if value is None:
+        items.broken.update(int(m.group(1)) for m in _ITEM_ID.finditer(span[:2000]))
+        return
+    value = {key.strip().casefold(): content for key, content in value.items()}
+    number = _as_id(value.get("id"))
+    if number is None or ("activity" not in value and "event" in value):
+        return  # the window's own items, copied back by a model that repeats its question
+    if "activity" in value:
+        items.found.append((number, value["activity"]))
+    else:
+        items.broken.add(number)
+
+
+def _decode_item(span: str, items: _Items, n: int) -> dict[str, Any] | None:
+    try:
+        value = _strict_decoder.decode(span)
+        return value if isinstance(value, dict) else None
+    except (ValueError, RecursionError) as error:
+        # Repair is for delimiters of complete, short items, and not without end.
+        if (
+            str(error) == "duplicate key"
+            or len(span) > 500
+            or items.n_repaired >= 2 * n
+            or '"id' not in span.replace("'", '"')
+        ):
+            return None
+    import json_repair  # only broken answers pay for it
+
+    items.n_repaired += 1
+    value = json_repair.loads(span)
+    return value if isinstance(value, dict) else None
+
+
+def _as_id(value: Any) -> int | None:
+    if isinstance(value, str):
+        value = value.strip()
+        return int(value) if value.isascii() and value.isdigit() and len(value) < 10 else None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return int(value) if value == value and abs(value) < 1e9 and value == int(value) else None
+
+
+def _judge(items: _Items, n: int, known: LabelSet, answer: str, strict: bool) -> tuple[tuple[Prediction, ...], int]:
+    """One verdict per event, and the number of items that belong to no event."""
+    answered: dict[int, list[int | None]] = {}
+    for number, value in items.found:
+        answered.setdefault(number, []).append(known.find(value))
+    inside = [number for number in answered if 0 <= number < n]
+    n_extra = sum(len(values) for values in answered.values()) - sum(len(answered[number]) for number in inside)
+    reached = max([*inside, items.open_id if items.open_id is not None else -1], default=-1)
+    nothing_read = not items.found and not items.broken and items.open_id is None
+    gibberish = nothing_read and bool(answer) and not items.empty
+    predictions = []
+    for i in range(n):
+        values = answered.get(i)
+        if values is not None:
+            label = next((v for v in values if v is not None), None)
+            if len(values) > 1 and (strict or label is not None):
+                predictions.append(Prediction(i, "duplicate", None if strict else label))
+            else:
+                predictions.append(Prediction(i, "unknown_label" if label is None else "ok", label))
+        else:
+            predictions.append(Prediction(i, _absent(i, items, reached, gibberish), None))
+    return tuple(predictions), n_extra
+
+
+def _absent(i: int, items: _Items, reached: int, gibberish: bool) -> Verdict:
+    """Why an event has no answer."""
+    if i in items.broken:
+        return "malformed"
+    if items.truncated and (i == items.open_id or i > reached):
+        return "cut"
+    return "malformed" if gibberish else "missing"
+
+
+def as_rows(predictions: Iterable[Prediction], labels: Mapping[int, str]) -> list[dict[str, Any]]:
+    """The form of ``llmhar parse --json``: {"id", "verdict", "label"}, label a name or None."""
+    return [
+        {"id": p.event, "verdict": p.verdict, "label": None if p.label is None else labels[p.label]}
+        for p in predictions
+    ]

@@ -1,0 +1,246 @@
+"""Runs notebooks through papermill into self-contained reports and an index. Knows no data, prompt or model.
+
+Order of things: all settings of all notebooks are checked first; each notebook runs in a process of its own; outputs
+are written beside their place and moved there in one step, so a report is old or new, never half. A failing notebook
+leaves its executed copy and a one-line cause in ``run.json`` and in the index.
+"""
+
+from __future__ import annotations
+
+import base64
+import html
+import json
+import multiprocessing
+import os
+import re
+import time
+import traceback
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import nbformat
+from nbformat import NotebookNode
+from tqdm import tqdm
+
+from llmhar import paths, settings
+from llmhar.explorer import templates
+from llmhar.publish import MEDIA_TYPE
+from llmhar.settings import PROFILES, RunSpec, SettingsError
+
+CSP = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; font-src data:"
+"""Content security policy of every page: no script runs, nothing is fetched."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One notebook to run."""
+
+    notebook: str
+    """Name without ending, e.g. "02_prompting"."""
+    source: Path
+    spec: RunSpec
+    folder: Path
+    """``reports/<profile>/<notebook>``."""
+    cwd: Path
+    """The caller's folder: relative paths in parameters are read from it and recorded as given."""
+
+
+def notebook_names() -> list[str]:
+    """All notebooks, in the order they are read and run."""
+    return sorted(path.stem for path in (paths.root() / "notebooks").glob("[0-9][0-9]_*.ipynb"))
+
+
+def parameters_of(notebook: Path) -> dict[str, settings.Parameter]:
+    """Names, types, defaults and help from a notebook's cell tagged ``parameters``.
+
+    Raises:
+        SettingsError: no such cell, or two.
+    """
+    cells = [c for c in nbformat.read(notebook, as_version=4).cells if "parameters" in c.metadata.get("tags", [])]
+    if len(cells) != 1:
+        raise SettingsError(f"{notebook.name}: need exactly one cell tagged `parameters`, found {len(cells)}")
+    return settings.read_parameters(cells[0].source)
+
+
+def plan_jobs(profile: str, names: Iterable[str], options: Mapping[str, str], cwd: Path) -> list[Job]:
+    """Check everything that can be checked before any work.
+
+    Args:
+        profile: one of ``PROFILES``.
+        names: notebooks, by name or by number ("02"); none = all.
+        options: ``-p`` values; each must fit at least one of the notebooks, and is given to those it fits.
+        cwd: the caller's folder.
+
+    Raises:
+        SettingsError: an unknown profile, notebook or parameter, or a value of another type.
+    """
+    if profile not in PROFILES:
+        raise SettingsError(f"unknown profile {profile!r}; there are: {', '.join(PROFILES)}")
+    chosen = [_find_notebook(name) for name in names] or notebook_names()
+    parameters = {name: parameters_of(paths.root() / "notebooks" / f"{name}.ipynb") for name in chosen}
+    strangers = [option for option in options if not any(option in known for known in parameters.values())]
+    if strangers:
+        known = sorted({name for names in parameters.values() for name in names})
+        raise SettingsError(f"-p: unknown parameter {', '.join(strangers)}; there are: {', '.join(known)}")
+    jobs = []
+    for name in chosen:
+        file = paths.params() / name / f"{profile}.yaml"
+        own = {option: text for option, text in options.items() if option in parameters[name]}
+        values = settings.resolve(parameters[name], settings.read_profile(file), own, f"params/{name}/{profile}.yaml")
+        jobs.append(
+            Job(
+                notebook=name,
+                source=paths.root() / "notebooks" / f"{name}.ipynb",
+                spec=settings.make_spec(name, profile, values),
+                folder=paths.reports() / profile / name,
+                cwd=cwd,
+            )
+        )
+    return jobs
+
+
+def _find_notebook(name: str) -> str:
+    found = [known for known in notebook_names() if known == name or known.startswith(f"{name}_")]
+    if len(found) != 1:
+        raise SettingsError(f"unknown notebook {name!r}; there are: {', '.join(notebook_names())}")
+    return found[0]
+
+
+def run_jobs(jobs: Sequence[Job], n_parallel: int = 1) -> list[dict[str, Any]]:
+    """Run all jobs and write the index of their profile; one failing notebook does not stop the others.
+
+    Returns:
+        The ``run.json`` of each job, in order.
+    """
+    done: dict[str, dict[str, Any]] = {}
+    # A process each: papermill's working directory is the process's, and a kernel's crash stays its own.
+    with ProcessPoolExecutor(max(1, n_parallel), mp_context=multiprocessing.get_context("spawn")) as pool:
+        waiting = {pool.submit(run_job, job, n_parallel == 1): job for job in jobs}
+        for future in tqdm(as_completed(waiting), total=len(jobs), desc="notebooks", unit="notebook", mininterval=1.0):
+            job = waiting[future]
+            done[job.notebook] = future.result()
+            tqdm.write(f"{job.notebook}: {done[job.notebook]['status']} in {done[job.notebook]['seconds']:.0f} s")
+    for folder in {job.folder.parent for job in jobs}:
+        write_index(folder)
+    return [done[job.notebook] for job in jobs]
+
+
+def run_job(job: Job, progress: bool = True) -> dict[str, Any]:
+    """Run one notebook and write its report.ipynb, report.html and run.json.
+
+    Returns:
+        What run.json holds; "status" is "ok" or "failed" (then "cause" says why in one line).
+    """
+    start = time.perf_counter()
+    job.folder.mkdir(parents=True, exist_ok=True)
+    temporary = job.folder / f".report.{uuid.uuid4().hex}.ipynb"
+    try:
+        cause = _execute(job, temporary, progress)
+        executed = nbformat.read(temporary, as_version=4) if temporary.is_file() else None
+    finally:
+        temporary.unlink(missing_ok=True)
+    found = _published(executed) if executed else None
+    if not cause and found is None:
+        cause = "the notebook published no results (call llmhar.publish.publish once)"
+    record = {
+        "status": "failed" if cause else "ok",
+        "cause": cause,
+        "notebook": job.notebook,
+        "profile": job.spec.profile,
+        "commit": job.spec.commit,
+        "params": job.spec.params,
+        "packages": job.spec.packages,
+        "device": job.spec.device,
+        "seconds": round(time.perf_counter() - start, 2),
+        "key_numbers": {}, "engines": [], "models": {}, "datasets": [], "kinds": [],
+    }  # fmt: skip
+    record |= found or {}
+    if executed is not None:
+        _clean_metadata(executed)
+        paths.write_text(job.folder / "report.ipynb", nbformat.writes(executed))
+        paths.write_text(job.folder / "report.html", to_html(executed, job.notebook))
+    paths.write_text(job.folder / "run.json", json.dumps(record, indent=1, ensure_ascii=False) + "\n")
+    return record
+
+
+def _execute(job: Job, output: Path, progress: bool) -> str:
+    """Run the notebook; returns the one-line cause of a failure, empty on success."""
+    import papermill
+    from papermill.exceptions import PapermillExecutionError
+
+    os.environ["LLMHAR_HEADLESS"] = "1"  # inherited by the kernel: static views instead of widgets
+    os.environ.setdefault("PYDEVD_DISABLE_FILE_VALIDATION", "1")
+    try:
+        papermill.execute_notebook(
+            str(job.source), str(output), parameters=job.spec.params, kernel_name="python3", cwd=str(job.cwd),
+            progress_bar={"mininterval": 1.0, "desc": job.notebook} if progress else False,
+            request_save_on_cell_execute=False,
+        )  # fmt: skip
+    except PapermillExecutionError as error:
+        return f"cell {error.cell_index}: {error.ename}: {_first_line(error.evalue)}"
+    except Exception as error:  # a kernel that died, a full disk: the index must say so
+        traceback.print_exc()
+        return f"{type(error).__name__}: {_first_line(str(error))}"
+    return ""
+
+
+def _first_line(text: str, limit: int = 300) -> str:
+    lines = [line for line in re.sub(r"\x1b\[[0-9;]*m", "", text).strip().splitlines() if line.strip()]
+    return lines[0][:limit] if lines else ""
+
+
+def _published(notebook: NotebookNode) -> dict[str, Any] | None:
+    """The payload of the notebook's last ``publish`` call."""
+    payloads = [
+        output.data[MEDIA_TYPE]
+        for cell in notebook.cells
+        for output in cell.get("outputs", [])
+        if MEDIA_TYPE in output.get("data", {})
+    ]
+    return dict(payloads[-1]) if payloads else None
+
+
+def _clean_metadata(notebook: NotebookNode) -> None:
+    """Take machine paths out, fold progress bars to their last state, and drop widget state and payloads."""
+    notebook.metadata.pop("widgets", None)
+    notebook.metadata.get("papermill", NotebookNode()).pop("input_path", None)
+    notebook.metadata.get("papermill", NotebookNode()).pop("output_path", None)
+    for cell in notebook.cells:
+        for output in cell.get("outputs", []):
+            output.get("data", NotebookNode()).pop(MEDIA_TYPE, None)
+            if output.output_type == "stream":
+                lines = [line.rsplit("\r", 1)[-1] for line in output.text.rstrip("\r").split("\n")]
+                output.text = "\n".join(lines)
+
+
+def to_html(notebook: NotebookNode, title: str) -> str:
+    """One self-contained page: images inside, no script, nothing fetched, HTML of outputs sanitised."""
+    from nbconvert import HTMLExporter
+
+    exporter = HTMLExporter(
+        template_name="lab", embed_images=True, sanitize_html=True, exclude_input_prompt=True,
+        exclude_output_prompt=True, exclude_anchor_links=True,
+    )  # fmt: skip
+    body, _ = exporter.from_notebook_node(notebook, resources={"metadata": {"name": title}})
+    body = re.sub(r"<script\b.*?</script\s*>", "", body, flags=re.DOTALL | re.IGNORECASE)
+    return body.replace(
+        "<head>", f'<head>\n<meta http-equiv="Content-Security-Policy" content="{html.escape(CSP)}">', 1
+    )
+
+
+def write_index(folder: Path) -> Path:
+    """Write ``index.html`` over all reports of a profile, from their run.json files."""
+    runs = []
+    for file in sorted(folder.glob("*/run.json")):
+        run = json.loads(file.read_text(encoding="utf-8"))
+        # run.json is tracked in git and others may edit it: only real PNG bytes reach the page's img tag.
+        if run.get("figure_png") and base64.b64decode(run["figure_png"])[:8] != b"\x89PNG\r\n\x1a\n":
+            run["figure_png"] = None
+        runs.append(run | {"link": f"{file.parent.name}/report.html"})
+    page = templates.get_template("index.html.j2").render(profile=folder.name, runs=runs, csp=CSP)
+    paths.write_text(folder / "index.html", page)
+    return folder / "index.html"

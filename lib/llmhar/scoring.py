@@ -1,0 +1,183 @@
+"""From predictions and truth to scores per session and their mean. Reads no answers and no files.
+
+S1 §4.3.1: the F1 score is computed over all event predictions of a session and averaged over the test sessions. The
+paper does not say macro or weighted: both are given, **macro is primary**. A missing prediction is wrong (it costs
+recall) but is no class of its own: that alone would move macro F1 by 12 points in a ten-event example.
+
+Macro F1 averages over the activities of the label set that occur in the session's truth, so a perfect answer scores 1
+and the denominator is the same for every model. Both equal scikit-learn's ``f1_score(truth, predicted,
+labels=<those activities>, zero_division=0)``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+
+class ScoreError(ValueError):
+    """Truth and predictions that do not fit together; the message says where."""
+
+
+@dataclass(frozen=True, slots=True)
+class SessionScore:
+    """Scores of one session under one model."""
+
+    session: str
+    n_events: int
+    """Scored events: those whose true activity is in the label set."""
+    macro_f1: float
+    """0 … 1; NaN where no event is scored."""
+    weighted_f1: float
+    accuracy: float
+    missed_pct: float
+    """Scored events without a valid prediction, in percent (S1 Table 4)."""
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON-ready dictionary; NaN becomes None."""
+        return {key: None if value != value else value for key, value in asdict(self).items()}
+
+
+class F1(NamedTuple):
+    """F1 over one set of events."""
+
+    macro: float
+    weighted: float
+
+
+def f1_from_counts(hits: npt.NDArray[np.int64], support: npt.NDArray[np.int64], predicted: npt.NDArray[np.int64]) -> F1:
+    """F1 from counts per activity.
+
+    Args:
+        hits: events of each activity that were predicted as it, shape (n_labels,).
+        support: events of each activity in the truth, shape (n_labels,).
+        predicted: events predicted as each activity, shape (n_labels,).
+    """
+    present = support > 0
+    if not present.any():
+        return F1(float("nan"), float("nan"))
+    f1 = 2.0 * hits[present] / (support[present] + predicted[present])
+    return F1(float(f1.mean()), float(np.average(f1, weights=support[present])))
+
+
+def score_session(
+    session: str, truth: Sequence[int | None], predicted: Sequence[int | None], labels: Collection[int]
+) -> SessionScore:
+    """Score one session.
+
+    Args:
+        session: its id.
+        truth: activity number per event; events with None or a number outside ``labels`` are left out.
+        predicted: activity number per event in the same order, None where there is none.
+        labels: the data set's label set.
+
+    Raises:
+        ScoreError: truth and predictions differ in length.
+    """
+    if len(truth) != len(predicted):
+        raise ScoreError(f"session {session}: {len(truth)} true events but {len(predicted)} predictions")
+    place = {label: i for i, label in enumerate(sorted(labels))}
+    k = len(place)
+    true = np.array([place.get(t, -1) if t is not None else -1 for t in truth], dtype=np.int64)
+    guess = np.array([place.get(p, k) if p is not None else k for p in predicted], dtype=np.int64)
+    scored = true >= 0
+    true, guess = true[scored], guess[scored]
+    hit = true == guess
+    f1 = f1_from_counts(
+        np.bincount(true[hit], minlength=k),
+        np.bincount(true, minlength=k),
+        np.bincount(guess, minlength=k + 1)[:k],
+    )
+    n = len(true)
+    share = (lambda mask: float(mask.mean())) if n else (lambda mask: float("nan"))
+    return SessionScore(session, n, f1.macro, f1.weighted, share(hit), 100.0 * share(guess == k))
+
+
+class Overall(NamedTuple):
+    """Means over sessions (S1 §4.3.1); sessions without a scored event are left out."""
+
+    macro_f1: float
+    weighted_f1: float
+    missed_pct: float
+    missed_sd: float
+    """Standard deviation over sessions (n-1), as S1 Table 4; NaN for one session."""
+    n_sessions: int
+    n_events: int
+
+
+def average(scores: Iterable[SessionScore]) -> Overall:
+    """Mean over the sessions that hold at least one scored event."""
+    kept = [score for score in scores if score.n_events]
+    if not kept:
+        nan = float("nan")
+        return Overall(nan, nan, nan, nan, 0, 0)
+    missed = np.array([score.missed_pct for score in kept])
+    return Overall(
+        macro_f1=float(np.mean([score.macro_f1 for score in kept])),
+        weighted_f1=float(np.mean([score.weighted_f1 for score in kept])),
+        missed_pct=float(missed.mean()),
+        missed_sd=float(missed.std(ddof=1)) if len(kept) > 1 else float("nan"),
+        n_sessions=len(kept),
+        n_events=sum(score.n_events for score in kept),
+    )
+
+
+Row = Mapping[str, Any]
+
+
+def score_rows(truth: Sequence[Row], predicted: Sequence[Row], labels: Collection[Any] | None = None) -> dict[str, Any]:
+    """Score rows of {"session", "id", "activity"}: the form of ``llmhar score``.
+
+    Args:
+        truth: one row per event; activity None = not annotated, left out.
+        predicted: rows in any order; an absent row or activity None is a missing prediction.
+        labels: activities that are scored; default: all that occur in ``truth``.
+
+    Returns:
+        {"macro_f1", "weighted_f1", "missed_pct", "missed_sd", "n_sessions", "n_events", "per_session": [...]}.
+
+    Raises:
+        ScoreError: an event twice in one file, or a prediction for an event that the truth does not have.
+    """
+    true = _by_event(truth, "truth")
+    guess = _by_event(predicted, "predictions")
+    strangers = [event for event in guess if event not in true]
+    if strangers:
+        raise ScoreError(
+            f"{len(strangers)} predictions for events that the truth does not have, "
+            f"first: session {strangers[0][0]!r}, id {strangers[0][1]!r}; check session names and ids"
+        )
+    names = set(labels) if labels is not None else {a for a in true.values() if a is not None}
+    number = {name: i for i, name in enumerate(sorted(names, key=lambda name: (str(type(name)), str(name))))}
+    sessions: dict[Any, list[tuple[int | None, int | None]]] = {}
+    for event, activity in true.items():
+        pair = (number.get(activity), number.get(guess.get(event)))
+        sessions.setdefault(event[0], []).append(pair)
+    scores = [
+        score_session(str(session), [t for t, _ in pairs], [p for _, p in pairs], number.values())
+        for session, pairs in sessions.items()
+    ]
+    overall = average(scores)._asdict()
+    return {
+        **{key: None if value != value else value for key, value in overall.items()},
+        "per_session": [score.to_json() for score in scores],
+    }
+
+
+def _by_event(rows: Sequence[Row], name: str) -> dict[tuple[Any, Any], Any]:
+    events: dict[tuple[Any, Any], Any] = {}
+    for line, row in enumerate(rows, start=1):
+        try:
+            event = (row["session"], row["id"])
+            activity = row["activity"]
+            hash((event, activity))
+        except (KeyError, TypeError) as error:
+            raise ScoreError(f'{name}, line {line}: need {{"session", "id", "activity"}}, got {row!r:.80}') from error
+        if event in events:
+            raise ScoreError(f"{name}, line {line}: session {event[0]!r}, id {event[1]!r} stands there twice")
+        events[event] = activity
+    return events

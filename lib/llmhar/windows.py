@@ -1,0 +1,62 @@
+"""Cuts sessions into windows and draws the named subsets of the demo. Knows no prompt and no model."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable, Sequence
+
+from llmhar.events import Session, Window
+
+WINDOW_SIZE = 10
+"""Events in a window (S1 §4.3.1)."""
+
+
+def cut_windows(session: Session, size: int = WINDOW_SIZE) -> list[Window]:
+    """Cut a session into consecutive windows without overlap; the last may be short (S1 §3.1.2).
+
+    Raises:
+        ValueError: size below 1.
+    """
+    if size < 1:
+        raise ValueError(f"window size must be at least 1, got {size}")
+    events = session.events
+    return [
+        Window(session.session_id, index, events[start : start + size])
+        for index, start in enumerate(range(0, len(events), size))
+    ]
+
+
+def sample_windows(windows: Sequence[Window], n: int | None, seed: int = 0) -> list[Window]:
+    """Draw ``n`` windows of each session, in time order; None keeps all.
+
+    The draw of a session depends on the seed and its id alone: adding a session or changing their order changes
+    nothing elsewhere, and a smaller ``n`` is a subset of a larger one.
+    """
+    if n is None:
+        return list(windows)
+    by_session: dict[str, list[Window]] = {}
+    for window in windows:
+        by_session.setdefault(window.session_id, []).append(window)
+    drawn: list[Window] = []
+    for session_id, own in by_session.items():
+        order = own.copy()
+        random.Random(f"{seed}:{session_id}").shuffle(order)
+        drawn += sorted(order[: max(n, 0)], key=lambda window: window.index)
+    return drawn
+
+
+def subset_name(n: int | None, seed: int, n_sessions: int) -> str:
+    """How a figure names the windows it was made from."""
+    if n is None:
+        return f"all windows of {n_sessions} test sessions"
+    return f"{n} windows from each of {n_sessions} test sessions (seed {seed})"
+
+
+def pick_sessions(sessions: Iterable[Session], ids: Iterable[str]) -> list[Session]:
+    """The sessions with these ids, in the order of ``ids``.
+
+    Raises:
+        KeyError: an id that no session has.
+    """
+    by_id = {session.session_id: session for session in sessions}
+    return [by_id[session_id] for session_id in ids]

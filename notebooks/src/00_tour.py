@@ -1,0 +1,134 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: ipynb,src//py:percent
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3 (ipykernel)
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # A tour in ten minutes: from raw sensor rows to a scored answer
+#
+# People move through a home; doors, appliances and motion sensors report what they touch. **Can a language model tell
+# from those reports alone what the people are doing?** This notebook follows one small window of events along the
+# whole path. Every later notebook does the same for thousands of windows.
+#
+# *Predict before you look:* after the second step, cover the last two columns and label the ten events yourself.
+
+# %% tags=["parameters"]
+dataset: str = "simulated"  # data set: simulated, mural, marble or uci_adl
+data_dir: str | None = None  # its folder, relative to where you call from; None = LLMHAR_DATA/<dataset>
+models: list[str] = ["rules"]  # who answers: names from params/models.yaml
+engine: str = "auto"  # auto (vllm, else transformers), or one engine
+session: int = 0  # which test session, from 0
+window: int = 4  # which window of it, from 0
+answer: str = "name"  # activities answered by name or by number
+max_tokens: int = 400  # most tokens a model may write
+
+# %% [markdown]
+# ## 1. Raw rows become events
+#
+# A loader reads the data set's own files and keeps books of every row that it mended or refused (more of that in
+# `01_serialization`).
+
+# %%
+from pathlib import Path
+
+from llmhar import tables
+from llmhar.explorer import show_traces, window_html
+from llmhar.figures import events_by_room
+from llmhar.publish import publish
+from llmhar.records import Sampling
+from llmhar.serialize import SERIALIZERS
+from llmhar.study import evaluate
+from llmhar.tasks import one_window, prepare
+
+task = prepare(dataset, Path(data_dir) if data_dir else None, answer=answer)
+tables.load_table(task.report.to_json())
+
+# %% [markdown]
+# One session of this home: each mark is one sensor event. Rooms and residents interleave; a model is told the rooms,
+# never the residents.
+
+# %%
+task = one_window(task, session, window)
+home = task.sessions[task.windows[0].session_id]
+events_by_room(home, task.kind)
+
+# %% [markdown]
+# ## 2. Events are cut into windows of ten
+#
+# A window is what the model gets to see. The last two columns are the truth, hidden from it.
+
+# %%
+shown = task.windows[0]
+window_html(shown, home)
+
+# %% [markdown]
+# ## 3. A window becomes text
+#
+# The study's default is the paper's: a JSON list with an id, a time and a sentence fragment.
+
+# %%
+print(SERIALIZERS["s1-json"](shown))
+
+# %% [markdown]
+# ## 4. Text becomes a prompt
+#
+# In front of the window stand six fixed parts: the task, the home, the answer format, the list of activities, a few
+# rules and one example. They never change within a home, so an engine computes them once.
+
+# %%
+print(task.prompt_of(shown).system)
+
+# %% [markdown]
+# ## 5. A model answers
+#
+# Each answer goes into the store the moment it arrives. Run this cell again: nothing is asked twice. `rules` is no
+# language model but a scripted reader of room and appliance words. It is the study's floor and its scripted teacher.
+
+# %%
+found = evaluate(task, models, engine=engine, sampling=Sampling(max_tokens=max_tokens))
+for result in found.results:
+    print(f"--- {result.model.name} ({result.made_by})\n{result.answers[0].stored.generation.text}\n")
+
+# %% [markdown]
+# ## 6. The answer is read, event by event
+#
+# Each event gets one verdict: `ok`, `missing`, `duplicate`, `unknown_label`, `cut` or `malformed`. Nothing is guessed:
+# an answer that cannot be read counts as wrong.
+
+# %%
+tables.verdict_table(found.results).round(1)
+
+# %%
+show_traces(found.results)
+
+# %% [markdown]
+# ## 7. Labels become a score
+#
+# F1 on a single window says little (n = 1 session, so there is no interval). `02_prompting` asks for windows of all
+# test sessions and says how sure we may be.
+
+# %%
+scores = tables.score_table(found.results)
+scores[["kind", "macro F1", "events", "missed %", "engine", "data"]].round(3)
+
+# %%
+publish(
+    {f"macro_f1_{r.model.name}": r.macro_f1.mean for r in found.results}
+    | {f"missed_pct_{r.model.name}": r.overall.missed_pct for r in found.results},
+    table=scores[["kind", "macro F1", "events", "missed %", "engine", "data"]],
+    figure=events_by_room(home, task.kind),
+    results=found.results,
+)
+
+# %% [markdown]
+# **What you have seen:** rows → events → window → text → prompt → answer → verdicts → score. The rest of the study
+# varies one step at a time: how windows are written (`01`), how we ask (`02`), how large the model is (`03`), what a
+# small model can learn from a large one (`04`), and what sound and motion add (`05`).

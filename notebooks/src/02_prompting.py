@@ -1,0 +1,143 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: ipynb,src//py:percent
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3 (ipykernel)
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Asking: prompt anatomy, answers, verdicts, scores
+#
+# One prompt, several models, the same windows. What does the prompt consist of, what comes back, and how much of it is
+# right?
+
+# %% tags=["parameters"]
+dataset: str = "simulated"  # data set: simulated, mural, marble or uci_adl
+data_dir: str | None = None  # its folder, relative to where you call from; None = LLMHAR_DATA/<dataset>
+models: list[str] = ["rules"]  # who answers: names from params/models.yaml
+engine: str = "auto"  # auto (vllm, else transformers), or one engine
+exact_engine: bool = False  # use stored answers only if the engine, version, dtype and device are those of now
+n_windows: int | None = 4  # windows drawn from each test session; None = all
+window_size: int = 10  # events in a window
+wording: str = "s1"  # prompt: s1 (six parts) or short
+serializer: str = "s1-json"  # how a window is written: s1-json, intervals or sentences
+answer: str = "name"  # activities answered by name or by number
+rules: bool = True  # whether the home's rules are part of the prompt
+thinking: bool | None = None  # Qwen3's thinking switch; None = the template's default
+temperature: float = 0.0  # 0 = likeliest token
+max_tokens: int = 400  # most tokens a model may write, thinking included
+seed: int = 0  # seed of the windows drawn and of sampling
+tokenizer: str | None = None  # whose tokens are counted: a name from params/models.yaml; None = count words
+
+# %% [markdown]
+# ## What the prompt consists of
+#
+# The parts follow the paper's order. All but the window are the same for every question to a home: an engine with a
+# prefix cache computes them once.
+
+# %%
+from pathlib import Path
+
+from llmhar import tables
+from llmhar.explorer import show_traces
+from llmhar.figures import f1_by_session, prompt_parts, verdict_bars
+from llmhar.publish import publish
+from llmhar.records import Sampling
+from llmhar.study import evaluate
+from llmhar.tasks import prepare
+
+task = prepare(
+    dataset, Path(data_dir) if data_dir else None, n_windows=n_windows, seed=seed, window_size=window_size,
+    wording=wording, serializer=serializer, answer=answer, rules=rules,
+)  # fmt: skip
+print(f"{dataset} ({task.kind}): {task.subset}, {len(task.windows)} windows to ask")
+
+# %%
+tables.note_table(task.report.to_json()["refused"] + task.report.to_json()["mended"])
+
+# %%
+prompt = task.prompt_of(task.windows[0])
+counts = tables.prompt_tokens(task, tokenizer)
+prompt_parts(prompt, counts.parts, counts.window_mean)
+
+# %%
+print(prompt.messages(task.windows[0])[1]["content"])
+
+# %% [markdown]
+# ## Asking
+#
+# Answers that the store has are not asked for again. The table below says what was asked now; time includes the start
+# of the engine.
+
+# %%
+sampling = Sampling(temperature=temperature, max_tokens=max_tokens, seed=seed)
+found = evaluate(task, models, engine=engine, sampling=sampling, thinking=thinking, exact_engine=exact_engine)
+tables.run_table(found.runs)
+
+# %% [markdown]
+# ## What became of each event
+#
+# A small model that was never trained for this often does not answer at all. The verdicts say how: no list
+# (`malformed`), a list that ends early (`missing`), a text that hits the token limit (`cut`), or an activity that is
+# not in the list (`unknown label`). All of these count as wrong.
+
+# %%
+verdict_bars(found.results)
+
+# %%
+tables.verdict_table(found.results).round(1)
+
+# %% [markdown]
+# ## How much is right
+#
+# The score is macro F1 over the events of a session, averaged over sessions. The interval is Student's t over
+# sessions: events of one session are not independent.
+
+# %%
+figure = f1_by_session(found.results)
+figure
+
+# %%
+scores = tables.score_table(found.results)
+scores.round(3)
+
+# %%
+tables.session_table(found.results).round(3)
+
+# %% [markdown]
+# Does the way an answer is read matter? The strict reading accepts the bare JSON list alone; the flexible one finds
+# the same items in prose and mends delimiters, but never guesses.
+
+# %%
+tables.reading_table(found.results).round(3)
+
+# %% [markdown]
+# ## What it cost
+
+# %%
+tables.cost_table(found.results).round(1)
+
+# %% [markdown]
+# ## Traces
+#
+# The first windows with truth, labels, reasoning and raw answer side by side. In a live notebook a slider steps
+# through all of them.
+
+# %%
+show_traces(found.results, n_static=3)
+
+# %%
+publish(
+    {f"macro_f1_{r.model.name}": r.macro_f1.mean for r in found.results}
+    | {f"missed_pct_{r.model.name}": r.overall.missed_pct for r in found.results}
+    | {"windows": len(task.windows), "sessions": len(task.sessions)},
+    table=scores[["kind", "macro F1", "95 % low", "95 % high", "sessions", "events", "missed %", "engine", "data"]],
+    figure=figure,
+    results=found.results,
+)

@@ -1,0 +1,91 @@
+"""Notebooks: in step with their reviewed source, clean, short-celled, with settings that fit. Fast: nothing runs."""
+
+import ast
+import re
+
+import nbformat
+import pytest
+import yaml
+
+from llmhar import paths, settings
+from llmhar.report import notebook_names, parameters_of
+from tests.notebook_sync import ROOT, SOURCES, derive, target
+
+sources = sorted(SOURCES.glob("*.py"))
+
+
+@pytest.fixture(params=sources, ids=lambda path: path.stem)
+def source(request):
+    return request.param
+
+
+def test_every_source_has_a_notebook_and_the_other_way_round():
+    assert [path.stem for path in sources] == notebook_names()
+    assert len(sources) >= 3
+
+
+def test_notebook_is_what_its_source_says(source):
+    found = nbformat.read(target(source), as_version=4)
+    wanted = derive(source)
+    shape = lambda nb: [(c.cell_type, c.source, c.metadata.get("tags", [])) for c in nb.cells]  # noqa: E731
+    assert shape(found) == shape(wanted), "run `make notebooks`"
+
+
+def test_notebook_is_clean(source):
+    for cell in nbformat.read(target(source), as_version=4).cells:
+        assert not cell.get("outputs"), "committed with outputs"
+        assert cell.get("execution_count") is None
+
+
+def test_code_cells_are_short_and_hold_no_logic(source):
+    for cell in derive(source).cells:
+        if cell.cell_type != "code" or "parameters" in cell.metadata.get("tags", []):
+            continue
+        assert len(cell.source.splitlines()) <= 20, cell.source
+        tree = ast.parse(cell.source)
+        for node in ast.walk(tree):
+            assert not isinstance(node, ast.FunctionDef | ast.ClassDef | ast.While | ast.Try), (
+                f"logic belongs in the library, where a test can import it: {ast.unparse(node)[:80]}"
+            )
+
+
+def test_no_cell_makes_html_or_markdown_by_hand(source):
+    # Model text reaches HTML only through the library's auto-escaping templates.
+    code = "\n".join(c.source for c in derive(source).cells if c.cell_type == "code")
+    assert not re.search(r"\b(HTML|Markdown)\s*\(", code)
+    assert "torch" not in code.replace("torch_in_kernel", "")
+
+
+def test_every_code_cell_is_introduced(source):
+    cells = derive(source).cells
+    assert cells[0].cell_type == "markdown" and cells[0].source.startswith("# ")
+    assert sum(c.cell_type == "markdown" for c in cells) * 3 >= sum(c.cell_type == "code" for c in cells)
+
+
+def test_parameters_have_type_default_and_help(source):
+    parameters = parameters_of(target(source))
+    assert parameters
+    for parameter in parameters.values():
+        assert parameter.help and parameter.type_text
+
+
+@pytest.mark.parametrize("profile", settings.PROFILES)
+def test_profiles_fit_the_parameters(source, profile):
+    file = paths.params() / source.stem / f"{profile}.yaml"
+    assert file.is_file()
+    overrides = settings.read_profile(file)
+    settings.resolve(parameters_of(target(source)), overrides, {}, str(file))
+
+
+def test_profiles_name_known_models(source):
+    from llmhar.models import load_models
+
+    for profile in settings.PROFILES:
+        values = yaml.safe_load((paths.params() / source.stem / f"{profile}.yaml").read_text()) or {}
+        for name in [*values.get("models", []), *([values["tokenizer"]] if values.get("tokenizer") else [])]:
+            assert name in load_models(), f"{source.stem}/{profile}.yaml names {name}"
+
+
+def test_params_hold_no_folder_without_a_notebook():
+    folders = {path.name for path in (ROOT / "params").iterdir() if path.is_dir()} - {"homes", "recorded"}
+    assert folders == set(notebook_names())

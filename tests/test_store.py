@@ -1,0 +1,181 @@
+"""The store: exactly once, keyed by content, whole after any kill."""
+
+import multiprocessing
+import os
+import random
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from llmhar.records import Fingerprint, Generation, Request, Sampling
+from llmhar.store import Ask, Store, StoreError
+
+CPU = Fingerprint("vllm", "1", "bfloat16", "cpu")
+GPU = Fingerprint("vllm", "1", "bfloat16", "cuda:A100")
+
+
+def request(text="hello", **changes):
+    return Request("model", "rev", "tok", ({"role": "user", "content": text},), **changes)
+
+
+def ask(made, window=0, model="m"):
+    return Ask("data", "01", window, model, made)
+
+
+@pytest.fixture
+def store(tmp_path):
+    with Store(tmp_path / "store.sqlite") as opened:
+        yield opened
+
+
+def test_a_success_is_found_whole(store):
+    made = request(sampling=Sampling(temperature=0.6, seed=3), schema={"type": "array"})
+    store.note_asks([ask(made)])
+    generation = Generation(made.key, "<think>a</think>[…] \x00 é", "stop", "", 10, 4, 7, 1.5)
+    assert store.add(generation, CPU)
+    assert store.find([made.key]) == {made.key: (generation, CPU)}
+    assert store.request(made.key) == made
+
+
+def test_one_success_per_request_and_fingerprint(store):
+    made = request()
+    store.note_asks([ask(made)])
+    assert store.add(Generation(made.key, "first", "stop"), CPU)
+    assert not store.add(Generation(made.key, "second", "stop"), CPU)
+    assert store.add(Generation(made.key, "from a GPU", "stop"), GPU)
+    assert store.find([made.key])[made.key].generation.text == "first"
+    assert store.find([made.key], GPU)[made.key].generation.text == "from a GPU"
+    assert store.find([made.key], Fingerprint("vllm", "2", "bfloat16", "cpu")) == {}
+    assert store.counts()["successes"] == 2
+
+
+def test_failures_keep_their_reason_and_do_not_count_as_answers(store):
+    made = request()
+    store.note_asks([ask(made)])
+    for reason in ("out of memory", "killed"):
+        store.add(Generation(made.key, error=reason, finish_reason="error"), CPU)
+    assert store.find([made.key]) == {}
+    assert store.failures([made.key]) == {made.key: "killed"}
+    assert store.counts()["failures"] == 2
+    store.add(Generation(made.key, "at last", "stop"), CPU)
+    assert store.failures([made.key]) == {}
+
+
+def test_noting_twice_changes_nothing(store):
+    store.note_asks([ask(request()), ask(request())])
+    store.note_asks([ask(request())])
+    assert store.counts() == {"requests": 1, "successes": 0, "failures": 0, "asks": 1, "runs": 0}
+
+
+def test_an_answer_to_an_unknown_request_is_refused(store):
+    with pytest.raises(StoreError, match="never noted"):
+        store.add(Generation("0" * 64, "x", "stop"), CPU)
+
+
+def test_lone_surrogates_are_stored_readably(store):
+    made = request()
+    store.note_asks([ask(made)])
+    store.add(Generation(made.key, "bad \ud800 text", "stop"), CPU)
+    assert store.find([made.key])[made.key].generation.text == "bad ? text"
+
+
+def test_another_format_and_a_damaged_file_are_refused(tmp_path):
+    path = tmp_path / "store.sqlite"
+    with sqlite3.connect(path) as db:
+        db.execute("PRAGMA user_version = 99")
+    with pytest.raises(StoreError, match="format 99"):
+        Store(path)
+    path.write_bytes(b"this is no database, but a text of some length" * 10)
+    with pytest.raises(StoreError, match="cannot open the store"):
+        Store(path)
+
+
+def test_a_run_is_kept_whole(store):
+    assert store.add_run({"notebook": "02", "params": {"a": 1}}) == 1
+    assert store.counts()["runs"] == 1
+
+
+def _write_all(path, n, order):
+    with Store(path) as store:
+        requests = [request(f"q{i}") for i in range(n)]
+        random.Random(order).shuffle(requests)
+        store.note_asks(ask(made) for made in requests)
+        for made in requests:
+            store.add(Generation(made.key, made.messages[0]["content"], "stop"), CPU)
+
+
+def test_four_processes_share_a_store(tmp_path):
+    path, n = tmp_path / "store.sqlite", 500
+    spawn = multiprocessing.get_context("spawn")
+    writers = [spawn.Process(target=_write_all, args=(path, n, order)) for order in range(4)]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join(120)
+    assert [writer.exitcode for writer in writers] == [0] * 4
+    with Store(path) as store:
+        assert store.counts() == {"requests": n, "successes": n, "failures": 0, "asks": n, "runs": 0}
+        found = store.find([request(f"q{i}").key for i in range(n)])
+        assert {stored.generation.text for stored in found.values()} == {f"q{i}" for i in range(n)}
+
+
+RUN = """
+import sys
+from pathlib import Path
+from llmhar import inference, tables
+from llmhar.engines.recorded import RecordedEngine
+from llmhar.models import MODELS
+from llmhar.store import Store
+from llmhar.tasks import prepare
+
+task = prepare("simulated", Path(sys.argv[1]) / "home", n_windows=8, answer="name")
+model = MODELS["recorded-smoke"]
+with Store(Path(sys.argv[1]) / "store.sqlite") as store:
+    asks = inference.make_asks(task, model)
+    print("go", flush=True)
+    inference.run_asks(asks, model, store, open_with=lambda: RecordedEngine(sys.argv[2]), progress=False)
+    result = tables.score_answers(task, model, inference.collect(asks, store))
+    assert store.counts()["successes"] == len({a.request.key for a in asks}), store.counts()
+for table in (tables.score_table, tables.session_table, tables.verdict_table):
+    sys.stdout.write(table([result]).to_csv())
+"""
+
+
+def _run(folder: Path, replies: Path) -> subprocess.Popen:
+    return subprocess.Popen([sys.executable, "-c", RUN, folder, replies], stdout=subprocess.PIPE, text=True)
+
+
+@pytest.mark.timeout(400)
+def test_killed_at_25_random_points_and_run_again_gives_the_same_tables(tmp_path):
+    """Kill -9 in the middle of generation, over and over on one store; then finish and compare with an unkilled run."""
+    from llmhar import paths
+    from llmhar.datasets import simulated
+
+    text = (paths.params() / "recorded" / "recorded-smoke.jsonl").read_text()
+    slow = tmp_path / "slow.jsonl"
+    slow.write_text(
+        text.replace('"match"', '"delay_s": 0.02, "match"').replace('"default"', '"delay_s": 0.02, "default"')
+    )
+    (tmp_path / "killed").mkdir()
+    (tmp_path / "whole").mkdir()
+    for folder in ("killed", "whole"):
+        simulated.write(tmp_path / folder / "home", seed=0)
+    dice, stored = random.Random(5), []
+    for _ in range(25):
+        run = _run(tmp_path / "killed", slow)
+        assert run.stdout.readline() == "go\n"
+        time.sleep(dice.uniform(0.0, 0.08))
+        os.kill(run.pid, signal.SIGKILL)
+        run.communicate()
+        with Store(tmp_path / "killed" / "store.sqlite") as store:
+            stored.append(store.counts()["successes"])
+    assert stored == sorted(stored), "an answer that was stored got lost"
+    assert stored[-1] > stored[0]
+    resumed = _run(tmp_path / "killed", slow).communicate()[0]
+    whole = _run(tmp_path / "whole", slow).communicate()[0]
+    assert len(whole.splitlines()) > 10 and resumed == whole

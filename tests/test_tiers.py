@@ -1,0 +1,83 @@
+"""A module imports only from lower tiers, or from its left in its own (design.md). And the library stays small."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+LIB = Path(__file__).parents[1] / "lib" / "llmhar"
+TIERS = [
+    ["paths", "events", "records", "settings"],
+    ["datasets", "windows", "serialize", "prompts", "parsing", "scoring", "stats", "scaling", "tasks"],
+    ["store"],
+    ["models", "engines"],
+    ["inference", "planner"],
+    ["distill", "fusion", "injection"],
+    ["tables", "study", "figures", "publish", "explorer", "export"],
+    ["report", "cli"],
+]
+RANK = {name: (tier, place) for tier, names in enumerate(TIERS) for place, name in enumerate(names)}
+MAX_LINES_TOTAL, MAX_LINES_MODULE = 5000, 400
+# Child processes: what runs there may import torch and vllm; nothing else in the library may.
+CHILD_ONLY = {"engines/worker.py", "engines/vllm_worker.py", "engines/transformers_worker.py", "engines/weights.py"}
+HEAVY = {"torch", "vllm", "transformers", "peft", "trl", "unsloth", "xgrammar", "msclap"}
+
+modules = sorted(LIB.rglob("*.py"))
+
+
+def room(path: Path) -> str:
+    return path.relative_to(LIB).parts[0].removesuffix(".py")
+
+
+def imports(path: Path) -> set[str]:
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+@pytest.mark.parametrize("path", modules, ids=lambda p: str(p.relative_to(LIB)))
+def test_imports_go_downwards(path):
+    own = room(path)
+    if own == "__init__":
+        return
+    assert own in RANK, f"{own} has no tier: enter it in tests/test_tiers.py and in CONTRIBUTING.md"
+    for name in imports(path):
+        parts = name.split(".")
+        if parts[0] == "llmhar" and len(parts) > 1 and parts[1] in RANK and parts[1] != own:
+            assert RANK[parts[1]] < RANK[own], f"{own} imports {parts[1]}, which stands above it or to its right"
+
+
+@pytest.mark.parametrize("path", modules, ids=lambda p: str(p.relative_to(LIB)))
+def test_heavy_packages_stay_in_child_processes(path):
+    if str(path.relative_to(LIB)) not in CHILD_ONLY:
+        assert not {name.split(".")[0] for name in imports(path)} & HEAVY
+
+
+def test_the_library_stays_small():
+    lines = {path: len(path.read_text(encoding="utf-8").splitlines()) for path in modules}
+    assert sum(lines.values()) < MAX_LINES_TOTAL
+    assert {str(p.relative_to(LIB)): n for p, n in lines.items() if n > MAX_LINES_MODULE} == {}
+    assert not [path for path in modules if path.stem in ("utils", "helpers", "misc")]
+
+
+def test_importing_what_notebooks_use_loads_no_heavy_package():
+    code = (
+        "import sys; from llmhar import study, tables, figures, publish, explorer, report;"
+        f"print(sorted(set(sys.modules) & {HEAVY!r}))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_no_unsafe_loading():
+    forbidden = ("pickle", "joblib", "dill", "shelve", "marshal")
+    for path in modules:
+        assert not {name.split(".")[0] for name in imports(path)} & set(forbidden), path
+        text = path.read_text(encoding="utf-8")
+        assert "trust_remote_code=True" not in text and "yaml.load(" not in text and "torch.load(" not in text, path
