@@ -116,7 +116,58 @@ CASES: dict[str, tuple[list[str], str]] = {
         20:40:25 kitchen counter mov turned ON | clearing table
         20:40:50 kitchen counter mov turned ON | clearing table
         20:41:30 kitchen sink mov turned ON | washing dishes"""),
+    "coffee, fetched some minutes before": (MURAL, """
+        15:30:00 kitchen kettle wattmeter turned ON | preparing drinks
+        15:32:00 kitchen kettle wattmeter turned OFF | preparing drinks
+        15:35:00 dining room chair_1 contact OPENED | drinking water, coffee or drinks
+        15:36:00 dining room chair_1 contact CLOSED | drinking water, coffee or drinks"""),
+    "at the table between meals people talk": (MURAL, """
+        16:00:00 dining room chair_1 contact OPENED | chatting/using the cell-phone
+        16:01:00 dining room chair_1 contact CLOSED | chatting/using the cell-phone
+        16:01:20 bathroom toilet contact OPENED | using bathroom
+        16:06:00 bathroom washbasin mov turned ON | personal washing
+        16:07:00 dining room chair_2 contact OPENED | chatting/using the cell-phone"""),
+    "on the couch with a book, then with the console": (MURAL, """
+        16:00:00 living room bookshelf contact OPENED | reading books
+        16:00:10 living room bookshelf contact CLOSED | reading books
+        16:00:30 living room couch mov turned ON | reading books
+        16:30:00 living room game console wattmeter turned ON | playing video games
+        16:30:10 living room couch mov turned ON | playing video games
+        16:31:00 living room TV wattmeter turned ON | playing video games"""),
+    "table and kitchen together after dinner": (MURAL, """
+        20:40:00 dining room chair_1 contact CLOSED | clearing table
+        20:40:10 kitchen sink mov turned ON | washing dishes
+        20:40:20 kitchen counter mov turned ON | clearing table
+        20:40:30 kitchen sink mov turned OFF | washing dishes
+        20:40:40 dining room chair_1 contact OPENED | clearing table"""),
+    "the apartment is cleaned in the afternoon": (MURAL, """
+        15:00:00 bedroom_1 door OPENED | cleaning appartment
+        15:00:30 bathroom washbasin mov turned ON | cleaning appartment
+        15:01:00 living room couch mov turned ON | cleaning appartment
+        15:01:30 dining room chair_1 contact OPENED | cleaning appartment
+        15:02:00 kitchen sink mov turned ON | cleaning appartment
+        15:02:30 kitchen fridge contact OPENED | grabing food or drinks"""),
+    "a snack in the afternoon": (MURAL, """
+        16:00:00 kitchen food cabinet contact OPENED | having fruits or snacks
+        16:00:10 kitchen food cabinet contact CLOSED | having fruits or snacks
+        16:10:00 kitchen fridge contact OPENED | grabing food or drinks"""),
+    "hands after the toilet, later a wash": (MURAL, """
+        17:00:00 bathroom toilet contact CLOSED | using bathroom
+        17:00:05 bathroom washbasin mov turned ON | using bathroom
+        17:20:00 bathroom washbasin mov turned ON | personal washing"""),
+    "through the bedroom out, home to the washbasin": (MURAL, """
+        14:00:00 bedroom_1 door OPENED | getting out of the apartment
+        14:00:04 bedroom_1 door CLOSED | getting out of the apartment
+        14:00:10 main door OPENED | getting out of the apartment
+        14:40:00 main door OPENED | coming into the apartment
+        14:40:05 main door CLOSED | coming into the apartment
+        14:40:12 bathroom washbasin mov turned ON | coming into the apartment"""),
+    "a bedroom door, then its desk": (MURAL, """
+        17:00:00 bedroom_2 door OPENED | using pc
+        17:00:04 bedroom_2 door CLOSED | using pc
+        17:00:10 bedroom_2 desk mov turned ON | using pc"""),
     "a board game in the afternoon": (MURAL, """
+        14:59:30 living room bookshelf contact OPENED | playing board games or puzzles
         15:00:00 dining room chair_1 contact OPENED | playing board games or puzzles
         15:00:04 dining room chair_2 contact OPENED | playing board games or puzzles
         15:00:09 dining room chair_3 contact OPENED | playing board games or puzzles
@@ -351,5 +402,6 @@ def test_nothing_of_the_data_sets_is_imported(module: Any) -> None:
 def test_every_concept_can_be_named_and_said() -> None:
     concepts = {concept for _, _, votes in common_sense.CUES for concept in votes}
     concepts |= {concept for votes in common_sense.LINKS.values() for concept in votes} | set(common_sense.HOURS)
+    concepts |= set(common_sense.LINKS) - {""}
     assert concepts <= set(common_sense.LABELS)
     assert concepts <= set(common_sense.WORDS)

@@ -1,8 +1,10 @@
 """A module imports only from lower tiers, or from its left in its own (design.md). And the library stays small."""
 
 import ast
+import io
 import subprocess
 import sys
+import tokenize
 from pathlib import Path
 
 import pytest
@@ -19,7 +21,8 @@ TIERS = [
     ["report", "cli"],
 ]
 RANK = {name: (tier, place) for tier, names in enumerate(TIERS) for place, name in enumerate(names)}
-MAX_LINES_TOTAL, MAX_LINES_MODULE = 5000, 400
+# Lines of code: blank lines, comments and docstrings are free, or nobody would write any.
+MAX_LINES_TOTAL, MAX_LINES_MODULE = 5000, 300
 # Child processes: what runs there may import torch and vllm; nothing else in the library may.
 CHILD_ONLY = {"engines/worker.py", "engines/vllm_worker.py", "engines/transformers_worker.py", "engines/weights.py"}
 HEAVY = {"torch", "vllm", "transformers", "peft", "trl", "unsloth", "xgrammar", "msclap"}
@@ -59,10 +62,23 @@ def test_heavy_packages_stay_in_child_processes(path):
         assert not {name.split(".")[0] for name in imports(path)} & HEAVY
 
 
+def code_lines(path: Path) -> int:
+    source = path.read_text(encoding="utf-8")
+    silent = (tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER)
+    lines: set[int] = set()
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        if token.type not in silent:
+            lines.update(range(token.start[0], token.end[0] + 1))
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
+            lines -= set(range(node.lineno, (node.end_lineno or node.lineno) + 1))
+    return len(lines)
+
+
 def test_the_library_stays_small():
-    lines = {path: len(path.read_text(encoding="utf-8").splitlines()) for path in modules}
-    assert sum(lines.values()) < MAX_LINES_TOTAL
-    assert {str(p.relative_to(LIB)): n for p, n in lines.items() if n > MAX_LINES_MODULE} == {}
+    lines = {str(path.relative_to(LIB)): code_lines(path) for path in modules}
+    assert sum(lines.values()) < MAX_LINES_TOTAL, sum(lines.values())
+    assert {name: n for name, n in lines.items() if n > MAX_LINES_MODULE} == {}
     assert not [path for path in modules if path.stem in ("utils", "helpers", "misc")]
 
 

@@ -223,7 +223,7 @@ def run(
     planned = plan_jobs(profile, notebooks or [], _pairs(p), Path.cwd())
     done = run_jobs(planned, jobs)
     if as_json:
-        _print_json([{k: v for k, v in record.items() if k != "figure_png"} for record in done])
+        _print_json(done)
     else:
         for record in done:
             typer.echo(
@@ -255,3 +255,7 @@ def main() -> None:
 def _fail(error: Exception, code: int) -> None:
     typer.echo(f"llmhar: {error}", err=True)
     raise SystemExit(code)
+
+
+if __name__ == "__main__":
+    main()

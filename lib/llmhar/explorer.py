@@ -66,7 +66,7 @@ def trace_html(results: Sequence[Result], position: int) -> HTML:
     ]
     models = [_model(result, position) for result in results]
     page = templates.get_template("trace.html.j2")
-    return HTML(page.render(window=window, dataset=task.dataset, kind=task.kind, events=events, models=models))
+    return HTML(page.render(window=window, data=task.data, events=events, models=models))
 
 
 def _label(result: Result, position: int, event: int, truth: int | None, session: Session) -> dict[str, str]:

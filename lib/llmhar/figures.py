@@ -58,7 +58,7 @@ def describe(results: Sequence[Result]) -> str:
         f"{r.model.name} ({KINDS[r.model.kind]}, revision {r.model.revision[:8]}, {r.made_by})" for r in results
     )
     events = sum(score.n_events for score in results[0].sessions)
-    return f"Data: {task.dataset} ({task.kind}), {task.subset}, {events} scored events.\n{_wrapped(models)}"
+    return f"Data: {task.data}, {task.subset}, {events} scored events.\n{_wrapped(models)}"
 
 
 def _wrapped(text: str, width: int = 130) -> str:
@@ -67,7 +67,7 @@ def _wrapped(text: str, width: int = 130) -> str:
     return "\n".join(textwrap.wrap(text, width))
 
 
-def events_by_room(session: Session, kind: str) -> Figure:
+def events_by_room(session: Session, data: str) -> Figure:
     """Events of a session over time, by room and resident (ground truth, never shown to a model)."""
     rooms = sorted({event.room or "(no room)" for event in session.events})
     residents = sorted({", ".join(event.residents) or "unknown" for event in session.events})
@@ -78,7 +78,7 @@ def events_by_room(session: Session, kind: str) -> Figure:
         # Residents get a lane of their own inside a room, so that events at one moment do not hide each other.
         shift = 0.5 * (lane / max(1, len(lanes) - 1) - 0.5) if len(lanes) > 1 else 0.0
         axes.plot(
-            [event.time for event in own],
+            mdates.date2num([event.time for event in own]),
             [rooms.index(event.room or "(no room)") + shift for event in own],
             linestyle="none", marker=MARKS[lane % len(MARKS)], markersize=4.5, alpha=0.8, color=colour,
             label=_plain(f"resident {resident}" if resident != "unknown" else resident),
@@ -86,16 +86,15 @@ def events_by_room(session: Session, kind: str) -> Figure:
     axes.set_yticks(range(len(rooms)), [_plain(room) for room in rooms])
     axes.set_ylim(-0.6, len(rooms) - 0.4)
     axes.grid(axis="y", alpha=0.25)
+    axes.xaxis.set_major_locator(mdates.AutoDateLocator())
     axes.xaxis.set_major_formatter(mdates.DateFormatter("%H:%M"))
     axes.set_xlabel("time of day")
     axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False)
     axes.set_title(_plain(f"Session {session.session_id}: who set off which room's sensors, and when"), loc="left")
-    return stamp(
-        figure, f"Data: {session.dataset} ({kind}), session {session.session_id}, n = {len(session.events)} events."
-    )
+    return stamp(figure, f"Data: {data}, session {session.session_id}, n = {len(session.events)} events.")
 
 
-def activity_counts(sessions: Sequence[Session], kind: str) -> Figure:
+def activity_counts(sessions: Sequence[Session], data: str) -> Figure:
     """How often each activity occurs among the events of some sessions."""
     names = [
         s.activities[e.activity_id] if e.activity_id is not None else "(not annotated)"
@@ -108,8 +107,7 @@ def activity_counts(sessions: Sequence[Session], kind: str) -> Figure:
     axes.bar_label(axes.containers[0], padding=3, fontsize=9)  # type: ignore[arg-type]
     axes.set_xlabel("events")
     axes.set_title("Activities are far from balanced: hence macro F1", loc="left")
-    dataset = sessions[0].dataset if sessions else "none"
-    return stamp(figure, f"Data: {dataset} ({kind}), {len(sessions)} sessions, n = {len(names)} events.")
+    return stamp(figure, f"Data: {data}, {len(sessions)} sessions, n = {len(names)} events.")
 
 
 def token_costs(costs: pd.DataFrame, counted_by: str, data: str) -> Figure:

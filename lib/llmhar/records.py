@@ -77,7 +77,10 @@ class Request:
     def key(self) -> str:
         """sha256 over everything but the adapter's path."""
         parts = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "adapter_path"}
-        return sha256_of({**parts, "messages": [dict(m) for m in self.messages], "sampling": asdict(self.sampling)})
+        sampling = asdict(self.sampling)
+        for name in ("temperature", "top_p"):  # 1 and 1.0 ask for the same but differ in JSON
+            sampling[name] = float(sampling[name])
+        return sha256_of({**parts, "messages": [dict(m) for m in self.messages], "sampling": sampling})
 
     def to_json(self) -> dict[str, Any]:
         """A JSON-ready dictionary that :meth:`from_json` reads back."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import html
 import json
+import logging
 import multiprocessing
 import os
 import re
@@ -30,9 +31,23 @@ from llmhar import paths, settings
 from llmhar.explorer import templates
 from llmhar.publish import MEDIA_TYPE
 from llmhar.settings import PROFILES, RunSpec, SettingsError
+from llmhar.store import Store
 
 CSP = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; font-src data:"
 """Content security policy of every page: no script runs, nothing is fetched."""
+
+# What notebooks may show as HTML, beside text: everything else is escaped by nbconvert's sanitiser.
+TAGS = [
+    "h1", "h2", "h3", "h4", "p", "br", "hr", "b", "i", "em", "strong", "code", "pre", "ul", "ol", "li", "div", "span",
+    "table", "caption", "thead", "tbody", "tr", "th", "td", "details", "summary",
+]  # fmt: skip
+ATTRIBUTES = {"*": ["style", "class", "aria-label", "scope", "colspan", "rowspan"], "details": ["open"]}
+STYLES = [
+    "background", "border", "border-collapse", "border-radius", "border-top", "color", "font-size", "font-weight",
+    "margin", "margin-top", "max-height", "overflow", "padding", "padding-right", "text-align", "vertical-align",
+    "white-space",
+]  # fmt: skip
+_PROGRESS = re.compile(r"\d+%\|.*\|")
 
 
 @dataclass(frozen=True)
@@ -136,6 +151,8 @@ def run_job(job: Job, progress: bool = True) -> dict[str, Any]:
         What run.json holds; "status" is "ok" or "failed" (then "cause" says why in one line).
     """
     start = time.perf_counter()
+    with Store() as store:
+        store.add_run(job.spec.to_json())
     job.folder.mkdir(parents=True, exist_ok=True)
     temporary = job.folder / f".report.{uuid.uuid4().hex}.ipynb"
     try:
@@ -146,7 +163,7 @@ def run_job(job: Job, progress: bool = True) -> dict[str, Any]:
     found = _published(executed) if executed else None
     if not cause and found is None:
         cause = "the notebook published no results (call llmhar.publish.publish once)"
-    record = {
+    record: dict[str, Any] = {
         "status": "failed" if cause else "ok",
         "cause": cause,
         "notebook": job.notebook,
@@ -156,15 +173,25 @@ def run_job(job: Job, progress: bool = True) -> dict[str, Any]:
         "packages": job.spec.packages,
         "device": job.spec.device,
         "seconds": round(time.perf_counter() - start, 2),
-        "key_numbers": {}, "engines": [], "models": {}, "datasets": [], "kinds": [],
+        "key_numbers": {}, "engines": [], "models": {}, "datasets": [], "kinds": [], "table": None,
     }  # fmt: skip
     record |= found or {}
+    _write_figure(job.folder / "figure.png", record.pop("figure_png", None))
     if executed is not None:
         _clean_metadata(executed)
         paths.write_text(job.folder / "report.ipynb", nbformat.writes(executed))
         paths.write_text(job.folder / "report.html", to_html(executed, job.notebook))
     paths.write_text(job.folder / "run.json", json.dumps(record, indent=1, ensure_ascii=False) + "\n")
     return record
+
+
+def _write_figure(target: Path, encoded: str | None) -> None:
+    """The key figure beside run.json; an older run's figure goes where this run has none."""
+    if encoded is None:
+        target.unlink(missing_ok=True)
+    else:
+        with paths.replacing(target) as temporary:
+            temporary.write_bytes(base64.b64decode(encoded))
 
 
 def _execute(job: Job, output: Path, progress: bool) -> str:
@@ -174,11 +201,13 @@ def _execute(job: Job, output: Path, progress: bool) -> str:
 
     os.environ["LLMHAR_HEADLESS"] = "1"  # inherited by the kernel: static views instead of widgets
     os.environ.setdefault("PYDEVD_DISABLE_FILE_VALIDATION", "1")
+    # papermill's own reading of the parameters cell knows no `int | None`; ours has checked everything already.
+    logging.getLogger("papermill").setLevel(logging.ERROR)
     try:
         papermill.execute_notebook(
             str(job.source), str(output), parameters=job.spec.params, kernel_name="python3", cwd=str(job.cwd),
             progress_bar={"mininterval": 1.0, "desc": job.notebook} if progress else False,
-            request_save_on_cell_execute=False,
+            extra_arguments=["--log-level=40"],
         )  # fmt: skip
     except PapermillExecutionError as error:
         return f"cell {error.cell_index}: {error.ename}: {_first_line(error.evalue)}"
@@ -205,25 +234,36 @@ def _published(notebook: NotebookNode) -> dict[str, Any] | None:
 
 
 def _clean_metadata(notebook: NotebookNode) -> None:
-    """Take machine paths out, fold progress bars to their last state, and drop widget state and payloads."""
+    """Take out machine paths, finished progress bars, widget state and payloads."""
     notebook.metadata.pop("widgets", None)
     notebook.metadata.get("papermill", NotebookNode()).pop("input_path", None)
     notebook.metadata.get("papermill", NotebookNode()).pop("output_path", None)
     for cell in notebook.cells:
         for output in cell.get("outputs", []):
-            output.get("data", NotebookNode()).pop(MEDIA_TYPE, None)
-            if output.output_type == "stream":
-                lines = [line.rsplit("\r", 1)[-1] for line in output.text.rstrip("\r").split("\n")]
+            data = output.get("data", NotebookNode())
+            data.pop(MEDIA_TYPE, None)
+            if "text/html" in data:  # pandas' own style sheet, which the sanitiser would show as text
+                data["text/html"] = re.sub(r"<style scoped>.*?</style>", "", data["text/html"], flags=re.DOTALL)
+            if output.output_type == "stream" and output.name == "stderr":
+                lines = [line for line in re.split(r"[\r\n]+", output.text) if line and not _PROGRESS.search(line)]
                 output.text = "\n".join(lines)
+        if "outputs" in cell:
+            cell.outputs = [o for o in cell.outputs if o.output_type != "stream" or o.text.strip()]
 
 
 def to_html(notebook: NotebookNode, title: str) -> str:
     """One self-contained page: images inside, no script, nothing fetched, HTML of outputs sanitised."""
     from nbconvert import HTMLExporter
+    from nbconvert.preprocessors.sanitize import SanitizeHTML
 
+    # Outputs only: markdown cells are our own reviewed text, and hold "<" in code spans.
+    sanitiser = SanitizeHTML(tags=TAGS, attributes=ATTRIBUTES, styles=STYLES)
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            cell.outputs = sanitiser.sanitize_code_outputs(cell.outputs)
     exporter = HTMLExporter(
-        template_name="lab", embed_images=True, sanitize_html=True, exclude_input_prompt=True,
-        exclude_output_prompt=True, exclude_anchor_links=True,
+        template_name="lab", embed_images=True, exclude_input_prompt=True, exclude_output_prompt=True,
+        exclude_anchor_links=True,
     )  # fmt: skip
     body, _ = exporter.from_notebook_node(notebook, resources={"metadata": {"name": title}})
     body = re.sub(r"<script\b.*?</script\s*>", "", body, flags=re.DOTALL | re.IGNORECASE)
@@ -236,11 +276,12 @@ def write_index(folder: Path) -> Path:
     """Write ``index.html`` over all reports of a profile, from their run.json files."""
     runs = []
     for file in sorted(folder.glob("*/run.json")):
-        run = json.loads(file.read_text(encoding="utf-8"))
-        # run.json is tracked in git and others may edit it: only real PNG bytes reach the page's img tag.
-        if run.get("figure_png") and base64.b64decode(run["figure_png"])[:8] != b"\x89PNG\r\n\x1a\n":
-            run["figure_png"] = None
-        runs.append(run | {"link": f"{file.parent.name}/report.html"})
+        figure = file.with_name("figure.png")
+        runs.append(
+            json.loads(file.read_text(encoding="utf-8"))
+            | {"link": f"{file.parent.name}/report.html"}
+            | {"figure": base64.b64encode(figure.read_bytes()).decode("ascii") if figure.is_file() else None}
+        )
     page = templates.get_template("index.html.j2").render(profile=folder.name, runs=runs, csp=CSP)
     paths.write_text(folder / "index.html", page)
     return folder / "index.html"

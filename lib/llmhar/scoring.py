@@ -135,7 +135,8 @@ def score_rows(truth: Sequence[Row], predicted: Sequence[Row], labels: Collectio
     Args:
         truth: one row per event; activity None = not annotated, left out.
         predicted: rows in any order; an absent row or activity None is a missing prediction.
-        labels: activities that are scored; default: all that occur in ``truth``.
+        labels: activities that are scored; default: all that occur. One that occurs in the predictions alone adds no
+            class to F1, but it was predicted: it is wrong, not missed.
 
     Returns:
         {"macro_f1", "weighted_f1", "missed_pct", "missed_sd", "n_sessions", "n_events", "per_session": [...]}.
@@ -151,7 +152,7 @@ def score_rows(truth: Sequence[Row], predicted: Sequence[Row], labels: Collectio
             f"{len(strangers)} predictions for events that the truth does not have, "
             f"first: session {strangers[0][0]!r}, id {strangers[0][1]!r}; check session names and ids"
         )
-    names = set(labels) if labels is not None else {a for a in true.values() if a is not None}
+    names = set(labels) if labels is not None else {a for a in (*true.values(), *guess.values()) if a is not None}
     number = {name: i for i, name in enumerate(sorted(names, key=lambda name: (str(type(name)), str(name))))}
     sessions: dict[Any, list[tuple[int | None, int | None]]] = {}
     for event, activity in true.items():

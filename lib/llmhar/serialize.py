@@ -29,7 +29,7 @@ _BLANKS = re.compile(r"\s+")
 def clean_text(text: str, limit: int = MAX_NAME_CHARS) -> str:
     """Text made safe for a prompt: one line, no control or bidi characters, no template marks, ``limit`` characters."""
     kept = "".join(c if unicodedata.category(c)[0] != "C" else " " for c in text)
-    return _BLANKS.sub(" ", kept).strip().translate(_MARKS)[:limit]
+    return _BLANKS.sub(" ", kept).strip().translate(_MARKS)[:limit].rstrip()
 
 
 def _clock(time: datetime) -> str:
@@ -37,8 +37,8 @@ def _clock(time: datetime) -> str:
 
 
 def event_text(event: SensorEvent) -> str:
-    """S1 §3.1.1, cleaned: ``<room_name> <sensor_name> <event>``."""
-    return clean_text(event.text)
+    """S1 §3.1.1, each part cleaned: ``<room_name> <sensor_name> <event>``. A long name never pushes the state out."""
+    return " ".join(part for part in map(clean_text, (event.room, event.sensor, event.state)) if part)
 
 
 def s1_json(window: Window) -> str:

@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from io import StringIO
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args, get_origin
 
 import yaml
 from pydantic import TypeAdapter, ValidationError
@@ -73,21 +73,27 @@ def read_parameters(source: str) -> dict[str, Parameter]:
     Raises:
         SettingsError: a line of another form (no type, no help, a default that is no literal or of another type).
     """
-    comments = {
-        token.start[0]: token.string.lstrip("# ").strip()
-        for token in tokenize.generate_tokens(StringIO(source).readline)
-        if token.type == tokenize.COMMENT
-    }
+    try:
+        lines = ast.parse(source).body
+        comments = {
+            token.start[0]: token.string.lstrip("# ").strip()
+            for token in tokenize.generate_tokens(StringIO(source).readline)
+            if token.type == tokenize.COMMENT
+        }
+    except (SyntaxError, tokenize.TokenError) as error:
+        raise SettingsError(f"parameters cell: {error}") from error
     found: dict[str, Parameter] = {}
-    for line in ast.parse(source).body:
+    for line in lines:
         if isinstance(line, ast.Import | ast.ImportFrom):
             continue
         if not (isinstance(line, ast.AnnAssign) and isinstance(line.target, ast.Name) and line.value is not None):
             raise SettingsError(f"parameters cell, line {line.lineno}: write `name: type = default  # help`")
         name, text = line.target.id, ast.unparse(line.annotation)
-        parameter = Parameter(
-            name, _type_of(line.annotation), text, ast.literal_eval(line.value), comments.get(line.end_lineno or 0, "")
-        )
+        try:
+            default = ast.literal_eval(line.value)
+        except ValueError as error:
+            raise SettingsError(f"parameters cell: the default of {name} is not a literal value") from error
+        parameter = Parameter(name, _type_of(line.annotation), text, default, comments.get(line.end_lineno or 0, ""))
         if not parameter.help:
             raise SettingsError(f"parameters cell: {name} has no help; add a comment behind it")
         found[name] = parameter._replace(default=_checked(parameter, parameter.default, "parameters cell"))
@@ -109,6 +115,13 @@ def _checked(parameter: Parameter, value: Any, where: str) -> Any:
         ) from error
 
 
+def _words(kind: Any) -> list[Any]:
+    """What the ``Literal`` in a type allows, which need not be text."""
+    if get_origin(kind) is Literal:
+        return list(get_args(kind))
+    return [word for part in get_args(kind) for word in _words(part)]
+
+
 def _from_text(parameter: Parameter, text: str) -> Any:
     """Value of ``-p name=text``: lists are split at commas, ``none`` and ``true``/``false`` are words."""
     if "None" in parameter.type_text and text.casefold() in ("none", "null"):
@@ -117,6 +130,9 @@ def _from_text(parameter: Parameter, text: str) -> Any:
         parts = [part.strip() for part in text.split(",") if part.strip()]
         inner = parameter._replace(type_text=parameter.type_text[5:-1])
         return [_from_text(inner, part) for part in parts]
+    for word in _words(parameter.type):
+        if str(word) == text:
+            return word
     if "bool" in parameter.type_text:
         return {"true": True, "false": False}.get(text.casefold(), text)
     for convert in (int, float):

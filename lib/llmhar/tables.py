@@ -136,7 +136,7 @@ def score_table(results: Sequence[Result]) -> pd.DataFrame:
                 "failed windows": result.n_failed,
                 "engine": result.made_by,
                 "revision": result.model.revision[:12],
-                "data": f"{result.task.dataset} ({result.task.kind})",
+                "data": result.task.data,
             }
         )
     return pd.DataFrame(rows).set_index("model")

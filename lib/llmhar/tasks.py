@@ -6,7 +6,7 @@ same request keys.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -38,6 +38,11 @@ class Task:
     """Home -> prompt."""
     report: LoadReport
     """What the loader did to the files."""
+
+    @property
+    def data(self) -> str:
+        """Data set and its kind, as tables and figures call it."""
+        return self.dataset if self.dataset == self.kind else f"{self.dataset} ({self.kind})"
 
     def prompt_of(self, window: Window) -> PromptSpec:
         """The prompt for a window's home."""
@@ -110,9 +115,18 @@ def one_window(task: Task, session: int, window: int) -> Task:
             f"no window {window} in test session {session}: {len(ids)} test sessions, {len(own)} windows in this one"
         )
     chosen = own[window]
-    return replace(
-        task,
-        windows=(chosen,),
-        sessions={chosen.session_id: task.sessions[chosen.session_id]},
-        subset=f"window {chosen.index} of session {chosen.session_id}",
-    )
+    return narrow(task, {(chosen.session_id, chosen.index)}, f"window {chosen.index} of session {chosen.session_id}")
+
+
+def narrow(task: Task, windows: Collection[tuple[str, int]], subset: str) -> Task:
+    """The same task with some windows only.
+
+    Args:
+        task: the whole.
+        windows: (session id, window index) of those to keep.
+        subset: how figures name them.
+    """
+    kept = tuple(window for window in task.windows if (window.session_id, window.index) in windows)
+    ids = {window.session_id for window in kept}
+    sessions = {name: session for name, session in task.sessions.items() if name in ids}
+    return replace(task, windows=kept, sessions=sessions, subset=subset)

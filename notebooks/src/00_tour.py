@@ -58,7 +58,7 @@ tables.load_table(task.report.to_json())
 # %%
 task = one_window(task, session, window)
 home = task.sessions[task.windows[0].session_id]
-events_by_room(home, task.kind)
+events_by_room(home, task.data)
 
 # %% [markdown]
 # ## 2. Events are cut into windows of ten
@@ -124,7 +124,7 @@ publish(
     {f"macro_f1_{r.model.name}": r.macro_f1.mean for r in found.results}
     | {f"missed_pct_{r.model.name}": r.overall.missed_pct for r in found.results},
     table=scores[["kind", "macro F1", "events", "missed %", "engine", "data"]],
-    figure=events_by_room(home, task.kind),
+    figure=events_by_room(home, task.data),
     results=found.results,
 )
 

@@ -70,14 +70,14 @@ print(f"Licence: {DATASETS[dataset].licence}")
 from IPython.display import display
 
 for session in sessions[:n_shown]:
-    display(events_by_room(session, task.kind))
+    display(events_by_room(session, task.data))
 
 # %% [markdown]
 # A few activities make up most events. A model that only ever answers the most frequent one would look good by
 # accuracy: that is why the study's score is macro F1.
 
 # %%
-activity_counts(sessions, task.kind)
+activity_counts(sessions, task.data)
 
 # %% [markdown]
 # ## One window, written three ways
@@ -94,7 +94,7 @@ for name, write in SERIALIZERS.items():
 
 # %%
 costs, counted_by = tables.token_table(task, tokenizer)
-figure = token_costs(costs, counted_by, f"Data: {dataset} ({task.kind}), n = {len(task.windows)} windows of {window_size}.")
+figure = token_costs(costs, counted_by, f"Data: {task.data}, n = {len(task.windows)} windows of {window_size}.")
 figure
 
 # %%
@@ -107,6 +107,6 @@ publish(
     | {f"tokens_{name}": round(float(mean), 1) for name, mean in costs["mean"].items()},
     table=costs.round(1),
     figure=figure,
-    datasets=[f"{dataset} ({task.kind}), {task.subset}"],
+    datasets=[f"{task.data}, {task.subset}"],
     kinds=[f"{task.kind} data"],
 )

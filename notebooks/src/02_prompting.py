@@ -56,7 +56,7 @@ task = prepare(
     dataset, Path(data_dir) if data_dir else None, n_windows=n_windows, seed=seed, window_size=window_size,
     wording=wording, serializer=serializer, answer=answer, rules=rules,
 )  # fmt: skip
-print(f"{dataset} ({task.kind}): {task.subset}, {len(task.windows)} windows to ask")
+print(f"{task.data}: {task.subset}, {len(task.windows)} windows to ask")
 
 # %%
 tables.note_table(task.report.to_json()["refused"] + task.report.to_json()["mended"])

@@ -17,12 +17,13 @@ from typing import TYPE_CHECKING, Any
 
 from llmhar.engines.base import Engine, EngineError
 
-if TYPE_CHECKING:  # models.py stands to the right of engines: needed by name only
+if TYPE_CHECKING:
     from llmhar.models import ModelSpec
 
 __all__ = ["ENGINES", "Engine", "EngineError", "Options", "open_engine", "resolve_auto"]
 
 log = logging.getLogger("llmhar.engines")
+_GPU_DEVICES = ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")
 
 
 @dataclass(frozen=True)
@@ -129,7 +130,7 @@ def _vllm_problem() -> str:
     """Why vLLM cannot start on this machine, as far as can be told without importing it; empty if it should."""
     if importlib.util.find_spec("vllm") is None:
         return "vLLM is not installed"
-    if any(Path(device).exists() for device in ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")):
+    if any(Path(device).exists() for device in _GPU_DEVICES):
         return ""
     try:
         version = importlib.metadata.version("vllm")

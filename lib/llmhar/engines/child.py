@@ -6,6 +6,7 @@ knows nothing of what a backend does (:mod:`llmhar.engines.worker` is the other 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
@@ -118,7 +119,7 @@ class ChildEngine:
         """Start the child and wait until its model is loaded.
 
         Args:
-            backend: A key of ``worker.BACKENDS``.
+            backend: A key of ``worker.BACKENDS``, or "module:Class".
             config: What the backend is started with, JSON-ready.
             hub: Whether the child may reach the Hugging Face hub (and gets HF_TOKEN).
             threads: OpenMP threads; None takes the cores that are free now.
@@ -128,7 +129,7 @@ class ChildEngine:
             EngineError: The child could not start: its last word, its log, a cure.
         """
         self._backend = backend
-        self.log_file = _new_log(backend)
+        self.log_file = _new_log(backend.partition(":")[0])
         self._replies: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
         self._dead = ""
         self._closed = False
@@ -148,6 +149,7 @@ class ChildEngine:
         try:
             ready = self._start(config, start_timeout)
         except BaseException:
+            self._signal(signal.SIGKILL)  # a child that loads does not see that its input closes
             self.close()
             raise
         self._fingerprint = Fingerprint(backend, ready["version"], ready["dtype"], ready["device"])
@@ -252,18 +254,21 @@ class ChildEngine:
             return
         self._closed = True
         assert self._process.stdin is not None
-        try:
+        with contextlib.suppress(OSError):
             self._process.stdin.close()
-        except OSError:
-            log.debug("input was closed already")
         for wait, end in ((10, signal.SIGTERM), (5, signal.SIGKILL)):
             try:
                 self._process.wait(wait)
                 break
             except subprocess.TimeoutExpired:
-                os.killpg(self._process.pid, end)
+                self._signal(end)
         self._process.wait()
         self._reader.join(5)
+
+    def _signal(self, number: int) -> None:
+        """Signal the child and its own children."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, number)
 
     def __enter__(self) -> Self:
         return self

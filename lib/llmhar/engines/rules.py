@@ -6,10 +6,9 @@ static part, the events from the last message. It knows no data set, no truth an
 
 1. Words of the event (room, appliance) give a few concepts, each with a weight ("fridge": fetching food, cooking ...);
    the hour raises or lowers them; concepts that the label list has no name for are dropped.
-2. Neighbouring events support concepts: the closer in time the more, the same room more than another. Some support
-   another concept than their own: a cabinet opened before people sit down is tableware, after it clearing up.
-3. The main door is coming in where quiet came before and activity follows, else leaving.
-4. The best concept becomes a label, the hour choosing between meals. Where nothing fits: "others" if offered, else the
+2. Neighbouring sensors support concepts: the closer in time the more, the same room more than another. Habits link
+   some to what follows or went before (the kettle to a drink at the table), a tour of several rooms is cleaning.
+3. The best concept becomes a label, the hour choosing between meals. Where nothing fits: "others" if offered, else the
    label of the nearest event, else the first label.
 
 The same request always gives the same text, whatever its sampling parameters; ``max_tokens`` is not applied and token
@@ -21,7 +20,9 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -41,16 +42,11 @@ _EXAMPLE = re.compile(r'"activity"\s*:\s*(?:(["\']?<?number|"?\d+"?\s*[,}])|["\'
 _ITEM = re.compile(r"\{[^{}]*\}")
 _SENTENCE = re.compile(r"(?im)^\s*(\d+)[.)]\s*at\s+(\d{1,2}:\d{2}\S*?),?\s+(?:the\s+)?(\S.*?)[.\s]*$")
 _CLOCK = re.compile(r"(\d{1,2}):(\d{2})(?::(\d{2}))?")
+_LINKS = {concept: {**sense.LINKS[""], **sense.LINKS.get(concept, {})} for concept in sense.LABELS}
 
-
-def _version() -> str:
-    """Number of the rules and a hash of their text: answers of edited rules never pass for those of others."""
-    here = Path(__file__)
-    text = here.read_bytes() + here.with_name("common_sense.py").read_bytes()
-    return f"1+{hashlib.sha256(text).hexdigest()[:8]}"
-
-
-RULES_VERSION = _version()
+_TEXT = Path(__file__).read_bytes() + Path(sense.__file__).read_bytes()
+RULES_VERSION = f"1+{hashlib.sha256(_TEXT).hexdigest()[:8]}"
+"""Number of the rules and a hash of their text: answers of edited rules never pass for those of others."""
 
 
 class _Raw(NamedTuple):
@@ -66,11 +62,9 @@ class _Prompt:
     """The static part of a prompt, understood. Hashed by identity: equal texts come from one cache."""
 
     labels: Mapping[int, str]
-    answers: Mapping[int, Answer]
-    """How each label is written in the answer."""
+    answers: Mapping[int, Answer]  # how each label is written in the answer
     numbered: bool
-    meanings: Mapping[str, Mapping[str, int]]
-    """Concept -> meal ("" where it does not depend on one) -> label; concepts without a label are absent."""
+    meanings: Mapping[str, Mapping[str, int]]  # concept -> meal ("": any) -> label; none for concepts without a label
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -78,36 +72,28 @@ class _Seen:
     """An event, understood as far as it can be alone."""
 
     raw: _Raw
-    at: float
-    """Seconds since the midnight before the window, growing past midnight."""
+    at: float  # seconds since the midnight before the window
     room: str
     noun: str
-    source: str
-    """The event without its state: one sensor."""
+    source: str  # the event without its state: one sensor
     sure: float
     votes: sense.Votes
-    top: str
-    """Likeliest concept, empty where no cue of it has a label."""
+    top: str  # likeliest concept, empty where no cue of it has a label
 
 
-# -- reading the prompt ------------------------------------------------------------------------------------------------
-
-
-def _activity_schema(schema: Any) -> Mapping[str, Any] | None:
+def _activity(schema: Any) -> Mapping[str, Any]:
     """Schema of the items' ``activity``, wherever it lies in ``schema``."""
-    if isinstance(schema, list):
-        return next((found for part in schema if (found := _activity_schema(part)) is not None), None)
-    if not isinstance(schema, Mapping):
-        return None
-    properties = schema.get("properties")
-    if isinstance(properties, Mapping) and isinstance(properties.get("activity"), Mapping):
-        return dict(properties["activity"])
-    return _activity_schema(list(schema.values()))
+    if isinstance(schema, Mapping):
+        if isinstance(schema.get("activity"), Mapping):
+            return dict(schema["activity"])
+        schema = list(schema.values())
+    parts = schema if isinstance(schema, list) else []
+    return next((found for part in parts if (found := _activity(part))), {})
 
 
 def _allowed_by(schema: Mapping[str, Any] | None) -> tuple[Answer, ...] | str:
     """Answers that a schema allows; "integer" or "string" where it names a type only, "" where it says nothing."""
-    activity = _activity_schema(schema) or {}
+    activity = _activity(schema)
     if "enum" in activity:
         return tuple(value for value in activity["enum"] if isinstance(value, int | str))
     return str(activity.get("type", ""))
@@ -128,16 +114,12 @@ def _read_labels(text: str) -> dict[int, str]:
     return {int(found[1]): found[2] for line in text.splitlines() if (found := _LABEL.match(line))}
 
 
-def _meaning(patterns: tuple[str, ...], words: Mapping[int, str]) -> dict[str, int]:
+def _meaning(patterns: tuple[str, ...], words: dict[int, str]) -> dict[str, int]:
     """Labels of one concept by meal, from the first pattern that any label matches."""
     for pattern in patterns:
         meals = sense.MEALS if "{meal}" in pattern else ("",)
-        found = {
-            meal: number
-            for meal in meals
-            for number, name in reversed(list(words.items()))
-            if re.search(pattern.replace("{meal}", meal), name)
-        }
+        asked = {meal: re.compile(pattern.replace("{meal}", meal)) for meal in meals}
+        found = {meal: n for meal in meals for n, name in reversed(words.items()) if asked[meal].search(name)}
         if found:
             return found
     return {}
@@ -172,10 +154,11 @@ def _read_prompt(text: str, allowed: tuple[Answer, ...] | str) -> _Prompt:
 
 def _read_events(text: str) -> list[_Raw]:
     """Events of the last list in ``text``: a JSON list, loose JSON items, or one sentence a line."""
-    try:
+    items: list[Any] = []
+    with suppress(ValueError):
+        items = json.loads("[" + ",".join(_ITEM.findall(text)) + "]")
+    with suppress(ValueError):
         items = json.loads(text[text.rindex("[") : text.rindex("]") + 1])
-    except ValueError:
-        items = [item for item in map(_loose, _ITEM.findall(text)) if item]
     events = [
         _Raw(int(item.get("id", position)), str(item.get("time", "")), " ".join(str(item["event"]).split()))
         for position, item in enumerate(items)
@@ -184,17 +167,6 @@ def _read_events(text: str) -> list[_Raw]:
     events = events or [_Raw(int(number), clock, words) for number, clock, words in _SENTENCE.findall(text)]
     starts = [i for i in range(1, len(events)) if events[i].event_id <= events[i - 1].event_id]
     return events[starts[-1] :] if starts else events
-
-
-def _loose(item: str) -> Any:
-    """One JSON object, None where it is broken."""
-    try:
-        return json.loads(item)
-    except ValueError:
-        return None
-
-
-# -- understanding the events ------------------------------------------------------------------------------------------
 
 
 @lru_cache(maxsize=4096)
@@ -230,8 +202,7 @@ def _look(events: list[_Raw], prompt: _Prompt) -> list[_Seen]:
     for raw in events:
         found = _CLOCK.search(raw.clock)
         clock = int(found[1]) * 3600 + int(found[2]) * 60 + int(found[3] or 0) if found else last % 86400
-        if day + clock < last - 43200:  # half a day back: the window passed midnight
-            day += 86400
+        day += 86400 * (day + clock < last - 43200)  # half a day back: the window passed midnight
         last = day + clock
         room, noun, source, cue = _cue(raw.text)
         votes, top = _votes(cue, int(last % 86400 // 1800), prompt)
@@ -239,55 +210,44 @@ def _look(events: list[_Raw], prompt: _Prompt) -> list[_Seen]:
     return seen
 
 
-def _support(seen: list[_Seen], i: int) -> dict[str, dict[int, float]]:
-    """Concept of event ``i`` -> neighbour -> how much that neighbour speaks for it."""
+def _support(seen: list[_Seen], i: int) -> dict[str, dict[str, tuple[float, str]]]:
+    """Concept of event ``i`` -> neighbouring sensor -> how much that one speaks for it at best, its word to quote."""
     me = seen[i]
-    support: dict[str, dict[int, float]] = {concept: {} for concept in me.votes}
-    for j, other in enumerate(seen):
+    support: dict[str, dict[str, tuple[float, str]]] = {concept: {} for concept in me.votes}
+    for other in seen:
         if other.source == me.source or not other.top:  # a sensor is no witness for itself
             continue
-        near = other.sure / (1 + abs(me.at - other.at) / sense.NEAR_S)
-        same = near * (1.0 if me.room == other.room else sense.OTHER_ROOM) / other.votes[other.top]
-        for concept, weight in other.votes.items():
-            if concept in support:
-                support[concept][j] = same * weight
-        for concept, weight in sense.LINKS.get((other.top, j < i), {}).items():
-            if concept in support:
-                support[concept][j] = support[concept].get(j, 0.0) + near * weight
+        apart = abs(me.at - other.at)
+        near = other.sure / (1 + apart / sense.NEAR_S) / other.votes[other.top]
+        near *= 1.0 if me.room == other.room else sense.OTHER_ROOM
+        said = {concept: near * weight for concept, weight in other.votes.items() if concept in support}
+        for concept, (before, after, weight) in _LINKS[other.top].items():
+            if concept in support and (half := before if other.at < me.at else after):
+                said[concept] = said.get(concept, 0.0) + other.sure * weight / (1 + apart / half)
+        for concept, value in said.items():
+            if value > support[concept].get(other.source, (0.0, ""))[0]:
+                support[concept][other.source] = value, other.noun
     return support
 
 
-def _door(seen: list[_Seen], i: int) -> tuple[str, str]:
-    """Leaving or coming in: the silence before the door against the silence after it."""
-    me = seen[i]
-    inside = [other.at for other in seen if "leave" not in other.votes]
-    before = min([me.at - at for at in inside if at <= me.at] + [sense.QUIET_S])
-    after = min([at - me.at for at in inside if at > me.at] + [sense.QUIET_S])
-    comes = me.votes["enter"] * (before + 15) > 1.5 * me.votes["leave"] * (after + 15)
-    return ("enter", "before activity inside") if comes else ("leave", "before quiet")
+def _tour(seen: list[_Seen]) -> set[str]:
+    """Sensors passed once by somebody who goes from room to room; none where nobody does."""
+    events = Counter(event.source for event in seen)  # passed once: at most ON and OFF
+    once = {event.source: event.room for event in seen if "clean" in event.votes and events[event.source] <= 2}
+    return set(once) if len(set(once.values())) >= sense.TOUR[0] else set()
 
 
-def _decide(seen: list[_Seen], i: int) -> tuple[str, str]:
+def _decide(seen: list[_Seen], i: int, tour: set[str]) -> tuple[str, str]:
     """Concept of event ``i`` and the circumstance that the reasoning names."""
-    me = seen[i]
-    if "leave" in me.votes and "enter" in me.votes:
-        return _door(seen, i)
-    if len(me.votes) == 1:
-        return me.top, _part_of_day(me.at)
-    support = _support(seen, i)
-    scores = {concept: me.votes[concept] * (1 + sense.TRUST * sum(support[concept].values())) for concept in me.votes}
-    seats = {other.source for other in seen if other.noun == me.noun} - {me.source}
-    for concept in sense.SHARED & scores.keys():
-        scores[concept] *= 1 + 0.5 * len(seats)
-    best = max(scores, key=lambda concept: scores[concept])
+    me, support = seen[i], _support(seen, i)
+    if me.source in tour:
+        support["clean"]["tour"] = sense.TOUR[1], "other rooms"
+    backing = {concept: sum(value for value, _ in given.values()) for concept, given in support.items()}
+    best = max(backing, key=lambda concept: me.votes[concept] * (1 + sense.TRUST * backing[concept]))
     if best == me.top or not support[best]:
-        return best, _part_of_day(me.at)
-    helper = seen[max(support[best], key=lambda j: support[best][j])].noun
+        return best, next(words for end, words in sense.PARTS_OF_DAY if me.at / 3600 % 24 < end)
+    helper = max(support[best].values())[1]
     return best, "among others" if helper == me.noun else f"near the {helper}"
-
-
-def _part_of_day(at: float) -> str:
-    return next(words for end, words in sense.PARTS_OF_DAY if at / 3600 % 24 < end)
 
 
 def _label(meaning: Mapping[str, int], at: float) -> int:
@@ -298,15 +258,13 @@ def _label(meaning: Mapping[str, int], at: float) -> int:
     return meaning[min(meaning, key=lambda meal: min(gap := abs(hour - sense.MEALS[meal]), 24 - gap))]
 
 
-# -- answering ---------------------------------------------------------------------------------------------------------
-
-
 def _conclude(seen: list[_Seen], prompt: _Prompt) -> list[tuple[int, str]]:
     """Label of each event and the sentence that explains it."""
     known = [i for i, event in enumerate(seen) if event.top]
-    chosen = {i: _decide(seen, i) for i in known}
+    tour = _tour(seen)
+    chosen = {i: _decide(seen, i, tour) for i in known}
     labels = {i: _label(prompt.meanings[concept], seen[i].at) for i, (concept, _) in chosen.items()}
-    others = _label(prompt.meanings["others"], 0) if "others" in prompt.meanings else None
+    others = prompt.meanings.get("others", {}).get("")
     result = []
     for i, event in enumerate(seen):
         if i in chosen:
@@ -356,14 +314,13 @@ class RulesEngine:
     def stream(self, requests: Iterable[Request]) -> Iterator[Generation]:
         """Answer each request in turn; a prompt that cannot be read comes back as an error."""
         for request in requests:
-            start = perf_counter()
+            start, text, error = perf_counter(), "", ""
             try:
                 text = _answer(request)
             except ValueError as problem:
                 error = f"rules: {problem}"
-                yield Generation(request.key, finish_reason="error", error=error, seconds=perf_counter() - start)
-            else:
-                yield Generation(request.key, text, "stop", seconds=perf_counter() - start)
+            stop = "error" if error else "stop"
+            yield Generation(request.key, text, stop, error=error, seconds=perf_counter() - start)
 
     def close(self) -> None:
         """Nothing to give back."""

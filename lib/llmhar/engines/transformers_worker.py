@@ -17,7 +17,7 @@ import transformers
 import xgrammar
 from transformers import AutoModelForCausalLM, AutoTokenizer, DynamicCache
 
-from llmhar.engines.worker import ANY_WHITESPACE, Emit, Inbox, Task, render, seed_of, sentence, too_long
+from llmhar.engines.worker import COMPACT_JSON, Emit, Inbox, Task, render, seed_of, sentence, too_long
 
 
 @dataclass
@@ -113,7 +113,7 @@ class TransformersBackend:
     def _grammar(self, schema: Any) -> xgrammar.GrammarMatcher | None:
         if not schema:
             return None
-        compiled = self._grammars.compile_json_schema(json.dumps(schema), any_whitespace=ANY_WHITESPACE)
+        compiled = self._grammars.compile_json_schema(json.dumps(schema), **COMPACT_JSON)
         return xgrammar.GrammarMatcher(compiled)
 
     def _phase(self, prompt: list[int]) -> Literal["before", "thinking", "answer"]:

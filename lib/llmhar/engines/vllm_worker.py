@@ -1,7 +1,7 @@
 """vLLM in the child process: the same code for its CUDA build and its CPU build.
 
 Drives ``llm.llm_engine`` step by step so that each result leaves as it finishes (``LLM.chat`` returns only when all
-are done). Holds no queue policy but one: a prompt waits while another computes a prefix that both share.
+are done). Its only queue policy: a prompt waits while another computes a prefix that both share.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from vllm.lora.request import LoRARequest
 from vllm.platforms import current_platform
 from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
 
-from llmhar.engines.worker import ANY_WHITESPACE, Emit, Inbox, Task, render, seed_of, sentence, too_long
+from llmhar.engines.worker import Emit, Inbox, Task, render, seed_of, sentence, too_long
 
 BLOCK = 32
 """Tokens of a cache block on CPU: prefixes are shared in whole blocks (vLLM's own default there is 128)."""
@@ -90,6 +90,7 @@ class VllmBackend:
         self._thinking = bool(config.get("thinking"))
         self._adapters: dict[str, int] = {path: n for n, path in enumerate(config.get("adapters") or {}, start=1)}
         cpu = current_platform.is_cpu()
+        self._take_turns = cpu and bool(self._adapters)
         limit = config.get("max_model_len") or (min(config.get("max_context") or 4096, 4096) if cpu else None)
         self._seqs = config.get("max_num_seqs") or (32 if cpu else 256)
         options: dict[str, Any] = {
@@ -100,7 +101,8 @@ class VllmBackend:
             "max_num_seqs": self._seqs,
             "tensor_parallel_size": config.get("tensor_parallel_size") or 1,
             "enable_prefix_caching": True,
-            "structured_outputs_config": {"backend": "xgrammar", "disable_any_whitespace": not ANY_WHITESPACE},
+            # As COMPACT_JSON in the worker: both engines enforce the same language.
+            "structured_outputs_config": {"backend": "xgrammar", "disable_any_whitespace": True},
         }
         if self._thinking:
             # Without a reasoning parser a schema is enforced from the first token, which silently forbids thinking.
@@ -131,14 +133,14 @@ class VllmBackend:
     def run(self, inbox: Inbox, emit: Emit) -> None:
         """See the protocol."""
         while True:
-            tasks = inbox.poll(wait=not self._running)
+            tasks = inbox.poll(wait=not (self._running or self._waiting))
             if inbox.closed:
-                return
+                return self._engine.engine_core.shutdown()  # processes of tensor parallelism
             if inbox.cancelled:
                 self._abort()
             for task in tasks:
                 self._prepare(task, emit)
-            changed = bool(tasks) | self._step(emit)
+            changed = bool(tasks) | self._step(emit) or not self._running
             while changed:  # a request that fails on entering may have held others back
                 changed = self._admit(emit)
 
@@ -156,7 +158,7 @@ class VllmBackend:
         """Give vLLM every waiting request that the gate lets through; True if one failed."""
         held, failed = [], False
         for task, hashes in self._waiting:
-            cold = self._gate.enter(hashes)
+            cold = self._gate.enter(hashes) if self._fits(task) else None
             if cold is None:
                 held.append((task, hashes))
                 continue
@@ -172,6 +174,17 @@ class VllmBackend:
                 self._running[str(task.id)] = Running(task, cold)
         self._waiting = held
         return failed
+
+    def _fits(self, task: Task) -> bool:
+        """Whether a request may share a batch with those that run.
+
+        vLLM's LoRA code for CPU (lora/ops/torch_ops) looks weights up by index, and no adapter is index -1: in a batch
+        that has adapters too, requests without one silently get the last one. So the two kinds take turns.
+        """
+        if not self._take_turns or not self._running:
+            return True
+        other = next(iter(self._running.values())).task
+        return (other.request.adapter_sha256 is None) == (task.request.adapter_sha256 is None)
 
     def _params(self, task: Task) -> SamplingParams:
         wanted, schema = task.request.sampling, task.request.schema

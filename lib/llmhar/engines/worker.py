@@ -25,8 +25,8 @@ BACKENDS = {
 }
 Emit = Callable[..., None]
 """``emit(task_id, **fields of Generation)``."""
-ANY_WHITESPACE = False
-"""Whether a schema leaves white space free."""
+COMPACT_JSON = {"any_whitespace": False, "separators": (",", ":")}
+"""How a schema is compiled: no white space, or small models get lost in it; vLLM's ``disable_any_whitespace``."""
 
 
 @dataclass
@@ -87,7 +87,7 @@ class Backend(Protocol):
         ...
 
     def run(self, inbox: Inbox, emit: Emit) -> None:
-        """Answer until the inbox is closed."""
+        """Answer until the inbox is closed; end processes of one's own before returning."""
         ...
 
 
@@ -140,13 +140,14 @@ def main(backend: str, parent: int) -> None:
     config = json.loads(sys.stdin.buffer.readline() or "{}")
     inbox = Inbox(sys.stdin.buffer)
     try:
-        module, _, name = BACKENDS[backend].partition(":")
+        module, _, name = BACKENDS.get(backend, backend).partition(":")
         engine: Backend = getattr(importlib.import_module(module), name)(config)
     except Exception as error:
         say({"fatal": sentence(error)})
         raise
     say({"ready": engine.info()})
     engine.run(inbox, lambda task_id, **fields: say({"id": task_id, **fields}))
+    os._exit(0)  # taking model libraries down in good order costs seconds and frees nothing more
 
 
 if __name__ == "__main__":

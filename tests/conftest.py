@@ -1,0 +1,35 @@
+"""Fixtures for weights: fetched into the cache where absent (``make test`` fetches them beforehand), else skipped."""
+
+from __future__ import annotations
+
+import functools
+
+import pytest
+
+from llmhar.models import MODELS, ModelError, ModelSpec, fetch
+
+
+@functools.cache
+def _fetched(name: str) -> str:
+    try:
+        fetch(name)
+    except ModelError as error:
+        return str(error)
+    return ""
+
+
+def need(name: str) -> ModelSpec:
+    """The model, its weights in the cache; skips the test with the reason where they cannot be had."""
+    if problem := _fetched(name):
+        pytest.skip(f"{name}: {problem}")
+    return MODELS[name]
+
+
+@pytest.fixture(scope="session")
+def smollm2() -> ModelSpec:
+    return need("smollm2-135m")
+
+
+@pytest.fixture(scope="session")
+def qwen3_tiny() -> ModelSpec:
+    return need("qwen3-tiny")

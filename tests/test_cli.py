@@ -1,0 +1,131 @@
+"""The command line, as people and scripts call it: forms, exit codes, stdout and stderr."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+SHARED = ROOT.parent / "shared" / "data"
+
+
+def llmhar(*arguments, stdin="", code=0, cwd=None):
+    """Run a command; returns stdout. Fails where the exit code is another or a traceback shows."""
+    done = subprocess.run(
+        [sys.executable, "-m", "llmhar.cli", *map(str, arguments)],
+        input=stdin,
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        check=False,
+    )
+    assert done.returncode == code, (done.returncode, done.stdout, done.stderr)
+    assert "Traceback" not in done.stderr
+    if code:
+        assert done.stderr.strip()
+        assert not done.stdout.strip()
+        return done.stderr
+    return done.stdout
+
+
+@pytest.fixture
+def labels(tmp_path):
+    file = tmp_path / "labels.txt"
+    file.write_text("others\ncooking\nsleeping\n")
+    return file
+
+
+def test_parse_prints_one_verdict_an_event(labels):
+    answer = '<think>hm</think>[{"id":0,"activity":1},{"id":1,"activity":"2. sleeping"},{"id":2,"activity":"coo'
+    rows = json.loads(llmhar("parse", "--labels", labels, "--n", 4, "--json", stdin=answer))
+    assert rows == [
+        {"id": 0, "verdict": "ok", "label": "cooking"},
+        {"id": 1, "verdict": "ok", "label": "sleeping"},
+        {"id": 2, "verdict": "cut", "label": None},
+        {"id": 3, "verdict": "cut", "label": None},
+    ]
+    prose = 'Well: [{"id":0,"activity":1}]'
+    assert json.loads(llmhar("parse", "--labels", labels, "--n", 1, "--json", stdin=prose))[0]["verdict"] == "ok"
+    strict = json.loads(llmhar("parse", "--labels", labels, "--n", 1, "--json", "--strict", stdin=prose))
+    assert strict == [{"id": 0, "verdict": "malformed", "label": None}]
+    assert len(json.loads(llmhar("parse", "--labels", labels, "--json", stdin=""))) == 10
+
+
+def test_score_prints_the_fixed_form(tmp_path):
+    rows = [("a", 0, "x"), ("a", 1, "y"), ("b", 0, "x"), ("b", 1, None)]
+
+    def write(file, rows):
+        lines = [json.dumps(dict(zip(("session", "id", "activity"), row))) for row in rows]
+        file.write_text("\n".join(lines) + "\n")
+
+    truth, pred = tmp_path / "t.jsonl", tmp_path / "p.jsonl"
+    write(truth, rows)
+    write(pred, [("a", 0, "x"), ("b", 0, "x")])
+    found = json.loads(llmhar("score", truth, pred, "--json"))
+    # Session a: x right (F1 1), y missing (F1 0); session b: its one annotated event is right.
+    assert found["macro_f1"] == pytest.approx((0.5 + 1.0) / 2) and found["missed_pct"] == pytest.approx(25.0)
+    assert [s["session"] for s in found["per_session"]] == ["a", "b"] and {"weighted_f1"} <= set(found)
+    write(pred, [("a", 0, "x"), ("a", 0, "y")])
+    assert "line 2" in llmhar("score", truth, pred, "--json", code=1)
+    pred.write_text('{"session": "a", "id": 0, "activity": "x"}\n{broken\n')
+    assert "p.jsonl, line 2" in llmhar("score", truth, pred, code=1)
+
+
+def test_data_commands_on_the_simulated_home(tmp_path):
+    home = tmp_path / "home"
+    report = json.loads(llmhar("data", "report", "simulated", "--path", home, "--json"))
+    events = json.loads(llmhar("data", "events", "simulated", "--path", home, "--json"))
+    assert report["events"] == len(events) > 8000 and report["sessions"] == 21
+    assert report["mended"] == report["refused"] == []
+    assert set(events[0]) == {"session", "id", "time", "room", "sensor", "state", "residents", "activity"}
+    assert "annotation" in llmhar("data", "report", "simulated", "--path", home)
+
+
+@pytest.mark.skipif(not SHARED.is_dir(), reason="../shared/data is not here")
+def test_data_commands_on_real_files():
+    report = json.loads(llmhar("data", "report", "uci_adl", "--path", SHARED / "ordonez", "--json"))
+    assert (report["events"], len(report["refused"]), len(report["mended"])) == (5486, 3, 4)
+    assert {note["file"] for note in report["refused"]} == {"OrdonezA_ADLs.txt"}
+    assert {note["file"] for note in report["mended"]} == {"OrdonezB_Sensors.txt"}
+    events = json.loads(llmhar("data", "events", "marble", "--path", SHARED / "marble", "--json"))
+    assert len(events) == 24 and events[0]["time"] == "2018-11-14T14:58:14.445"
+
+
+def test_lists_for_people_and_programs():
+    assert {row["name"] for row in json.loads(llmhar("data", "list", "--json"))} == {
+        "mural",
+        "marble",
+        "uci_adl",
+        "simulated",
+    }
+    assert "licence" in llmhar("data", "list")
+    assert "qwen3-32b" in {row["name"] for row in json.loads(llmhar("models", "list", "--json"))}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["run", "demo", "02", "-p", "modells=x"], 2, "unknown parameter"),
+        (["run", "nowhere"], 2, "unknown profile"),
+        (["run", "demo", "-p", "novalue"], 2, "name=value"),
+        (["data", "report", "mural", "--path", "/nonexistent", "--json"], 1, "/nonexistent"),
+        (["data", "report", "muraal", "--json"], 1, "mural"),
+        (["models", "fetch", "qwen9"], 1, "qwen9"),
+        (["parse", "--labels", "/nonexistent.txt", "--json"], 1, "nonexistent"),
+        (["nonsense"], 2, "No such command"),
+    ],
+)
+def test_errors_go_to_stderr_with_an_exit_code(arguments, code, said):
+    assert said in llmhar(*arguments, code=code)
+
+
+@pytest.mark.parametrize("command", [[], ["data"], ["models"], ["run"], ["parse"], ["score"]])
+def test_help_is_there(command):
+    assert "Usage" in llmhar(*command, "--help")
+
+
+def test_relative_paths_are_read_from_the_callers_folder(tmp_path):
+    llmhar("data", "report", "simulated", "--path", tmp_path / "here", "--json")
+    assert json.loads(llmhar("data", "report", "simulated", "--path", "here", "--json", cwd=tmp_path))["path"] == "here"
