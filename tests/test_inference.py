@@ -3,6 +3,7 @@
 import pytest
 
 from llmhar import inference, study, tables
+from llmhar.engines.base import EngineError
 from llmhar.models import MODELS
 from llmhar.records import Fingerprint, Generation, Sampling
 from llmhar.store import Store
@@ -79,6 +80,15 @@ def test_failures_are_kept_and_asked_again(task, store):
     assert again.n_asked == 12 and store.counts()["failures"] == 12
 
 
+def test_a_dead_engine_is_given_up(task, store, monkeypatch):
+    monkeypatch.setattr(inference, "GIVE_UP_AFTER", 5)
+    with pytest.raises(EngineError, match="5 requests failed in a row, the last: it died"):
+        run(task, store, Fake(lambda r: Generation(r.key, finish_reason="error", error="it died")))
+    assert store.counts()["failures"] == 5
+    _, done = run(task, store, Fake())
+    assert done.n_asked == 12
+
+
 def test_an_engine_that_answers_what_nobody_asked_is_reported(task, store, capsys):
     stray = Fake(lambda request: Generation("f" * 64, "x", "stop"))
     _, done = run(task, store, stray)
@@ -86,11 +96,12 @@ def test_an_engine_that_answers_what_nobody_asked_is_reported(task, store, capsy
     assert "nobody asked for" in capsys.readouterr().err
 
 
-def test_samples_differ_by_seed_and_index(task, store):
+def test_samples_of_one_question_differ_by_their_index(task, store):
     asks, done = run(task, store, Fake(), sampling=Sampling(temperature=1.0, seed=5), k=3)
     assert done.n_asked == len(asks) == 36
     one = [a.request for a in asks if (a.session_id, a.window_index) == (asks[0].session_id, asks[0].window_index)]
-    assert [(r.sampling.seed, r.sample_index) for r in one] == [(5, 0), (6, 1), (7, 2)]
+    assert [(r.sampling.seed, r.sample_index) for r in one] == [(5, 0), (5, 1), (5, 2)]
+    assert len({r.key for r in one}) == 3
 
 
 def test_an_interrupted_run_keeps_what_was_answered(task, store):

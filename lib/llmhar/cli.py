@@ -197,15 +197,15 @@ def _read_jsonl(path: Path) -> list[dict[str, Any]]:
     from llmhar.scoring import ScoreError
 
     rows = []
-    for number, line in enumerate(path.read_text(encoding="utf-8-sig").splitlines(), start=1):
-        if line.strip():
-            try:
-                row = json.loads(line)
-            except (ValueError, RecursionError) as error:
-                raise ScoreError(f"{path}, line {number}: not JSON ({error}); write one object a line") from error
-            if not isinstance(row, dict):
-                raise ScoreError(f"{path}, line {number}: need an object, got {line:.60}")
-            rows.append(row)
+    # Not splitlines(): JSON strings may hold U+2028 and other line ends that are none here.
+    for number, line in enumerate(path.read_text(encoding="utf-8-sig").rstrip().split("\n"), start=1):
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise ScoreError(f"{path}, line {number}: not JSON ({error}); write one object a line") from error
+        if not isinstance(row, dict):
+            raise ScoreError(f"{path}, line {number}: need an object, got {line:.60}")
+        rows.append(row)
     return rows
 
 

@@ -10,18 +10,22 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from tqdm import tqdm
 
 from llmhar import paths
 from llmhar.engines import open_engine
-from llmhar.engines.base import Engine
+from llmhar.engines.base import Engine, EngineError
 from llmhar.models import ModelSpec
 from llmhar.records import Generation, Request, Sampling
 from llmhar.store import Ask, Store, Stored
 from llmhar.tasks import Task
+
+
+GIVE_UP_AFTER = 100
+"""Failures in a row after which an engine is taken for dead: what is left stays unasked and resumes with the next run."""
 
 
 class Answer(NamedTuple):
@@ -63,7 +67,7 @@ def make_asks(
     Args:
         task: windows and prompts.
         model: who is asked.
-        sampling: how tokens are drawn; sample k uses seed + k.
+        sampling: how tokens are drawn; engines mix the sample's index into the seed.
         thinking: Qwen3's switch; None leaves the template's default, and models without the switch ignore it.
         n_samples: samples of each window.
         schema: number of events -> JSON schema of the answer; None = free text.
@@ -83,7 +87,7 @@ def make_asks(
                 tokenizer_sha256=tokenizer_sha256,
                 messages=messages,
                 template_args=template_args,
-                sampling=replace(sampling, seed=sampling.seed + k),
+                sampling=sampling,
                 schema=schema(len(window.events)) if schema else None,
                 sample_index=k,
             )
@@ -128,12 +132,15 @@ def run_asks(
         if exact:
             found = store.find(list(wanted), fingerprint)
             wanted = {key: request for key, request in wanted.items() if key not in found}
-        n_failed, begun = 0, time.perf_counter()
+        n_failed, in_a_row, begun = 0, 0, time.perf_counter()
         bar = tqdm(total=len(wanted), desc=model.name, unit="window", mininterval=1.0, disable=not progress)
         for generation in _once_each(opened.stream(wanted.values()), wanted):
             store.add(generation, fingerprint)
-            n_failed += not generation.ok
+            n_failed, in_a_row = (n_failed, 0) if generation.ok else (n_failed + 1, in_a_row + 1)
             bar.update()
+            if in_a_row == GIVE_UP_AFTER:
+                bar.close()
+                raise EngineError(f"{model.name}: {in_a_row} requests failed in a row, the last: {generation.error}")
         bar.close()
         engine_seconds = time.perf_counter() - begun
     done = time.perf_counter() - start

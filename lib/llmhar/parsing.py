@@ -143,6 +143,8 @@ class _Items:
     """Ids of items that cannot be read."""
     open_id: int | None = None
     """Id of the item that the text ends in."""
+    closed: bool = False
+    """The list was ended with its bracket."""
     truncated: bool = False
     n_tried: int = 0
     """Items handed to repair, mended or not."""
@@ -172,7 +174,9 @@ def parse_answer(
     if parts.thinking == "unclosed" and not parts.answer:
         return Reading(tuple(Prediction(i, "cut", None) for i in range(n)), *parts)
     items = _read_list(parts.answer) or (_Items() if strict else _scan_items(parts.answer, n))
-    items.truncated = items.truncated or finish_reason == "length" or parts.thinking == "unclosed"
+    # A closed list is whole, even where the token limit cut what came after it.
+    out_of_tokens = finish_reason == "length" and not items.closed
+    items.truncated = items.truncated or out_of_tokens or parts.thinking == "unclosed"
     if strict and not (items.found or items.empty):
         scanned = _scan_items(parts.answer, n)
         verdict: Verdict = "cut" if scanned.truncated or items.truncated else "malformed"
@@ -200,7 +204,7 @@ def _read_list(answer: str) -> _Items | None:
         value = _strict_decoder.decode(answer)
     except (ValueError, RecursionError):
         return None
-    items = _Items(empty=value == [])
+    items = _Items(empty=value == [], closed=True)
     for item in value:
         if not isinstance(item, dict) or item.keys() != {"id", "activity"} or type(item["id"]) is not int:
             return None
@@ -227,6 +231,7 @@ def _scan_items(answer: str, n: int) -> _Items:
             tail = tail[:brace]
         _note_broken(tail, items)
         items.truncated |= "]" not in tail and "[" in answer
+        items.closed = "]" in tail and bool(items.found)
     # Short answers only: on a megabyte of "[]" the pattern would try every place.
     items.empty = not items.found and len(answer) < 200 and _NO_ITEMS.fullmatch(answer) is not None
     return items

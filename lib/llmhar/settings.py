@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 import functools
 import importlib.metadata
+import math
 import operator
 import platform
 import subprocess
@@ -102,6 +103,8 @@ def read_parameters(source: str) -> dict[str, Parameter]:
 
 def _checked(parameter: Parameter, value: Any, where: str) -> Any:
     """The value, if it is of the parameter's type; no coercion but int to float."""
+    if isinstance(value, float) and not math.isfinite(value):
+        raise SettingsError(f"{where}: {parameter.name} must be a finite number, got {value}. {parameter.help}")
     try:
         return TypeAdapter(parameter.type).validate_python(value, strict=True)
     except ValidationError as error:
