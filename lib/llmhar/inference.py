@@ -23,9 +23,8 @@ from llmhar.records import Generation, Request, Sampling
 from llmhar.store import Ask, Store, Stored
 from llmhar.tasks import Task
 
-
 GIVE_UP_AFTER = 100
-"""Failures in a row after which an engine is taken for dead: what is left stays unasked and resumes with the next run."""
+"""Failures in a row after which an engine is taken for dead; what is left stays unasked until the next run."""
 
 
 class Answer(NamedTuple):

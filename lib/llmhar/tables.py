@@ -216,8 +216,9 @@ def load_table(results: Mapping[str, Any]) -> pd.DataFrame:
 
 
 def note_table(notes: Sequence[Mapping[str, Any]], most: int = 20) -> pd.DataFrame:
-    """The first ``most`` row notes of a loader: file, line, reason."""
-    return pd.DataFrame(list(notes)[:most], columns=["file", "line", "reason"])
+    """The first ``most`` row notes of a loader: file, line, reason; says so where there is none."""
+    none = [{"file": "–", "line": "–", "reason": "none"}]
+    return pd.DataFrame(list(notes)[:most] or none, columns=["file", "line", "reason"])
 
 
 def run_table(runs: Sequence[AskedRun]) -> pd.DataFrame:
