@@ -36,7 +36,8 @@ notebooks: setup  ## derive notebooks/*.ipynb from notebooks/src/*.py
 	$(BIN)/python -m tests.notebook_sync
 
 lock: setup  ## resolve requirements/*.in to the hashed locks
-	UV_FIND_LINKS="$$($(BIN)/python -m pip config get global.find-links 2>/dev/null)" $(BIN)/uv pip compile -q --no-header \
+	UV_FIND_LINKS="$$($(BIN)/python -m pip config get global.find-links 2>/dev/null)" \
+	  $(BIN)/uv pip compile -q --no-header \
 	  --python-version 3.11 --generate-hashes --override requirements/overrides.txt requirements/cpu.in -o requirements/cpu.lock
 	$(BIN)/uv pip compile -q --no-header --python-version 3.11 --generate-hashes --python-platform x86_64-manylinux_2_28 \
 	  --override requirements/gpu-overrides.txt requirements/gpu.in -o requirements/gpu.lock
