@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import json
 import logging
@@ -22,33 +23,25 @@ import pytest
 from safetensors.numpy import save_file
 from tokenizers import Tokenizer
 
-from llmhar import engines
+from llmhar import engines, inference
 from llmhar.engines import ENGINES, EngineError, open_engine, resolve_auto
 from llmhar.engines.base import Engine
 from llmhar.engines.child import ChildEngine, child_environment, free_cores
 from llmhar.engines.recorded import RecordedEngine, record
+from llmhar.engines.worker import Task as WorkerTask
+from llmhar.engines.worker import render, reply
 from llmhar.models import MODELS, ModelSpec
+from llmhar.parsing import parse_answer
+from llmhar.prompts.schema import answer_schema
 from llmhar.records import Generation, Request, Sampling
+from llmhar.store import Store
+from llmhar.tasks import narrow, prepare
 from tests.conftest import need
 
 FIXTURES = Path(__file__).parent / "fixtures"
 REPLIES = FIXTURES / "recorded" / "contract.jsonl"
 ACTIVITIES = ["Cooking", "Sleeping", "Watching TV"]
-SCHEMA = {
-    "type": "array",
-    "prefixItems": [
-        {
-            "type": "object",
-            "properties": {"id": {"const": n}, "activity": {"enum": ACTIVITIES}},
-            "required": ["id", "activity"],
-            "additionalProperties": False,
-        }
-        for n in range(2)
-    ],
-    "items": False,
-    "minItems": 2,
-    "maxItems": 2,
-}
+SCHEMA = answer_schema(2, dict(enumerate(ACTIVITIES, start=1)))
 SYSTEM = "Label each sensor event with one activity.\nActivities:\n1. Cooking\n2. Sleeping\n3. Watching TV\n"
 
 
@@ -276,6 +269,86 @@ def test_thinking_budget_and_schema_together(engine, case):
     jsonschema.validate(json.loads(none.text), SCHEMA)
 
 
+# What the tiny Qwen3 thinks: eight tokens by itself, fewer where the budget ends.
+THOUGHTS = {(False, None): 0, (True, 0): 0, (True, 4): 4, (True, 16): 8, (True, None): 8}
+
+
+def test_thinking_tokens_follow_switch_and_budget(engine, case, tmp_path):
+    """Thinking as a factor, through the same calls as a study: whatever the budget, the whole window is answered."""
+    only(case.model == "qwen3-tiny", "no thinking mode")
+    model = MODELS["qwen3-tiny"]
+    whole = prepare("simulated", tmp_path / "home", n_windows=1, wording="short", answer="number")
+    task = narrow(whole, {(w.session_id, w.index) for w in whole.windows[:2]}, "two windows")
+    labels = next(iter(task.sessions.values())).labels
+    table, spent, keys = {}, {}, set()
+    with Store(tmp_path / "s.sqlite") as store:
+        for thinking, budget in THOUGHTS:
+            sampling = Sampling(max_tokens=200, thinking_budget=budget)
+            asks = inference.make_asks(task, model, sampling=sampling, thinking=thinking, constrained=True)
+            done = inference.run_asks(
+                asks, model, store, progress=False, open_with=lambda: contextlib.nullcontext(engine)
+            )
+            assert (done.n_asked, done.n_failed) == (2, 0)  # another budget is another question
+            for answer in inference.collect(asks, store):
+                reading = parse_answer(answer.stored.generation.text, 10, labels, strict=True)
+                assert {p.verdict for p in reading.predictions} == {"ok"}
+                table.setdefault((thinking, budget), set()).add(len(reading.reasoning.split()))
+                spent.setdefault((thinking, budget), set()).add(reading.thinking)
+                keys.add(answer.ask.request.key)
+    assert table == {factor: {n} for factor, n in THOUGHTS.items()}
+    assert spent == {(thinking, budget): {"closed" if thinking else "absent"} for thinking, budget in THOUGHTS}
+    assert len(keys) == 2 * len(THOUGHTS)
+
+
+OPENED = "{{ messages[-1]['content'] }}<|im_start|>assistant\n<think>"
+
+
+def test_a_block_that_the_prompt_opens_is_opened_in_the_text(engine, case):
+    only(case.model == "qwen3-tiny", "no thinking mode")
+    own = {"chat_template": OPENED}
+    whole, cut, short, spent = answers(engine, [
+        ask("hello", template=own),
+        ask("hello", template=own, max_tokens=2),
+        ask("hello", template=own, thinking_budget=3, schema=SCHEMA, max_tokens=100),
+        ask("hello", template={"chat_template": OPENED + " one two"}, thinking_budget=3),
+    ])  # fmt: skip
+    assert whole.text == "<think> one two three four five six seven eight</think>[]"
+    assert cut.text == "<think> one two"
+    assert {p.verdict for p in parse_answer(cut.text, 2, {1: "one"}).predictions} == {"cut"}
+    assert short.text.startswith("<think> one two three</think>[{")
+    assert spent.text == " three</think>[]"  # what the prompt says after the mark counts
+
+
+class TemplateOnly:
+    """As much of a tokenizer as a prompt needs."""
+
+    def __init__(self, template):
+        self.template = jinja2.Environment(autoescape=False).from_string(template)  # noqa: S701  (no HTML)
+
+    def apply_chat_template(self, messages, *, tokenize, **arguments):
+        return self.template.render(messages=messages, **arguments)
+
+    def encode(self, text, *, add_special_tokens):
+        return text.split()
+
+
+@pytest.mark.parametrize(
+    ("template", "text", "said"),
+    [
+        (OPENED, "let me", "<think>let me"),
+        (OPENED + "\n", "so</think>[]", "<think>so</think>[]"),  # as DeepSeek-R1's
+        (OPENED + "\n", "", "<think>"),
+        (OPENED + "\n\n</think>\n\n", "[]", "[]"),  # as Qwen3's with the switch off
+        ("{{ messages[-1]['content'] }}<|im_start|>", "[]", "[]"),
+    ],
+)
+def test_the_worker_gives_the_opening_mark_back(template, text, said):
+    task = WorkerTask(7, ask("what <think> is"))
+    render(TemplateOnly(template), task)
+    assert reply(task, {"text": text, "output_tokens": 2}) == {"id": 7, "text": said, "output_tokens": 2}
+    assert reply(task, {"error": "no room"}) == {"id": 7, "error": "no room"}
+
+
 def test_adapters_do_not_leak_into_other_requests(engine, case, adapter):
     only(case.model == "qwen3-tiny", "started without adapters")
     base = answers(engine, [ask("hello")])[0].text
@@ -305,6 +378,18 @@ def test_closing_twice_is_fine(engine, case):
     engine.close()
     if case.llm:
         assert not answers(engine, [ask("after the end")])[0].ok
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("name", ["transformers", "vllm"])
+def test_a_pruned_model_loads_and_answers(name):
+    with open_engine(name, need("smollm2-135m-l4")) as engine:
+        free, again, bound = answers(engine, [
+            ask("Tell a story.", max_tokens=8), ask("Tell a story.", max_tokens=8, seed=1),
+            ask("stove on", schema=SCHEMA, max_tokens=100),
+        ])  # fmt: skip
+    assert free.ok and free.text == again.text and free.output_tokens <= 8
+    jsonschema.validate(json.loads(bound.text), SCHEMA)
 
 
 # The child process, with a backend that loads nothing.

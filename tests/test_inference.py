@@ -152,7 +152,7 @@ def test_one_window_and_narrow_keep_the_session(task):
 
 
 def test_train_and_test_share_no_session(task):
-    assert len(task.train_ids) == 15 and not set(task.train_ids) & set(task.sessions)
+    assert len(task.train) == 15 and not set(task.train) & set(task.sessions)
 
 
 def test_the_rules_revision_is_that_of_their_text():

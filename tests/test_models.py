@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import os
 import shutil
 import subprocess
 import sys
@@ -13,13 +14,19 @@ import zipfile
 from pathlib import Path
 
 import huggingface_hub
+import numpy as np
 import pytest
 from huggingface_hub.errors import LocalEntryNotFoundError
-from safetensors import safe_open
+from safetensors import deserialize, safe_open
+from safetensors.numpy import load_file, save_file
 from tokenizers import Tokenizer
 
 from llmhar import models, paths
+from llmhar.engines import weights
 from llmhar.models import MODELS, ModelError, fetch, load_models, locate, tokenizer_sha256
+from tests.conftest import need
+
+PRUNED = ["smollm2-135m-l16", "smollm2-135m-l8", "smollm2-135m-l4"]
 
 QWEN3 = {  # hidden, feed-forward, layers, heads, kv heads, tied: config.json of each release; head size 128 in all
     "qwen3-0.6b": (1024, 3072, 28, 16, 8, True),
@@ -29,6 +36,13 @@ QWEN3 = {  # hidden, feed-forward, layers, heads, kv heads, tied: config.json of
     "qwen3-14b": (5120, 17408, 40, 40, 8, False),
     "qwen3-32b": (5120, 25600, 64, 64, 8, False),
 }
+
+
+HUB = "b: {kind: llm, revision: r, source: {kind: hub}}"
+
+
+def pruned_entry(parent: str, layers: str) -> str:
+    return f"a: {{kind: llm, source: {{kind: pruned, parent: {parent}, layers: {layers}}}}}\n"
 
 
 @pytest.fixture
@@ -53,6 +67,19 @@ def test_qwen3_sizes_follow_from_the_architecture(name):
     assert spec.sampling["plain"] == {"temperature": 0.7, "top_p": 0.8, "top_k": 20}
 
 
+@pytest.mark.parametrize("n", [16, 8, 4])
+def test_pruned_models_follow_from_their_parent(n):
+    """Hidden 576, feed-forward 1536, 9 heads and 3 kv heads of size 64, vocabulary 49,152 tied to the output."""
+    parent, spec = MODELS["smollm2-135m"], MODELS[f"smollm2-135m-l{n}"]
+    layer = 2 * 576 * 576 + 2 * 576 * 192 + 3 * 576 * 1536 + 2 * 576
+    assert parent.n_params == 49152 * 576 + 30 * layer + 576
+    assert spec.n_params == 49152 * 576 + n * layer + 576
+    assert spec.source.layers == tuple(round(i * 29 / (n - 1)) for i in range(n))
+    assert spec.revision.startswith(f"{parent.revision}+l{n}:0-") and spec.revision.endswith("-29")
+    same = {"hub_id", "licence", "max_context", "sampling", "thinking", "template_args", "engine", "kind"}
+    assert spec.model_dump(include=same) == parent.model_dump(include=same)
+
+
 def test_models_by_name():
     assert {"rules", "smollm2-135m", "qwen3-tiny", *QWEN3} <= set(MODELS) and len(MODELS) == len(load_models())
     assert not any(name.startswith("x-") for name in MODELS)
@@ -69,6 +96,11 @@ def test_models_by_name():
         ("a: {kind: robot}", r"a\.kind"),
         ("a: {kind: llm, source: {kind: wheel-gguf, package: p}}", r"a\.source\.wheel-gguf\.version"),
         ("a: {kind: llm, source: {kind: torrent}}", r"a\.source"),
+        (pruned_entry("b", "[0]"), r"a\.source\.parent: 'b' is no model"),
+        (pruned_entry("a", "[0]"), r"a\.source\.parent: 'a' is no model"),
+        (pruned_entry("b", "[]"), r"a\.source\.pruned\.layers"),
+        (pruned_entry("b", "[1, 0]") + HUB, r"a\.source\.layers: must rise"),
+        (pruned_entry("b", "[0, 3]") + HUB, r"a\.revision: must be 'r\+l2:0-3'"),
         ("a: [1]", "a: "),
         ("- a", "not a YAML mapping"),
         ("a: {", "not a YAML mapping"),
@@ -192,9 +224,9 @@ def test_no_hub_is_one_sentence(empty_cache, monkeypatch):
 
 
 @pytest.mark.real
-@pytest.mark.parametrize("name", ["smollm2-135m", "qwen3-tiny"])
-def test_a_fetched_model_is_whole_and_reused_at_once(name, request):
-    spec = request.getfixturevalue("smollm2" if name.startswith("smol") else "qwen3_tiny")
+@pytest.mark.parametrize("name", ["smollm2-135m", "qwen3-tiny", *PRUNED])
+def test_a_fetched_model_is_whole_and_reused_at_once(name):
+    spec = need(name)
     started = time.perf_counter()
     folder = fetch(name)
     assert time.perf_counter() - started < 0.5
@@ -207,6 +239,62 @@ def test_a_fetched_model_is_whole_and_reused_at_once(name, request):
         assert sum(math.prod(part.get_shape()) for part in parts.values()) == spec.n_params
         assert {part.get_dtype() for part in parts.values()} == {"BF16"}
     assert "quantization_config" not in json.loads((folder / "config.json").read_text())
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("name", PRUNED)
+def test_a_pruned_model_is_its_parents_bytes(name):
+    spec, parent = need(name), fetch("smollm2-135m")
+    folder, kept = fetch(name), spec.source.layers
+    whole = dict(deserialize((parent / "model.safetensors").read_bytes()))
+    for key, tensor in deserialize((folder / "model.safetensors").read_bytes()):
+        parts = key.split(".")
+        if parts[1] == "layers":
+            parts[2] = str(kept[int(parts[2])])
+        assert tensor == whole[".".join(parts)]
+    config, old = (json.loads((f / "config.json").read_text()) for f in (folder, parent))
+    assert config == old | {"num_hidden_layers": len(kept)}
+    assert tokenizer_sha256(spec) == tokenizer_sha256(MODELS["smollm2-135m"])
+    assert {f.name for f in folder.iterdir()} == {f.name for f in parent.iterdir()}
+
+
+@pytest.mark.real
+def test_a_pruned_model_is_the_same_bytes_each_time(tmp_path, monkeypatch):
+    spec, known, parent = need(PRUNED[-1]), fetch(PRUNED[-1]), fetch("smollm2-135m")
+    parents_name = MODELS["smollm2-135m"].folder().name
+    monkeypatch.setenv("LLMHAR_CACHE", str(tmp_path))
+    shutil.copytree(parent, tmp_path / "models" / parents_name, copy_function=os.link)
+    again = fetch(PRUNED[-1])
+    assert again == spec.folder() != known
+    assert all((again / file.name).read_bytes() == file.read_bytes() for file in known.iterdir())
+
+
+@pytest.mark.real
+def test_pruning_needs_the_layer_to_be_there(smollm2, tmp_path):
+    with pytest.raises(ModelError, match=r"has 30 layers, none with index 30"):
+        models._build_pruned(models.Pruned(kind="pruned", parent="smollm2-135m", layers=(0, 30)), tmp_path, tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_pruning_thins_lists_that_have_an_entry_a_layer(tmp_path):
+    parent, child = tmp_path / "parent", tmp_path / "child"
+    for folder in (parent, child):
+        folder.mkdir()
+    kinds = ["full", "sliding", "full", "sliding"]
+    (parent / "config.json").write_text(json.dumps({"num_hidden_layers": 4, "layer_types": kinds}))
+    (parent / "tokenizer.json").write_text("{}")
+    for part in range(2):  # weights in several files
+        tensors = {f"model.layers.{n}.w": np.full(2, n, "float32") for n in (part, part + 2)}
+        save_file(tensors | {f"part{part}": np.zeros(1, "float32")}, parent / f"model-{part}.safetensors")
+    weights.pruned(parent, [0, 3], child)
+    made = load_file(child / "model.safetensors")
+    assert {name: float(value[0]) for name, value in made.items()} == {
+        "model.layers.0.w": 0, "model.layers.1.w": 3, "part0": 0, "part1": 0,
+    }  # fmt: skip
+    assert json.loads((child / "config.json").read_text()) == {
+        "num_hidden_layers": 2, "layer_types": ["full", "sliding"],
+    }  # fmt: skip
+    assert {f.name for f in child.iterdir()} == {"config.json", "model.safetensors", "tokenizer.json"}
 
 
 @pytest.mark.real

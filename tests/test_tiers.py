@@ -12,12 +12,12 @@ import pytest
 LIB = Path(__file__).parents[1] / "lib" / "llmhar"
 TIERS = [
     ["paths", "events", "records", "settings"],
-    ["datasets", "windows", "serialize", "prompts", "parsing", "scoring", "stats", "scaling", "tasks"],
+    ["datasets", "windows", "serialize", "prompts", "parsing", "scoring", "stats", "ledger", "scaling", "tasks"],
     ["store"],
     ["models", "engines"],
-    ["inference", "planner"],
+    ["energy", "inference", "planner"],
     ["distill", "fusion", "injection"],
-    ["tables", "study", "figures", "publish", "explorer", "export"],
+    ["tables", "curves", "study", "figures", "curve_figures", "publish", "explorer", "export"],
     ["report", "cli"],
 ]
 RANK = {name: (tier, place) for tier, names in enumerate(TIERS) for place, name in enumerate(names)}

@@ -30,35 +30,39 @@ plt.rcParams.update({"figure.dpi": 110, "savefig.dpi": 110, "font.size": 11, "ax
                      "axes.spines.right": False, "figure.constrained_layout.use": True})  # fmt: skip
 
 
-def _colours(n: int) -> list[Any]:
+def colours(n: int) -> list[Any]:
+    """The first ``n`` of seaborn's colour-blind palette."""
     return list(sns.color_palette("colorblind", max(n, 1)))
 
 
-def _axes(width: float, height: float) -> tuple[Figure, Axes]:
+def axes_of(width: float, height: float) -> tuple[Figure, Axes]:
+    """A figure of this size in inches, with one pair of axes."""
     figure, axes = plt.subplots(figsize=(width, height))
     plt.close(figure)  # shown where a notebook returns it, once
     return figure, axes
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
     """Text as it is: matplotlib would read ``$`` in a data set's name as mathematics."""
     return text.replace("$", r"\$")
 
 
 def stamp(figure: Figure, text: str) -> Figure:
     """Write what a figure was made from under it."""
-    figure.supxlabel(_plain(text), fontsize=8, color="0.35", x=0.01, ha="left")
+    figure.supxlabel(plain(text), fontsize=8, color="0.35", x=0.01, ha="left")
     return figure
 
 
 def describe(results: Sequence[Result]) -> str:
     """The stamp of a figure made from results: data, windows, and each model with kind, revision and engine."""
-    task = results[0].task
-    models = "; ".join(
-        f"{r.model.name} ({KINDS[r.model.kind]}, revision {r.model.revision[:8]}, {r.made_by})" for r in results
-    )
-    events = sum(score.n_events for score in results[0].sessions)
-    return f"Data: {task.data}, {task.subset}, {events} scored events.\n{_wrapped(models)}"
+    models = {
+        r.model.name: f"{r.model.name} ({KINDS[r.model.kind]}, revision {r.revision}, {r.made_by})" for r in results
+    }
+    data = {
+        r.task.dataset: f"{r.task.data}, {r.task.subset}, {sum(s.n_events for s in r.sessions)} scored events"
+        for r in results
+    }
+    return f"Data: {'; '.join(data.values())}.\n{_wrapped('; '.join(models.values()))}"
 
 
 def _wrapped(text: str, width: int = 130) -> str:
@@ -71,9 +75,9 @@ def events_by_room(session: Session, data: str) -> Figure:
     """Events of a session over time, by room and resident (ground truth, never shown to a model)."""
     rooms = sorted({event.room or "(no room)" for event in session.events})
     residents = sorted({", ".join(event.residents) or "unknown" for event in session.events})
-    figure, axes = _axes(9.5, 0.45 * len(rooms) + 1.9)
+    figure, axes = axes_of(9.5, 0.45 * len(rooms) + 1.9)
     lanes = {resident: i for i, resident in enumerate(residents)}
-    for (resident, lane), colour in zip(lanes.items(), _colours(len(lanes))):
+    for (resident, lane), colour in zip(lanes.items(), colours(len(lanes))):
         own = [event for event in session.events if (", ".join(event.residents) or "unknown") == resident]
         # Residents get a lane of their own inside a room, so that events at one moment do not hide each other.
         shift = 0.5 * (lane / max(1, len(lanes) - 1) - 0.5) if len(lanes) > 1 else 0.0
@@ -81,16 +85,16 @@ def events_by_room(session: Session, data: str) -> Figure:
             mdates.date2num([event.time for event in own]),
             [rooms.index(event.room or "(no room)") + shift for event in own],
             linestyle="none", marker=MARKS[lane % len(MARKS)], markersize=4.5, alpha=0.8, color=colour,
-            label=_plain(f"resident {resident}" if resident != "unknown" else resident),
+            label=plain(f"resident {resident}" if resident != "unknown" else resident),
         )  # fmt: skip
-    axes.set_yticks(range(len(rooms)), [_plain(room) for room in rooms])
+    axes.set_yticks(range(len(rooms)), [plain(room) for room in rooms])
     axes.set_ylim(-0.6, len(rooms) - 0.4)
     axes.grid(axis="y", alpha=0.25)
     axes.xaxis.set_major_locator(mdates.AutoDateLocator())
     axes.xaxis.set_major_formatter(mdates.DateFormatter("%H:%M"))
     axes.set_xlabel("time of day")
     axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False)
-    axes.set_title(_plain(f"Session {session.session_id}: who set off which room's sensors, and when"), loc="left")
+    axes.set_title(plain(f"Session {session.session_id}: who set off which room's sensors, and when"), loc="left")
     return stamp(figure, f"Data: {data}, session {session.session_id}, n = {len(session.events)} events.")
 
 
@@ -102,8 +106,8 @@ def activity_counts(sessions: Sequence[Session], data: str) -> Figure:
         for e in s.events
     ]
     counts = pd.Series(names).value_counts().sort_values()
-    figure, axes = _axes(9.5, 0.26 * len(counts) + 1.4)
-    axes.barh([_plain(str(name)) for name in counts.index], counts.to_numpy(), color=_colours(1)[0])
+    figure, axes = axes_of(9.5, 0.26 * len(counts) + 1.4)
+    axes.barh([plain(str(name)) for name in counts.index], counts.to_numpy(), color=colours(1)[0])
     axes.bar_label(axes.containers[0], padding=3, fontsize=9)  # type: ignore[arg-type]
     axes.set_xlabel("events")
     axes.set_title("Activities are far from balanced: hence macro F1", loc="left")
@@ -118,12 +122,12 @@ def token_costs(costs: pd.DataFrame, counted_by: str, data: str) -> Figure:
         counted_by: whose tokens.
         data: data set, kind and n for the stamp.
     """
-    figure, axes = _axes(7.5, 2.9)
+    figure, axes = axes_of(7.5, 2.9)
     spread = np.array([costs["mean"] - costs["p5"], costs["p95"] - costs["mean"]])
-    axes.barh(list(costs.index), costs["mean"], xerr=spread, color=_colours(len(costs)), capsize=4, height=0.6)
+    axes.barh(list(costs.index), costs["mean"], xerr=spread, color=colours(len(costs)), capsize=4, height=0.6)
     for y, mean in enumerate(costs["mean"]):
         axes.text(4, y, f"{mean:.0f}", va="center", color="white", fontweight="bold")
-    axes.set_xlabel(f"tokens a window ({_plain(counted_by)})")
+    axes.set_xlabel(f"tokens a window ({plain(counted_by)})")
     axes.set_title("What each way of writing a window costs", loc="left")
     return stamp(figure, f"{data} Bars: mean; whiskers: 5 % to 95 % of windows.")
 
@@ -132,14 +136,14 @@ def prompt_parts(prompt: PromptSpec, counts: TokenCounts, window_tokens: float) 
     """Tokens of each part of a prompt, static parts first, the window last."""
     names = [*prompt.parts, "window"]
     values = [*counts.counts, window_tokens]
-    figure, axes = _axes(9.5, 2.4)
+    figure, axes = axes_of(9.5, 2.4)
     left = 0.0
-    for name, value, colour in zip(names, values, _colours(len(names))):
+    for name, value, colour in zip(names, values, colours(len(names))):
         axes.barh(0, value, left=left, color=colour, edgecolor="white", label=f"{name.replace('_', ' ')}: {value:.0f}")
         left += value
     axes.set_yticks([])
     axes.spines["left"].set_visible(False)
-    axes.set_xlabel(f"tokens ({_plain(counts.counted_by)})")
+    axes.set_xlabel(f"tokens ({plain(counts.counted_by)})")
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.35), ncols=4, frameon=False)
     static = 100 * sum(counts.counts) / left if left else 0.0
     axes.set_title(
@@ -150,8 +154,8 @@ def prompt_parts(prompt: PromptSpec, counts: TokenCounts, window_tokens: float) 
 
 def f1_by_session(results: Sequence[Result]) -> Figure:
     """Macro F1 of each session (small) and its mean with 95 % t interval over sessions (large), one row a model."""
-    figure, axes = _axes(9.5, 0.75 * len(results) + 2.1)
-    for row, (result, colour) in enumerate(zip(results, _colours(len(results)))):
+    figure, axes = axes_of(9.5, 0.75 * len(results) + 2.1)
+    for row, (result, colour) in enumerate(zip(results, colours(len(results)))):
         scores = [score.macro_f1 for score in result.sessions if score.n_events]
         f1, mark = result.macro_f1, MARKS[row % len(MARKS)]
         axes.plot(scores, [row - 0.18] * len(scores), linestyle="none", marker=mark, alpha=0.45, color=colour)
@@ -159,7 +163,7 @@ def f1_by_session(results: Sequence[Result]) -> Figure:
             axes.plot([max(f1.low, 0), min(f1.high, 1)], [row + 0.12] * 2, color=colour, linewidth=2.5)
         axes.plot([f1.mean], [row + 0.12], marker=mark, markersize=10, color=colour)
         axes.annotate(f"{f1.mean:.2f}", (f1.mean, row + 0.12), xytext=(0, 8), textcoords="offset points", ha="center")
-    axes.set_yticks(range(len(results)), [_plain(f"{r.model.name}\n({KINDS[r.model.kind]})") for r in results])
+    axes.set_yticks(range(len(results)), [plain(f"{r.model.name}\n({KINDS[r.model.kind]})") for r in results])
     axes.set_ylim(-0.6, len(results) - 0.3)
     axes.set_xlim(-0.02, 1.02)
     axes.set_xlabel("macro F1 (small: one session; large: mean with 95 % t interval)")
@@ -169,20 +173,20 @@ def f1_by_session(results: Sequence[Result]) -> Figure:
 
 def verdict_bars(results: Sequence[Result]) -> Figure:
     """What became of each event: share of verdicts, one bar a model."""
-    figure, axes = _axes(9.5, 0.6 * len(results) + 2.0)
-    colours = dict(zip(VERDICTS, _colours(len(VERDICTS))))
+    figure, axes = axes_of(9.5, 0.6 * len(results) + 2.0)
+    colour_of = dict(zip(VERDICTS, colours(len(VERDICTS))))
     hatches: Mapping[str, str] = dict(zip(VERDICTS, ["", "//", "..", "xx", "\\\\", "oo"]))
     for row, result in enumerate(results):
         total, left = max(1, sum(result.verdicts.values())), 0.0
         for verdict in VERDICTS:
             share = 100 * result.verdicts.get(verdict, 0) / total
-            axes.barh(row, share, left=left, color=colours[verdict], hatch=hatches[verdict], edgecolor="white",
+            axes.barh(row, share, left=left, color=colour_of[verdict], hatch=hatches[verdict], edgecolor="white",
                       label=verdict.replace("_", " ") if row == 0 else None)  # fmt: skip
             if share >= 4:
                 axes.text(left + share / 2, row, f"{share:.0f}", ha="center", va="center", fontsize=10,
                           bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1.0})  # fmt: skip
             left += share
-    axes.set_yticks(range(len(results)), [_plain(r.model.name) for r in results])
+    axes.set_yticks(range(len(results)), [plain(r.model.name) for r in results])
     axes.set_xlim(0, 100)
     axes.set_xlabel("% of events")
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, 1.28), ncols=6, frameon=False)

@@ -11,15 +11,16 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from tqdm import tqdm
 
-from llmhar import paths
+from llmhar import energy, paths
 from llmhar.engines import open_engine
 from llmhar.engines.base import Engine, EngineError
 from llmhar.models import ModelSpec
-from llmhar.records import Generation, Request, Sampling
+from llmhar.prompts.schema import answer_schema
+from llmhar.records import Fingerprint, Generation, Request, Sampling
 from llmhar.store import Ask, Store, Stored
 from llmhar.tasks import Task
 
@@ -59,7 +60,7 @@ def make_asks(
     sampling: Sampling | None = None,
     thinking: bool | None = None,
     n_samples: int = 1,
-    schema: Callable[[int], Mapping[str, Any]] | None = None,
+    constrained: bool = False,
 ) -> list[Ask]:
     """Requests for all windows of a task.
 
@@ -69,7 +70,7 @@ def make_asks(
         sampling: how tokens are drawn; engines mix the sample's index into the seed.
         thinking: Qwen3's switch; None leaves the template's default, and models without the switch ignore it.
         n_samples: samples of each window.
-        schema: number of events -> JSON schema of the answer; None = free text.
+        constrained: enforce the JSON schema of a complete answer, after the thinking block; False = free text.
     """
     sampling = sampling or Sampling()
     tokenizer_sha256 = model.tokenizer_sha256()
@@ -79,6 +80,7 @@ def make_asks(
     asks = []
     for window in task.windows:
         messages = task.prompt_of(window).messages(window)
+        labels = task.sessions[window.session_id].labels
         for k in range(n_samples):
             request = Request(
                 model_id=model.hub_id,
@@ -87,7 +89,7 @@ def make_asks(
                 messages=messages,
                 template_args=template_args,
                 sampling=sampling,
-                schema=schema(len(window.events)) if schema else None,
+                schema=answer_schema(len(window.events), labels, task.answer) if constrained else None,
                 sample_index=k,
             )
             asks.append(Ask(task.dataset, window.session_id, window.index, model.name, request))
@@ -131,19 +133,33 @@ def run_asks(
         if exact:
             found = store.find(list(wanted), fingerprint)
             wanted = {key: request for key, request in wanted.items() if key not in found}
-        n_failed, in_a_row, begun = 0, 0, time.perf_counter()
-        bar = tqdm(total=len(wanted), desc=model.name, unit="window", mininterval=1.0, disable=not progress)
-        for generation in _once_each(opened.stream(wanted.values()), wanted):
-            store.add(generation, fingerprint)
-            n_failed, in_a_row = (n_failed, 0) if generation.ok else (n_failed + 1, in_a_row + 1)
-            bar.update()
-            if in_a_row == GIVE_UP_AFTER:
-                bar.close()
-                raise EngineError(f"{model.name}: {in_a_row} requests failed in a row, the last: {generation.error}")
-        bar.close()
-        engine_seconds = time.perf_counter() - begun
+        n_failed, engine_seconds = (
+            _ask(opened, fingerprint, wanted, store, model.name, progress) if wanted else (0, 0.0)
+        )
     done = time.perf_counter() - start
     return AskedRun(model.name, len(asks), len(asks) - len(wanted), len(wanted), n_failed, done, engine_seconds)
+
+
+def _ask(
+    opened: Engine, fingerprint: Fingerprint, wanted: Mapping[str, Request], store: Store, name: str, progress: bool
+) -> tuple[int, float]:
+    """One pass: ask everything, store each answer as it arrives; returns failures and seconds."""
+    number = store.begin_pass()
+    n_failed = in_a_row = tokens = 0
+    begun = time.perf_counter()
+    bar = tqdm(total=len(wanted), desc=name, unit="window", mininterval=1.0, disable=not progress)
+    with energy.measured() as meter, bar:
+        for generation in _once_each(opened.stream(wanted.values()), wanted):
+            store.add(generation, fingerprint, number)
+            n_failed, in_a_row = (n_failed, 0) if generation.ok else (n_failed + 1, in_a_row + 1)
+            tokens += generation.output_tokens
+            bar.update()
+            if in_a_row == GIVE_UP_AFTER:
+                raise EngineError(f"{name}: {in_a_row} requests failed in a row, the last: {generation.error}")
+    seconds = time.perf_counter() - begun
+    cost = {"n_asked": len(wanted), "seconds": seconds, "output_tokens": tokens, "joules": meter.joules}
+    store.end_pass(number, cost)
+    return n_failed, seconds
 
 
 def _open(model: ModelSpec, engine: str) -> Engine:

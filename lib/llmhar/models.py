@@ -77,26 +77,53 @@ class TinyRandom(_Strict):
     seed: int
 
 
+class Pruned(_Strict):
+    """Another model with some of its layers left out, all else unchanged: made here, never trained."""
+
+    kind: Literal["pruned"]
+    parent: str
+    """Key into models.yaml; not itself pruned."""
+    layers: tuple[Annotated[int, Field(ge=0)], ...] = Field(min_length=1)
+    """Indices of the parent's layers that are kept, in order."""
+
+    def revision(self, parent: ModelSpec) -> str:
+        """The one revision such a model may have, so that request keys name the layers too."""
+        return f"{parent.revision}+l{len(self.layers)}:{'-'.join(map(str, self.layers))}"
+
+
 class NoSource(_Strict):
     """Nothing to fetch: rules, recorded replies."""
 
     kind: Literal["none"] = "none"
 
 
-Source = Annotated[HubSource | WheelGguf | TinyRandom | NoSource, Field(discriminator="kind")]
+Source = Annotated[HubSource | WheelGguf | TinyRandom | Pruned | NoSource, Field(discriminator="kind")]
+
+
+class Shape(_Strict):
+    """Sizes from a release's config.json, for planning: weights are never made from them."""
+
+    layers: int = Field(gt=0)
+    hidden: int = Field(gt=0)
+    """Width of the residual stream."""
+    heads: int = Field(gt=0)
+    """Query heads."""
+    kv_heads: int = Field(gt=0)
+    """Heads whose keys and values are cached."""
+    head_dim: int = Field(gt=0)
 
 
 class ModelSpec(_Strict):
     """One entry of models.yaml."""
 
     name: str
-    kind: Literal["llm", "rules", "recorded"]
+    kind: Literal["llm", "rules", "recorded", "chance"]
     engine: str = "auto"
     """"auto", or the one engine that serves it."""
     hub_id: str = ""
     """Hub id, or the package it comes from; ``Request.model_id``."""
     revision: str = ""
-    """Pinned commit, or sha256 of the package; ``Request.revision``."""
+    """Pinned commit, or sha256 of the package (pruned: the parent's, then the layers); ``Request.revision``."""
     n_params: int = Field(0, ge=0)
     """Weights, tied embeddings counted once."""
     licence: str = ""
@@ -109,6 +136,8 @@ class ModelSpec(_Strict):
     sampling: dict[Literal["thinking", "plain"], dict[str, float]] = {}
     """What the authors recommend, by mode; data, not applied by itself."""
     source: Source = NoSource()
+    shape: Shape | None = None
+    """None: not known, or (pruned) the parent's with fewer layers."""
 
     def folder(self) -> Path:
         """Where the converted files lie, or will lie; its name changes with whatever made them."""
@@ -168,7 +197,21 @@ def _load(path: Path, _mtime: int) -> dict[str, ModelSpec]:
             first = error.errors()[0] if isinstance(error, ValidationError) else {"loc": (), "msg": str(error)}
             where = ".".join(str(part) for part in (name, *first["loc"]))
             raise ModelError(f"{path}: {where}: {first['msg']}") from error
+    for name, spec in models.items():
+        if isinstance(spec.source, Pruned) and (problem := _pruning_problem(spec, spec.source, models)):
+            raise ModelError(f"{path}: {name}.{problem}")
     return models
+
+
+def _pruning_problem(spec: ModelSpec, source: Pruned, models: Mapping[str, ModelSpec]) -> str:
+    """What is wrong with a pruned model's entry beside its parent's; empty if nothing is."""
+    parent = models.get(source.parent)
+    if parent is None or isinstance(parent.source, NoSource | Pruned):
+        return f"source.parent: {source.parent!r} is no model with weights of its own"
+    if list(source.layers) != sorted(set(source.layers)):
+        return "source.layers: must rise, each layer once"
+    expected = source.revision(parent)
+    return "" if spec.revision == expected else f"revision: must be {expected!r}"
 
 
 class _Models(Mapping[str, ModelSpec]):
@@ -263,7 +306,11 @@ def _build_tiny(source: TinyRandom, scratch: Path, made: Path) -> None:
     _convert("tiny-qwen3", str(source.seed), str(made))
 
 
-_BUILDERS: dict[str, Any] = {"wheel-gguf": _build_from_wheel, "tiny-random": _build_tiny}
+def _build_pruned(source: Pruned, _scratch: Path, made: Path) -> None:
+    _convert("pruned", str(fetch(source.parent)), ",".join(map(str, source.layers)), str(made))
+
+
+_BUILDERS: dict[str, Any] = {"wheel-gguf": _build_from_wheel, "tiny-random": _build_tiny, "pruned": _build_pruned}
 
 
 def _snapshot(spec: ModelSpec) -> Path:

@@ -1,17 +1,31 @@
-"""The study's statistics: intervals over sessions. The unit of inference is the session, never the event.
+"""The study's statistics: intervals, paired tests, verdicts. The unit of inference is the session, never the event.
 
 Events of one session share people, hour and plan: treating them as independent understates the standard error about
 three- to sixfold (shared/anchors.md §3.3). With six test sessions a percentile bootstrap covers 86 % instead of 95 %,
-Student's t covers 94 %, hence t.
+Student's t covers 94 %, hence t. Scores and gaps keep the unit they come in (F1 as 0 … 1, or points).
+
+Six sessions prove little: their smallest two-sided sign-flip p is 2/2⁶ = 0.031, and Holm multiplies it by the number of
+pairs. From two pairs on *no* gap, however large, reaches 0.05; ``Pair.p_least`` says so in every row.
+``python -m tests.bench.calibration`` measures size, coverage and power on simulated data.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from itertools import combinations
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 from scipy import special
+
+Floats = npt.NDArray[np.float64]
+Verdict = Literal["higher", "lower", "not shown"]
+NAN = float("nan")
+EXACT_UP_TO = 16
+"""Sessions up to which every sign pattern is tried; beyond, a seeded sample of them."""
+ROUNDING = 1e-12
+"""Sums that differ by less, relative to the sum of sizes, count as equal: only rounding parts them."""
 
 
 class Interval(NamedTuple):
@@ -32,7 +46,7 @@ class Interval(NamedTuple):
         return f"{self.mean:.3f} [{self.low:.3f}, {self.high:.3f}] (n = {self.n})"
 
 
-def t_interval(values: Sequence[float], level: float = 0.95) -> Interval:
+def t_interval(values: Sequence[float] | Floats, level: float = 0.95) -> Interval:
     """Mean over sessions with Student's t interval.
 
     Args:
@@ -42,7 +56,291 @@ def t_interval(values: Sequence[float], level: float = 0.95) -> Interval:
     kept = np.array([value for value in values if value == value], dtype=float)
     n = len(kept)
     if n < 2:
-        return Interval(n, float(kept.mean()) if n else float("nan"), *[float("nan")] * 3)
+        return Interval(n, float(kept.mean()) if n else NAN, NAN, NAN, NAN)
     mean, sd = float(kept.mean()), float(kept.std(ddof=1))
-    half = float(special.stdtrit(n - 1, 0.5 + level / 2)) * sd / n**0.5  # scipy.stats costs a second to import
+    half = minimum_detectable_gap(sd, n, level)
     return Interval(n, mean, mean - half, mean + half, sd)
+
+
+def minimum_detectable_gap(sd: float, n: int, level: float = 0.95) -> float:
+    """The mean gap from which on the t interval excludes zero: t(0.975, n-1) · sd / √n.
+
+    1.05 sd for six sessions (shared/anchors.md §3.4), 0.64 for 12, 0.37 for 30. It bounds the *observed* gap of one
+    comparison: a *true* gap of this size is found every second time (n = 6: 38 %), and Holm over pairs asks for more.
+
+    Args:
+        sd: standard deviation (n-1) of the session differences.
+        n: sessions; NaN comes back for fewer than two.
+        level: of the interval, 0 … 1.
+    """
+    if n < 2:
+        return NAN
+    return float(special.stdtrit(n - 1, 0.5 + level / 2)) * sd / n**0.5  # scipy.stats costs a second to import
+
+
+class SignFlip(NamedTuple):
+    """A two-sided paired sign-flip test."""
+
+    n: int
+    mean: float
+    """Mean difference, in the unit of the scores; NaN without a pair."""
+    p: float
+    """1 for one pair (it cannot tell), NaN for none."""
+    exact: bool
+    """Every sign pattern was tried; else a seeded sample."""
+    n_dropped: int
+    """Pairs left out because a score is NaN; not in n."""
+
+
+def sign_flip(differences: Sequence[float] | Floats, n_flips: int = 10_000, seed: int = 0) -> SignFlip:
+    """Test whether session differences are centred on zero, by flipping their signs.
+
+    If two models are exchangeable within a session, every sign pattern is equally likely: p is the share of patterns
+    whose mean is at least as far from zero as the observed one. All 2ⁿ patterns for up to 16 sessions; beyond, drawn
+    ones with p = (count + 1) / (n_flips + 1) (Phipson & Smyth 2010). p depends neither on the order of sessions nor on
+    which model comes first. Differences of zero stay in. Equal means alone do not make models exchangeable: where one
+    collapses at times, size at 5 % was measured as 6.7 % (n = 12).
+
+    Args:
+        differences: one a session, first model minus second; NaN is dropped and counted.
+        n_flips: drawn patterns beyond 16 sessions.
+        seed: of the draw.
+
+    Raises:
+        ValueError: an infinite difference, or no flips.
+    """
+    given = np.asarray(differences, dtype=float)
+    kept = given[~np.isnan(given)]
+    n = len(kept)
+    if not n:
+        return SignFlip(0, NAN, NAN, True, len(given))
+    p = float(sign_flip_p(kept[None], n_flips, seed)[0])
+    return SignFlip(n, float(kept.mean()), p, n <= EXACT_UP_TO, len(given) - n)
+
+
+def sign_flip_p(tests: Floats, n_flips: int = 10_000, seed: int = 0) -> Floats:
+    """p of many sign-flip tests at once, one a row of ``tests``, shape (n_tests, n_sessions); no NaN.
+
+    Raises:
+        ValueError: a difference that is not finite, or no flips.
+    """
+    if not np.isfinite(tests).all() or n_flips < 1:
+        raise ValueError("a sign-flip test needs finite differences and at least one flip")
+    n = tests.shape[1]
+    if exact := n <= EXACT_UP_TO:  # a pattern and its mirror image are equally far from zero: half of them will do
+        signs = 1.0 - 2.0 * (np.arange(2 ** max(0, n - 1))[:, None] >> np.arange(n) & 1)
+    else:
+        signs = 2.0 * np.random.default_rng(seed).integers(0, 2, (n_flips, n), dtype=np.int8) - 1.0
+    sizes = np.sort(np.abs(tests), axis=1)  # sorted: the drawn flips must not see the order of sessions
+    far = np.abs(tests.sum(axis=1)) - ROUNDING * sizes.sum(axis=1)
+    count = np.empty(len(tests))
+    block = max(1, 2**22 // len(signs))  # 32 MB
+    for i in range(0, len(tests), block):
+        count[i : i + block] = (np.abs(signs @ sizes[i : i + block].T) >= far[i : i + block]).sum(axis=0)
+    return count / len(signs) if exact else (count + 1) / (n_flips + 1)
+
+
+def least_p(n: int, n_flips: int = 10_000) -> float:
+    """The smallest p a sign-flip test of n sessions can reach: 2/2ⁿ up to 16; NaN for none."""
+    return NAN if n < 1 else 2.0 ** (1 - n) if n <= EXACT_UP_TO else 1 / (n_flips + 1)
+
+
+def holm(p_values: Sequence[float] | Floats) -> list[float]:
+    """Holm's step-down adjustment (1979), in the order given; NaN passes through and counts as no test.
+
+    Raises:
+        ValueError: a p outside 0 … 1.
+    """
+    p = np.asarray(p_values, dtype=float)
+    if ((p < 0) | (p > 1)).any():
+        raise ValueError(f"p-values lie in 0 … 1, got {p.tolist()}")
+    order = np.argsort(p, kind="stable")[: int((~np.isnan(p)).sum())]  # NaN sorts last
+    adjusted = np.full(len(p), NAN)
+    adjusted[order] = np.minimum(1, np.maximum.accumulate(p[order] * np.arange(len(order), 0, -1)))
+    return [float(value) for value in adjusted]
+
+
+def verdict(p: float, gap: float, alpha: float = 0.05) -> Verdict:
+    """The word for a comparison; "not shown" unless p ≤ alpha, and it never means "equal".
+
+    Args:
+        p: of the sign-flip test, adjusted by Holm over all pairs that are reported; NaN is "not shown".
+        gap: mean difference, first model minus second.
+        alpha: level of the test.
+    """
+    if not (p <= alpha and gap):
+        return "not shown"
+    return "higher" if gap > 0 else "lower"
+
+
+class Pair(NamedTuple):
+    """Two models on the same sessions; gaps are first minus second, in the unit of the scores."""
+
+    first: str
+    second: str
+    n: int
+    """Sessions that both have a score for."""
+    gap: float
+    low: float
+    """95 % t interval of the gap, for this pair alone: not widened for the number of pairs."""
+    high: float
+    p: float
+    p_holm: float
+    p_least: float
+    """Smallest p_holm that these sessions and pairs can reach: above alpha, "not shown" was certain beforehand."""
+    least_gap: float
+    """`minimum_detectable_gap` of this pair."""
+    verdict: Verdict
+    """Of the first model against the second."""
+
+
+def compare_pairs(
+    scores: Mapping[str, Sequence[float]], alpha: float = 0.05, n_flips: int = 10_000, seed: int = 0
+) -> list[Pair]:
+    """Compare all pairs of models over the sessions they share, in the mapping's order, Holm over these pairs.
+
+    Args:
+        scores: model → one score a session, the same sessions in the same order; NaN where a session has no score
+            (it drops out of that model's pairs).
+        alpha: level of the verdict.
+        n_flips, seed: as in `sign_flip`.
+
+    Raises:
+        ValueError: models with unequal numbers of sessions, or an infinite score.
+    """
+    table = _by_session(scores)
+    gaps, tests = [], []
+    for first, second in combinations(table, 2):
+        difference = first - second
+        noise = np.abs(difference) <= ROUNDING * np.maximum(np.abs(first), np.abs(second))
+        difference[noise] = 0.0  # equal scores that were summed in another order are equal
+        gaps.append(t_interval(difference))
+        tests.append(sign_flip(difference, n_flips, seed))
+    adjusted = holm([test.p for test in tests])
+    least = holm([least_p(test.n, n_flips) for test in tests])  # Holm is monotone: all at their least is the least
+    return [
+        Pair(a, b, *gap[:4], test.p, p, p_least, (gap.high - gap.low) / 2, verdict(p, gap.mean, alpha))
+        for (a, b), gap, test, p, p_least in zip(combinations(scores, 2), gaps, tests, adjusted, least)
+    ]
+
+
+class VarianceSplit(NamedTuple):
+    """Variances of session, window and sample, in squared units of the value; NaN where the data cannot tell."""
+
+    n_sessions: int
+    n_windows: int
+    n_values: int
+    session: float
+    window: float
+    sample: float
+    total: float
+
+    @property
+    def shares(self) -> dict[str, float]:
+        """Each component over the total, 0 … 1; NaN where it is unknown or nothing varies."""
+        parts = {"session": self.session, "window": self.window, "sample": self.sample}
+        return {name: part / self.total if self.total else NAN for name, part in parts.items()}
+
+
+def variance_split(session: Sequence[Any], window: Sequence[Any], value: Sequence[float]) -> VarianceSplit:
+    """Split the variance of answers into sessions, windows within sessions and samples of one window.
+
+    Nested random effects y_ijk = μ + s_i + w_ij + e_ijk by the method of moments, balanced or not (Henderson 1953,
+    method I; Searle, Casella & McCulloch 1992, *Variance Components*). N values, a sessions, b windows, n_i values of a
+    session, n_ij samples of a window, Q = Σ n_ij² / n_i::
+
+        E MS_sample  = σ²_e                         df N - b
+        E MS_window  = σ²_e + k1 σ²_w               df b - a
+        E MS_session = σ²_e + k2 σ²_w + k3 σ²_s     df a - 1
+        k1 = (N - Q) / (b - a)     k2 = (Q - Σ n_ij² / N) / (a - 1)     k3 = (N - Σ n_i² / N) / (a - 1)
+
+    Solved from the top; negative solutions become 0 afterwards. With one sample a window, window and sample cannot be
+    told apart and are NaN (session and total stand); with one session, or one window in each, session is NaN. Six
+    sessions leave 5 df: read the session's part as an order of magnitude.
+
+    Args:
+        session: a session id per value.
+        window: a window id per value; ids may repeat in other sessions.
+        value: score of one sample of one window, such as its accuracy; NaN is left out.
+
+    Raises:
+        ValueError: the three differ in length.
+    """
+    y = np.asarray(value, dtype=float)
+    if not len(session) == len(window) == len(y):
+        raise ValueError(f"{len(session)} sessions, {len(window)} windows and {len(y)} values: need one of each a row")
+    kept = ~np.isnan(y)
+    if not kept.any():
+        return VarianceSplit(0, 0, 0, NAN, NAN, NAN, NAN)
+    y = y[kept] - y[kept][0]  # exactly zero where nothing varies
+    y -= y.mean()
+    i = np.unique(np.asarray(list(session))[kept], return_inverse=True)[1]
+    j = np.unique(np.asarray(list(window))[kept], return_inverse=True)[1]
+    _, at, ij = np.unique(i * len(y) + j, return_index=True, return_inverse=True)
+    n_i, n_ij = np.bincount(i), np.bincount(ij)
+    mean_i, mean_ij = np.bincount(i, y) / n_i, np.bincount(ij, y) / n_ij
+    a, b, n, q = len(n_i), len(n_ij), len(y), float((n_ij**2 / n_i[i[at]]).sum())
+    sample = _over(((y - mean_ij[ij]) ** 2).sum(), n - b)
+    ms_window = _over((n_ij * (mean_ij - mean_i[i[at]]) ** 2).sum(), b - a)
+    ms_session = _over((n_i * mean_i**2).sum(), a - 1)
+    k1, k2, k3 = _over(n - q, b - a), _over(q - (n_ij**2).sum() / n, a - 1), _over(n - (n_i**2).sum() / n, a - 1)
+    within = (ms_window - sample) / k1
+    between = (ms_session - (sample + k2 * within if n > b else ms_window)) / k3  # one sample a window: k1 = k2 = 1
+    within, between = float(np.maximum(within, 0.0)), float(np.maximum(between, 0.0))  # NaN stays
+    return VarianceSplit(a, b, n, between, within, sample, between + (within + sample if n > b else ms_window))
+
+
+class Resampled(NamedTuple):
+    """A bootstrap over sessions."""
+
+    means: dict[str, Floats]
+    """Model → mean of each resample; resample k holds the same sessions for every model."""
+    intervals: dict[str, Interval]
+    """Model → mean with percentile bounds: for figures, as six sessions cover 86 % only."""
+
+
+def bootstrap_means(
+    scores: Mapping[str, Sequence[float]], n_resamples: int = 10_000, seed: int = 0, level: float = 0.95
+) -> Resampled:
+    """Percentile bootstrap of session means, with the same resampled sessions for all models.
+
+    Args:
+        scores: as in `compare_pairs`; NaN is left out of the means.
+        n_resamples: resamples, each of as many sessions as there are.
+        seed: of the draw; a model's numbers do not depend on which others are given.
+        level: coverage, 0 … 1.
+
+    Raises:
+        ValueError: models with unequal numbers of sessions, or an infinite score.
+    """
+    table = _by_session(scores)
+    n = table.shape[1]
+    times = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n) if n else [1.0], n_resamples)[:, :n]
+    known = ~np.isnan(table)
+    with np.errstate(invalid="ignore"):  # a resample of sessions without a score has no mean: NaN
+        drawn = (times @ np.where(known, table, 0.0).T) / (times @ known.T)
+    means = dict(zip(scores, drawn.T))
+    intervals = {name: t_interval(row) for name, row in zip(scores, table)}
+    for name, made in intervals.items():
+        if made.n > 1:
+            low, high = np.nanquantile(means[name], [0.5 - level / 2, 0.5 + level / 2])
+            intervals[name] = made._replace(low=float(low), high=float(high))
+    return Resampled(means, intervals)
+
+
+def _by_session(scores: Mapping[str, Sequence[float]]) -> Floats:
+    """Scores of shape (n_models, n_sessions), checked."""
+    counts = {name: len(values) for name, values in scores.items()}
+    if len(set(counts.values())) > 1:
+        raise ValueError(
+            f"unequal numbers of sessions: {counts}; give every model one score a session, NaN where there is none"
+        )
+    table = np.array([list(values) for values in scores.values()], dtype=float)
+    table = table.reshape(len(counts), max([0, *counts.values()]))
+    if np.isinf(table).any():
+        raise ValueError("an infinite score: scores are finite, or NaN where there is none")
+    return table
+
+
+def _over(total: float, df: float) -> float:
+    return float(total) / df if df > 0 else NAN

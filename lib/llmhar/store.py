@@ -4,6 +4,8 @@
 - **Attempts** are appended, each in a transaction of its own, and never overwritten. A partial unique index allows one
   success per (request key, fingerprint); failures keep their reason and are retried on demand.
 - An **ask** says which window of which data set a request was made for.
+- A **pass** is one engine working through some requests: its wall time and joules, which single requests, answered in
+  batches, do not have.
 - A **run** keeps the settings, commit, packages and device that made it.
 
 Raw text only: parsing, scoring and figures are derived each time, so a better parser costs no GPU hour. Killing any
@@ -16,7 +18,8 @@ from __future__ import annotations
 import json
 import sqlite3
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -43,6 +46,7 @@ CREATE TABLE IF NOT EXISTS attempts (
     cached_tokens INTEGER NOT NULL,
     output_tokens INTEGER NOT NULL,
     seconds REAL NOT NULL,
+    pass_id INTEGER REFERENCES passes(id),
     created_utc REAL NOT NULL       -- UNIX seconds; for people, no result depends on it
 );
 CREATE UNIQUE INDEX IF NOT EXISTS one_success ON attempts (request_key, fingerprint) WHERE error = '';
@@ -52,6 +56,10 @@ CREATE TABLE IF NOT EXISTS asks (
     request_key TEXT NOT NULL REFERENCES requests(key),
     PRIMARY KEY (request_key, dataset, session_id, window_index, model)
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS passes (
+    id INTEGER PRIMARY KEY,
+    cost TEXT NOT NULL              -- JSON: what one pass of an engine over some requests cost, once it has ended
+);
 CREATE TABLE IF NOT EXISTS runs (
     id INTEGER PRIMARY KEY,
     spec TEXT NOT NULL,             -- JSON: notebook, profile, params, commit, packages, device
@@ -80,6 +88,19 @@ class Ask(NamedTuple):
     model: str
     """Key into ``params/models.yaml``."""
     request: Request
+
+
+class PassCost(NamedTuple):
+    """What one pass cost, and how many of the answers in question it gave."""
+
+    n_here: int
+    n_asked: int
+    """Requests of the whole pass."""
+    seconds: float
+    """Wall time of the engine's work, its start excluded."""
+    output_tokens: int
+    joules: float | None
+    """None where nothing on the machine counts them."""
 
 
 class Store:
@@ -139,7 +160,36 @@ class Store:
                 ((a.dataset, a.session_id, a.window_index, a.model, a.request.key) for a in rows),
             )
 
-    def add(self, generation: Generation, fingerprint: Fingerprint) -> bool:
+    def begin_pass(self) -> int:
+        """Number of a new pass, for :meth:`add` and :meth:`end_pass`."""
+        with self._transaction():
+            return int(self._db.execute("INSERT INTO passes VALUES (NULL, '')").lastrowid or 0)
+
+    def end_pass(self, number: int, cost: Mapping[str, float | int | None]) -> None:
+        """Keep what a pass cost; a pass that was killed keeps nothing and counts as not measured."""
+        with self._transaction():
+            self._db.execute("UPDATE passes SET cost = ? WHERE id = ? AND cost = ''", (canonical_json(cost), number))
+
+    def costs(self, keys: Sequence[str], fingerprint: Fingerprint) -> list[PassCost]:
+        """What the passes cost that gave these answers, one entry a pass, with how many of the answers it gave."""
+        counts: Counter[int] = Counter()
+        for start in range(0, len(keys), 500):
+            chunk = list(keys[start : start + 500])
+            marks = ",".join("?" * len(chunk))
+            rows = self._db.execute(
+                f"SELECT pass_id, count(*) FROM attempts WHERE error = '' AND request_key IN ({marks})"
+                " AND fingerprint = ? AND pass_id IS NOT NULL GROUP BY pass_id",
+                [*chunk, canonical_json(fingerprint.to_json())],
+            )
+            counts.update(dict(rows))
+        found = []
+        for number, n in sorted(counts.items()):
+            (cost,) = self._db.execute("SELECT cost FROM passes WHERE id = ?", (number,)).fetchone()
+            if cost:
+                found.append(PassCost(n, **json.loads(cost)))
+        return found
+
+    def add(self, generation: Generation, fingerprint: Fingerprint, pass_id: int | None = None) -> bool:
         """Append one attempt in a transaction of its own.
 
         Returns:
@@ -151,13 +201,13 @@ class Store:
         row = (
             generation.request_key, canonical_json(fingerprint.to_json()), _storable(generation.text),
             generation.finish_reason, _storable(generation.error), generation.prompt_tokens, generation.cached_tokens,
-            generation.output_tokens, generation.seconds, time.time(),
+            generation.output_tokens, generation.seconds, pass_id, time.time(),
         )  # fmt: skip
         try:
             with self._transaction():
                 if not self._db.execute("SELECT 1 FROM requests WHERE key = ?", row[:1]).fetchone():
                     raise StoreError(f"request {generation.request_key[:12]}… was never noted: call note_asks first")
-                done = self._db.execute("INSERT OR IGNORE INTO attempts VALUES (NULL,?,?,?,?,?,?,?,?,?,?)", row)
+                done = self._db.execute("INSERT OR IGNORE INTO attempts VALUES (NULL,?,?,?,?,?,?,?,?,?,?,?)", row)
                 return done.rowcount == 1
         except sqlite3.Error as error:
             raise StoreError(

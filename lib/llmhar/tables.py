@@ -23,7 +23,7 @@ from llmhar.serialize import SERIALIZERS
 from llmhar.stats import Interval, t_interval
 from llmhar.tasks import Task
 
-KINDS = {"llm": "LLM", "rules": "rules, not an LLM", "recorded": "recorded replies"}
+KINDS = {"llm": "LLM", "rules": "rules, not an LLM", "recorded": "recorded replies", "chance": "chance"}
 """How tables name what answered."""
 
 
@@ -55,18 +55,18 @@ class Result:
         return t_interval([score.macro_f1 for score in self.sessions if score.n_events])
 
     @property
+    def revision(self) -> str:
+        """The model's revision, short; a pruned model keeps the mark of what was done to its parent."""
+        commit, _, change = self.model.revision.partition("+")
+        return commit[:8] + (f"+{change.partition(':')[0]}" if change else "")
+
+    @property
     def made_by(self) -> str:
         """Engine and version, all of them where several made the answers."""
         names = sorted(
             {" ".join(part for part in (f.engine, f.version, f.dtype, f.device) if part) for f in self.fingerprints}
         )
         return (" + ".join(names) + (" (mixed engines)" if len(names) > 1 else "")) or "no answers"
-
-    @property
-    def tokens_per_second(self) -> float:
-        """Generated tokens over the time their windows took one by one: a lower bound of a batch's rate."""
-        seconds = sum(a.stored.generation.seconds for a in self.answers if a.stored)
-        return sum(a.stored.generation.output_tokens for a in self.answers if a.stored) / seconds if seconds else 0.0
 
 
 def score_answers(task: Task, model: ModelSpec, answers: Sequence[Answer], *, strict: bool = False) -> Result:
@@ -90,22 +90,27 @@ def score_answers(task: Task, model: ModelSpec, answers: Sequence[Answer], *, st
         _read(answer, len(window.events), task.sessions[window.session_id].labels, strict)
         for answer, window in zip(ordered, task.windows)
     )
-    truth: dict[str, list[int | None]] = {session_id: [] for session_id in task.sessions}
-    guess: dict[str, list[int | None]] = {session_id: [] for session_id in task.sessions}
-    for window, reading in zip(task.windows, readings):
-        truth[window.session_id] += [event.activity_id for event in window.events]
-        guess[window.session_id] += [p.label for p in reading.predictions]
     return Result(
         model=model,
         task=task,
         answers=ordered,
         readings=readings,
-        sessions=tuple(
-            score_session(name, truth[name], guess[name], session.labels) for name, session in task.sessions.items()
-        ),
+        sessions=score_readings(task, readings),
         verdicts=Counter(p.verdict for reading in readings for p in reading.predictions),
         n_failed=sum(answer.stored is None for answer in ordered),
         fingerprints=tuple(sorted({a.stored.fingerprint for a in ordered if a.stored}, key=str)),
+    )
+
+
+def score_readings(task: Task, readings: Sequence[Reading]) -> tuple[SessionScore, ...]:
+    """Score of each test session, from one reading a window in the order of ``task.windows``."""
+    truth: dict[str, list[int | None]] = {session_id: [] for session_id in task.sessions}
+    guess: dict[str, list[int | None]] = {session_id: [] for session_id in task.sessions}
+    for window, reading in zip(task.windows, readings):
+        truth[window.session_id] += [event.activity_id for event in window.events]
+        guess[window.session_id] += [p.label for p in reading.predictions]
+    return tuple(
+        score_session(name, truth[name], guess[name], session.labels) for name, session in task.sessions.items()
     )
 
 
@@ -135,7 +140,7 @@ def score_table(results: Sequence[Result]) -> pd.DataFrame:
                 "missed sd": overall.missed_sd,
                 "failed windows": result.n_failed,
                 "engine": result.made_by,
-                "revision": result.model.revision[:12],
+                "revision": result.revision,
                 "data": result.task.data,
             }
         )

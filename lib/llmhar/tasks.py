@@ -28,16 +28,23 @@ class Task:
     """"real" or "simulated", for every figure."""
     sessions: Mapping[str, Session]
     """Test sessions by id, in the data set's order."""
-    train_ids: tuple[str, ...]
-    """Training sessions: for teacher traces and examples, never asked here."""
+    train: Mapping[str, Session]
+    """Training sessions by id: for teacher traces, habits and chance; never asked here."""
     windows: tuple[Window, ...]
     """Windows to ask, in order of session and time."""
+    answer: AnswerStyle
+    """Whether activities are answered by number or by name."""
     subset: str
     """How figures name these windows."""
     prompts: Mapping[str, PromptSpec]
     """Home -> prompt."""
     report: LoadReport
     """What the loader did to the files."""
+
+    @property
+    def train_ids(self) -> tuple[str, ...]:
+        """Ids of the training sessions."""
+        return tuple(self.train)
 
     @property
     def data(self) -> str:
@@ -89,8 +96,9 @@ def prepare(
         dataset=dataset,
         kind=datasets.DATASETS[dataset].kind,
         sessions={session.session_id: session for session in test},
-        train_ids=tuple(split.train),
+        train={session.session_id: session for session in pick_sessions(loaded.sessions, split.train)},
         windows=tuple(windows),
+        answer=answer,
         subset=subset_name(n_windows, seed, len(test)),
         prompts=prompts,
         report=loaded.report,

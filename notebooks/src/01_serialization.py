@@ -58,7 +58,7 @@ tables.note_table(report["set_aside"], most=5)
 # %%
 sessions = list(task.sessions.values())
 print(f"{DATASETS[dataset].title}: {report['events']} events, {report['unlabelled_events']} of them without an activity")
-print(f"{len(task.train_ids)} sessions train, {len(sessions)} test: {', '.join(task.sessions)}")
+print(f"{len(task.train)} sessions train, {len(sessions)} test: {', '.join(task.sessions)}")
 print(f"Licence: {DATASETS[dataset].licence}")
 
 # %% [markdown]

@@ -94,21 +94,24 @@ class TransformersBackend:
     def _prepare(self, task: Task, emit: Emit) -> Row | None:
         request = task.request
         try:
-            task.prompt = render(self._tokenizer, request)
+            render(self._tokenizer, task)
             if request.sampling.thinking_budget is not None and self._close < 0:
                 raise ValueError("thinking_budget is not offered: this model has no thinking mode")
             if _adapter_path(request.adapter_sha256, request.adapter_path) not in {None, *self._adapters}:
                 raise ValueError(f"the engine was not started with adapter {request.adapter_path}")
             grammar = self._grammar(request.schema)
         except Exception as error:
-            emit(task.id, finish_reason="error", error=sentence(error), prompt_tokens=len(task.prompt))
+            emit(task, finish_reason="error", error=sentence(error), prompt_tokens=len(task.prompt))
             return None
         if problem := too_long(task.prompt, self._limit):
-            emit(task.id, finish_reason="error", error=problem, prompt_tokens=len(task.prompt))
+            emit(task, finish_reason="error", error=problem, prompt_tokens=len(task.prompt))
             return None
         limit = min(request.sampling.max_tokens, self._limit - len(task.prompt))
         random = torch.Generator().manual_seed(seed_of(request))
-        return Row(task, random, limit, self._phase(task.prompt), grammar)
+        phase = self._phase(task.prompt)
+        # As vLLM counts: what the prompt holds after its own opening mark (a line break) is spent budget.
+        spent = task.prompt[::-1].index(self._open) if phase == "thinking" else 0
+        return Row(task, random, limit, phase, grammar, thought=spent)
 
     def _grammar(self, schema: Any) -> xgrammar.GrammarMatcher | None:
         if not schema:
@@ -132,11 +135,11 @@ class TransformersBackend:
             self._use(_adapter(rows[0]) if rows else None)
             with torch.inference_mode():
                 for row in self._decode(left, inbox):
-                    emit(row.task.id, seconds=round(time.perf_counter() - started, 4), **self._result(row))
+                    emit(row.task, seconds=round(time.perf_counter() - started, 4), **self._result(row))
                     left.remove(row)
         except Exception as error:  # out of memory, a broken grammar: this batch only
             for row in left:
-                emit(row.task.id, finish_reason="error", error=sentence(error), prompt_tokens=len(row.task.prompt))
+                emit(row.task, finish_reason="error", error=sentence(error), prompt_tokens=len(row.task.prompt))
 
     def _use(self, adapter: str | None) -> None:
         if adapter is not None:

@@ -146,11 +146,11 @@ class VllmBackend:
 
     def _prepare(self, task: Task, emit: Emit) -> None:
         try:
-            task.prompt = render(self._tokenizer, task.request)
+            render(self._tokenizer, task)
         except Exception as error:
-            return emit(task.id, finish_reason="error", error=sentence(error))
+            return emit(task, finish_reason="error", error=sentence(error))
         if problem := too_long(task.prompt, self._limit):
-            return emit(task.id, finish_reason="error", error=problem, prompt_tokens=len(task.prompt))
+            return emit(task, finish_reason="error", error=problem, prompt_tokens=len(task.prompt))
         self._waiting.append((task, self._gate.hashes(task.prompt, task.request.adapter_sha256)))
         return None
 
@@ -168,7 +168,7 @@ class VllmBackend:
                 self._engine.add_request(str(task.id), prompt, self._params(task), lora_request=self._lora(task))
             except Exception as error:  # a schema or a value that vLLM refuses
                 self._gate.leave(cold, computed=False)
-                emit(task.id, finish_reason="error", error=sentence(error), prompt_tokens=len(task.prompt))
+                emit(task, finish_reason="error", error=sentence(error), prompt_tokens=len(task.prompt))
                 failed = True
             else:
                 self._running[str(task.id)] = Running(task, cold)
@@ -232,7 +232,7 @@ class VllmBackend:
     def _finish(self, running: Running, reason: str | None, cached: int, emit: Emit) -> None:
         ended = reason in ("stop", "length")
         emit(
-            running.task.id,
+            running.task,
             text="".join(running.pieces),
             finish_reason=reason if ended else "error",
             error="" if ended else f"vLLM gave up on the request ({reason})",

@@ -1,19 +1,28 @@
 """Makes model folders (safetensors, tokenizer, template) in a child process of :func:`llmhar.models.fetch`.
 
-``python -m llmhar.engines.weights gguf FILE FOLDER | tiny-qwen3 SEED FOLDER``. Downloads nothing, checks no hashes.
+``python -m llmhar.engines.weights gguf FILE FOLDER | tiny-qwen3 SEED FOLDER | pruned PARENT LAYERS FOLDER``.
+Downloads nothing, checks no hashes.
 """
 
 from __future__ import annotations
 
 import itertools
 import json
+import re
+import shutil
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 QWEN3_CHAIN = ("\n", "<think>", " one", " two", " three", " four", " five", " six", " seven", " eight", "</think>",
                "[]", "<|im_end|>")  # fmt: skip
 """What the tiny Qwen3 says greedily after the generation prompt; all else in it is random."""
+
+
+COPIED = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "chat_template.json", "vocab.json",
+          "merges.txt", "special_tokens_map.json", "added_tokens.json", "generation_config.json")  # fmt: skip
+"""What a pruned model takes over from its parent as it is, where the parent has it."""
 
 
 def from_gguf(file: Path, folder: Path) -> None:
@@ -99,13 +108,54 @@ def tiny_qwen3(seed: int, folder: Path) -> None:
     model.to(torch.bfloat16).save_pretrained(folder)
 
 
+def pruned(parent: Path, layers: Sequence[int], folder: Path) -> None:
+    """Write the parent's folder again with only some of its layers: tensors are renamed, no model is built.
+
+    Embeddings, final norm, tokenizer and templates stay the parent's, byte for byte.
+
+    Raises:
+        ValueError: The parent does not have such a layer.
+    """
+    from safetensors import safe_open
+    from safetensors.torch import save_file
+
+    config = json.loads((parent / "config.json").read_text(encoding="utf-8"))
+    if layers[-1] >= config["num_hidden_layers"]:
+        raise ValueError(f"{parent.name} has {config['num_hidden_layers']} layers, none with index {layers[-1]}")
+    config["num_hidden_layers"] = len(layers)
+    if "layer_types" in config:  # one entry a layer, where a family mixes kinds of attention
+        config["layer_types"] = [config["layer_types"][layer] for layer in layers]
+    tensors = {}
+    for file in sorted(parent.glob("*.safetensors")):
+        with safe_open(file, framework="pt") as weights:
+            for name in weights.keys():  # noqa: SIM118  (no mapping)
+                if new := _renumbered(name, layers):
+                    tensors[new] = weights.get_tensor(name)
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    (folder / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    for copied in COPIED:
+        if (parent / copied).exists():
+            shutil.copy(parent / copied, folder)
+
+
+def _renumbered(name: str, layers: Sequence[int]) -> str:
+    """A tensor's name in the pruned model; empty where its layer is left out."""
+    found = re.fullmatch(r"(model\.layers\.)(\d+)(\..+)", name)
+    if found is None:
+        return name
+    before, layer, after = found.groups()
+    return f"{before}{layers.index(int(layer))}{after}" if int(layer) in layers else ""
+
+
 def main(arguments: list[str]) -> None:
     """Entry point of the child."""
-    kind, what, folder = arguments
+    kind, *what, folder = arguments
     if kind == "gguf":
-        from_gguf(Path(what), Path(folder))
+        from_gguf(Path(what[0]), Path(folder))
+    elif kind == "pruned":
+        pruned(Path(what[0]), [int(layer) for layer in what[1].split(",")], Path(folder))
     else:
-        tiny_qwen3(int(what), Path(folder))
+        tiny_qwen3(int(what[0]), Path(folder))
 
 
 if __name__ == "__main__":

@@ -24,7 +24,8 @@ BACKENDS = {
     "transformers": "llmhar.engines.transformers_worker:TransformersBackend",
 }
 Emit = Callable[..., None]
-"""``emit(task_id, **fields of Generation)``."""
+"""``emit(task, **fields of Generation)``."""
+THINK = "<think>"
 COMPACT_JSON = {"any_whitespace": False, "separators": (",", ":")}
 """How a schema is compiled: no white space, or small models get lost in it; vLLM's ``disable_any_whitespace``."""
 
@@ -36,6 +37,8 @@ class Task:
     id: int
     request: Request
     prompt: list[int] = field(default_factory=list)
+    opened: str = ""
+    """The thinking mark that the prompt ends with, where the chat template opens the block itself."""
     started: float = 0.0
 
 
@@ -91,12 +94,24 @@ class Backend(Protocol):
         ...
 
 
-def render(tokenizer: Any, request: Request) -> list[int]:
-    """Token ids of a request's prompt, by the tokenizer's own chat template."""
+def render(tokenizer: Any, task: Task) -> None:
+    """Set a task's prompt, by the tokenizer's own chat template."""
+    request = task.request
     text = tokenizer.apply_chat_template(
         [dict(m) for m in request.messages], tokenize=False, add_generation_prompt=True, **request.template_args
     )
-    return list(tokenizer.encode(text, add_special_tokens=False))
+    task.opened = THINK if text.rstrip().endswith(THINK) else ""
+    task.prompt = list(tokenizer.encode(text, add_special_tokens=False))
+
+
+def reply(task: Task, fields: dict[str, Any]) -> dict[str, Any]:
+    """The line that answers a task.
+
+    A block that the prompt opened is opened in the text: cut thinking without any mark would be read as an answer.
+    """
+    if task.opened and "text" in fields:
+        fields = {**fields, "text": task.opened + fields["text"]}
+    return {"id": task.id, **fields}
 
 
 def seed_of(request: Request) -> int:
@@ -146,7 +161,7 @@ def main(backend: str, parent: int) -> None:
         say({"fatal": sentence(error)})
         raise
     say({"ready": engine.info()})
-    engine.run(inbox, lambda task_id, **fields: say({"id": task_id, **fields}))
+    engine.run(inbox, lambda task, **fields: say(reply(task, fields)))
     os._exit(0)  # taking model libraries down in good order costs seconds and frees nothing more
 
 

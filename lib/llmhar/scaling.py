@@ -1,0 +1,82 @@
+"""What S1 published, and how our curve stands beside it. Asks nobody and draws nothing.
+
+Missing runs stay missing, never zero: a model that was not run has no row of ours, a data set that S1 did not use has
+no published value.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import NamedTuple
+
+import pandas as pd
+
+from llmhar import paths
+
+PUBLISHED = {
+    "table1": "cumin_table1_f1.csv",
+    "table2": "cumin_table2_finetuned_f1.csv",
+    "table4": "cumin_table4_missed_pct.csv",
+    "figure4": "cumin_fig4_sessions_f1.csv",
+}
+"""Table or figure of S1 -> file in ``params/published`` (sources: SOURCE.md there)."""
+DATASETS_IN_S1 = ("marble", "mural")
+
+
+@lru_cache(maxsize=8)
+def published(name: str) -> pd.DataFrame:
+    """One of S1's tables as published; F1 and missed events in percent.
+
+    Raises:
+        KeyError: a name that ``PUBLISHED`` does not hold.
+    """
+    return pd.read_csv(paths.params() / "published" / PUBLISHED[name])
+
+
+def published_curve(dataset: str) -> pd.DataFrame:
+    """S1 Figure 3: columns model (our spelling), n_params, f1 (0 … 1); empty for data sets that S1 did not use."""
+    table = published("table1")
+    if dataset not in DATASETS_IN_S1:
+        return pd.DataFrame(columns=["model", "n_params", "f1"])
+    return pd.DataFrame(
+        {
+            "model": table["model"].str.lower(),
+            "n_params": table["params_b"] * 1e9,
+            "f1": table[f"{dataset}_f1_pct"] / 100,
+        }
+    )
+
+
+class Point(NamedTuple):
+    """One model on the four axes; None = not measured."""
+
+    model: str
+    kind: str
+    n_params: int
+    f1: float
+    tokens: float | None
+    """Generated tokens a window."""
+    seconds: float | None
+    """Seconds a window, in the batches it was run in."""
+    joules: float | None
+    """Joules a window."""
+
+
+AXES = {
+    "n_params": "parameters",
+    "tokens": "generated tokens / window",
+    "seconds": "seconds / window",
+    "joules": "joules / window",
+}
+"""Cost axes: attribute of :class:`Point` -> how figures call it."""
+
+
+def pareto_front(points: Sequence[Point], axis: str) -> list[Point]:
+    """Points that no other beats on both ``axis`` (less is better) and F1, cheapest first; unmeasured ones are out."""
+    measured = [point for point in points if getattr(point, axis) is not None]
+    front: list[Point] = []
+    for point in sorted(measured, key=lambda p: (getattr(p, axis), -p.f1)):
+        if not front or point.f1 > front[-1].f1:
+            front.append(point)
+    return front
