@@ -109,6 +109,8 @@ def test_lists_for_people_and_programs():
     [
         (["run", "demo", "02", "-p", "modells=x"], 2, "unknown parameter"),
         (["run", "nowhere"], 2, "unknown profile"),
+        (["run", "paper", "03", "-p", "n_gpus=1"], 2, "qwen3-32b is not run"),
+        (["plan", "paper", "--device", "abacus"], 2, "unknown device"),
         (["run", "demo", "-p", "novalue"], 2, "name=value"),
         (["data", "report", "mural", "--path", "/nonexistent", "--json"], 1, "/nonexistent"),
         (["data", "report", "muraal", "--json"], 1, "mural"),
@@ -121,7 +123,15 @@ def test_errors_go_to_stderr_with_an_exit_code(arguments, code, said):
     assert said in llmhar(*arguments, code=code)
 
 
-@pytest.mark.parametrize("command", [[], ["data"], ["models"], ["run"], ["parse"], ["score"]])
+def test_plan_prints_hours_and_marks_the_starved_layout():
+    made = json.loads(llmhar("plan", "paper", "--device", "a100-80", "--json"))
+    assert 10 <= made["gpu_hours_total"] <= 16 and made["starved"] == ["qwen3-32b"]
+    assert {row["model"] for row in made["rows"]} >= {f"qwen3-{size}b" for size in ("0.6", "1.7", "4", "8", "14", "32")}
+    shown = llmhar("plan", "paper", "--device", "a100-80")
+    assert "tensor parallel over 2 cards" in shown and "assumed:" in shown
+
+
+@pytest.mark.parametrize("command", [[], ["data"], ["models"], ["run"], ["plan"], ["parse"], ["score"]])
 def test_help_is_there(command):
     assert "Usage" in llmhar(*command, "--help")
 

@@ -277,7 +277,7 @@ def test_thinking_tokens_follow_switch_and_budget(engine, case, tmp_path):
     """Thinking as a factor, through the same calls as a study: whatever the budget, the whole window is answered."""
     only(case.model == "qwen3-tiny", "no thinking mode")
     model = MODELS["qwen3-tiny"]
-    whole = prepare("simulated", tmp_path / "home", n_windows=1, wording="short", answer="number")
+    whole = prepare("simulated", tmp_path / "home", n_windows=1, window_size=4, wording="short")
     task = narrow(whole, {(w.session_id, w.index) for w in whole.windows[:2]}, "two windows")
     labels = next(iter(task.sessions.values())).labels
     table, spent, keys = {}, {}, set()
@@ -290,7 +290,7 @@ def test_thinking_tokens_follow_switch_and_budget(engine, case, tmp_path):
             )
             assert (done.n_asked, done.n_failed) == (2, 0)  # another budget is another question
             for answer in inference.collect(asks, store):
-                reading = parse_answer(answer.stored.generation.text, 10, labels, strict=True)
+                reading = parse_answer(answer.stored.generation.text, 4, labels, strict=True)
                 assert {p.verdict for p in reading.predictions} == {"ok"}
                 table.setdefault((thinking, budget), set()).add(len(reading.reasoning.split()))
                 spent.setdefault((thinking, budget), set()).add(reading.thinking)

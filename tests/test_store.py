@@ -179,3 +179,24 @@ def test_killed_at_25_random_points_and_run_again_gives_the_same_tables(tmp_path
     resumed = _run(tmp_path / "killed", slow).communicate()[0]
     whole = _run(tmp_path / "whole", slow).communicate()[0]
     assert len(whole.splitlines()) > 10 and resumed == whole
+
+
+def test_a_pass_keeps_its_cost_once_it_has_ended(store):
+    asks = [ask(request(f"q{i}"), window=i) for i in range(4)]
+    store.note_asks(asks)
+    keys = [made.request.key for made in asks]
+    first, killed = store.begin_pass(), store.begin_pass()
+    for key, number in zip(keys, (first, first, first, killed)):
+        store.add(Generation(key, "x", "stop"), CPU, number)
+    store.end_pass(first, {"n_asked": 3, "seconds": 6.0, "output_tokens": 30, "joules": None})
+    assert store.costs(keys, CPU) == [(3, 3, 6.0, 30, None)]
+    assert store.costs(keys[:2], CPU) == [(2, 3, 6.0, 30, None)]
+    assert store.costs(keys[3:], CPU) == [] and store.costs(keys, GPU) == []
+    store.end_pass(first, {"n_asked": 0, "seconds": 0.0, "output_tokens": 0, "joules": None})
+    assert store.costs(keys, CPU)[0].seconds == 6.0, "a pass's cost is never overwritten"
+
+
+def test_a_disk_that_refuses_is_a_clear_error(store):
+    store._db.execute("PRAGMA query_only = 1")  # as a read-only folder or a full disk would
+    with pytest.raises(StoreError, match=r"cannot write to the store .*store.sqlite"):
+        store.note_asks([ask(request())])

@@ -17,7 +17,7 @@ TIERS = [
     ["models", "engines"],
     ["energy", "inference", "planner"],
     ["distill", "fusion", "injection"],
-    ["tables", "curves", "study", "figures", "curve_figures", "publish", "explorer", "export"],
+    ["tables", "study", "curves", "figures", "curve_figures", "publish", "explorer", "export"],
     ["report", "cli"],
 ]
 RANK = {name: (tier, place) for tier, names in enumerate(TIERS) for place, name in enumerate(names)}

@@ -210,6 +210,33 @@ def _read_jsonl(path: Path) -> list[dict[str, Any]]:
 
 
 @app.command()
+def plan(
+    profile: Annotated[str, typer.Argument(help="smoke, demo, demo-full or paper (S1 as published).")],
+    device: Annotated[str, typer.Option(help="A device of params/devices.yaml.")] = "a100-80",
+    output_tokens: Annotated[int, typer.Option(min=1, help="Generated tokens a window, thinking included.")] = 3000,
+    n_gpus: Annotated[int, typer.Option(min=1, help="Cards on the node.")] = 1,
+    weights: Annotated[str, typer.Option(help="bf16 or fp8.")] = "bf16",
+    as_json: Json = False,
+) -> None:
+    """Plan a study before it runs: GPU-hours, room for windows, bottleneck; starved layouts are marked."""
+    from llmhar.planner import make_plan, plan_table
+
+    made = make_plan(profile, device, output_tokens=output_tokens, n_gpus=n_gpus, weights=_precision(weights))
+    if as_json:
+        return _print_json(made.to_json())
+    rows = [{key: "" if value is None else value for key, value in row.items()} for row in plan_table(made)]
+    _print_table(rows, list(rows[0]))
+    for assumption in made.assumptions:
+        typer.echo(f"assumed: {assumption}")
+
+
+def _precision(name: str) -> Any:
+    if name not in ("bf16", "fp8"):
+        raise typer.BadParameter(f"--weights {name!r}: bf16 or fp8")
+    return name
+
+
+@app.command()
 def run(
     profile: Annotated[str, typer.Argument(help="smoke, demo, demo-full or paper.")],
     notebooks: Annotated[list[str] | None, typer.Argument(help="Names or numbers; default: all.")] = None,
@@ -239,6 +266,7 @@ def main() -> None:
     from llmhar.datasets.report import DataError
     from llmhar.engines.base import EngineError
     from llmhar.models import ModelError
+    from llmhar.planner import PlanError
     from llmhar.prompts.homes import PromptError
     from llmhar.scoring import ScoreError
     from llmhar.settings import SettingsError
@@ -246,7 +274,7 @@ def main() -> None:
 
     try:
         app()
-    except SettingsError as error:
+    except (SettingsError, PlanError) as error:
         _fail(error, 2)
     except (DataError, EngineError, ModelError, PromptError, ScoreError, StoreError, OSError) as error:
         _fail(error, 1)

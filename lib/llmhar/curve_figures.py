@@ -16,7 +16,7 @@ from llmhar.tables import Result
 
 
 def scaling_curve(results: Sequence[Result]) -> Figure:
-    """S1 Figure 3 (published, without interval) and ours with 95 % t interval; parameters to scale and on a log axis."""
+    """S1 Figure 3 (published, without interval) and ours with 95 % t interval, to scale and on a log axis."""
     figure, panels = plt.subplots(1, 2, figsize=(11, 5.0), sharey=True)
     plt.close(figure)
     palette = colours(8)
@@ -79,7 +79,12 @@ def four_axes(points: Sequence[Point], stamped: str, roofline: Mapping[str, floa
         panel.set_xlabel(title)
         panel.grid(alpha=0.25)
         if drawn:
-            panel.set_xscale("log")
+            values = [getattr(point, axis) for point in drawn]
+            if max(values) > 5 * min(values):
+                panel.set_xscale("log")
+            elif axis == "n_params":
+                panel.xaxis.set_major_formatter(lambda value, _: f"{value / 1e6:.0f}M")
+            panel.set_xlim(left=None if max(values) > 5 * min(values) else 0)
         else:
             panel.set_xticks([])
             panel.text(0.5, 0.5, "not measured here", transform=panel.transAxes, ha="center", color="0.35")

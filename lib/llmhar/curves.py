@@ -11,11 +11,13 @@ from llmhar.ledger import CAUSES, learn_habits, session_ledger
 from llmhar.models import ModelSpec
 from llmhar.parsing import Reading
 from llmhar.planner.roofline import Device, Layout, Load, PlanError, devices
+from llmhar.prompts.tokens import count_tokens
 from llmhar.records import Fingerprint, Prediction
 from llmhar.scaling import DATASETS_IN_S1, Point, pareto_front, published
-from llmhar.stats import compare_pairs, t_interval, variance_split
+from llmhar.stats import compare_pairs, t_interval, variance_split, verdict
 from llmhar.store import Store
-from llmhar.tables import KINDS, Result, score_answers, score_readings
+from llmhar.study import Condition
+from llmhar.tables import KINDS, Result, score_answers, score_readings, tokenizer_file
 from llmhar.tasks import Task
 
 
@@ -100,7 +102,8 @@ def beside_published(results: Sequence[Result]) -> pd.DataFrame:
         interval = f" [{100 * f1.low:.1f}, {100 * f1.high:.1f}]" if f1.n > 1 else ""
         row[f"ours, {result.task.data}, %"] = f"{100 * f1.mean:.1f}{interval} (n = {f1.n})"
         row["kind of ours"] = KINDS[result.model.kind]
-    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("model")
+    table = pd.DataFrame.from_dict(rows, orient="index").rename_axis("model").astype(object)
+    return table.where(table.notna(), "")
 
 
 def missed_table(results: Sequence[Result]) -> pd.DataFrame:
@@ -168,11 +171,18 @@ def _only_answered(result: Result, session: str) -> float:
 
 
 def pair_table(results: Sequence[Result]) -> pd.DataFrame:
-    """Every pair of models on the same sessions: gap, interval, sign-flip p, Holm, and the verdict in words."""
+    """Every pair of models on the same sessions: gap, interval, sign-flip p, Holm, and the verdict in words.
+
+    ``p_least`` is the smallest ``p_holm`` that these sessions can give over these pairs: above 0.05, "not shown" was
+    certain beforehand. The last column is the verdict that a pair would have had as the one planned comparison.
+    """
     rows: list[dict[str, object]] = []
     for data in dict.fromkeys(r.task.data for r in results):
         scores = {r.model.name: [score.macro_f1 for score in r.sessions] for r in results if r.task.data == data}
-        rows += [{"data": data, **row._asdict()} for row in compare_pairs(scores)]
+        rows += [
+            {"data": data, **row._asdict(), "verdict if planned alone": verdict(row.p, row.gap)}
+            for row in compare_pairs(scores)
+        ]
     return pd.DataFrame(rows)
 
 
@@ -287,6 +297,25 @@ def constrained_table(free: Sequence[Result], bound: Sequence[Result], store: St
                 }
             )
     return pd.DataFrame(rows).set_index(["model", "answers"]) if rows else pd.DataFrame()
+
+
+def thinking_table(sweep: Sequence[Condition], store: Store) -> pd.DataFrame:
+    """Thinking as a factor: F1, missed events and seconds against thinking tokens a window (the model's own tokens)."""
+    rows = {}
+    for name, result in sweep:
+        reasoning = [reading.reasoning for reading in result.readings]
+        counted = count_tokens(reasoning, tokenizer_file(result.model.name))
+        point = points([result], store)[0]
+        rows[name] = {
+            "thinking tokens / window": sum(counted.counts) / max(1, len(reasoning)),
+            "tokens / window": point.tokens,
+            "seconds / window": point.seconds,
+            "macro F1": result.macro_f1.mean,
+            "95 % low": result.macro_f1.low,
+            "95 % high": result.macro_f1.high,
+            "missed %": result.overall.missed_pct,
+        }
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("thinking")
 
 
 def schema_numbers(table: pd.DataFrame) -> dict[str, float]:

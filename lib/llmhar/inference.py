@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from tqdm import tqdm
 
@@ -104,6 +104,7 @@ def run_asks(
     engine: str = "auto",
     exact: bool = False,
     progress: bool = True,
+    engine_options: Mapping[str, Any] | None = None,
     open_with: Callable[[], Engine] | None = None,
 ) -> AskedRun:
     """Ask what the store does not have yet, and store each answer as it arrives.
@@ -115,6 +116,7 @@ def run_asks(
         engine: key into ``ENGINES``, or "auto"; a model that has its own (rules, recorded) ignores it.
         exact: take only answers that this very engine, version, dtype and device made (``--exact-engine``).
         progress: show a bar on stderr.
+        engine_options: fields of :class:`llmhar.engines.Options`, e.g. {"tensor_parallel_size": 2}.
         open_with: opens the engine; for tests and for engines that are shared.
 
     Raises:
@@ -128,7 +130,7 @@ def run_asks(
         wanted = _missing(wanted, store)
     if not wanted:
         return AskedRun(model.name, len(asks), len(asks), 0, 0, time.perf_counter() - start, 0.0)
-    with open_with() if open_with else _open(model, engine) as opened:
+    with open_with() if open_with else _open(model, engine, engine_options or {}) as opened:
         fingerprint = opened.fingerprint()
         if exact:
             found = store.find(list(wanted), fingerprint)
@@ -162,10 +164,10 @@ def _ask(
     return n_failed, seconds
 
 
-def _open(model: ModelSpec, engine: str) -> Engine:
+def _open(model: ModelSpec, engine: str, options: Mapping[str, Any]) -> Engine:
     if model.engine == "recorded":
         return open_engine("recorded", model, replies=paths.params() / "recorded" / f"{model.name}.jsonl")
-    return open_engine(model.engine if model.engine != "auto" else engine, model)
+    return open_engine(model.engine if model.engine != "auto" else engine, model, **options)
 
 
 def _missing(wanted: Mapping[str, Request], store: Store) -> dict[str, Request]:

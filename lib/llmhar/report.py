@@ -29,6 +29,7 @@ from tqdm import tqdm
 
 from llmhar import paths, settings
 from llmhar.explorer import templates
+from llmhar.planner import Load, refuse_if_starved
 from llmhar.publish import MEDIA_TYPE
 from llmhar.settings import PROFILES, RunSpec, SettingsError
 from llmhar.store import Store
@@ -106,6 +107,7 @@ def plan_jobs(profile: str, names: Iterable[str], options: Mapping[str, str], cw
         file = paths.params() / name / f"{profile}.yaml"
         own = {option: text for option, text in options.items() if option in parameters[name]}
         values = settings.resolve(parameters[name], settings.read_profile(file), own, f"params/{name}/{profile}.yaml")
+        _refuse_starved(values)
         jobs.append(
             Job(
                 notebook=name,
@@ -116,6 +118,14 @@ def plan_jobs(profile: str, names: Iterable[str], options: Mapping[str, str], cw
             )
         )
     return jobs
+
+
+def _refuse_starved(values: Mapping[str, Any]) -> None:
+    """Stop a run whose device has no room for a model; raises PlanError with the cure."""
+    if "device" in values:
+        load = Load(output=min(Load().output, values.get("max_tokens", Load().output)))
+        for model in values.get("models", []):
+            refuse_if_starved(model, values["device"], load, n_gpus=values.get("n_gpus", 1))
 
 
 def _find_notebook(name: str) -> str:

@@ -27,7 +27,7 @@ from typing import Any, NamedTuple
 from llmhar import paths
 from llmhar.records import Fingerprint, Generation, Request, canonical_json
 
-FORMAT = 1
+FORMAT = 2
 """Version of the tables below; another one is refused, never migrated in silence."""
 
 _SCHEMA = """
@@ -139,13 +139,16 @@ class Store:
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
-        self._db.execute("BEGIN IMMEDIATE")
         try:
-            yield
-        except BaseException:
-            self._db.execute("ROLLBACK")
-            raise
-        self._db.execute("COMMIT")
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+            except BaseException:
+                self._db.execute("ROLLBACK")
+                raise
+            self._db.execute("COMMIT")
+        except sqlite3.Error as error:
+            raise StoreError(f"cannot write to the store {self.path}: {error}; what it holds is not lost") from error
 
     def note_asks(self, asks: Iterable[Ask]) -> None:
         """Remember what requests were made for; known ones are left as they are."""
@@ -203,16 +206,11 @@ class Store:
             generation.finish_reason, _storable(generation.error), generation.prompt_tokens, generation.cached_tokens,
             generation.output_tokens, generation.seconds, pass_id, time.time(),
         )  # fmt: skip
-        try:
-            with self._transaction():
-                if not self._db.execute("SELECT 1 FROM requests WHERE key = ?", row[:1]).fetchone():
-                    raise StoreError(f"request {generation.request_key[:12]}… was never noted: call note_asks first")
-                done = self._db.execute("INSERT OR IGNORE INTO attempts VALUES (NULL,?,?,?,?,?,?,?,?,?,?,?)", row)
-                return done.rowcount == 1
-        except sqlite3.Error as error:
-            raise StoreError(
-                f"cannot write to the store {self.path}: {error}; nothing stored before is lost"
-            ) from error
+        with self._transaction():
+            if not self._db.execute("SELECT 1 FROM requests WHERE key = ?", row[:1]).fetchone():
+                raise StoreError(f"request {generation.request_key[:12]}… was never noted: call note_asks first")
+            done = self._db.execute("INSERT OR IGNORE INTO attempts VALUES (NULL,?,?,?,?,?,?,?,?,?,?,?)", row)
+            return done.rowcount == 1
 
     def find(self, keys: Sequence[str], exactly: Fingerprint | None = None) -> dict[str, Stored]:
         """Successes for these request keys; of several engines' the one stored first, always the same.

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 from llmhar.inference import AskedRun, collect, make_asks, run_asks
 from llmhar.models import MODELS, ModelSpec
@@ -34,6 +35,7 @@ def evaluate(
     exact_engine: bool = False,
     n_samples: int = 1,
     constrained: bool = False,
+    engine_options: Mapping[str, Any] | None = None,
     store: Store | None = None,
 ) -> Evaluation:
     """Ask each model what the store does not have yet, then read and score all answers.
@@ -42,6 +44,7 @@ def evaluate(
         tasks: windows, prompts and truth, of one data set or of several; a model's engine starts once for all of them.
         model_names: keys into ``params/models.yaml``.
         engine, sampling, thinking, n_samples, constrained: see :func:`llmhar.inference.make_asks` and ``run_asks``.
+        engine_options: how engines are opened, see :class:`llmhar.engines.Options`.
         exact_engine: accept only answers of the engine that would be used now.
         store: default: the one in ``LLMHAR_HOME``.
 
@@ -65,7 +68,9 @@ def evaluate(
                 for task in tasks
             ]
             every = [ask for own in asks for ask in own]
-            runs.append(run_asks(every, model, opened, engine=engine, exact=exact_engine))
+            runs.append(
+                run_asks(every, model, opened, engine=engine, exact=exact_engine, engine_options=engine_options)
+            )
             samples += [_score(task, model, own, n_samples, opened) for task, own in zip(tasks, asks)]
     finally:
         if store is None:
@@ -80,3 +85,38 @@ def _score(task: Task, model: ModelSpec, asks: Sequence[Ask], n_samples: int, st
     if len(results[0].fingerprints) > 1:
         print(f"warning: {model.name}'s answers come from several engines: {results[0].made_by}", file=sys.stderr)
     return results
+
+
+class Condition(NamedTuple):
+    """One setting of a sweep and what came of it."""
+
+    name: str
+    result: Result
+
+
+def sweep_thinking(
+    task: Task, model_name: str, budgets: Sequence[int], *, sampling: Sampling, **options: Any
+) -> list[Condition]:
+    """Thinking as a factor: off, each budget in tokens, and on without limit (test-time scaling).
+
+    Args:
+        task: windows, prompts and truth.
+        model_name: a model whose template has the switch.
+        budgets: most thinking tokens of each condition, in rising order.
+        sampling: its own budget is replaced.
+        options: see :func:`evaluate`.
+
+    Raises:
+        ValueError: the model has no thinking mode.
+    """
+    if not MODELS[model_name].thinking:
+        raise ValueError(f"{model_name} has no thinking mode: set thinking_model to one that has (params/models.yaml)")
+    settings: list[tuple[str, bool, int | None]] = [("off", False, None)]
+    settings += [(f"budget {budget}", True, budget) for budget in budgets]
+    settings.append(("on, no limit", True, None))
+    found = []
+    for name, thinking, budget in settings:
+        bounded = replace(sampling, thinking_budget=budget)
+        asked = evaluate(task, [model_name], sampling=bounded, thinking=thinking, **options)
+        found.append(Condition(name, asked.results[0]))
+    return found

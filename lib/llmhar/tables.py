@@ -23,6 +23,8 @@ from llmhar.serialize import SERIALIZERS
 from llmhar.stats import Interval, t_interval
 from llmhar.tasks import Task
 
+pd.set_option("display.max_colwidth", 160)  # reasons and file names are shown whole
+
 KINDS = {"llm": "LLM", "rules": "rules, not an LLM", "recorded": "recorded replies", "chance": "chance"}
 """How tables name what answered."""
 

@@ -35,6 +35,9 @@ n_samples: int = 1  # samples of each window
 seed: int = 0  # seed of the windows drawn and of sampling
 constrained_model: str | None = None  # whom to ask again with answers bound to a JSON schema; None = nobody
 repeated_model: str | None = None  # whom to ask everything twice, to see whether answers repeat; None = nobody
+thinking_model: str | None = None  # whom to ask with thinking off, on and within budgets; None = nobody
+thinking_budgets: list[int] = []  # most thinking tokens of each condition
+n_gpus: int = 1  # cards that share one model (vLLM's tensor parallel)
 device: str = "cpu-2core"  # this machine in params/devices.yaml: for the roofline and plan against actual
 
 # %% [markdown]
@@ -52,12 +55,12 @@ from llmhar import curve_figures, curves, planner, tables
 from llmhar.publish import publish
 from llmhar.records import Sampling
 from llmhar.store import Store
-from llmhar.study import evaluate
+from llmhar.study import evaluate, sweep_thinking
 from llmhar.tasks import prepare
 
 plan = planner.make_plan("paper", "a100-80")
 print(f"{plan.gpu_hours_total:.1f} GPU-hours in all")
-pd.DataFrame(planner.plan_table(plan))
+pd.DataFrame(planner.plan_table(plan)).astype(object).fillna("")
 
 # %% [markdown]
 # ## Asking
@@ -67,7 +70,8 @@ options = {"n_windows": n_windows, "seed": seed, "window_size": window_size, "wo
 tasks = [prepare(name, Path(data_dir) if data_dir else None, **options) for name in datasets]
 sampling = Sampling(temperature=temperature, max_tokens=max_tokens, seed=seed, thinking_budget=thinking_budget)
 store = Store()
-found = evaluate(tasks, models, engine=engine, sampling=sampling, thinking=thinking, n_samples=n_samples, store=store)
+how = {"engine": engine, "store": store, "engine_options": {"tensor_parallel_size": n_gpus}}
+found = evaluate(tasks, models, sampling=sampling, thinking=thinking, n_samples=n_samples, **how)
 results = [*found.results, *map(curves.majority_result, tasks)]
 asked = "; ".join(f"{task.data}: {task.subset}, {len(task.windows)} windows" for task in tasks)
 print(asked)
@@ -95,9 +99,10 @@ curves.missed_table(results)
 # %% [markdown]
 # ## What the data can prove
 #
-# Every pair on the same sessions: exact sign-flip test, Holm over all pairs. With six sessions the smallest p of a
-# single pair is 1/32. Where a gap is smaller than what the data could show, the verdict is "not shown": that is no
-# proof of equality.
+# Every pair on the same sessions: exact sign-flip test, Holm over all pairs. "Not shown" is no proof of equality. With six
+# sessions the smallest p of a pair is 1/32, and Holm multiplies it by the number of pairs: `p_least` says what these sessions
+# could give at best. The last column is the verdict a pair would have had as the one comparison planned beforehand: with so
+# few sessions, plan one.
 
 # %%
 pairs = curves.pair_table(results)
@@ -157,7 +162,7 @@ curve_figures.confusion_map(curves.confusion(best), best)
 bound = []
 if constrained_model:
     names = [constrained_model]
-    bound = evaluate(tasks, names, engine=engine, sampling=sampling, thinking=thinking, constrained=True, store=store).results
+    bound = evaluate(tasks, names, sampling=sampling, thinking=thinking, constrained=True, **how).results
     free = [result for result in found.results if result.model.name == constrained_model]
 schema_table = curves.constrained_table(free, bound, store) if bound else pd.DataFrame()
 schema_table.round(3)
@@ -171,7 +176,7 @@ schema_table.round(3)
 # %%
 repeated = pd.DataFrame()
 if repeated_model:
-    twice = evaluate(tasks, [repeated_model], engine=engine, sampling=sampling, thinking=thinking, n_samples=2, store=store)
+    twice = evaluate(tasks, [repeated_model], sampling=sampling, thinking=thinking, n_samples=2, **how)
     repeated = tables.agreement_table(*twice.samples[0])
 repeated.round(1)
 
@@ -180,6 +185,19 @@ repeated.round(1)
 
 # %%
 curves.variance_table(found.samples).round(3)
+
+# %% [markdown]
+# ## Thinking as a factor
+#
+# Where a model can think, its thinking is a cost that can be set: off, within a budget, without limit. SmolLM2 has no such
+# switch, so the demo draws nothing here.
+
+# %%
+thinking_rows = pd.DataFrame()
+if thinking_model:
+    sweep = sweep_thinking(tasks[0], thinking_model, thinking_budgets, sampling=sampling, **how)
+    thinking_rows = curves.thinking_table(sweep, store)
+thinking_rows.round(3)
 
 # %%
 publish(

@@ -14,7 +14,7 @@ from typing import Any, Literal, NamedTuple, TypeVar, get_args
 
 from llmhar import settings
 from llmhar.models import MODELS
-from llmhar.planner.jobs import MFU, TRAIN_BATCH, TRAIN_STEPS, Job, paper_jobs, profile_jobs
+from llmhar.planner.jobs import MFU, TRAIN_BATCH, Job, paper_jobs, profile_jobs
 from llmhar.planner.roofline import MIN_SEQUENCES, Device, Layout, Load, PlanError, Precision, Step, devices
 
 __all__ = [
@@ -155,9 +155,7 @@ def _assumptions(card: Device) -> list[str]:
         f"plan = roofline × {card.derate} on {card.name} ({card.derate_note}); its figures: {card.source}",
         "roofline: matrix products at 0.8 of the bandwidth or 0.5 of the peak, attention at 0.6 of the bandwidth, "
         f"{card.host_ms:g} ms of host a step, at most {card.max_sequences} windows at once",
-        "all jobs of a model wait in one engine (adapters as LoRA requests); its start, 1 to 3 minutes, is not counted",
-        f"training: 6 × parameters × tokens at {MFU:.1%} of the bf16 peak (25-40 % is usual), {TRAIN_STEPS} steps of "
-        f"{TRAIN_BATCH} prompts with traces of full length; whether its memory fits is not checked",
+        "all jobs of a model wait in one engine (adapters as LoRA requests); its start, minutes on a GPU, is left out",
         f"starved: room for fewer than {MIN_SEQUENCES} windows at once, or than there are",
         price,
     ]
@@ -217,11 +215,10 @@ def plan_table(plan: Plan) -> list[dict[str, Any]]:
             "job": row.job if row.runs == 1 else f"{row.job} × {row.runs}", "model": row.model, "data": row.dataset,
             "windows": row.windows, "prompt tokens": row.prompt_tokens,
             "shared %": round(100 * row.shared_prefix_share), "output tokens": row.output_tokens,
-            "cards": f"{row.replicas} × {row.tensor_parallel}",
-            "KV room, tokens": row.kv_room_tokens, "at once": row.concurrency,
-            "roofline tokens/s": round(row.roofline_tokens_per_s), "GPU-hours": rounded(row.gpu_hours, 2),
-            "hours": rounded(row.hours, 2), "USD": rounded(row.cost_usd, 2), "bottleneck": row.bottleneck,
-            "starved": row.reason,
+            "cards": f"{row.replicas} × {row.tensor_parallel}", "KV room, tokens": row.kv_room_tokens,
+            "at once": row.concurrency, "roofline tokens/s": round(row.roofline_tokens_per_s),
+            "GPU-hours": rounded(row.gpu_hours, 2), "hours": rounded(row.hours, 2), "USD": rounded(row.cost_usd, 2),
+            "bottleneck": row.bottleneck, "starved": row.reason,
         }
         for row in plan.rows
     ]  # fmt: skip

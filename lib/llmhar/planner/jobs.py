@@ -116,7 +116,11 @@ def paper_jobs(output: int) -> tuple[list[Job], list[str]]:
     jobs += [job("Figure 4", STUDENTS[0], "mural", sets["mural"].test, figure)]
     jobs += [job("training", model, name, steps) for model in STUDENTS for name in sets]
     jobs += [job("training", STUDENTS[0], "mural", steps, figure)]
-    return jobs, ["S1 as published, each window asked once (K = 1); Figure 4: 14 students besides the one of Table 2"]
+    return jobs, [
+        "S1 as published, each window asked once (K = 1); Figure 4: 14 students besides the one of Table 2",
+        f"training: 6 × parameters × tokens at {MFU:.1%} of the bf16 peak (25-40 % is usual), {TRAIN_STEPS} steps of "
+        f"{TRAIN_BATCH} prompts with traces of full length; whether its memory fits is not checked",
+    ]
 
 
 def profile_jobs(profile: str, output: int) -> tuple[list[Job], list[str]]:
@@ -139,8 +143,11 @@ def profile_jobs(profile: str, output: int) -> tuple[list[Job], list[str]]:
                 continue
             load, counted = _load(found, spec, capped)
             jobs.append(Job("ask", spec, name, found.test * samples, load, found.source, counted, samples))
+    again = [values[key] for key in ("constrained_model", "repeated_model") if values.get(key)]
     notes = [f"models and windows from params/{notebook}/{profile}.yaml; answers of {capped} tokens"]
-    return jobs, notes + ([f"{', '.join(dict.fromkeys(free))}: no weights, takes seconds, not planned"] if free else [])
+    notes += [f"{', '.join(dict.fromkeys(free))}: no weights, takes seconds, not planned"] if free else []
+    notes += [f"{', '.join(again)}: second passes (constrained, repeated) are not planned"] if again else []
+    return jobs, notes
 
 
 def _settings(profile: str) -> tuple[dict[str, Any], str]:
