@@ -1,11 +1,12 @@
 # `make help` lists the targets. Two of them do everything on a bare machine: `make demo` and `make test`.
 VENV ?= .venv
 BIN := $(VENV)/bin
+MODELS := smollm2-135m smollm2-135m-l16 smollm2-135m-l8 smollm2-135m-l4
 PROFILE ?= demo
 export PYTHONDONTWRITEBYTECODE=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup models demo test lab check notebooks lock speed agreement
+.PHONY: help setup models demo test lab check notebooks lock speed agreement calibration
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -13,14 +14,14 @@ help:  ## list the targets
 setup:  ## make .venv from requirements/cpu.lock (does nothing where it stands)
 	@requirements/install.sh $(VENV)
 
-models: setup  ## fetch the small model and the test model into the cache (sha256 checked)
-	@$(BIN)/llmhar models fetch smollm2-135m
+models: setup  ## fetch the small model into the cache (sha256 checked), with its pruned copies
+	@$(BIN)/llmhar models fetch $(MODELS)
 
 demo: models  ## run all notebooks into reports/demo/index.html
 	$(BIN)/llmhar run demo
 
 test: setup  ## run all tests with coverage
-	@$(BIN)/llmhar models fetch smollm2-135m qwen3-tiny || echo "without weights: tests that need them skip"
+	@$(BIN)/llmhar models fetch $(MODELS) qwen3-tiny || echo "without weights: tests that need them skip"
 	$(BIN)/python -m pytest --cov --cov-report=term --cov-fail-under=85
 
 lab: models  ## open JupyterLab at the tour
@@ -44,6 +45,9 @@ lock: setup  ## resolve requirements/*.in to the hashed locks
 
 speed: setup  ## loader, prompt, parse and store rates on this machine
 	$(BIN)/python -m tests.bench.speed
+
+calibration: setup  ## test size, coverage and power of the study's statistics on simulated nulls
+	$(BIN)/python -m tests.bench.calibration
 
 agreement: models  ## the same 20 windows through vllm and transformers: agreement and tokens per second
 	$(BIN)/python -m tests.bench.agreement
