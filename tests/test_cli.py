@@ -93,6 +93,15 @@ def test_data_commands_on_real_files():
     assert len(events) == 24 and events[0]["time"] == "2018-11-14T14:58:14.445"
 
 
+def test_data_is_added_and_fetched(tmp_path, monkeypatch):
+    monkeypatch.setenv("LLMHAR_DATA", str(tmp_path / "data"))
+    added = json.loads(llmhar("data", "add", "mural", ROOT / "tests" / "fixtures" / "mural", "--json"))
+    assert added == {"name": "mural", "path": str(tmp_path / "data" / "mural")}
+    assert json.loads(llmhar("data", "report", "mural", "--json"))["events"] > 0
+    assert "simulated" in llmhar("data", "fetch", "simulated")
+    assert "add" in llmhar("data", "fetch", "marble", code=1)  # by hand: says how
+
+
 def test_lists_for_people_and_programs():
     assert {row["name"] for row in json.loads(llmhar("data", "list", "--json"))} == {
         "mural",

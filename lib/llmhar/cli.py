@@ -38,6 +38,10 @@ def _print_table(rows: Sequence[dict[str, Any]], columns: Sequence[str]) -> None
         typer.echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip())
 
 
+def _print_place(name: str, place: Path, as_json: bool) -> None:
+    _print_json({"name": name, "path": str(place)}) if as_json else typer.echo(f"{name}: {place}")
+
+
 def _pairs(options: Sequence[str] | None) -> dict[str, str]:
     pairs = {}
     for option in options or []:
@@ -63,21 +67,24 @@ def data_list(as_json: Json = False) -> None:
 
 
 @data.command("fetch")
-def data_fetch(name: str) -> None:
+def data_fetch(name: str, as_json: Json = False) -> None:
     """Fetch a data set that may be fetched (sha256 checked), or say how to get it by hand."""
     from llmhar.datasets.fetch import fetch
 
-    typer.echo(fetch(name))
+    _print_place(name, fetch(name), as_json)
 
 
 @data.command("add")
 def data_add(
-    name: str, path: Path, replace: Annotated[bool, typer.Option(help="Replace what is there.")] = False
+    name: str,
+    path: Path,
+    replace: Annotated[bool, typer.Option(help="Replace what is there.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Add a data set that you downloaded: a folder or an archive (checked before it is unpacked)."""
     from llmhar.datasets.fetch import add
 
-    typer.echo(add(name, path, replace=replace))
+    _print_place(name, add(name, path, replace=replace), as_json)
 
 
 def _loaded(name: str, path: Path | None, options: Sequence[str] | None) -> Any:
@@ -142,12 +149,17 @@ def models_list(as_json: Json = False) -> None:
 
 
 @models_app.command("fetch")
-def models_fetch(names: list[str]) -> None:
+def models_fetch(names: list[str], as_json: Json = False) -> None:
     """Bring models into the cache: downloads are checked by sha256, weights become safetensors."""
     from llmhar.models import fetch
 
+    places = {}
     for name in names:
-        typer.echo(f"{name}: {fetch(name)}")
+        places[name] = str(fetch(name))
+        if not as_json:
+            typer.echo(f"{name}: {places[name]}")
+    if as_json:
+        _print_json(places)
 
 
 @app.command()

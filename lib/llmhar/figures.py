@@ -6,6 +6,7 @@ colour-blind palette, and marks differ in shape too.
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -66,8 +67,6 @@ def describe(results: Sequence[Result]) -> str:
 
 
 def _wrapped(text: str, width: int = 130) -> str:
-    import textwrap
-
     return "\n".join(textwrap.wrap(text, width))
 
 
