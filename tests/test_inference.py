@@ -170,3 +170,20 @@ def test_the_rules_floor_on_the_simulated_home_is_where_the_study_wants_it(tmp_p
     occurring = {e.activity_id for s in whole.sessions.values() for e in s.events}
     assert len(occurring) >= 20
     assert result.overall.missed_pct == 0.0
+
+
+def test_scores_are_averaged_over_samples(task, store, monkeypatch):
+    """K samples of a window: each session's score is the mean over samples, the readings are the first sample's."""
+    import json
+
+    def reply(request):
+        right = request.sample_index == 0  # sample 0 answers everything with the first label, sample 1 nothing
+        items = [{"id": i, "activity": 0} for i in range(10)]
+        return Generation(request.key, json.dumps(items) if right else "no", "stop")
+
+    monkeypatch.setattr(inference, "open_engine", lambda *args, **options: Fake(reply))
+    found = study.evaluate(task, ["rules"], n_samples=2, store=store)
+    first, second = found.samples[0]
+    assert (first.overall.missed_pct, second.overall.missed_pct, found.results[0].overall.missed_pct) == (0, 100, 50)
+    assert found.results[0].macro_f1.mean == pytest.approx((first.macro_f1.mean + second.macro_f1.mean) / 2)
+    assert found.results[0].readings == first.readings

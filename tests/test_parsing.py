@@ -387,3 +387,13 @@ def test_a_cut_value_is_never_completed(answer):
             cut = check(text[:end], n, finish_reason=finish_reason)
             assert all(c is None or c == w for c, w in zip(cut, whole)), text[:end]
         assert all(c is None or c == w for c, w in zip(check(text[:end], n, strict=True), whole))
+
+
+@pytest.mark.parametrize("name", ["a<b", "tea | coffee", "<think>", "x" * 100, "two\u202elines\n"])
+def test_a_label_is_found_as_the_prompt_shows_it_and_as_the_file_spells_it(name):
+    from llmhar.serialize import clean_text
+
+    for shown in (name, clean_text(name)):
+        text = json.dumps([{"id": 0, "activity": shown}])
+        if "think>" not in shown:  # that one would be read as a thinking block
+            assert parse_answer(text, 1, {7: name}).predictions[0].label == 7

@@ -12,13 +12,15 @@ from llmhar.models import ModelSpec
 from llmhar.parsing import Reading
 from llmhar.planner.roofline import Device, Layout, Load, PlanError, devices
 from llmhar.prompts.tokens import count_tokens
-from llmhar.records import Fingerprint, Prediction
+from llmhar.records import Fingerprint, Prediction, Verdict
 from llmhar.scaling import DATASETS_IN_S1, Point, pareto_front, published
-from llmhar.stats import compare_pairs, t_interval, variance_split, verdict
+from llmhar.stats import compare_pairs, t_interval, variance_split
+from llmhar.stats import verdict as verdict_of
 from llmhar.store import Store
 from llmhar.study import Condition
 from llmhar.tables import KINDS, Result, score_answers, score_readings, tokenizer_file
 from llmhar.tasks import Task
+from llmhar.windows import Window
 
 
 def majority_result(task: Task) -> Result:
@@ -30,17 +32,19 @@ def majority_result(task: Task) -> Result:
         if event.activity_id is not None and event.activity_id in session.labels
     )
     label = seen.most_common(1)[0][0] if seen else None
+    verdict: Verdict = "missing" if label is None else "ok"
     readings = tuple(
-        Reading(tuple(Prediction(i, "ok", label) for i in range(len(w.events))), "", "", "absent") for w in task.windows
+        Reading(tuple(Prediction(i, verdict, label) for i in range(len(w.events))), "", "", "absent")
+        for w in task.windows
     )
-    model = ModelSpec(name="majority class", kind="chance", n_params=0, hub_id="none", revision="of training events")
+    model = ModelSpec(name="majority class", kind="chance", n_params=0, hub_id="none", revision="training")
     return Result(
         model=model,
         task=task,
         answers=(),
         readings=readings,
         sessions=score_readings(task, readings),
-        verdicts=Counter({"ok": sum(len(w.events) for w in task.windows)}),
+        verdicts=Counter({verdict: sum(len(w.events) for w in task.windows)}),
         n_failed=0,
         fingerprints=(Fingerprint("majority class", "", "", ""),),
     )
@@ -55,15 +59,15 @@ def _row_name(result: Result, results: Sequence[Result]) -> str:
 def points(results: Sequence[Result], store: Store) -> list[Point]:
     """Each result on the four axes; costs come from the passes that gave its answers, where these ended."""
     return [
-        Point(_row_name(r, results), KINDS[r.model.kind], r.model.n_params, r.macro_f1.mean, *_costs(r, store))
+        Point(_row_name(r, results), KINDS[r.model.kind], r.model.n_params or None, r.macro_f1.mean, *_costs(r, store))
         for r in results
     ]
 
 
 def _costs(result: Result, store: Store) -> tuple[float | None, float | None, float | None]:
     """Tokens, seconds and joules a window; None where not measured, or where a mixture of engines hides it."""
-    made = [answer.stored.generation for answer in result.answers if answer.stored]
-    if result.model.kind != "llm" or not made:
+    made = list({a.stored.generation.request_key: a.stored.generation for a in result.answers if a.stored}.values())
+    if result.model.kind != "llm" or not made:  # windows that read alike are asked once
         return None, None, None
     tokens = sum(generation.output_tokens for generation in made) / len(made)
     if len(result.fingerprints) != 1:
@@ -85,7 +89,9 @@ def axes_table(rows: Sequence[Point]) -> pd.DataFrame:
         | {"on the front of": ", ".join(axis for axis, front in fronts.items() if point in front) or "–"}
         for point in rows
     ]
-    return pd.DataFrame(table).set_index("model").astype({"joules": object}).fillna({"joules": "not measured"})
+    shown = pd.DataFrame(table, columns=[*Point._fields, "on the front of"]).set_index("model")
+    shown = shown.astype({"n_params": "Int64"}).astype({"n_params": object, "joules": object})
+    return shown.fillna({"n_params": "none", "joules": "not measured"})
 
 
 def beside_published(results: Sequence[Result]) -> pd.DataFrame:
@@ -100,9 +106,10 @@ def beside_published(results: Sequence[Result]) -> pd.DataFrame:
         f1 = result.macro_f1
         row = rows.setdefault(result.model.name, {"parameters": result.model.n_params or None})
         interval = f" [{100 * f1.low:.1f}, {100 * f1.high:.1f}]" if f1.n > 1 else ""
-        row[f"ours, {result.task.data}, %"] = f"{100 * f1.mean:.1f}{interval} (n = {f1.n})"
+        row[f"ours, {result.task.data}, %"] = f"{100 * f1.mean:.1f}{interval} (n = {f1.n})" if f1.n else None
         row["kind of ours"] = KINDS[result.model.kind]
-    table = pd.DataFrame.from_dict(rows, orient="index").rename_axis("model").astype(object)
+    table = pd.DataFrame.from_dict(rows, orient="index").rename_axis("model")
+    table = table.astype({"parameters": "Int64"}).astype(object)
     return table.where(table.notna(), "")
 
 
@@ -115,7 +122,8 @@ def missed_table(results: Sequence[Result]) -> pd.DataFrame:
         }
     for result in results:
         overall = result.overall
-        shown = f"{overall.missed_pct:.2f} ± {overall.missed_sd:.2f} (n = {overall.n_sessions})"
+        spread = f" ± {overall.missed_sd:.2f}" if overall.n_sessions > 1 else ""
+        shown = f"{overall.missed_pct:.2f}{spread} (n = {overall.n_sessions})" if overall.n_sessions else "–"
         rows.setdefault(result.model.name, {})[f"ours, {result.task.data}"] = shown
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("model, missed %").fillna("–")
 
@@ -173,14 +181,15 @@ def _only_answered(result: Result, session: str) -> float:
 def pair_table(results: Sequence[Result]) -> pd.DataFrame:
     """Every pair of models on the same sessions: gap, interval, sign-flip p, Holm, and the verdict in words.
 
-    ``p_least`` is the smallest ``p_holm`` that these sessions can give over these pairs: above 0.05, "not shown" was
-    certain beforehand. The last column is the verdict that a pair would have had as the one planned comparison.
+    Holm is over the pairs of one data set. ``p_least`` is the smallest ``p_holm`` that these sessions can give over
+    these pairs: above 0.05, "not shown" was certain beforehand. The last column is the verdict that a pair would have
+    had as the one planned comparison.
     """
     rows: list[dict[str, object]] = []
     for data in dict.fromkeys(r.task.data for r in results):
         scores = {r.model.name: [score.macro_f1 for score in r.sessions] for r in results if r.task.data == data}
         rows += [
-            {"data": data, **row._asdict(), "verdict if planned alone": verdict(row.p, row.gap)}
+            {"data": data, **row._asdict(), "verdict if planned alone": verdict_of(row.p, row.gap)}
             for row in compare_pairs(scores)
         ]
     return pd.DataFrame(rows)
@@ -195,21 +204,20 @@ def variance_table(samples: Sequence[Sequence[Result]]) -> pd.DataFrame:
     rows = {}
     for own in (own for own in samples if len(own) > 1):
         long = [
-            (window.session_id, f"{window.session_id}/{window.index}", _share_right(window.events, reading))
+            (window.session_id, f"{window.session_id}/{window.index}", _share_right(result.task, window, reading))
             for result in own
             for window, reading in zip(result.task.windows, result.readings)
         ]
-        sessions, windows, values = zip(*[row for row in long if row[2] == row[2]])
         name = _row_name(own[0], [first for first, *_ in samples])
-        split = variance_split(sessions, windows, values)
+        split = variance_split([row[0] for row in long], [row[1] for row in long], [row[2] for row in long])
         rows[name] = split._asdict() | {f"{part}, share": share for part, share in split.shares.items()}
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("model")
 
 
-def _share_right(events: Sequence[object], reading: Reading) -> float:
-    """Share of a window's annotated events that are right; NaN where none is annotated."""
-    true = [getattr(event, "activity_id", None) for event in events]
-    scored = [(t, p.label) for t, p in zip(true, reading.predictions) if t is not None]
+def _share_right(task: Task, window: Window, reading: Reading) -> float:
+    """Share of a window's scored events that are right; NaN where none is scored."""
+    labels = task.sessions[window.session_id].labels
+    scored = [(e.activity_id, p.label) for e, p in zip(window.events, reading.predictions) if e.activity_id in labels]
     return sum(t == g for t, g in scored) / len(scored) if scored else float("nan")
 
 
@@ -231,20 +239,29 @@ def confusion(result: Result) -> pd.DataFrame:
     return pd.DataFrame(table, index=order, columns=columns).rename_axis("truth")
 
 
-def roofline_seconds(results: Sequence[Result], device: str) -> dict[str, float]:
-    """Least seconds a window that a device's limits allow each model, for the very tokens it read and wrote."""
+def roofline_seconds(results: Sequence[Result], device: str, n_gpus: int = 1) -> dict[str, float]:
+    """Least seconds a window that a device's limits allow each model, for the very tokens it read and wrote.
+
+    Args:
+        results: whose windows.
+        device: key into ``params/devices.yaml``.
+        n_gpus: cards that share one model.
+
+    Raises:
+        PlanError: no such device; names those there are.
+    """
     card = _device(device)
     found = {}
     for result in results:
         load, n = _load(result)
         if load is not None and result.model.kind == "llm":
-            found[_row_name(result, results)] = Layout(result.model, card).seconds(load, n) / n
+            found[_row_name(result, results)] = Layout(result.model, card, n_gpus).seconds(load, n) / n
     return found
 
 
-def plan_against_actual(results: Sequence[Result], store: Store, device: str) -> pd.DataFrame:
+def plan_against_actual(results: Sequence[Result], store: Store, device: str, n_gpus: int = 1) -> pd.DataFrame:
     """Planned and measured seconds a window, and the fraction of the roofline that was reached."""
-    card, floor, rows = _device(device), roofline_seconds(results, device), {}
+    card, floor, rows = _device(device), roofline_seconds(results, device, n_gpus), {}
     for point in points(results, store):
         if point.model in floor:
             measured = point.seconds or float("nan")
@@ -253,7 +270,9 @@ def plan_against_actual(results: Sequence[Result], store: Store, device: str) ->
                 "measured s / window": measured,
                 "planned / measured": floor[point.model] * card.derate / measured,
                 "fraction of roofline": floor[point.model] / measured,
-                "device": f"{device} ({card.derate_note})",
+                "device": f"{n_gpus} × {device} ({card.derate_note})"
+                if n_gpus > 1
+                else f"{device} ({card.derate_note})",
             }
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("model")
 
@@ -319,16 +338,20 @@ def thinking_table(sweep: Sequence[Condition], store: Store) -> pd.DataFrame:
 
 
 def schema_numbers(table: pd.DataFrame) -> dict[str, float]:
-    """Key numbers of the constrained run: missed events and tokens a second, free and bound."""
-    if table.empty:
-        return {}
-    free, bound = table.iloc[0], table.iloc[-1]
-    return {
-        "missed_pct_free": float(free["missed %"]),
-        "missed_pct_schema": float(bound["missed %"]),
-        "tokens_per_s_free": float(free["tokens / s"]),
-        "tokens_per_s_schema": float(bound["tokens / s"]),
-    }
+    """Key numbers of the constrained run: missed events and tokens a second, free and bound.
+
+    Where there are several models or data sets, each name says which.
+    """
+    found: dict[str, float] = {}
+    names = [] if table.empty else list(dict.fromkeys(table.index.get_level_values("model")))
+    for name in names:
+        own = table.loc[name]
+        suffix = f"_{name.replace(' ', '_')}" if len(names) > 1 else ""
+        for answers, short in (("free text", "free"), ("bound to the schema", "schema")):
+            if answers in own.index:
+                found[f"missed_pct_{short}{suffix}"] = float(own.loc[answers, "missed %"])
+                found[f"tokens_per_s_{short}{suffix}"] = float(own.loc[answers, "tokens / s"])
+    return found
 
 
 def result_numbers(results: Sequence[Result]) -> dict[str, float]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from tqdm import tqdm
@@ -67,12 +67,17 @@ def make_asks(
     Args:
         task: windows and prompts.
         model: who is asked.
-        sampling: how tokens are drawn; engines mix the sample's index into the seed.
+        sampling: how tokens are drawn; engines mix the sample's index into the seed. A thinking budget goes only to
+            models that think.
         thinking: Qwen3's switch; None leaves the template's default, and models without the switch ignore it.
         n_samples: samples of each window.
-        constrained: enforce the JSON schema of a complete answer, after the thinking block; False = free text.
+        constrained: enforce the JSON schema of a complete answer, after the thinking block (LLMs only);
+            False = free text.
     """
     sampling = sampling or Sampling()
+    if not model.thinking:  # an engine would refuse a budget for thinking that cannot happen
+        sampling = replace(sampling, thinking_budget=None)
+    constrained = constrained and model.kind == "llm"
     tokenizer_sha256 = model.tokenizer_sha256()
     template_args = model.template_args | (
         {"enable_thinking": thinking} if thinking is not None and model.thinking else {}

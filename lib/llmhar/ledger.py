@@ -34,7 +34,7 @@ class Habits(NamedTuple):
     """Where and when activities happen, counted in *training* sessions: what makes two of them confusable."""
 
     rooms: Mapping[int, frozenset[str]]
-    """Activity -> rooms of at least 10 % of its events."""
+    """Activity -> rooms of at least 10 % of its events; a sensor without a room is a place of its own."""
     hours: Mapping[int, frozenset[int]]
     """Activity -> hours of the day (0 … 23) of at least 10 % of its events."""
 
@@ -46,19 +46,36 @@ def learn_habits(sessions: Iterable[Session], share: float = 0.1) -> Habits:
     for session in sessions:
         for event in session.events:
             if event.activity_id is not None:
-                rooms.setdefault(event.activity_id, Counter())[event.room] += 1
+                rooms.setdefault(event.activity_id, Counter())[_place(event)] += 1
                 hours.setdefault(event.activity_id, Counter())[event.time.hour] += 1
     keep_rooms = {a: frozenset(r for r, n in c.items() if n >= share * c.total()) for a, c in rooms.items()}
     keep_hours = {a: frozenset(h for h, n in c.items() if n >= share * c.total()) for a, c in hours.items()}
     return Habits(keep_rooms, keep_hours)
 
 
+def _place(event: SensorEvent) -> str:
+    """Where a sensor is; without a room (a phone, the main door) it is a place of its own."""
+    return event.room or event.sensor
+
+
+# "event 3", "id: 3", "events 3, 4 and 6-8"; neither "activity id 3" nor "event 19:53:04". Every number is read
+# whole, so the scan is linear on hostile text.
+_IDS = re.compile(
+    r"(?<!activity )(?<!label )\b(?:events?|ids?)(?![a-z])(?:\s+(?:number|no\.))?[\s_#:=\"'(\[]*"
+    r"((?:\d{1,4}(?!\d|:\d)(?:[\s,&\-–]|and\b|to\b)*)+)",
+    re.IGNORECASE,
+)
+_RANGE = re.compile(r"(\d+)(?:\s*(?:-|–|to)\s*(\d+))?", re.IGNORECASE)
+
+
 def is_mentioned(position: int, event: SensorEvent, reasoning: str) -> bool:
-    """Whether a reasoning speaks of an event: by its id, its time, or its sensor's name."""
-    if re.search(rf"\b(?:events?|ids?)\b[\s#:\"']*{position}\b", reasoning, re.IGNORECASE):
-        return True
-    folded = reasoning.casefold()
-    return event.time.strftime("%H:%M:%S") in folded or f"{event.room} {event.sensor}".strip().casefold() in folded
+    """Whether a reasoning speaks of an event: by its id (alone, in a list or range), its time, or its sensor's name."""
+    for run in _IDS.finditer(reasoning):
+        for low, high in _RANGE.findall(run.group(1)):
+            if int(low) <= position <= int(high or low):
+                return True
+    names = (event.time.strftime("%H:%M:%S"), f"{event.room} {event.sensor}".strip())
+    return any(name and re.search(rf"(?<!\w){re.escape(name)}(?!\w)", reasoning, re.IGNORECASE) for name in names)
 
 
 def cause_of(position: int, event: SensorEvent, reading: Reading, habits: Habits) -> str:
@@ -71,7 +88,7 @@ def cause_of(position: int, event: SensorEvent, reading: Reading, habits: Habits
         return found.verdict.replace("_", " ")
     if found.verdict == "duplicate":
         return "duplicate"
-    if event.room in habits.rooms.get(found.label, ()):
+    if _place(event) in habits.rooms.get(found.label, ()):
         return "confusable: same room"
     if event.time.hour in habits.hours.get(found.label, ()):
         return "confusable: same hour"

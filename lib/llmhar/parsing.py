@@ -17,6 +17,7 @@ from functools import lru_cache
 from typing import Any, Literal, NamedTuple
 
 from llmhar.records import Prediction, Verdict
+from llmhar.serialize import clean_text, fold_name
 
 Thinking = Literal["absent", "closed", "unclosed"]
 
@@ -80,9 +81,9 @@ class LabelSet:
         self.labels = dict(labels)
         self._by_text: dict[str, int | None] = {}
         for number, name in self.labels.items():
-            folded = _fold(name)
-            # Two names that differ by case alone are no name at all: numbers still tell them apart.
-            self._by_text[folded] = None if folded in self._by_text else number
+            for folded in {fold_name(name), fold_name(clean_text(name))}:  # whole, and cut as the prompt shows it
+                # Two names that differ by case alone are no name at all: numbers still tell them apart.
+                self._by_text[folded] = None if folded in self._by_text else number
         for number in self.labels:
             self._by_text[str(number)] = number
 
@@ -92,7 +93,7 @@ class LabelSet:
             if len(value) > 500:
                 return None
             found = self._by_text.get(value)
-            return found if found is not None else self._find_text(_fold(value))
+            return found if found is not None else self._find_text(fold_name(value))
         if isinstance(value, bool) or not isinstance(value, int | float) or value != value or abs(value) > 1e9:
             return None
         return int(value) if value == int(value) and int(value) in self.labels else None
@@ -106,11 +107,7 @@ class LabelSet:
             return None
         number = int(numbered.group(1))
         # "2. cooking" where 2 is something else contradicts itself: no answer.
-        return number if number in self.labels and _fold(self.labels[number]) == numbered.group(2) else None
-
-
-def _fold(name: str) -> str:
-    return " ".join(name.replace("_", " ").split()).casefold()
+        return number if number in self.labels and fold_name(self.labels[number]) == numbered.group(2) else None
 
 
 @lru_cache(maxsize=64)

@@ -7,7 +7,6 @@ no published value.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
 from typing import NamedTuple
 
 import pandas as pd
@@ -24,7 +23,6 @@ PUBLISHED = {
 DATASETS_IN_S1 = ("marble", "mural")
 
 
-@lru_cache(maxsize=8)
 def published(name: str) -> pd.DataFrame:
     """One of S1's tables as published; F1 and missed events in percent.
 
@@ -53,7 +51,8 @@ class Point(NamedTuple):
 
     model: str
     kind: str
-    n_params: int
+    n_params: int | None
+    """None: no language model, so it has none."""
     f1: float
     tokens: float | None
     """Generated tokens a window."""
@@ -73,10 +72,14 @@ AXES = {
 
 
 def pareto_front(points: Sequence[Point], axis: str) -> list[Point]:
-    """Points that no other beats on both ``axis`` (less is better) and F1, cheapest first; unmeasured ones are out."""
-    measured = [point for point in points if getattr(point, axis) is not None]
+    """Points that no other beats, cheapest first; unmeasured ones are out, equal ones share their place.
+
+    One beats another that is worse on ``axis`` (less is better) or on F1, and not better on the other.
+    """
+    measured = [point for point in points if getattr(point, axis) is not None and point.f1 == point.f1]
+    place = lambda point: (getattr(point, axis), -point.f1)  # noqa: E731
     front: list[Point] = []
-    for point in sorted(measured, key=lambda p: (getattr(p, axis), -p.f1)):
-        if not front or point.f1 > front[-1].f1:
+    for point in sorted(measured, key=place):
+        if not front or point.f1 > front[-1].f1 or place(point) == place(front[-1]):
             front.append(point)
     return front

@@ -32,6 +32,11 @@ def clean_text(text: str, limit: int = MAX_NAME_CHARS) -> str:
     return _BLANKS.sub(" ", kept).strip().translate(_MARKS)[:limit].rstrip()
 
 
+def fold_name(name: str) -> str:
+    """How names of activities are compared: cleaned, whatever their case, blanks and underscores."""
+    return " ".join(clean_text(name, 500).replace("_", " ").split()).casefold()
+
+
 def _clock(time: datetime) -> str:
     return f"{time.hour:02d}:{time.minute:02d}:{time.second:02d}"
 

@@ -11,7 +11,7 @@ from llmhar.inference import AskedRun, collect, make_asks, run_asks
 from llmhar.models import MODELS, ModelSpec
 from llmhar.records import Sampling
 from llmhar.store import Ask, Store
-from llmhar.tables import Result, score_answers
+from llmhar.tables import Result, average_samples, score_answers
 from llmhar.tasks import Task
 
 
@@ -19,7 +19,7 @@ class Evaluation(NamedTuple):
     """Results and what this pass cost, in the order of the models."""
 
     results: list[Result]
-    """Each model's first sample."""
+    """Model by model, task by task: scores averaged over samples; readings and answers are the first sample's."""
     runs: list[AskedRun]
     samples: list[list[Result]]
     """All samples of each model, the first one first."""
@@ -75,7 +75,7 @@ def evaluate(
     finally:
         if store is None:
             opened.close()
-    return Evaluation([own[0] for own in samples], runs, samples)
+    return Evaluation([average_samples(own) for own in samples], runs, samples)
 
 
 def _score(task: Task, model: ModelSpec, asks: Sequence[Ask], n_samples: int, store: Store) -> list[Result]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,6 +25,8 @@ from llmhar.tasks import Task
 
 pd.set_option("display.max_colwidth", 160)  # reasons and file names are shown whole
 
+SCORES = ("macro_f1", "weighted_f1", "accuracy", "missed_pct")
+"""Fields of a session's score that are averaged over samples."""
 KINDS = {"llm": "LLM", "rules": "rules, not an LLM", "recorded": "recorded replies", "chance": "chance"}
 """How tables name what answered."""
 
@@ -102,6 +104,17 @@ def score_answers(task: Task, model: ModelSpec, answers: Sequence[Answer], *, st
         n_failed=sum(answer.stored is None for answer in ordered),
         fingerprints=tuple(sorted({a.stored.fingerprint for a in ordered if a.stored}, key=str)),
     )
+
+
+def average_samples(samples: Sequence[Result]) -> Result:
+    """The first sample's result with each session's scores averaged over all samples of the same windows."""
+    if len(samples) == 1:
+        return samples[0]
+    sessions = []
+    for same in zip(*[result.sessions for result in samples]):
+        means = {name: sum(getattr(one, name) for one in same) / len(same) for name in SCORES}
+        sessions.append(replace(same[0], **means))
+    return replace(samples[0], sessions=tuple(sessions))
 
 
 def score_readings(task: Task, readings: Sequence[Reading]) -> tuple[SessionScore, ...]:

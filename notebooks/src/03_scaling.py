@@ -52,6 +52,7 @@ from pathlib import Path
 import pandas as pd
 
 from llmhar import curve_figures, curves, planner, tables
+from llmhar.figures import describe
 from llmhar.publish import publish
 from llmhar.records import Sampling
 from llmhar.store import Store
@@ -99,7 +100,7 @@ curves.missed_table(results)
 # %% [markdown]
 # ## What the data can prove
 #
-# Every pair on the same sessions: exact sign-flip test, Holm over all pairs. "Not shown" is no proof of equality. With six
+# Every pair on the same sessions: exact sign-flip test, Holm over all pairs of a data set. "Not shown" is no proof of equality. With six
 # sessions the smallest p of a pair is 1/32, and Holm multiplies it by the number of pairs: `p_least` says what these sessions
 # could give at best. The last column is the verdict a pair would have had as the one comparison planned beforehand: with so
 # few sessions, plan one.
@@ -119,14 +120,15 @@ points = curves.points(found.results, store)
 curves.axes_table(points).round(3)
 
 # %%
-floor = curves.roofline_seconds(found.results, device)
-curve_figures.four_axes(points, f"Data: {asked}.", floor)
+floor = curves.roofline_seconds(found.results, device, n_gpus)
+curve_figures.four_axes(points, describe(found.results), floor)
 
 # %% [markdown]
-# Plan against actual: what the planner expects of this machine, and which share of its physical limit was reached.
+# Plan against actual: what the planner expects of this machine, and which share was reached of the limits that
+# `params/devices.yaml` names. For a processor these are fitted, not a data sheet's: a share above 1 says so.
 
 # %%
-curves.plan_against_actual(found.results, store, device)
+curves.plan_against_actual(found.results, store, device, n_gpus)
 
 # %% [markdown]
 # ## The error ledger: where every lost point went
@@ -136,7 +138,7 @@ curves.plan_against_actual(found.results, store, device)
 
 # %%
 ledger = curves.ledger_table(results)
-curve_figures.ledger_bars(ledger, f"Data: {asked}; mean over sessions.")
+curve_figures.ledger_bars(ledger, describe(results))
 
 # %%
 ledger.round(1)

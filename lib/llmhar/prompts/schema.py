@@ -11,7 +11,7 @@ from typing import Any
 
 from llmhar.prompts import AnswerStyle
 from llmhar.prompts.homes import PromptError
-from llmhar.serialize import clean_text
+from llmhar.serialize import clean_text, fold_name
 
 
 def answer_schema(n_events: int, labels: Mapping[int, str], answer: AnswerStyle = "name") -> dict[str, Any]:
@@ -63,7 +63,7 @@ def _item(i: int) -> dict[str, Any]:
 def _names(labels: tuple[tuple[int, str], ...]) -> list[str]:
     """Names as the prompt shows them, each readable as one activity only."""
     names = [clean_text(name) for _, name in labels]
-    told_apart = {name.replace("_", " ").casefold() for name in names}
+    told_apart = {fold_name(name) for name in names} - {""}
     if len(told_apart) < len(names) or any(name.isdecimal() for name in names):
         raise PromptError(
             "some activity names are equal in the prompt, or are numbers, so that an answer by name could mean two "
