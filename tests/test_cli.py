@@ -73,6 +73,22 @@ def test_score_prints_the_fixed_form(tmp_path):
     assert "p.jsonl, line 2" in llmhar("score", truth, pred, code=1)
 
 
+def test_odd_but_honest_files_are_read(tmp_path):
+    truth, pred, labels = tmp_path / "t.jsonl", tmp_path / "p.jsonl", tmp_path / "l.txt"
+    truth.write_text('{"session": "a", "id": 0, "activity": "x"}\n\n{"session": "a", "id": 1, "activity": "y"}\n')
+    pred.write_text("")  # a model that answered nothing
+    found = json.loads(llmhar("score", truth, pred, "--json"))
+    assert (found["macro_f1"], found["missed_pct"]) == (0.0, 100.0)
+    assert "no event" in llmhar("score", pred, truth, "--json", code=1)
+    labels.write_bytes(b"others\r\n\r\neating \r\n")
+    rows = json.loads(
+        llmhar("parse", "--labels", labels, "--n", 2, "--json", stdin='[{"id":0,"activity":2},{"id":1,"activity":1}]')
+    )
+    assert [(row["verdict"], row["label"]) for row in rows] == [("ok", "eating"), ("unknown_label", None)]
+    labels.write_bytes(b"\xff\xfecooking\n")
+    assert "no UTF-8" in llmhar("parse", "--labels", labels, "--n", 2, "--json", code=1)
+
+
 def test_data_commands_on_the_simulated_home(tmp_path):
     home = tmp_path / "home"
     report = json.loads(llmhar("data", "report", "simulated", "--path", home, "--json"))
@@ -121,10 +137,17 @@ def test_lists_for_people_and_programs():
         (["run", "paper", "03", "-p", "n_gpus=1"], 2, "qwen3-32b is not run"),
         (["plan", "paper", "--device", "abacus"], 2, "unknown device"),
         (["run", "demo", "-p", "novalue"], 2, "name=value"),
+        (["run", "smoke", "02", "-p", "engine=foo"], 2, "engine: unknown 'foo'"),
+        (["run", "smoke", "02", "-p", "models=rules,nosuch"], 2, "models: unknown 'nosuch'"),
+        (["run", "smoke", "02", "-p", "models=rules,rules"], 2, "none twice"),
+        (["run", "smoke", "02", "-p", "models="], 2, "at least one"),
+        (["run", "smoke", "02", "-p", "dataset=nosuch"], 2, "dataset: unknown"),
+        (["run", "smoke", "02", "-p", "n_windows=0"], 2, "n_windows must be at least 1"),
+        (["run", "smoke", "02", "-p", "data_dir="], 2, "data_dir is empty"),
         (["data", "report", "mural", "--path", "/nonexistent", "--json"], 1, "/nonexistent"),
-        (["data", "report", "muraal", "--json"], 1, "mural"),
-        (["models", "fetch", "qwen9"], 1, "qwen9"),
-        (["parse", "--labels", "/nonexistent.txt", "--json"], 1, "nonexistent"),
+        (["data", "report", "muraal", "--json"], 2, "mural"),
+        (["models", "fetch", "qwen9"], 2, "qwen9"),
+        (["parse", "--labels", "/nonexistent.txt", "--json"], 2, "nonexistent"),
         (["nonsense"], 2, "No such command"),
     ],
 )

@@ -187,3 +187,16 @@ def test_scores_are_averaged_over_samples(task, store, monkeypatch):
     assert (first.overall.missed_pct, second.overall.missed_pct, found.results[0].overall.missed_pct) == (0, 100, 50)
     assert found.results[0].macro_f1.mean == pytest.approx((first.macro_f1.mean + second.macro_f1.mean) / 2)
     assert found.results[0].readings == first.readings
+
+
+def test_exact_engine_scores_only_what_the_engine_of_now_answered(task, store):
+    """An older engine's answers lie in the store: with exact_engine they are neither used nor shown."""
+    asks = inference.make_asks(task, MODELS["rules"])
+    store.note_asks(asks)
+    for ask in asks:
+        store.add(Generation(ask.request.key, "STALE", "stop"), Fingerprint("oldengine", "0", "", ""))
+    stale = study.evaluate(task, ["rules"], store=store).results[0]
+    assert stale.macro_f1.mean == 0 and stale.made_by == "oldengine 0"
+    exact = study.evaluate(task, ["rules"], store=store, exact_engine=True).results[0]
+    assert exact.macro_f1.mean > 0.4 and exact.made_by.startswith("rules ")
+    assert not [a for a in exact.answers if a.stored.generation.text == "STALE"]

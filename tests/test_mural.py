@@ -156,10 +156,10 @@ def test_an_empty_session_is_named_not_dropped_in_silence(home):
         (lambda p: (p / "sensors.json").write_text('["x"]'), "sensors.json: must be a list of objects"),
         (lambda p: (p / "01" / "context.json").write_text("3"), "context.json: must be a JSON object"),
         (lambda p: (p / "01" / "data.csv").write_text("a,b\n1,2\n"), "data.csv, line 1: no column time, sensor"),
-        (lambda p: (p / "01" / "data.csv").write_text(""), "data.csv, line 1: no column"),
+        (lambda p: (p / "01" / "data.csv").write_text(""), "data.csv: empty; the header must name"),
         (lambda p: (p / "01" / "data.csv").write_bytes(HEADER.encode() + b"\n\0\n"), "data.csv, line 3: NUL byte"),
         (lambda p: (p / "01" / "data.csv").write_bytes(HEADER.encode() + b"\xe9\n"), "data.csv, line 2: not UTF-8"),
-        (lambda p: (p / "01" / "data.csv").write_text(HEADER + '1,"' + "x\n" * 99_999), "line 2: not CSV"),
+        (lambda p: (p / "01" / "data.csv").write_text(HEADER + '1,"' + "x\n" * 99_999), "line 2: a quote is opened"),
         (lambda p: (p / "01" / "data.csv").write_text(HEADER + ",,,,,,5" + "x" * 70_000), "line 2: field of over"),
         (
             lambda p: (p / "01" / "data.csv").write_text(HEADER + "1,7,x,OPENED,A,x,5\n"),
@@ -261,3 +261,29 @@ def test_fifty_thousand_events_a_second(home):
 
 def test_loader_is_the_registrys():
     assert mural.load(FIXTURE, dataset="simulated", home="simulated").sessions[0].home == "simulated"
+
+
+def test_a_stray_quote_costs_its_own_row_alone(home):
+    loaded = load(
+        "mural",
+        home(
+            '0,07:00:00,bedroom_1 door,OPENED,A,"stray quote,5\n'
+            '1,07:00:01,kitchen counter mov,turned ON,B,"B cooks",5\n'
+            '2,07:00:02,kitchen counter mov,turned OFF,B,never "closed,5\n'
+            "3,07:00:03,main door,OPENED,B,x,5\n"
+            '4,07:00:04,main door,CLOSED,B,"two\nlines",5\n'
+        ),
+    )
+    assert [event.sensor for event in loaded.sessions[0].events] == [
+        "counter mov",
+        "counter mov",
+        "main door",
+        "main door",
+    ]
+    assert [(note.line, note.reason[:7]) for note in loaded.report.refused] == [(2, "a quote")]
+
+
+def test_the_simulated_home_does_not_pass_for_real_data(tmp_path):
+    load("simulated", tmp_path / "home")
+    with pytest.raises(DataError, match="simulated home, no real data"):
+        load("mural", tmp_path / "home")

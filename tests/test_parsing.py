@@ -397,3 +397,9 @@ def test_a_label_is_found_as_the_prompt_shows_it_and_as_the_file_spells_it(name)
         text = json.dumps([{"id": 0, "activity": shown}])
         if "think>" not in shown:  # that one would be read as a thinking block
             assert parse_answer(text, 1, {7: name}).predictions[0].label == 7
+
+
+@pytest.mark.parametrize("value", ["watching [x] fo", "a ] b", 'he said \\"hi\\" ] an'])
+def test_an_open_string_may_hold_a_bracket(value):
+    reading = parse_answer('[{"id":0,"activity":1},{"id":1,"activity":"' + value, 3, {1: "cooking"})
+    assert [p.verdict for p in reading.predictions] == ["ok", "cut", "cut"]

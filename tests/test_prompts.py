@@ -204,14 +204,10 @@ def test_unknown_home():
         load_home("nowhere")
 
 
-def test_example_answers_must_be_labels(home_file):
+def test_an_example_answer_that_is_no_label_is_replaced_by_one(home_file):
     home_file(SMALL)
-    with pytest.raises(PromptError) as error:
-        build_prompt(session("test", {1: "cooking", 2: "sleeping"}))
-    assert str(error.value) == (
-        "params/homes/test.yaml: the example answers ['washing'], which this data set does not have; "
-        "use names from its label set: cooking, sleeping"
-    )
+    example = build_prompt(session("test", {1: "cooking", 2: "sleeping"}), answer="name").example
+    assert "washing" not in example and '"activity": "cooking"' in example
     assert build_prompt(session("test", {1: "sleeping"}), wording="short").example == ""
 
 

@@ -120,6 +120,7 @@ def failing_root(tmp_path, code):
     [
         ("raise ValueError('the <b>cause</b>\\nand more')", "ValueError: the <b>cause</b>"),
         ("import os; os._exit(1)", "DeadKernelError"),
+        ("import os, signal; os.kill(os.getppid(), signal.SIGKILL)", "process ended early"),
         ("x = 1", "published no results"),
     ],
 )
@@ -133,13 +134,16 @@ def test_a_failing_notebook_leaves_its_copy_and_a_cause(tmp_path, code, cause):
         "LLMHAR_HOME": str(tmp_path / "home"),
     }
     done = subprocess.run(
-        [sys.executable, "-m", "llmhar.cli", "run", "smoke"], env=env, capture_output=True, text=True, check=False
-    )
+        [sys.executable, "-m", "llmhar.cli", "run", "smoke", "--json"],
+        env=env, capture_output=True, text=True, check=False,
+    )  # fmt: skip
     assert done.returncode == 1, done.stderr
+    assert json.loads(done.stdout)[0]["status"] == "failed"
     folder = tmp_path / "reports" / "smoke"
     run = json.loads((folder / "00_fails" / "run.json").read_text())
     assert run["status"] == "failed" and cause in run["cause"] and "\n" not in run["cause"]
-    assert "before the fault" in (folder / "00_fails" / "report.ipynb").read_text()
+    if "ended early" not in cause:  # who is killed leaves no copy, but its cause and an index
+        assert "before the fault" in (folder / "00_fails" / "report.ipynb").read_text()
     index = (folder / "index.html").read_text()
     assert "failed" in index and "<b>cause</b>" not in index
 

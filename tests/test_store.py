@@ -200,3 +200,18 @@ def test_a_disk_that_refuses_is_a_clear_error(store):
     store._db.execute("PRAGMA query_only = 1")  # as a read-only folder or a full disk would
     with pytest.raises(StoreError, match=r"cannot write to the store .*store.sqlite"):
         store.note_asks([ask(request())])
+
+
+def _open_and_close(path):
+    for _ in range(20):
+        Store(path).close()
+
+
+def test_many_processes_may_open_a_new_store_at_once(tmp_path):
+    spawn = multiprocessing.get_context("spawn")
+    openers = [spawn.Process(target=_open_and_close, args=(tmp_path / "s.sqlite",)) for _ in range(4)]
+    for opener in openers:
+        opener.start()
+    for opener in openers:
+        opener.join(120)
+    assert [opener.exitcode for opener in openers] == [0] * 4

@@ -1,6 +1,7 @@
 """Tables, figures, traces and the published payload: right numbers, full provenance, nothing unescaped."""
 
 import math
+import sys
 
 import pandas as pd
 import pytest
@@ -154,7 +155,7 @@ def test_payload_keeps_missing_missing(results):
         {"a": float("nan"), "b": pd.Series([1.5])[0], "c": None}, table=tables.score_table(results), results=results
     )
     assert payload["key_numbers"] == {"a": None, "b": 1.5, "c": None}
-    assert payload["torch_in_kernel"] is False
+    assert payload["torch_in_kernel"] is ("torch" in sys.modules)  # reports assert False: here other tests may load it
     assert payload["kinds"] == ["recorded replies", "rules, not an LLM", "simulated data"]
     assert payload["models"]["rules"]["revision"] == MODELS["rules"].revision
     assert payload["table"]["columns"][0] == "model" and len(payload["table"]["rows"]) == 2

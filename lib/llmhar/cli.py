@@ -164,7 +164,9 @@ def models_fetch(names: list[str], as_json: Json = False) -> None:
 
 @app.command()
 def parse(
-    labels: Annotated[Path, typer.Option(help="One activity name a line; its number = its line, from 0.")],
+    labels: Annotated[
+        Path, typer.Option(exists=True, dir_okay=False, help="One activity name a line; its number = its line, from 0.")
+    ],
     n: Annotated[int, typer.Option(min=0, help="Events in the window.")] = 10,
     strict: Annotated[
         bool, typer.Option("--strict", help="Accept only the bare JSON list after the thinking.")
@@ -177,8 +179,8 @@ def parse(
     """Read one raw answer from stdin: one verdict an event."""
     from llmhar.parsing import as_rows, parse_answer
 
-    names = dict(enumerate(labels.read_text(encoding="utf-8-sig").splitlines()))
-    text = sys.stdin.buffer.read().decode("utf-8", "replace")
+    names = _read_names(labels)
+    text = sys.stdin.buffer.read().decode("utf-8-sig", "replace")
     rows = as_rows(parse_answer(text, n, names, strict=strict, finish_reason=finish_reason).predictions, names)
     _print_json(rows) if as_json else _print_table(rows, ["id", "verdict", "label"])
 
@@ -188,15 +190,18 @@ def score(
     truth: Path,
     pred: Path,
     labels: Annotated[
-        Path | None, typer.Option(help="Activities to score, one a line; default: those in TRUTH.")
+        Path | None, typer.Option(help="Activities to score, one a line; default: those in both files.")
     ] = None,
     as_json: Json = False,
 ) -> None:
     """Score predictions against the truth: JSONL rows of {"session", "id", "activity"}."""
-    from llmhar.scoring import score_rows
+    from llmhar.scoring import ScoreError, score_rows
 
-    names = labels.read_text(encoding="utf-8-sig").splitlines() if labels else None
-    found = score_rows(_read_jsonl(truth), _read_jsonl(pred), names)
+    names = list(_read_names(labels).values()) if labels else None
+    rows = _read_jsonl(truth)
+    if not any(rows):
+        raise ScoreError(f"{truth}: no event in it")
+    found = score_rows(rows, _read_jsonl(pred), names)
     if as_json:
         return _print_json(found)
     for key, value in found.items():
@@ -205,17 +210,34 @@ def score(
     _print_table(found["per_session"], ["session", "n_events", "macro_f1", "weighted_f1", "missed_pct"])
 
 
-def _read_jsonl(path: Path) -> list[dict[str, Any]]:
+def _read_text(path: Path) -> str:
+    """A file's text; what is no UTF-8 is said in one sentence."""
     from llmhar.scoring import ScoreError
 
-    rows = []
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ScoreError(f"{path}: no UTF-8 text at byte {error.start}; save it as UTF-8") from error
+
+
+def _read_names(path: Path) -> dict[int, str]:
+    """Names by line, from 0; a blank line has a number and no name."""
+    lines = enumerate(_read_text(path).split("\n"))
+    return {number: line.strip() for number, line in lines if line.strip()}
+
+
+def _read_jsonl(path: Path) -> list[dict[str, Any] | None]:
+    """One object a line, None for a blank line, so that places in the list are lines of the file."""
+    from llmhar.scoring import ScoreError
+
+    rows: list[dict[str, Any] | None] = []
     # Not splitlines(): JSON strings may hold U+2028 and other line ends that are none here.
-    for number, line in enumerate(path.read_text(encoding="utf-8-sig").rstrip().split("\n"), start=1):
+    for number, line in enumerate(_read_text(path).split("\n"), start=1):
         try:
-            row = json.loads(line)
+            row = json.loads(line) if line.strip() else None
         except (ValueError, RecursionError) as error:
             raise ScoreError(f"{path}, line {number}: not JSON ({error}); write one object a line") from error
-        if not isinstance(row, dict):
+        if row is not None and not isinstance(row, dict):
             raise ScoreError(f"{path}, line {number}: need an object, got {line:.60}")
         rows.append(row)
     return rows
@@ -275,9 +297,9 @@ def run(
 
 def main() -> None:
     """Entry point: known errors become one line on stderr and an exit code, never a traceback."""
-    from llmhar.datasets.report import DataError
+    from llmhar.datasets.report import DataError, WrongCall
     from llmhar.engines.base import EngineError
-    from llmhar.models import ModelError
+    from llmhar.models import ModelError, UnknownModel
     from llmhar.planner import PlanError
     from llmhar.prompts.homes import PromptError
     from llmhar.scoring import ScoreError
@@ -286,7 +308,7 @@ def main() -> None:
 
     try:
         app()
-    except (SettingsError, PlanError) as error:
+    except (SettingsError, PlanError, WrongCall, UnknownModel) as error:
         _fail(error, 2)
     except (DataError, EngineError, ModelError, PromptError, ScoreError, StoreError, OSError) as error:
         _fail(error, 1)

@@ -10,6 +10,12 @@ STATES = ("turned ON", "turned OFF", "OPENED", "CLOSED", "ENTERED", "LEFT")
 """Words for what a sensor did (S1 §3.1.1; the last two for locations that a loader may offer)."""
 
 
+def spoken(room: str, sensor: str, state: str) -> str:
+    """S1 §3.1.1: ``<room_name> <sensor_name> <event>``; a room that the sensor's name begins with is said once."""
+    named = bool(room) and sensor.replace("-", " ").startswith(f"{room} ")
+    return " ".join(part for part in ("" if named else room, sensor, state) if part)
+
+
 @dataclass(frozen=True, slots=True)
 class SensorEvent:
     """One change of one sensor."""
@@ -32,7 +38,7 @@ class SensorEvent:
     @property
     def text(self) -> str:
         """S1 §3.1.1: ``<room_name> <sensor_name> <event>``."""
-        return " ".join(part for part in (self.room, self.sensor, self.state) if part)
+        return spoken(self.room, self.sensor, self.state)
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,6 +51,8 @@ class AskedRun:
     """Wall time of this pass, engine start included."""
     engine_seconds: float
     """Wall time inside the engine's stream, its start excluded."""
+    fingerprint: Fingerprint | None = None
+    """The engine that was opened; None where the store had everything."""
 
 
 def make_asks(
@@ -144,7 +146,9 @@ def run_asks(
             _ask(opened, fingerprint, wanted, store, model.name, progress) if wanted else (0, 0.0)
         )
     done = time.perf_counter() - start
-    return AskedRun(model.name, len(asks), len(asks) - len(wanted), len(wanted), n_failed, done, engine_seconds)
+    return AskedRun(
+        model.name, len(asks), len(asks) - len(wanted), len(wanted), n_failed, done, engine_seconds, fingerprint
+    )
 
 
 def _ask(
@@ -191,10 +195,10 @@ def _once_each(generations: Iterable[Generation], wanted: Mapping[str, Request])
             print(f"engine gave an answer nobody asked for: {generation.request_key[:12]}…", file=sys.stderr)
 
 
-def collect(asks: Sequence[Ask], store: Store) -> list[Answer]:
-    """What the store has for these asks, in their order."""
+def collect(asks: Sequence[Ask], store: Store, exactly: Fingerprint | None = None) -> list[Answer]:
+    """What the store has for these asks, in their order; of ``exactly`` this engine, where one is named."""
     keys = [ask.request.key for ask in asks]
-    found = store.find(keys)
+    found = store.find(keys, exactly)
     reasons = store.failures([key for key in keys if key not in found])
     return [
         Answer(ask, found.get(key), "" if key in found else reasons.get(key, "never asked"))

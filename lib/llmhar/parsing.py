@@ -26,6 +26,7 @@ _ITEM = re.compile(r"\{[^{}]*\}")
 _ITEM_ID = re.compile(r"""["']?\bid["']?\s*:\s*["']?(\d{1,9})["']?\s*(?:[,}]|$)""", re.IGNORECASE)
 # Runs of one mark count once: a megabyte of them is read in a few steps.
 _THINK_MARK = re.compile(r"(?:<think>)+|(?:</think>)+")
+_STRING = re.compile(r'"(?:[^"\\]|\\.)*"')
 _KEY_ID = re.compile(r"\bid\b", re.IGNORECASE)
 _NO_ITEMS = re.compile(r"\W*\[\s*\]\W*|```(?:json)?\s*\[\s*\]\s*```")
 _DELIMITERS = re.compile(r"""[\s"'`“”‘’{}\[\](),:;=]+""")
@@ -221,7 +222,7 @@ def _scan_items(answer: str, n: int) -> _Items:
     else:
         tail = answer[last:]
         brace = tail.rfind("{")
-        if brace >= 0 and "]" not in tail[brace:]:
+        if brace >= 0 and _is_open(tail[brace:]):
             items.truncated = True
             open_id = _ITEM_ID.search(tail, brace, brace + 200)
             items.open_id = int(open_id.group(1)) if open_id and open_id.end() < len(tail) else None
@@ -232,6 +233,12 @@ def _scan_items(answer: str, n: int) -> _Items:
     # Short answers only: on a megabyte of "[]" the pattern would try every place.
     items.empty = not items.found and len(answer) < 200 and _NO_ITEMS.fullmatch(answer) is not None
     return items
+
+
+def _is_open(item: str) -> bool:
+    """Whether the text ends inside an item: in one of its strings, or before the list is closed."""
+    outside = _STRING.sub("", item)
+    return '"' in outside or "]" not in outside
 
 
 def _note_broken(gap: str, items: _Items) -> None:

@@ -14,11 +14,12 @@ import logging
 import multiprocessing
 import os
 import re
+import sys
 import time
 import traceback
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,9 +29,14 @@ from nbformat import NotebookNode
 from tqdm import tqdm
 
 from llmhar import paths, settings
+from llmhar.datasets import DATASETS
+from llmhar.engines import ENGINES
 from llmhar.explorer import templates
-from llmhar.planner import Load, refuse_if_starved
+from llmhar.models import load_models
+from llmhar.planner import Load, devices, refuse_if_starved
+from llmhar.prompts import ANSWER_STYLES, PROMPTS
 from llmhar.publish import MEDIA_TYPE
+from llmhar.serialize import SERIALIZERS
 from llmhar.settings import PROFILES, RunSpec, SettingsError
 from llmhar.store import Store
 
@@ -48,6 +54,7 @@ STYLES = [
     "margin", "margin-top", "max-height", "overflow", "padding", "padding-right", "text-align", "vertical-align",
     "white-space",
 ]  # fmt: skip
+_COUNTS = ("n_windows", "window_size", "max_tokens", "n_samples", "n_gpus", "n_shown")
 _PROGRESS = re.compile(r"\d+%\|.*\|")
 
 
@@ -96,7 +103,7 @@ def plan_jobs(profile: str, names: Iterable[str], options: Mapping[str, str], cw
     """
     if profile not in PROFILES:
         raise SettingsError(f"unknown profile {profile!r}; there are: {', '.join(PROFILES)}")
-    chosen = [_find_notebook(name) for name in names] or notebook_names()
+    chosen = list(dict.fromkeys(_find_notebook(name) for name in names)) or notebook_names()
     parameters = {name: parameters_of(paths.root() / "notebooks" / f"{name}.ipynb") for name in chosen}
     strangers = [option for option in options if not any(option in known for known in parameters.values())]
     if strangers:
@@ -107,7 +114,7 @@ def plan_jobs(profile: str, names: Iterable[str], options: Mapping[str, str], cw
         file = paths.params() / name / f"{profile}.yaml"
         own = {option: text for option, text in options.items() if option in parameters[name]}
         values = settings.resolve(parameters[name], settings.read_profile(file), own, f"params/{name}/{profile}.yaml")
-        _refuse_starved(values)
+        _check_values(values, f"{name}, {profile}")
         jobs.append(
             Job(
                 notebook=name,
@@ -120,9 +127,34 @@ def plan_jobs(profile: str, names: Iterable[str], options: Mapping[str, str], cw
     return jobs
 
 
-def _refuse_starved(values: Mapping[str, Any]) -> None:
-    """Stop a run whose device has no room for a model; raises PlanError with the cure."""
-    if "device" in values:
+_CHOICES: dict[str, Callable[[], Iterable[str]]] = {
+    "dataset": lambda: DATASETS,
+    "datasets": lambda: DATASETS,
+    "engine": lambda: ["auto", *ENGINES],
+    "wording": lambda: PROMPTS,
+    "serializer": lambda: SERIALIZERS,
+    "answer": lambda: ANSWER_STYLES,
+    "device": devices,
+    **dict.fromkeys(("models", "tokenizer", "constrained_model", "repeated_model", "thinking_model"), load_models),
+}
+"""Parameter -> the registry that its values must be in."""
+
+
+def _check_values(values: Mapping[str, Any], where: str) -> None:
+    """Names that a registry does not hold, counts below 1, empty or doubled lists: an error before any work."""
+    for name, value in values.items():
+        given = value if isinstance(value, list) else [] if value is None else [value]
+        known = list(_CHOICES[name]()) if name in _CHOICES and given else given
+        unknown = [one for one in given if one not in known]
+        if unknown:
+            raise SettingsError(f"{where}: {name}: unknown {unknown[0]!r}; there are: {', '.join(known)}")
+        if name in ("models", "datasets") and (not given or len(set(given)) < len(given)):
+            raise SettingsError(f"{where}: {name} must name at least one, and none twice; got {value!r}")
+        if name in _COUNTS and value is not None and value < 1:
+            raise SettingsError(f"{where}: {name} must be at least 1, got {value}")
+        if value == "":
+            raise SettingsError(f"{where}: {name} is empty; leave it out, or write none")
+    if "device" in values:  # stop a run whose device has no room for a model: PlanError names the cure
         load = Load(output=min(Load().output, values.get("max_tokens", Load().output)))
         for model in values.get("models", []):
             refuse_if_starved(model, values["device"], load, n_gpus=values.get("n_gpus", 1))
@@ -142,16 +174,47 @@ def run_jobs(jobs: Sequence[Job], n_parallel: int = 1) -> list[dict[str, Any]]:
         The ``run.json`` of each job, in order.
     """
     done: dict[str, dict[str, Any]] = {}
-    # A process each: papermill's working directory is the process's, and a kernel's crash stays its own.
-    with ProcessPoolExecutor(max(1, n_parallel), mp_context=multiprocessing.get_context("spawn")) as pool:
-        waiting = {pool.submit(run_job, job, n_parallel == 1): job for job in jobs}
+    with ThreadPoolExecutor(max(1, n_parallel)) as pool:
+        waiting = {pool.submit(_run_apart, job, n_parallel == 1): job for job in jobs}
         for future in tqdm(as_completed(waiting), total=len(jobs), desc="notebooks", unit="notebook", mininterval=1.0):
             job = waiting[future]
             done[job.notebook] = future.result()
-            tqdm.write(f"{job.notebook}: {done[job.notebook]['status']} in {done[job.notebook]['seconds']:.0f} s")
+            said = f"{job.notebook}: {done[job.notebook]['status']} in {done[job.notebook]['seconds']:.0f} s"
+            tqdm.write(said, file=sys.stderr)
     for folder in {job.folder.parent for job in jobs}:
         write_index(folder)
     return [done[job.notebook] for job in jobs]
+
+
+def _run_apart(job: Job, progress: bool) -> dict[str, Any]:
+    """Run a job in a process of its own: papermill's working directory is the process's, and a death stays its own."""
+    start = time.perf_counter()
+    file = job.folder / "run.json"
+    file.unlink(missing_ok=True)  # an older run's record must not pass for this one's
+    process = multiprocessing.get_context("spawn").Process(target=run_job, args=(job, progress))
+    process.start()
+    process.join()
+    if not file.is_file():
+        record = _record(job, f"the notebook's process ended early (exit code {process.exitcode})", start)
+        paths.write_text(file, json.dumps(record, indent=1, ensure_ascii=False) + "\n")
+    found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    return found
+
+
+def _record(job: Job, cause: str, start: float) -> dict[str, Any]:
+    """What run.json holds of a job that published nothing yet."""
+    return {
+        "status": "failed" if cause else "ok",
+        "cause": cause,
+        "notebook": job.notebook,
+        "profile": job.spec.profile,
+        "commit": job.spec.commit,
+        "params": job.spec.params,
+        "packages": job.spec.packages,
+        "device": job.spec.device,
+        "seconds": round(time.perf_counter() - start, 2),
+        "key_numbers": {}, "engines": [], "models": {}, "datasets": [], "kinds": [], "table": None,
+    }  # fmt: skip
 
 
 def run_job(job: Job, progress: bool = True) -> dict[str, Any]:
@@ -173,18 +236,7 @@ def run_job(job: Job, progress: bool = True) -> dict[str, Any]:
     found = _published(executed) if executed else None
     if not cause and found is None:
         cause = "the notebook published no results (call llmhar.publish.publish once)"
-    record: dict[str, Any] = {
-        "status": "failed" if cause else "ok",
-        "cause": cause,
-        "notebook": job.notebook,
-        "profile": job.spec.profile,
-        "commit": job.spec.commit,
-        "params": job.spec.params,
-        "packages": job.spec.packages,
-        "device": job.spec.device,
-        "seconds": round(time.perf_counter() - start, 2),
-        "key_numbers": {}, "engines": [], "models": {}, "datasets": [], "kinds": [], "table": None,
-    }  # fmt: skip
+    record = _record(job, cause, start)
     record |= found or {}
     _write_figure(job.folder / "figure.png", record.pop("figure_png", None))
     if executed is not None:

@@ -129,11 +129,13 @@ def average(scores: Iterable[SessionScore]) -> Overall:
 Row = Mapping[str, Any]
 
 
-def score_rows(truth: Sequence[Row], predicted: Sequence[Row], labels: Collection[Any] | None = None) -> dict[str, Any]:
+def score_rows(
+    truth: Sequence[Row | None], predicted: Sequence[Row | None], labels: Collection[Any] | None = None
+) -> dict[str, Any]:
     """Score rows of {"session", "id", "activity"}: the form of ``llmhar score``.
 
     Args:
-        truth: one row per event; activity None = not annotated, left out.
+        truth: one row per event, None = a blank line; activity None = not annotated, left out.
         predicted: rows in any order; an absent row or activity None is a missing prediction.
         labels: activities that are scored; default: all that occur. One that occurs in the predictions alone adds no
             class to F1, but it was predicted: it is wrong, not missed.
@@ -169,9 +171,11 @@ def score_rows(truth: Sequence[Row], predicted: Sequence[Row], labels: Collectio
     }
 
 
-def _by_event(rows: Sequence[Row], name: str) -> dict[tuple[Any, Any], Any]:
+def _by_event(rows: Sequence[Row | None], name: str) -> dict[tuple[Any, Any], Any]:
     events: dict[tuple[Any, Any], Any] = {}
     for line, row in enumerate(rows, start=1):
+        if row is None:
+            continue
         try:
             event = (row["session"], row["id"])
             activity = row["activity"]

@@ -14,7 +14,7 @@ from datetime import datetime
 from functools import lru_cache
 from typing import Any
 
-from llmhar.events import SensorEvent, Window
+from llmhar.events import SensorEvent, Window, spoken
 
 MAX_NAME_CHARS = 80
 """Longest room, sensor or label text that enters a prompt."""
@@ -43,7 +43,7 @@ def _clock(time: datetime) -> str:
 
 def event_text(event: SensorEvent) -> str:
     """S1 §3.1.1, each part cleaned: ``<room_name> <sensor_name> <event>``. A long name never pushes the state out."""
-    return " ".join(part for part in map(clean_text, (event.room, event.sensor, event.state)) if part)
+    return spoken(clean_text(event.room), clean_text(event.sensor), clean_text(event.state))
 
 
 def s1_json(window: Window) -> str:

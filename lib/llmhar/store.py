@@ -27,6 +27,8 @@ from typing import Any, NamedTuple
 from llmhar import paths
 from llmhar.records import Fingerprint, Generation, Request, canonical_json
 
+BUSY_S = 60.0
+"""Seconds that a process waits for others that write."""
 FORMAT = 2
 """Version of the tables below; another one is refused, never migrated in silence."""
 
@@ -115,16 +117,27 @@ class Store:
         self.path = path or paths.home() / "store.sqlite"
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._db = sqlite3.connect(self.path, timeout=60.0, isolation_level=None)
-            self._open_tables()
+            self._db = sqlite3.connect(self.path, timeout=BUSY_S, isolation_level=None)
+            self._open_patiently()
         except (sqlite3.Error, OSError) as error:
             raise StoreError(
                 f"cannot open the store {self.path}: {error}. Move it away to begin a new one, or set LLMHAR_HOME."
             ) from error
 
+    def _open_patiently(self) -> None:
+        """Open the tables. SQLite's own patience does not cover the switch to WAL while others open a new store."""
+        deadline = time.monotonic() + BUSY_S
+        while True:
+            try:
+                return self._open_tables()
+            except sqlite3.OperationalError as error:
+                if "locked" not in str(error) or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.05)
+
     def _open_tables(self) -> None:
-        self._db.execute("PRAGMA busy_timeout = 60000")
-        self._db.execute("PRAGMA journal_mode = WAL")
+        if self._db.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
+            self._db.execute("PRAGMA journal_mode = WAL")
         self._db.execute("PRAGMA synchronous = NORMAL")  # a killed process loses nothing; a power cut the last commits
         found = self._db.execute("PRAGMA user_version").fetchone()[0]
         if found not in (0, FORMAT):

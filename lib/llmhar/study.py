@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from llmhar.inference import AskedRun, collect, make_asks, run_asks
 from llmhar.models import MODELS, ModelSpec
-from llmhar.records import Sampling
+from llmhar.records import Fingerprint, Sampling
 from llmhar.store import Ask, Store
 from llmhar.tables import Result, average_samples, score_answers
 from llmhar.tasks import Task
@@ -71,17 +71,20 @@ def evaluate(
             runs.append(
                 run_asks(every, model, opened, engine=engine, exact=exact_engine, engine_options=engine_options)
             )
-            samples += [_score(task, model, own, n_samples, opened) for task, own in zip(tasks, asks)]
+            exactly = runs[-1].fingerprint if exact_engine else None
+            samples += [_score(task, model, own, n_samples, opened, exactly) for task, own in zip(tasks, asks)]
     finally:
         if store is None:
             opened.close()
     return Evaluation([average_samples(own) for own in samples], runs, samples)
 
 
-def _score(task: Task, model: ModelSpec, asks: Sequence[Ask], n_samples: int, store: Store) -> list[Result]:
+def _score(
+    task: Task, model: ModelSpec, asks: Sequence[Ask], n_samples: int, store: Store, exactly: Fingerprint | None
+) -> list[Result]:
     """One result a sample."""
     by_sample = [[ask for ask in asks if ask.request.sample_index == k] for k in range(n_samples)]
-    results = [score_answers(task, model, collect(own, store)) for own in by_sample]
+    results = [score_answers(task, model, collect(own, store, exactly)) for own in by_sample]
     if len(results[0].fingerprints) > 1:
         print(f"warning: {model.name}'s answers come from several engines: {results[0].made_by}", file=sys.stderr)
     return results

@@ -238,7 +238,12 @@ def load_table(results: Mapping[str, Any]) -> pd.DataFrame:
 def note_table(notes: Sequence[Mapping[str, Any]], most: int = 20) -> pd.DataFrame:
     """The first ``most`` row notes of a loader: file, line, reason; says so where there is none."""
     none = [{"file": "–", "line": "–", "reason": "none"}]
-    return pd.DataFrame(list(notes)[:most] or none, columns=["file", "line", "reason"])
+    shown = [dict(note) for note in notes[:most]] or none
+    if len(notes) > most:
+        shown.append(
+            {"file": "…", "line": "…", "reason": f"and {len(notes) - most} more: llmhar data report lists all"}
+        )
+    return pd.DataFrame(shown, columns=["file", "line", "reason"])
 
 
 def run_table(runs: Sequence[AskedRun]) -> pd.DataFrame:

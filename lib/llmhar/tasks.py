@@ -99,7 +99,7 @@ def prepare(
         train={session.session_id: session for session in pick_sessions(loaded.sessions, split.train)},
         windows=tuple(windows),
         answer=answer,
-        subset=subset_name(n_windows, seed, len(test)),
+        subset=subset_name(n_windows, seed, len(test), short=len(windows) < (n_windows or 0) * len(test)),
         prompts=prompts,
         report=loaded.report,
     )

@@ -45,11 +45,11 @@ def sample_windows(windows: Sequence[Window], n: int | None, seed: int = 0) -> l
     return drawn
 
 
-def subset_name(n: int | None, seed: int, n_sessions: int) -> str:
-    """How a figure names the windows it was made from."""
+def subset_name(n: int | None, seed: int, n_sessions: int, *, short: bool = False) -> str:
+    """How a figure names the windows it was made from; ``short``: a session has fewer than ``n``."""
     if n is None:
         return f"all windows of {n_sessions} test sessions"
-    return f"{n} windows from each of {n_sessions} test sessions (seed {seed})"
+    return f"{'up to ' if short else ''}{n} windows from each of {n_sessions} test sessions (seed {seed})"
 
 
 def pick_sessions(sessions: Iterable[Session], ids: Iterable[str]) -> list[Session]:

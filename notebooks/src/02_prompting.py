@@ -136,7 +136,7 @@ show_traces(found.results, n_static=3)
 publish(
     {f"macro_f1_{r.model.name}": r.macro_f1.mean for r in found.results}
     | {f"missed_pct_{r.model.name}": r.overall.missed_pct for r in found.results}
-    | {"windows": len(task.windows), "sessions": len(task.sessions)},
+    | {"windows": len(task.windows), "sessions": found.results[0].macro_f1.n},
     table=scores[["kind", "macro F1", "95 % low", "95 % high", "sessions", "events", "missed %", "engine", "data"]],
     figure=figure,
     results=found.results,

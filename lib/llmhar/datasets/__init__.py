@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from llmhar import paths
 from llmhar.datasets import marble, mural, uci_adl
-from llmhar.datasets.report import DataError, Loaded, LoadReport, RowNote, Split
+from llmhar.datasets.report import DataError, Loaded, LoadReport, RowNote, Split, WrongCall
 from llmhar.events import Session
 
 __all__ = ["DATASETS", "DataError", "Dataset", "LoadReport", "Loaded", "RowNote", "Split", "dataset", "load", "split"]
@@ -114,7 +114,7 @@ def dataset(name: str) -> Dataset:
         DataError: there is none; the message lists those there are.
     """
     if name not in DATASETS:
-        raise DataError(f"no data set {name!r}: choose one of {', '.join(DATASETS)}")
+        raise WrongCall(f"no data set {name!r}: choose one of {', '.join(DATASETS)}")
     return DATASETS[name]
 
 
@@ -155,10 +155,10 @@ def _check_options(entry: Dataset, options: Mapping[str, Any]) -> None:
     for key, value in options.items():
         if key not in entry.options:
             known = ", ".join(entry.options) or "none"
-            raise DataError(f"data set {entry.name} has no option {key!r}; it has: {known}")
+            raise WrongCall(f"data set {entry.name} has no option {key!r}; it has: {known}")
         kind = type(entry.options[key])
         if type(value) is not kind:
-            raise DataError(f"option {key} of data set {entry.name} must be {kind.__name__}, not {value!r}")
+            raise WrongCall(f"option {key} of data set {entry.name} must be {kind.__name__}, not {value!r}")
 
 
 def split(name: str, sessions: Sequence[Session]) -> Split:

@@ -48,11 +48,11 @@ SENSORS = {
     "R7": ("kitchen", "fridge", MAGNETIC),
     "E1": ("kitchen", "stove", SWITCHED),
     "E2": ("living room", "television", SWITCHED),
-    "P2": ("office", "chair", SWITCHED),
-    **{f"P{i}": ("dining room", f"chair p{i}", SWITCHED) for i in (1, 4, 5, 6)},
-    **{f"P{i}": ("living room", f"couch p{i}", SWITCHED) for i in (3, 7, 8, 9)},
+    "P2": ("office", "office chair", SWITCHED),
+    **{f"P{i}": ("dining room", "dining-room chair", SWITCHED) for i in (1, 4, 5, 6)},
+    **{f"P{i}": ("living room", "living-room couch", SWITCHED) for i in (3, 7, 8, 9)},
 }
-"""Sensor id -> room, name, words for its states. Four chairs stay four."""
+"""Sensor id -> room, name (the README's), words for its states. Its four chairs and four couch seats share a name."""
 PHONE = {"S1": ("", "phone make a call", SWITCHED), "S2": ("", "phone answer a call", SWITCHED)}
 AMBIENT_COLUMNS = ("sensor_id", "sensor_status", "ts", "subject_id")
 PHONE_COLUMNS = ("event_id", "event_status", "ts")
@@ -171,7 +171,7 @@ def _switches(
         else:
             if ms < last.get(subject, 0):  # each subject's rows are in order; the file as a whole need not be
                 reader.mended(path, line, "out of order: follows a later row of its subject; sorted")
-            last[subject] = ms
+            last[subject] = max(ms, last.get(subject, 0))
             yield _Row(ms, (room, name, state), subject, line)
 
 

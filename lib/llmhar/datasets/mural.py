@@ -52,6 +52,8 @@ def load(path: Path, *, dataset: str = "mural", home: str = "mural") -> Loaded:
     )
     if root is None:
         raise reader.missing("activities.json", path)
+    if dataset != "simulated" and (root / "SIMULATED.md").exists():
+        raise DataError(f"{root} holds llmhar's simulated home, no real data: load it as data set `simulated`")
     activities = _activities(reader, root / "activities.json")
     rooms = _rooms(reader, root / "sensors.json")
     sessions = []

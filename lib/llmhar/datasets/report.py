@@ -14,6 +14,10 @@ class DataError(ValueError):
     """A data set that cannot be read at all; the message names the file, the line and the cure."""
 
 
+class WrongCall(DataError):
+    """A name or option that no data set has: the call is wrong, not the data."""
+
+
 class RowNote(NamedTuple):
     """One row that did not pass as it was."""
 

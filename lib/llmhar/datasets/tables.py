@@ -22,6 +22,8 @@ from llmhar.events import Session
 
 MAX_BYTES = 256 * 2**20
 """Largest file that is read: 256 MiB, some 500 times MuRAL."""
+MAX_LINES = 50
+"""Most lines that one quoted field may run over."""
 MAX_FIELD = 2**16
 """Longest field of a CSV row, in characters; more is an unclosed quote."""
 
@@ -148,32 +150,66 @@ class Reader:
         Raises:
             DataError: as :meth:`lines`, no header with these columns, or a field longer than :data:`MAX_FIELD`.
         """
-        rows = csv.reader(self.lines(path, newline=""))
-        done = 0
-        try:
-            header = [cell.strip().lower() for cell in next(rows, [])]
-            absent = [column for column in columns if column.lower() not in header]
-            if absent:
-                raise DataError(
-                    f"{path}, line 1: no column {', '.join(absent)}; the header must name {','.join(columns)}"
-                )
-            pick = itemgetter(*(header.index(column.lower()) for column in columns))
-            done = rows.line_num
-            for row in rows:
-                line, done = done + 1, rows.line_num
-                if not row:
+        header: list[str] = []
+        for line, cells in self._records(path):
+            if not header:
+                header = [cell.strip().lower() for cell in cells or []]
+                absent = [column for column in columns if column.lower() not in header]
+                if absent:
+                    raise DataError(
+                        f"{path}, line {line}: no column {', '.join(absent)}; the header must name {','.join(columns)}"
+                    )
+                pick = itemgetter(*(header.index(column.lower()) for column in columns))
+                continue
+            self.report.rows_read += 1
+            if cells is None:
+                self.refused(path, line, "a quote is opened and not closed, or stands inside a field")
+            elif len(cells) != len(header):
+                self.refused(path, line, _miscounted(len(cells), len(header)))
+            elif max(map(len, cells)) > MAX_FIELD:
+                raise DataError(f"{path}, line {line}: field of over {MAX_FIELD:,} characters; split it")
+            else:
+                yield line, pick(cells)
+        if not header:
+            raise DataError(f"{path}: empty; the header must name {','.join(columns)}")
+
+    def _records(self, path: Path) -> Iterator[tuple[int, list[str] | None]]:
+        """Line and cells of each record; None where quotes do not fit.
+
+        A quoted field may run over several lines. But where the next line is a whole row by itself, the quote before
+        it was a stray one and costs its own row alone.
+        """
+        start, held, width = 0, list[str](), 0
+        for line, text in enumerate(self.lines(path, newline=""), start=1):
+            if not text.strip() and not held:
+                continue
+            cells, is_open = _cells([text])
+            if held and (cells is None or len(cells) != width) and len(held) < MAX_LINES:
+                held.append(text)
+                cells, is_open = _cells(held)
+                if is_open:
                     continue
-                self.report.rows_read += 1
-                if len(row) != len(header):
-                    self.refused(path, line, _miscounted(len(row), len(header)))
-                elif max(map(len, row)) > MAX_FIELD:
-                    raise DataError(f"{path}, line {line}: field of over {MAX_FIELD:,} characters; close its quote")
-                else:
-                    yield line, pick(row)
-        except csv.Error as error:
-            raise DataError(
-                f"{path}, line {done + 1}: not CSV ({error}); close the quote or split the field"
-            ) from error
+                yield start, cells
+                held = []
+                continue
+            yield from ((start + i, None) for i in range(len(held)))  # the stray quote's row, and what it took along
+            held = []
+            if is_open:
+                start, held = line, [text]
+                continue
+            width = width or len(cells or [])
+            yield line, cells
+        yield from ((start + i, None) for i in range(len(held)))
+
+
+def _cells(lines: list[str]) -> tuple[list[str] | None, bool]:
+    """Cells of one record, None where its quotes do not fit; and whether a quote is still open at its end."""
+    if len(lines) == 1 and '"' not in lines[0]:
+        return lines[0].rstrip("\r\n").split(","), False
+    try:
+        return next(csv.reader(lines, strict=True)), False
+    except csv.Error as error:
+        return None, "unexpected end of data" in str(error)
 
 
 def _miscounted(cells: int, columns: int) -> str:

@@ -18,7 +18,7 @@ from itertools import groupby
 from pathlib import Path
 
 from llmhar.datasets.intervals import Intervals
-from llmhar.datasets.report import DataError, Loaded, LoadReport, Split
+from llmhar.datasets.report import Loaded, LoadReport, Split, WrongCall
 from llmhar.datasets.tables import Reader, find_root, finish, quoted
 from llmhar.events import SensorEvent, Session
 
@@ -51,7 +51,7 @@ def load(path: Path, *, home: str = "both") -> Loaded:
         DataError: unknown home, or a file is missing or is no text.
     """
     if home not in (*HOMES, "both"):
-        raise DataError(f"uci_adl has no home {quoted(home)}: choose A, B or both")
+        raise WrongCall(f"uci_adl has no home {quoted(home)}: choose A, B or both")
     wanted = HOMES if home == "both" else (home,)
     report = LoadReport("uci_adl", path)
     reader = Reader(report)
@@ -60,6 +60,9 @@ def load(path: Path, *, home: str = "both") -> Loaded:
         raise reader.missing(f"Ordonez{wanted[0]}_Sensors.txt", path)
     sessions: list[Session] = []
     for letter in wanted:
+        if home == "both" and not (root / f"Ordonez{letter}_Sensors.txt").exists():
+            reader.refused(root / f"Ordonez{letter}_Sensors.txt", 0, f"missing: home {letter} left out")
+            continue
         events = _events(
             reader, root / f"Ordonez{letter}_Sensors.txt", _intervals(reader, root / f"Ordonez{letter}_ADLs.txt")
         )

@@ -7,6 +7,7 @@ before the window: it would break the shared prefix.
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
@@ -127,7 +128,7 @@ def build_prompt(
         rules: whether the home's rules are part of the prompt (S1: optional).
 
     Raises:
-        PromptError: an unknown name, or an example whose answers are not in the label set.
+        PromptError: an unknown name.
     """
     for value, known, what in (
         (wording, PROMPTS, "wording"), (serializer, SERIALIZERS, "serializer"), (answer, ANSWER_STYLES, "answer style"),
@@ -158,13 +159,9 @@ def _describe(home: Home) -> str:
 
 def _example(home: Home, labels: Mapping[int, str], serializer: str, answer: AnswerStyle) -> str:
     numbers = {name.casefold(): number for number, name in labels.items()}
-    missing = [name for name in home.example.answers if name.casefold() not in numbers]
-    if missing:
-        raise PromptError(
-            f"params/homes/{home.name}.yaml: the example answers {missing}, which this data set does not have; "
-            f"use names from its label set: {', '.join(labels.values())}"
-        )
-    found = [numbers[name.casefold()] for name in home.example.answers]
+    # A data set whose names differ from the home file's: its first labels show the structure as well.
+    spare = itertools.cycle(labels)
+    found = [numbers[name] if (name := a.casefold()) in numbers else next(spare) for a in home.example.answers]
     items = [{"id": i, "activity": n if answer == "number" else labels[n]} for i, n in enumerate(found)]
     events = []
     for i, event in enumerate(home.example.events):
