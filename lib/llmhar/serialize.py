@@ -56,6 +56,7 @@ def intervals(window: Window) -> str:
 
     An event that ends a state known in this window says since when ("since_s", seconds); one that begins a state that
     ends in this window says for how long ("for_s"). A state that began before or outlasts the window is marked so.
+    Sensors of one room and name (MARBLE's four chairs) are taken for one.
     """
     begun: dict[tuple[str, str], int] = {}
     items = [_item(i, event) for i, event in enumerate(window.events)]
