@@ -24,7 +24,7 @@ N_WINDOWS, MAX_TOKENS = 20, 200
 def main(model_name: str = "smollm2-135m") -> int:
     """Print the agreement table and tokens per second of both engines, in Markdown."""
     model = MODELS[model_name]
-    task = prepare("simulated", n_windows=4, answer="name", wording="short")
+    task = prepare("simulated", n_windows=4, answer="name")
     asks = inference.make_asks(task, model, sampling=Sampling(max_tokens=MAX_TOKENS))[:N_WINDOWS]
     task = narrow(task, {(ask.session_id, ask.window_index) for ask in asks}, f"{len(asks)} windows")
     results, speeds = [], []
