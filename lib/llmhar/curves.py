@@ -14,6 +14,7 @@ from llmhar.planner.roofline import Device, Layout, Load, PlanError, devices
 from llmhar.prompts.tokens import count_tokens
 from llmhar.records import Fingerprint, Prediction, Verdict
 from llmhar.scaling import DATASETS_IN_S1, Point, pareto_front, published
+from llmhar.scoring import score_session
 from llmhar.stats import compare_pairs, t_interval, variance_split
 from llmhar.stats import verdict as verdict_of
 from llmhar.store import Store
@@ -66,7 +67,7 @@ def points(results: Sequence[Result], store: Store) -> list[Point]:
 
 def _costs(result: Result, store: Store) -> tuple[float | None, float | None, float | None]:
     """Tokens, seconds and joules a window; None where not measured, or where a mixture of engines hides it."""
-    made = list({a.stored.generation.request_key: a.stored.generation for a in result.answers if a.stored}.values())
+    made = list({generation.request_key: generation for generation in result.generations}.values())
     if result.model.kind != "llm" or not made:  # windows that read alike are asked once
         return None, None, None
     tokens = sum(generation.output_tokens for generation in made) / len(made)
@@ -166,8 +167,6 @@ def policy_table(results: Sequence[Result]) -> pd.DataFrame:
 
 def _only_answered(result: Result, session: str) -> float:
     """Macro F1 of a session if unanswered events were left out instead of counted as wrong."""
-    from llmhar.scoring import score_session
-
     truth: list[int | None] = []
     guess: list[int | None] = []
     for window, reading in zip(result.task.windows, result.readings):
@@ -286,7 +285,7 @@ def _device(name: str) -> Device:
 
 def _load(result: Result) -> tuple[Load | None, int]:
     """Mean tokens of a result's windows, and how many there are; None where nothing was answered."""
-    made = [answer.stored.generation for answer in result.answers if answer.stored]
+    made = result.generations
     if not made:
         return None, 0
     shared, prompt, output = (

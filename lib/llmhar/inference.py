@@ -140,8 +140,7 @@ def run_asks(
     with open_with() if open_with else _open(model, engine, engine_options or {}) as opened:
         fingerprint = opened.fingerprint()
         if exact:
-            found = store.find(list(wanted), fingerprint)
-            wanted = {key: request for key, request in wanted.items() if key not in found}
+            wanted = _missing(wanted, store, fingerprint)
         n_failed, engine_seconds = (
             _ask(opened, fingerprint, wanted, store, model.name, progress) if wanted else (0, 0.0)
         )
@@ -179,8 +178,8 @@ def _open(model: ModelSpec, engine: str, options: Mapping[str, Any]) -> Engine:
     return open_engine(model.engine if model.engine != "auto" else engine, model, **options)
 
 
-def _missing(wanted: Mapping[str, Request], store: Store) -> dict[str, Request]:
-    found = store.find(list(wanted))
+def _missing(wanted: Mapping[str, Request], store: Store, exactly: Fingerprint | None = None) -> dict[str, Request]:
+    found = store.find(list(wanted), exactly)
     return {key: request for key, request in wanted.items() if key not in found}
 
 

@@ -196,7 +196,7 @@ def _run_apart(job: Job, progress: bool) -> dict[str, Any]:
     process.join()
     if not file.is_file():
         record = _record(job, f"the notebook's process ended early (exit code {process.exitcode})", start)
-        paths.write_text(file, json.dumps(record, indent=1, ensure_ascii=False) + "\n")
+        _write_record(file, record)
     found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
     return found
 
@@ -243,8 +243,12 @@ def run_job(job: Job, progress: bool = True) -> dict[str, Any]:
         _clean_metadata(executed)
         paths.write_text(job.folder / "report.ipynb", nbformat.writes(executed))
         paths.write_text(job.folder / "report.html", to_html(executed, job.notebook))
-    paths.write_text(job.folder / "run.json", json.dumps(record, indent=1, ensure_ascii=False) + "\n")
+    _write_record(job.folder / "run.json", record)
     return record
+
+
+def _write_record(target: Path, record: Mapping[str, Any]) -> None:
+    paths.write_text(target, json.dumps(record, indent=1, ensure_ascii=False) + "\n")
 
 
 def _write_figure(target: Path, encoded: str | None) -> None:

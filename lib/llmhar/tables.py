@@ -17,7 +17,7 @@ from llmhar.inference import Answer, AskedRun
 from llmhar.models import MODELS, ModelError, ModelSpec
 from llmhar.parsing import Reading, parse_answer
 from llmhar.prompts.tokens import TokenCounts, count_tokens
-from llmhar.records import VERDICTS, Fingerprint, Prediction
+from llmhar.records import VERDICTS, Fingerprint, Generation, Prediction
 from llmhar.scoring import Overall, SessionScore, average, score_session
 from llmhar.serialize import SERIALIZERS
 from llmhar.stats import Interval, t_interval
@@ -57,6 +57,11 @@ class Result:
     def macro_f1(self) -> Interval:
         """Macro F1 with t interval over sessions."""
         return t_interval([score.macro_f1 for score in self.sessions if score.n_events])
+
+    @property
+    def generations(self) -> list[Generation]:
+        """What was generated, window by window; windows whose every attempt failed are left out."""
+        return [answer.stored.generation for answer in self.answers if answer.stored]
 
     @property
     def revision(self) -> str:
@@ -187,7 +192,7 @@ def cost_table(results: Sequence[Result]) -> pd.DataFrame:
     """Tokens and seconds of each model's answers, as the store recorded them when they were made."""
     rows = []
     for result in results:
-        made = [a.stored.generation for a in result.answers if a.stored]
+        made = result.generations
         prompt = sum(g.prompt_tokens for g in made)
         rows.append(
             {

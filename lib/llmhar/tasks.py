@@ -42,11 +42,6 @@ class Task:
     """What the loader did to the files."""
 
     @property
-    def train_ids(self) -> tuple[str, ...]:
-        """Ids of the training sessions."""
-        return tuple(self.train)
-
-    @property
     def data(self) -> str:
         """Data set and its kind, as tables and figures call it."""
         return self.dataset if self.dataset == self.kind else f"{self.dataset} ({self.kind})"

@@ -35,7 +35,7 @@ def main(model_name: str = "smollm2-135m") -> int:
                 loaded = time.perf_counter() - start
                 run = inference.run_asks(asks, model, store, open_with=lambda engine=engine: engine)
             results.append(tables.score_answers(task, model, inference.collect(asks, store)))
-        made = [answer.stored.generation for answer in results[-1].answers if answer.stored]
+        made = results[-1].generations
         tokens = sum(generation.output_tokens for generation in made)
         speeds.append((results[-1].made_by, len(made), tokens, loaded, run.engine_seconds))
     print(f"\n{model.name}, revision {model.revision[:12]}; {task.data}, {len(task.windows)} windows, greedy.\n")
