@@ -23,7 +23,7 @@ from tokenizers import Tokenizer
 
 from llmhar import models, paths
 from llmhar.engines import weights
-from llmhar.models import MODELS, ModelError, fetch, load_models, locate, tokenizer_sha256
+from llmhar.models import MODELS, ModelError, fetch, load_models
 from tests.conftest import need
 
 PRUNED = ["smollm2-135m-l16", "smollm2-135m-l8", "smollm2-135m-l4"]
@@ -83,7 +83,7 @@ def test_pruned_models_follow_from_their_parent(n):
 def test_models_by_name():
     assert {"rules", "smollm2-135m", "qwen3-tiny", *QWEN3} <= set(MODELS) and len(MODELS) == len(load_models())
     assert not any(name.startswith("x-") for name in MODELS)
-    assert MODELS["rules"].kind == "rules" and tokenizer_sha256(MODELS["rules"]) == ""
+    assert MODELS["rules"].kind == "rules" and MODELS["rules"].tokenizer_sha256() == ""
     assert "gpt" not in MODELS and MODELS.get("gpt") is None
     with pytest.raises(ModelError, match=r"no model is called 'gpt'; models.yaml has: rules, smollm2-135m"):
         MODELS["gpt"]
@@ -120,11 +120,11 @@ def test_a_missing_file_is_said(tmp_path):
 
 def test_what_was_not_fetched_says_how(empty_cache):
     with pytest.raises(ModelError, match="run: llmhar models fetch smollm2-135m"):
-        locate(MODELS["smollm2-135m"])
+        MODELS["smollm2-135m"].locate()
     with pytest.raises(ModelError, match="run: llmhar models fetch qwen3-8b"):
-        tokenizer_sha256(MODELS["qwen3-8b"])
-    assert locate(MODELS["qwen3-8b"]) == "Qwen/Qwen3-8B"
-    for act in (fetch, lambda name: locate(MODELS[name])):
+        MODELS["qwen3-8b"].tokenizer_sha256()
+    assert MODELS["qwen3-8b"].locate() == "Qwen/Qwen3-8B"
+    for act in (fetch, lambda name: MODELS[name].locate()):
         with pytest.raises(ModelError, match="rules"):
             act("rules")
 
@@ -202,12 +202,12 @@ def test_a_hub_model_is_a_pinned_snapshot_without_code_or_pickles(empty_cache, m
         return str(tmp_path / "snapshot")
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot)
-    assert fetch("qwen3-0.6b") == tmp_path / "snapshot" == locate(MODELS["qwen3-0.6b"])
+    assert fetch("qwen3-0.6b") == tmp_path / "snapshot" == MODELS["qwen3-0.6b"].locate()
     assert (asked["repo"], asked["revision"]) == ("Qwen/Qwen3-0.6B", MODELS["qwen3-0.6b"].revision)
     assert not any(p.endswith((".bin", ".py", ".pt", "*")) for p in asked["allow_patterns"])
-    assert len(tokenizer_sha256(MODELS["qwen3-0.6b"])) == 64
+    assert len(MODELS["qwen3-0.6b"].tokenizer_sha256()) == 64
     shutil.rmtree(tmp_path / "snapshot")  # the hub's cache was emptied: no longer fetched
-    assert locate(MODELS["qwen3-0.6b"]) == "Qwen/Qwen3-0.6B"
+    assert MODELS["qwen3-0.6b"].locate() == "Qwen/Qwen3-0.6B"
 
 
 def test_no_hub_is_one_sentence(empty_cache, monkeypatch):
@@ -231,7 +231,7 @@ def test_a_fetched_model_is_whole_and_reused_at_once(name):
     folder = fetch(name)
     assert time.perf_counter() - started < 0.5
     marker = json.loads((folder / "complete.json").read_text())
-    assert marker["tokenizer_sha256"] == tokenizer_sha256(spec)
+    assert marker["tokenizer_sha256"] == spec.tokenizer_sha256()
     for file, known in marker["files"].items():
         assert hashlib.sha256((folder / file).read_bytes()).hexdigest() == known["sha256"]
     with safe_open(folder / "model.safetensors", framework="np") as weights:
@@ -254,7 +254,7 @@ def test_a_pruned_model_is_its_parents_bytes(name):
         assert tensor == whole[".".join(parts)]
     config, old = (json.loads((f / "config.json").read_text()) for f in (folder, parent))
     assert config == old | {"num_hidden_layers": len(kept)}
-    assert tokenizer_sha256(spec) == tokenizer_sha256(MODELS["smollm2-135m"])
+    assert spec.tokenizer_sha256() == MODELS["smollm2-135m"].tokenizer_sha256()
     assert {f.name for f in folder.iterdir()} == {f.name for f in parent.iterdir()}
 
 
@@ -302,14 +302,14 @@ def test_an_incomplete_folder_does_not_count(qwen3_tiny, tmp_path, monkeypatch):
     whole = fetch("qwen3-tiny")
     monkeypatch.setenv("LLMHAR_CACHE", str(tmp_path))
     copy = shutil.copytree(whole, qwen3_tiny.folder())
-    assert locate(qwen3_tiny) == copy
-    before = tokenizer_sha256(qwen3_tiny)
+    assert qwen3_tiny.locate() == copy
+    before = qwen3_tiny.tokenizer_sha256()
     (copy / "chat_template.jinja").write_text("{{ messages }}")
-    assert tokenizer_sha256(qwen3_tiny) != before
+    assert qwen3_tiny.tokenizer_sha256() != before
     with open(copy / "model.safetensors", "r+b") as weights:
         weights.truncate(1000)
     with pytest.raises(ModelError, match="models fetch"):
-        locate(qwen3_tiny)
+        qwen3_tiny.locate()
 
 
 @pytest.mark.real

@@ -233,16 +233,6 @@ class _Models(Mapping[str, ModelSpec]):
 MODELS: Mapping[str, ModelSpec] = _Models()
 
 
-def locate(spec: ModelSpec) -> Path | str:
-    """See :meth:`ModelSpec.locate`."""
-    return spec.locate()
-
-
-def tokenizer_sha256(spec: ModelSpec) -> str:
-    """See :meth:`ModelSpec.tokenizer_sha256`."""
-    return spec.tokenizer_sha256()
-
-
 def fetch(name: str) -> Path:
     """Bring a model into the cache and return its folder. A complete folder is re-used at once.
 
