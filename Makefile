@@ -6,7 +6,7 @@ PROFILE ?= demo
 export PYTHONDONTWRITEBYTECODE=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup models demo test lab check notebooks lock speed agreement calibration
+.PHONY: help setup models demo test lab check notebooks lock speed agreement calibration train-speed
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -48,6 +48,9 @@ speed: setup  ## loader, prompt, parse and store rates on this machine
 
 calibration: setup  ## test size, coverage and power of the study's statistics on simulated nulls
 	$(BIN)/python -m tests.bench.calibration
+
+train-speed: models  ## our training against TRL's own on the same examples: ratio of examples per second
+	$(BIN)/python -m tests.bench.training
 
 agreement: models  ## the same 20 windows through vllm and transformers: agreement and tokens per second
 	$(BIN)/python -m tests.bench.agreement

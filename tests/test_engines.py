@@ -24,6 +24,7 @@ from safetensors.numpy import save_file
 from tokenizers import Tokenizer
 
 from llmhar import engines, inference
+from llmhar.distill.quantise import quantise
 from llmhar.engines import ENGINES, EngineError, open_engine, resolve_auto
 from llmhar.engines.base import Engine
 from llmhar.engines.child import ChildEngine, child_environment, free_cores
@@ -70,6 +71,11 @@ class Case:
 
     @property
     def llm(self) -> bool:
+        return self.engine in ("vllm", "transformers", "onnx")
+
+    @property
+    def binds(self) -> bool:
+        """Whether it takes schemas."""
         return self.engine in ("vllm", "transformers")
 
 
@@ -78,6 +84,7 @@ CASES = [
     pytest.param(Case("vllm", "qwen3-tiny"), marks=pytest.mark.real, id="vllm-qwen3"),
     pytest.param(Case("transformers", "smollm2-135m"), marks=pytest.mark.real, id="transformers-smollm2"),
     pytest.param(Case("transformers", "qwen3-tiny"), marks=pytest.mark.real, id="transformers-qwen3"),
+    pytest.param(Case("onnx", "smollm2-135m"), marks=pytest.mark.real, id="onnx-smollm2-int8"),
     pytest.param(Case("rules", "rules"), id="rules"),
     pytest.param(Case("recorded", "recorded"), id="recorded"),
 ]
@@ -118,6 +125,8 @@ def engine(case: Case, adapter: Path):
     if case.engine == "rules":
         pytest.importorskip("llmhar.engines.rules")
     model = need(case.model) if case.llm else MODELS["rules"] if case.engine == "rules" else RECORDED
+    if case.engine == "onnx":
+        model = quantise(model)
     options = {"replies": REPLIES} if case.engine == "recorded" else {}
     if case.model == "qwen3-tiny":
         options["adapters"] = [adapter]
@@ -148,13 +157,14 @@ def test_fingerprint_says_where(engine, case):
     mark = engine.fingerprint()
     assert mark.engine == case.engine and mark.version
     assert (mark.dtype, mark.device) == {
-        "vllm": ("bfloat16", "cpu"), "transformers": ("float32", "cpu")
+        "vllm": ("bfloat16", "cpu"), "transformers": ("float32", "cpu"), "onnx": ("int8", "cpu")
     }.get(case.engine, ("", ""))  # fmt: skip
 
 
 def test_stop_reasons(engine, case):
     only(case.llm, "no tokens to count")
-    cut, whole = answers(engine, [ask("stove on", max_tokens=3), ask("stove on", schema=SCHEMA, max_tokens=100)])
+    ends = ("stove on", {"schema": SCHEMA}) if case.binds else ("Capital of France?", {"system": "Answer briefly."})
+    cut, whole = answers(engine, [ask("stove on", max_tokens=3), ask(ends[0], max_tokens=100, **ends[1])])
     assert (cut.finish_reason, cut.output_tokens) == ("length", 3)
     assert whole.finish_reason == "stop" and 0 < whole.output_tokens < 100
 
@@ -185,14 +195,14 @@ def test_a_seed_gives_a_stream_of_its_own(engine, case):
 
 
 def test_sampling_limits_hold(engine, case):
-    only(case.engine == "transformers" and case.model == "smollm2-135m", "our own sampler only")
+    only(case.engine in ("transformers", "onnx") and case.model == "smollm2-135m", "our own samplers only")
     greedy = ask("Tell a story.")
     same = [ask("Tell a story.", temperature=5.0, top_k=1), ask("Tell a story.", temperature=1.0, top_p=1e-6)]
     assert len({g.text for g in answers(engine, [greedy, *same])}) == 1
 
 
 def test_a_schema_binds_the_answer(engine, case):
-    only(case.llm, "no schema offered")
+    only(case.binds, "no schema offered")
     requests = [ask(f"stove {n}", schema=SCHEMA, max_tokens=100, temperature=0.7, seed=n) for n in range(4)]
     for found in answers(engine, [*requests, ask("free", max_tokens=4)])[:4]:
         answer = json.loads(found.text.split("</think>")[-1])
@@ -530,7 +540,7 @@ def test_unknown_engine_lists_names():
 def test_auto_says_what_it_takes_and_why(monkeypatch, caplog, find, version, flags, reason):
     monkeypatch.setattr(engines.importlib.util, "find_spec", lambda name: find)
     monkeypatch.setattr(engines.importlib.metadata, "version", lambda name: version)
-    monkeypatch.setattr(engines, "_cpu_flags", lambda: flags)
+    monkeypatch.setattr(engines, "cpu_flags", lambda: flags)
     monkeypatch.setattr(engines.platform, "machine", lambda: "x86_64")
     monkeypatch.setattr(engines, "_GPU_DEVICES", ())
     with caplog.at_level(logging.INFO, "llmhar.engines"):

@@ -144,11 +144,12 @@ def test_every_combination_builds(home, wording, serializer, answer):
     whole = session(home)
     prompt = build_prompt(whole, wording=wording, serializer=serializer, answer=answer)
     system, user = prompt.messages(cut_windows(whole)[0])
-    assert INPUT_FORMATS[serializer] in system["content"]
+    told = wording != "student"  # a student has learnt what is in the lists
+    assert (INPUT_FORMATS[serializer] in system["content"]) == told
     for number, name in whole.labels.items():
-        assert f"\n{number}. {name}" in system["content"]
+        assert (f"\n{number}. {name}" in system["content"]) == told
     assert not any(mark in system["content"] for mark in ("<|", "|>", "<think", "{}"))
-    assert user["content"].endswith("]" if serializer != "sentences" else ".")
+    assert user["content"].endswith({"sentences": ".", "lines": whole.events[9].text}.get(serializer, "]"))
     if wording == "s1":
         items = json.loads(prompt.example.rsplit("Answer:\n", 1)[1])
         known = whole.labels if answer == "number" else whole.labels.values()
@@ -186,8 +187,8 @@ def test_the_hash_changes_with_each_setting():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"wording": "s2"}, "unknown wording 's2'; there are: s1, short"),
-        ({"serializer": "xml"}, "unknown serializer 'xml'; there are: s1-json, intervals, sentences"),
+        ({"wording": "s2"}, "unknown wording 's2'; there are: s1, short, brief, student"),
+        ({"serializer": "xml"}, "unknown serializer 'xml'; there are: s1-json, intervals, sentences, lines"),
         ({"answer": "letter"}, "unknown answer style 'letter'; there are: number, name"),
     ],
 )

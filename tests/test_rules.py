@@ -6,6 +6,7 @@ import ast
 import json
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 
 from llmhar.engines import common_sense, rules
 from llmhar.engines.rules import RULES_VERSION, RulesEngine
+from llmhar.prompts import BRIEFLY
 from llmhar.records import Fingerprint, Generation, Request, Sampling
 
 NAMES = """
@@ -280,8 +282,20 @@ def test_serializers_and_loose_forms_are_read_alike() -> None:
     states = json.dumps([{**item, "since_s": 12.5} for item in items(window)])
     sentences = "Events:\n" + "\n".join(f"{i['id']}. At {i['time']}, the {i['event']}." for i in items(window))
     loose = "\n".join(json.dumps(item) for item in items(window)) + '\n{"id": 2, "ti'
-    for text in ("Events\n" + states, sentences, loose):
+    lines = "Events:\n" + "\n".join(f"{i['id']} {i['time']} {i['event']}" for i in items(window))
+    for text in ("Events\n" + states, sentences, lines, loose):
         assert activities(*ask(request(text))) == expected
+
+
+def test_short_reasoning_is_written_where_it_is_asked_for() -> None:
+    window = "20:00:00 living room TV wattmeter turned ON\n20:00:30 kitchen kettle wattmeter turned ON"
+    long = request(window)
+    system = {"role": "system", "content": f"{BRIEFLY}\n\n{long.messages[0]['content']}"}
+    (brief,) = ask(replace(long, messages=(system, long.messages[1])))
+    assert activities(brief) == activities(*ask(long)) == ["watching TV", "preparing drinks"]
+    thought = brief.text.split("</think>")[0].splitlines()
+    assert thought[1] == "0: TV in the evening, watching, so watching TV"
+    assert len(thought[2]) < 80
 
 
 def test_one_message_holding_everything_takes_the_last_list() -> None:

@@ -11,6 +11,7 @@ from llmhar import explorer, figures, publish, tables
 from llmhar.inference import Answer, make_asks
 from llmhar.models import MODELS
 from llmhar.records import VERDICTS, Fingerprint, Generation
+from llmhar.serialize import SERIALIZERS
 from llmhar.store import Stored
 from llmhar.tasks import one_window, prepare
 
@@ -106,7 +107,7 @@ def test_strict_and_flexible_readings_stand_side_by_side(task):
 
 def test_token_costs_without_a_tokenizer_count_words(task):
     table, counted_by = tables.token_table(task, None)
-    assert counted_by.startswith("words") and list(table.index) == ["s1-json", "intervals", "sentences"]
+    assert counted_by.startswith("words") and list(table.index) == list(SERIALIZERS)
     first = task.windows[0]
     assert table["mean"].min() > len(first.events)
     assert tables.prompt_tokens(task, None).window_mean > 50

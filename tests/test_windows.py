@@ -40,7 +40,7 @@ def test_windows_one_after_another_give_the_session(n, size):
 
 @pytest.mark.parametrize("size", [0, -1])
 def test_size_below_one(size):
-    with pytest.raises(ValueError, match=f"window size must be at least 1, got {size}"):
+    with pytest.raises(ValueError, match=f"window size and step must be at least 1, got {size}"):
         cut_windows(session(), size)
 
 

@@ -18,6 +18,7 @@ from tqdm import tqdm
 from llmhar import energy, paths
 from llmhar.engines import open_engine
 from llmhar.engines.base import Engine, EngineError
+from llmhar.engines.memory import peak_memory
 from llmhar.models import ModelSpec
 from llmhar.prompts.schema import answer_schema
 from llmhar.records import Fingerprint, Generation, Request, Sampling
@@ -97,7 +98,9 @@ def make_asks(
                 template_args=template_args,
                 sampling=sampling,
                 schema=answer_schema(len(window.events), labels, task.answer) if constrained else None,
+                adapter_sha256=model.adapter.sha256 if model.adapter else None,
                 sample_index=k,
+                adapter_path=str(model.adapter.path) if model.adapter else None,
             )
             asks.append(Ask(task.dataset, window.session_id, window.index, model.name, request))
     return asks
@@ -158,7 +161,7 @@ def _ask(
     n_failed = in_a_row = tokens = 0
     begun = time.perf_counter()
     bar = tqdm(total=len(wanted), desc=name, unit="window", mininterval=1.0, disable=not progress)
-    with energy.measured() as meter, bar:
+    with energy.measured() as meter, peak_memory(getattr(opened, "pid", None)) as peak, bar:
         for generation in _once_each(opened.stream(wanted.values()), wanted):
             store.add(generation, fingerprint, number)
             n_failed, in_a_row = (n_failed, 0) if generation.ok else (n_failed + 1, in_a_row + 1)
@@ -167,7 +170,8 @@ def _ask(
             if in_a_row == GIVE_UP_AFTER:
                 raise EngineError(f"{name}: {in_a_row} requests failed in a row, the last: {generation.error}")
     seconds = time.perf_counter() - begun
-    cost = {"n_asked": len(wanted), "seconds": seconds, "output_tokens": tokens, "joules": meter.joules}
+    cost = {"n_asked": len(wanted), "seconds": seconds, "output_tokens": tokens, "joules": meter.joules,
+            "peak_bytes": peak.since_start}  # fmt: skip
     store.end_pass(number, cost)
     return n_failed, seconds
 
@@ -175,6 +179,8 @@ def _ask(
 def _open(model: ModelSpec, engine: str, options: Mapping[str, Any]) -> Engine:
     if model.engine == "recorded":
         return open_engine("recorded", model, replies=paths.params() / "recorded" / f"{model.name}.jsonl")
+    if model.adapter:
+        options = {**options, "adapters": [*options.get("adapters", ()), model.adapter.path]}
     return open_engine(model.engine if model.engine != "auto" else engine, model, **options)
 
 

@@ -91,13 +91,20 @@ class Pruned(_Strict):
         return f"{parent.revision}+l{len(self.layers)}:{'-'.join(map(str, self.layers))}"
 
 
+class Local(_Strict):
+    """A folder on this machine: a fully tuned, merged or quantised student; ``revision`` names what is in it."""
+
+    kind: Literal["local"] = "local"
+    path: Path
+
+
 class NoSource(_Strict):
     """Nothing to fetch: rules, recorded replies."""
 
     kind: Literal["none"] = "none"
 
 
-Source = Annotated[HubSource | WheelGguf | TinyRandom | Pruned | NoSource, Field(discriminator="kind")]
+Source = Annotated[HubSource | WheelGguf | TinyRandom | Pruned | Local | NoSource, Field(discriminator="kind")]
 
 
 class Shape(_Strict):
@@ -113,8 +120,17 @@ class Shape(_Strict):
     head_dim: int = Field(gt=0)
 
 
+class Adapter(_Strict):
+    """A LoRA adapter that is answered with."""
+
+    path: Path
+    """Its folder: adapter_model.safetensors and adapter_config.json."""
+    sha256: str
+    """Of adapter_model.safetensors; ``Request.adapter_sha256``."""
+
+
 class ModelSpec(_Strict):
-    """One entry of models.yaml."""
+    """One entry of models.yaml, or a student made from one."""
 
     name: str
     kind: Literal["llm", "rules", "recorded", "chance"]
@@ -138,6 +154,8 @@ class ModelSpec(_Strict):
     source: Source = NoSource()
     shape: Shape | None = None
     """None: not known, or (pruned) the parent's with fewer layers."""
+    adapter: Adapter | None = None
+    """The adapter of a student that was tuned by LoRA; its revision and source are the base model's."""
 
     def folder(self) -> Path:
         """Where the converted files lie, or will lie; its name changes with whatever made them."""
@@ -152,6 +170,10 @@ class ModelSpec(_Strict):
         """
         if isinstance(self.source, NoSource):
             raise ModelError(f"{self.name} has no weights")
+        if isinstance(self.source, Local):
+            if not self.source.path.is_dir():
+                raise ModelError(f"{self.name}'s weights are gone from {self.source.path}; train it again")
+            return self.source.path
         marker = _read_marker(self.folder())
         if marker is not None:
             return Path(marker.get("snapshot", self.folder()))

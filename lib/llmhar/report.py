@@ -30,6 +30,9 @@ from tqdm import tqdm
 
 from llmhar import paths, settings
 from llmhar.datasets import DATASETS
+from llmhar.distill.quantise import PRECISIONS
+from llmhar.distill.recipe import BACKENDS, METHODS
+from llmhar.distill.traces import FILTERS
 from llmhar.engines import ENGINES
 from llmhar.explorer import templates
 from llmhar.models import load_models
@@ -54,7 +57,20 @@ STYLES = [
     "margin", "margin-top", "max-height", "overflow", "padding", "padding-right", "text-align", "vertical-align",
     "white-space",
 ]  # fmt: skip
-_COUNTS = ("n_windows", "window_size", "max_tokens", "n_samples", "n_gpus", "n_shown")
+_COUNTS = (
+    *[
+        "n_windows",
+        "window_size",
+        "max_tokens",
+        "n_samples",
+        "n_gpus",
+        "n_shown",
+        "step",
+        "teacher_samples",
+        "max_steps",
+    ],
+    *["full_steps", "batch_size", "accumulate", "rank", "alpha", "save_every", "gateway_windows"],
+)
 _PROGRESS = re.compile(r"\d+%\|.*\|")
 
 
@@ -135,7 +151,15 @@ _CHOICES: dict[str, Callable[[], Iterable[str]]] = {
     "serializer": lambda: SERIALIZERS,
     "answer": lambda: ANSWER_STYLES,
     "device": devices,
+    **dict.fromkeys(("if_here", "test_on"), lambda: DATASETS),
+    **dict.fromkeys(("teacher_wording", "student_wording"), lambda: PROMPTS),
+    **dict.fromkeys(("teacher_serializer", "student_serializer"), lambda: SERIALIZERS),
+    "trace_filter": lambda: FILTERS,
+    "backend": lambda: BACKENDS,
+    "method": lambda: ["auto", *METHODS],
+    "precisions": lambda: PRECISIONS,
     **dict.fromkeys(("models", "tokenizer", "constrained_model", "repeated_model", "thinking_model"), load_models),
+    **dict.fromkeys(("teacher", "students", "session_student", "on_policy_student"), load_models),
 }
 """Parameter -> the registry that its values must be in."""
 
@@ -145,7 +169,7 @@ def _check_values(values: Mapping[str, Any], where: str) -> None:
     for name, value in values.items():
         given = value if isinstance(value, list) else [] if value is None else [value]
         known = list(_CHOICES[name]()) if name in _CHOICES and given else given
-        unknown = [one for one in given if one not in known]
+        unknown = [one for one in given if one not in known and str(one).partition(":")[0] not in known]
         if unknown:
             raise SettingsError(f"{where}: {name}: unknown {unknown[0]!r}; there are: {', '.join(known)}")
         if name in ("models", "datasets") and (not given or len(set(given)) < len(given)):

@@ -80,6 +80,11 @@ def sentences(window: Window) -> str:
     return "\n".join(f"{i}. At {_clock(event.time)}, the {event_text(event)}." for i, event in enumerate(window.events))
 
 
+def lines(window: Window) -> str:
+    """One line an event, nothing around it: number, clock, event. A third of the tokens of S1's list."""
+    return "\n".join(f"{i} {_clock(event.time)} {event_text(event)}" for i, event in enumerate(window.events))
+
+
 def _item(i: int, event: SensorEvent) -> dict[str, Any]:
     return {"id": i, "time": _clock(event.time), "event": event_text(event)}
 
@@ -92,6 +97,7 @@ SERIALIZERS: dict[str, Callable[[Window], str]] = {
     "s1-json": s1_json,
     "intervals": intervals,
     "sentences": sentences,
+    "lines": lines,
 }
 """Name in params and tables -> representation."""
 
@@ -106,5 +112,6 @@ INPUT_FORMATS: dict[str, str] = {
         'many seconds the sensor then stayed on or open, "since_s" for how many it had been.'
     ),
     "sentences": "The input is a numbered list of sensor events in time order, one sentence each, numbered from 0.",
+    "lines": "The input is a list of sensor events in time order, one line each: number from 0, time, event.",
 }
 """How the prompt describes each representation."""

@@ -103,6 +103,9 @@ class PassCost(NamedTuple):
     output_tokens: int
     joules: float | None
     """None where nothing on the machine counts them."""
+    peak_bytes: int | None = None
+    """Most memory that the engine's process held, loading included; None where it has none of its own, or before this
+    was measured."""
 
 
 class Store:

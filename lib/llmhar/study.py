@@ -27,7 +27,7 @@ class Evaluation(NamedTuple):
 
 def evaluate(
     tasks: Task | Sequence[Task],
-    model_names: Sequence[str],
+    models: Sequence[str | ModelSpec],
     *,
     engine: str = "auto",
     sampling: Sampling | None = None,
@@ -42,7 +42,7 @@ def evaluate(
 
     Args:
         tasks: windows, prompts and truth, of one data set or of several; a model's engine starts once for all of them.
-        model_names: keys into ``params/models.yaml``.
+        models: keys into ``params/models.yaml``, or specs (students are in no file).
         engine, sampling, thinking, n_samples, constrained: see :func:`llmhar.inference.make_asks` and ``run_asks``.
         engine_options: how engines are opened, see :class:`llmhar.engines.Options`.
         exact_engine: accept only answers of the engine that would be used now.
@@ -55,12 +55,13 @@ def evaluate(
         ModelError, EngineError, StoreError: see there.
     """
     tasks = [tasks] if isinstance(tasks, Task) else list(tasks)
-    models = [MODELS[name] for name in model_names]  # an unknown name stops before any work
+    # an unknown name stops before any work
+    specs = [model if isinstance(model, ModelSpec) else MODELS[model] for model in models]
     opened = store or Store()
     runs: list[AskedRun] = []
     samples: list[list[Result]] = []
     try:
-        for model in models:
+        for model in specs:
             asks = [
                 make_asks(
                     task, model, sampling=sampling, thinking=thinking, n_samples=n_samples, constrained=constrained

@@ -65,9 +65,11 @@ class Result:
 
     @property
     def revision(self) -> str:
-        """The model's revision, short; a pruned model keeps the mark of what was done to its parent."""
-        commit, _, change = self.model.revision.partition("+")
-        return commit[:8] + (f"+{change.partition(':')[0]}" if change else "")
+        """The model's revision, short; what was done to its parent (pruned, tuned) stays visible."""
+        commit, *changes = self.model.revision.split("+")
+        marks = [change.partition(":")[0] for change in changes]
+        marks += [f"lora {self.model.adapter.sha256[:8]}"] if self.model.adapter else []
+        return "+".join([commit[:8], *marks])
 
     @property
     def made_by(self) -> str:

@@ -40,11 +40,14 @@ class Task:
     """Home -> prompt."""
     report: LoadReport
     """What the loader did to the files."""
+    part: str = ""
+    """Which part of the data set the loader's options chose, e.g. "home A"."""
 
     @property
     def data(self) -> str:
         """Data set and its kind, as tables and figures call it."""
-        return self.dataset if self.dataset == self.kind else f"{self.dataset} ({self.kind})"
+        name = f"{self.dataset} {self.part}".strip()
+        return name if self.dataset == self.kind else f"{name} ({self.kind})"
 
     def prompt_of(self, window: Window) -> PromptSpec:
         """The prompt for a window's home."""
@@ -97,7 +100,33 @@ def prepare(
         subset=subset_name(n_windows, seed, len(test), short=len(windows) < (n_windows or 0) * len(test)),
         prompts=prompts,
         report=loaded.report,
+        part=", ".join(f"{key} {value}" for key, value in (options or {}).items()),
     )
+
+
+def training_task(task: Task, *, window_size: int, step: int | None = None, n_sessions: int | None = None) -> Task:
+    """The training sessions as windows to ask a teacher about. No test session is in it.
+
+    Args:
+        task: its ``train`` sessions become the ``sessions`` of the new task; prompts are the same.
+        window_size: events in a window.
+        step: see :func:`llmhar.windows.cut_windows`.
+        n_sessions: only the first ones, in the data set's order (S1 Figure 4); None = all.
+
+    Raises:
+        ValueError: there are no training sessions, fewer than ``n_sessions``, or a home without a prompt.
+    """
+    count = len(task.train) if n_sessions is None else n_sessions
+    if not 1 <= count <= len(task.train):
+        raise ValueError(f"{task.data} has {len(task.train)} training sessions, cannot take {count}")
+    sessions = dict(list(task.train.items())[:count])
+    strange = {session.home for session in sessions.values()} - set(task.prompts)
+    if strange:
+        raise ValueError(f"{task.data}: no prompt for the training home {', '.join(sorted(strange))}")
+    windows = tuple(w for session in sessions.values() for w in cut_windows(session, window_size, step))
+    overlap = f", a window each {step} events" if step not in (None, window_size) else ""
+    subset = f"{len(windows)} windows of {count} training sessions{overlap}"
+    return replace(task, sessions=sessions, train={}, windows=windows, subset=subset)
 
 
 def one_window(task: Task, session: int, window: int) -> Task:

@@ -11,18 +11,25 @@ WINDOW_SIZE = 10
 """Events in a window (S1 §4.3.1)."""
 
 
-def cut_windows(session: Session, size: int = WINDOW_SIZE) -> list[Window]:
-    """Cut a session into consecutive windows without overlap; the last may be short (S1 §3.1.2).
+def cut_windows(session: Session, size: int = WINDOW_SIZE, step: int | None = None) -> list[Window]:
+    """Cut a session into consecutive windows; the last may be short (S1 §3.1.2).
+
+    Args:
+        session: gives the events.
+        size: events in a window.
+        step: events from one window's start to the next's; None = ``size``, no overlap, as S1 does. Smaller steps
+            show each event in several contexts: more to learn from, for training sessions only.
 
     Raises:
-        ValueError: size below 1.
+        ValueError: size or step below 1.
     """
-    if size < 1:
-        raise ValueError(f"window size must be at least 1, got {size}")
+    step = size if step is None else step
+    if size < 1 or step < 1:
+        raise ValueError(f"window size and step must be at least 1, got {size} and {step}")
     events = session.events
     return [
         Window(session.session_id, index, events[start : start + size])
-        for index, start in enumerate(range(0, len(events), size))
+        for index, start in enumerate(range(0, len(events), step))
     ]
 
 

@@ -87,6 +87,7 @@ ENGINES: dict[str, Callable[[ModelSpec, Options], Engine]] = {
     "transformers": _child("transformers"),
     "rules": _rules,
     "recorded": _recorded,
+    "onnx": _child("onnx"),
 }
 
 
@@ -139,11 +140,12 @@ def _vllm_problem() -> str:
     if "cpu" not in version:
         return "this vLLM is built for GPUs and no GPU is here"
     # The x86 CPU build has kernels for AVX-512 and for AVX2 (_C_AVX2.abi3.so), none below.
-    missing = {"avx2", "fma", "f16c"} - _cpu_flags() if platform.machine() in ("x86_64", "AMD64") else set()
+    missing = {"avx2", "fma", "f16c"} - cpu_flags() if platform.machine() in ("x86_64", "AMD64") else set()
     return f"this processor lacks {', '.join(sorted(missing))}" if missing else ""
 
 
-def _cpu_flags() -> set[str]:
+def cpu_flags() -> set[str]:
+    """What this processor can do, in the kernel's words; what vLLM needs where that cannot be read."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:

@@ -32,8 +32,8 @@ log = logging.getLogger("llmhar.engines")
 
 _SECRET = re.compile(r"(^|_)[A-Z0-9]*(KEY|TOKEN|SECRET|PASSWORD|PASSWD|PASSPHRASE|CREDENTIAL)S?($|_)")
 _QUIET = {"VLLM_NO_USAGE_STATS": "1", "VLLM_DO_NOT_TRACK": "1", "DO_NOT_TRACK": "1", "HF_HUB_DISABLE_TELEMETRY": "1",
-          "UNSLOTH_DISABLE_STATISTICS": "1", "RAY_USAGE_STATS_ENABLED": "0", "HF_HUB_DISABLE_PROGRESS_BARS": "1",
-          "TOKENIZERS_PARALLELISM": "false", "PYTHONUNBUFFERED": "1"}  # fmt: skip
+          "UNSLOTH_DISABLE_STATISTICS": "1", "RAY_USAGE_STATS_ENABLED": "0", "ORT_DISABLE_TELEMETRY": "1",
+          "HF_HUB_DISABLE_PROGRESS_BARS": "1", "TOKENIZERS_PARALLELISM": "false", "PYTHONUNBUFFERED": "1"}  # fmt: skip
 KEPT_LOGS = 50
 
 
@@ -66,6 +66,8 @@ def child_environment(*, hub: bool, threads: int) -> dict[str, str]:
         env.update(HF_HUB_OFFLINE="1", TRANSFORMERS_OFFLINE="1")
     cache = paths.cache()
     env.update(VLLM_CACHE_ROOT=str(cache / "vllm"), VLLM_CONFIG_ROOT=str(cache / "vllm-config"))
+    # Threads that wait asleep: spinning ones run 2 to 4 times slower as soon as anything else wants the cores.
+    env.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     # vLLM would bind threads to cores itself and keep one free: "nobind" leaves the count below in force.
     env.update(OMP_NUM_THREADS=str(threads), MKL_NUM_THREADS=str(threads), VLLM_CPU_OMP_THREADS_BIND="nobind")
     library = str(Path(llmhar.__file__).parents[1])
@@ -73,7 +75,8 @@ def child_environment(*, hub: bool, threads: int) -> dict[str, str]:
     return env
 
 
-def _new_log(name: str) -> Path:
+def new_log(name: str) -> Path:
+    """A fresh file for a child's stderr; old ones beyond ``KEPT_LOGS`` go."""
     folder = paths.home() / "logs"
     folder.mkdir(parents=True, exist_ok=True)
     for old in sorted(folder.glob("*.log"), key=lambda p: p.stat().st_mtime)[:-KEPT_LOGS]:
@@ -81,7 +84,7 @@ def _new_log(name: str) -> Path:
     return folder / f"{time.strftime('%Y%m%d-%H%M%S')}-{name}-{os.getpid()}-{time.monotonic_ns() % 100000}.log"
 
 
-def _last_words(log_file: Path) -> str:
+def last_words(log_file: Path) -> str:
     """The last line of a log that says something, preferably an error."""
     try:
         text = log_file.read_bytes()[-65536:].decode("utf-8", "replace")
@@ -129,7 +132,7 @@ class ChildEngine:
             EngineError: The child could not start: its last word, its log, a cure.
         """
         self._backend = backend
-        self.log_file = _new_log(backend.partition(":")[0])
+        self.log_file = new_log(backend.partition(":")[0])
         self._replies: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
         self._dead = ""
         self._closed = False
@@ -167,7 +170,7 @@ class ChildEngine:
             ready: dict[str, Any] = first["ready"]
             return ready
         code = None if first is not None else self._process.wait(10)
-        words = first["fatal"] if first is not None else _last_words(self.log_file)
+        words = first["fatal"] if first is not None else last_words(self.log_file)
         ended = "" if code is None else f" (exit {code})"
         cure = _cure(words, code)
         raise EngineError(f"{self._backend} could not start{ended}: {words}; {cure}; log: {self.log_file}")
@@ -190,6 +193,11 @@ class ChildEngine:
             self._process.stdin.flush()
         except (OSError, ValueError):
             log.debug("%s takes no more input", self._backend)
+
+    @property
+    def pid(self) -> int:
+        """The child's process id, for what is measured from outside (:mod:`llmhar.engines.memory`)."""
+        return self._process.pid
 
     def fingerprint(self) -> Fingerprint:
         """Where generations of this engine are made."""

@@ -40,7 +40,7 @@ _HEADING = re.compile(r"(?im)^.*\b(?:activities|labels)\b.*:[ \t\[{]*$")
 _LABEL = re.compile(r"^[\s\"'*\[{-]*(\d+)\s*[.:)]\s*(\S.*?)[\"',\]}\s]*$")
 _EXAMPLE = re.compile(r'"activity"\s*:\s*(?:(["\']?<?number|"?\d+"?\s*[,}])|["\'])', re.IGNORECASE)
 _ITEM = re.compile(r"\{[^{}]*\}")
-_SENTENCE = re.compile(r"(?im)^\s*(\d+)[.)]\s*at\s+(\d{1,2}:\d{2}\S*?),?\s+(?:the\s+)?(\S.*?)[.\s]*$")
+_SENTENCE = re.compile(r"(?im)^\s*(\d+)(?:[.)]\s*at)?\s+(\d{1,2}:\d{2}\S*?),?\s+(?:the\s+)?(\S.*?)[.\s]*$")
 _CLOCK = re.compile(r"(\d{1,2}):(\d{2})(?::(\d{2}))?")
 _LINKS = {concept: {**sense.LINKS[""], **sense.LINKS.get(concept, {})} for concept in sense.LABELS}
 
@@ -297,10 +297,14 @@ def _answer(request: Request) -> str:
     answer = json.dumps(items, ensure_ascii=False)
     if request.schema is not None or request.template_args.get("enable_thinking") is False:
         return answer
-    lines = [
-        f"Event {raw.event_id}: the {raw.text} at {raw.clock}. {sentence}"
-        for raw, (_, sentence) in zip(events, concluded)
-    ]
+    if "one short line" in contents[0].lower():  # PROMPTS["brief"]: no retelling of the event, and no filler
+        short = (s.removeprefix("The ").removesuffix(".").replace(" indicates ", ", ") for _, s in concluded)
+        lines = [f"{raw.event_id}: {sentence}" for raw, sentence in zip(events, short)]
+    else:
+        lines = [
+            f"Event {raw.event_id}: the {raw.text} at {raw.clock}. {sentence}"
+            for raw, (_, sentence) in zip(events, concluded)
+        ]
     return "<think>\n" + "\n".join(lines) + "\n</think>\n\n" + answer
 
 

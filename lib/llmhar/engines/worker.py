@@ -22,6 +22,7 @@ from llmhar.records import Request
 BACKENDS = {
     "vllm": "llmhar.engines.vllm_worker:VllmBackend",
     "transformers": "llmhar.engines.transformers_worker:TransformersBackend",
+    "onnx": "llmhar.engines.onnx_worker:OnnxBackend",
 }
 Emit = Callable[..., None]
 """``emit(task, **fields of Generation)``."""
@@ -129,14 +130,14 @@ def sentence(error: BaseException) -> str:
     return f"{type(error).__name__}: {' '.join(str(error).split())}"[:400]
 
 
-def _protect_stdout() -> Any:
+def protect_stdout() -> Any:
     """Take the protocol's stream away and point fd 1 at stderr: whatever prints now prints into the log."""
     protocol = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     return protocol
 
 
-def _watch(parent: int) -> None:
+def watch(parent: int) -> None:
     """Leave when the parent is gone, even where a fork of it still holds our input open."""
     while os.getppid() == parent:
         time.sleep(2)
@@ -145,13 +146,13 @@ def _watch(parent: int) -> None:
 
 def main(backend: str, parent: int) -> None:
     """Load the backend and answer until the input ends."""
-    protocol = _protect_stdout()
+    protocol = protect_stdout()
 
     def say(message: dict[str, Any]) -> None:
         protocol.write(json.dumps(message) + "\n")
         protocol.flush()
 
-    threading.Thread(target=_watch, args=(parent,), daemon=True).start()
+    threading.Thread(target=watch, args=(parent,), daemon=True).start()
     config = json.loads(sys.stdin.buffer.readline() or "{}")
     inbox = Inbox(sys.stdin.buffer)
     try:

@@ -37,7 +37,7 @@ class PromptSpec:
     io_format: str
     """Input structure and expected output."""
     labels: str
-    """All activities that may be answered, one numbered line each."""
+    """All activities that may be answered, one numbered line each; empty for a student who has learnt them."""
     rules: str
     """Help for ambiguous situations; may be empty."""
     example: str
@@ -66,6 +66,10 @@ class PromptSpec:
         return ({"role": "system", "content": self.system}, {"role": "user", "content": user})
 
 
+BRIEFLY = "Think in one short line per event, then answer with a JSON list."
+"""Asks for short reasoning; the rules engine understands it too."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Wording:
     """One way to word the parts."""
@@ -74,6 +78,8 @@ class _Wording:
     output: Callable[[AnswerStyle], str]
     with_home: bool
     with_example: bool
+    with_lists: bool = True
+    """Whether input format, labels and rules are told; a student has learnt them."""
 
 
 def _s1_output(answer: AnswerStyle) -> str:
@@ -106,8 +112,22 @@ PROMPTS: dict[str, _Wording] = {
         with_home=False,
         with_example=False,
     ),
+    "brief": _Wording(
+        role=f"Name the home activity behind each sensor event. {BRIEFLY}",
+        output=_short_output,
+        with_home=False,
+        with_example=False,
+    ),
+    "student": _Wording(
+        role=f"Name the home activity behind each sensor event. {BRIEFLY}",
+        output=_short_output,
+        with_home=False,
+        with_example=False,
+        with_lists=False,
+    ),
 }
-"""Name in params -> wording: S1's full structure, and a short one for small models on small machines."""
+"""Name in params -> wording: S1's full structure; a short one for small models on small machines; the same with short
+reasoning; and the line that is left for a student who has learnt the rest from its teacher's answers."""
 
 
 def build_prompt(
@@ -136,6 +156,8 @@ def build_prompt(
         if value not in known:
             raise PromptError(f"unknown {what} {value!r}; there are: {', '.join(known)}")
     style, home, labels = PROMPTS[wording], load_home(session.home), session.labels
+    if not style.with_lists:
+        return PromptSpec(style.role, home="", io_format="", labels="", rules="", example="", serializer=serializer)
     return PromptSpec(
         role=style.role,
         home=_describe(home) if style.with_home else "",

@@ -1,0 +1,384 @@
+"""Courses: what is taught from which data, to whom, and where it is tested. The loops of notebook 04; draws nothing.
+
+A course holds one data set twice: training windows under the teacher's prompt, test windows under the student's. The
+two prompts may differ; a student is always asked with the prompt that it was trained with.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from llmhar import datasets, paths
+from llmhar.curves import points
+from llmhar.distill import faithfulness
+from llmhar.distill.examples import Example, make_examples
+from llmhar.distill.quantise import Precision, n_bytes, quantise
+from llmhar.distill.recipe import Recipe
+from llmhar.distill.students import Student
+from llmhar.distill.traces import FunnelStep, Taught, Trace, collect_traces, filter_traces
+from llmhar.distill.training import train_student
+from llmhar.models import MODELS, ModelSpec, Pruned
+from llmhar.store import Store
+from llmhar.student_sweeps import GatewayPoint, MatrixCell, SessionsPoint
+from llmhar.study import evaluate
+from llmhar.tables import Result
+from llmhar.tasks import Task, prepare, training_task
+
+
+@dataclass(frozen=True)
+class Course:
+    """One data set, ready to teach and to test on."""
+
+    name: str
+    """As parameters name it: a data set, with the loader's options behind a colon ("uci_adl:home=A")."""
+    asked: Task
+    """Test windows under the teacher's prompt: for the teacher, and for models that were not trained."""
+    test: Task
+    """The same windows under the student's prompt."""
+    lesson: Task
+    """Training windows under the teacher's prompt."""
+
+
+def read_name(name: str) -> tuple[str, dict[str, str]]:
+    """Data set and loader options of a course's name.
+
+    Raises:
+        ValueError: an option without "=".
+    """
+    dataset, _, rest = name.partition(":")
+    pairs = [part.partition("=") for part in rest.split(";") if part]
+    if any(not sign for _, sign, _ in pairs):
+        raise ValueError(f"{name!r}: write options as {dataset}:name=value;name=value")
+    return dataset, {key: value for key, _, value in pairs}
+
+
+def is_here(name: str, data_dir: str | None = None) -> bool:
+    """Whether a course's data are on this machine (or are made here)."""
+    dataset, _ = read_name(name)
+    made = datasets.DATASETS[dataset].kind == "simulated"
+    return made or data_dir is not None or (paths.data() / dataset).is_dir()
+
+
+def prepare_course(
+    name: str,
+    data_dir: str | None = None,
+    *,
+    teacher_prompt: Mapping[str, Any],
+    student_prompt: Mapping[str, Any],
+    n_windows: int | None = None,
+    seed: int = 0,
+    window_size: int = 10,
+    step: int | None = None,
+) -> Course:
+    """Load a data set and lay out both sides of its course.
+
+    Args:
+        name: see :attr:`Course.name`.
+        data_dir: folder of the data; None = ``LLMHAR_DATA/<dataset>``.
+        teacher_prompt, student_prompt: wording, serializer, answer, rules; see :func:`llmhar.tasks.prepare`.
+        n_windows: test windows of each session; None = all. Training windows are never a sample.
+        seed, window_size: see there.
+        step: events between the starts of two training windows; None = no overlap.
+
+    Raises:
+        DataError, PromptError, ValueError: see there.
+    """
+    dataset, options = read_name(name)
+    path = Path(data_dir) if data_dir else None
+    common: dict[str, Any] = {"options": options, "n_windows": n_windows, "seed": seed, "window_size": window_size}
+    asked = prepare(dataset, path, **common, **teacher_prompt)
+    test = prepare(dataset, path, **common, **student_prompt)
+    lesson = training_task(asked, window_size=window_size, step=step)
+    return Course(name, asked, test, lesson)
+
+
+class Lesson(NamedTuple):
+    """What a student is shown of one course."""
+
+    course: Course
+    taught: Taught
+    traces: list[Trace]
+    """Kept by the filter."""
+    funnel: list[FunnelStep]
+    examples: list[Example]
+
+
+def teach(
+    course: Course,
+    teacher: ModelSpec,
+    store: Store,
+    *,
+    filter: str = "none",
+    least_correct: float = 1.0,
+    least_agreement: float = 0.6,
+    n_sessions: int | None = None,
+    **how: Any,
+) -> Lesson:
+    """Collect the teacher's traces (from the store, or by asking), filter them, put them below the student's prompt.
+
+    Args:
+        course: whose training windows.
+        teacher: any model.
+        store: where answers are looked up and kept.
+        filter, least_correct, least_agreement: see :func:`llmhar.distill.traces.filter_traces`.
+        n_sessions: only the first training sessions (S1 Figure 4); None = all.
+        how: see :func:`llmhar.distill.traces.collect_traces`.
+    """
+    lesson = course.lesson if n_sessions is None else first_sessions(course.lesson, n_sessions)
+    taught = collect_traces(lesson, teacher, store, **how)
+    traces, funnel = filter_traces(taught, filter, least_correct=least_correct, least_agreement=least_agreement)
+    examples = make_examples(traces, dict(course.test.prompts), test_sessions=list(course.test.sessions))
+    return Lesson(course, taught, traces, funnel, examples)
+
+
+def first_sessions(lesson: Task, n: int) -> Task:
+    """The windows of the first ``n`` training sessions.
+
+    Raises:
+        ValueError: there are fewer.
+    """
+    if not 1 <= n <= len(lesson.sessions):
+        raise ValueError(f"{lesson.data} has {len(lesson.sessions)} training sessions, cannot take {n}")
+    kept = dict(list(lesson.sessions.items())[:n])
+    windows = tuple(window for window in lesson.windows if window.session_id in kept)
+    return replace(lesson, sessions=kept, windows=windows, subset=f"{len(windows)} windows of {n} training sessions")
+
+
+def recipe_for(student: str, *, method: str, full: Mapping[str, Any], **lora: Any) -> Recipe:
+    """The recipe of one student.
+
+    Args:
+        student: key into models.yaml.
+        method: "lora", "full", or "auto": all weights of a pruned model, which heals only so; LoRA for the rest.
+        full: values that tuning all weights takes instead of LoRA's; None leaves them.
+        lora: the recipe's values.
+
+    Raises:
+        UnknownModel, ValidationError: no such model, a value that no recipe takes.
+    """
+    chosen = method if method != "auto" else "full" if isinstance(MODELS[student].source, Pruned) else "lora"
+    values = {"student": student, "method": chosen, **lora}
+    if chosen == "full":
+        values |= {name: value for name, value in full.items() if value is not None}
+    return Recipe.model_validate(values)
+
+
+def train(recipe: Recipe, lesson: Lesson, name: str | None = None, **options: Any) -> Student:
+    """Train (or open) a student on one lesson.
+
+    Args:
+        recipe: how.
+        lesson: what.
+        name: how tables call it; None = student and course.
+        options: see :func:`llmhar.distill.training.train_student`.
+    """
+    shown = name or f"{recipe.student} taught on {lesson.course.name}"
+    return train_student(recipe, lesson.examples, name=shown, **options)
+
+
+def examine(
+    models: Sequence[str | ModelSpec], tasks: Sequence[Task], *, store: Store, **how: Any
+) -> list[list[Result]]:
+    """Ask each model all tasks, its engine started once; one list a model, in the order of the tasks.
+
+    Args:
+        models: names or specs.
+        tasks: windows and prompts.
+        store: where answers are looked up and kept.
+        how: see :func:`llmhar.study.evaluate`.
+    """
+    if not models:
+        return []
+    found = evaluate(tasks, models, store=store, **how).results
+    return [found[start : start + len(tasks)] for start in range(0, len(found), len(tasks))]
+
+
+def matrix_cells(
+    rows: Sequence[tuple[str, str, Sequence[Result]]],
+) -> list[MatrixCell]:
+    """Cells of the cross-dataset matrix from (student, what it was trained on, its results)."""
+    return [MatrixCell(student, trained_on, result) for student, trained_on, results in rows for result in results]
+
+
+def sweep_sessions(
+    recipe: Recipe, course: Course, teacher: ModelSpec, counts: Sequence[int], store: Store, *,
+    teach_options: Mapping[str, Any], examine_options: Mapping[str, Any],
+) -> list[SessionsPoint]:  # fmt: skip
+    """S1 Figure 4: one student for each number of training sessions, same recipe and steps, same test windows.
+
+    Args:
+        recipe: of all of them.
+        course: trained and tested on.
+        teacher: whose traces.
+        counts: training sessions, 0 = the untrained parent under the teacher's prompt.
+        store: where answers are looked up and kept.
+        teach_options, examine_options: see :func:`teach` and :func:`examine`.
+    """
+    points = []
+    for n in sorted(set(counts)):
+        if n == 0:
+            (results,) = examine([recipe.student], [course.asked], store=store, **examine_options)
+        else:
+            lesson = teach(course, teacher, store, n_sessions=n, **teach_options)
+            student = train(recipe, lesson, f"{recipe.student} taught on {n} sessions")
+            (results,) = examine([student.spec], [course.test], store=store, **examine_options)
+        points.append(SessionsPoint(n, results[0], recipe.seed))
+    return points
+
+
+def gateway_point(result: Result, store: Store, *, precision: str) -> GatewayPoint:
+    """A model's size and what the store says of its cost: seconds a window in the passes that answered, peak memory."""
+    spec = result.model
+    made = [generation.request_key for generation in result.generations]
+    (point,) = points([result], store)
+    passes = store.costs(made, result.fingerprints[0]) if len(result.fingerprints) == 1 else []
+    peaks = [one.peak_bytes for one in passes if one.peak_bytes is not None]
+    return GatewayPoint(
+        result=result,
+        n_params=spec.n_params,
+        n_bytes=n_bytes(spec),
+        seconds_per_window=point.seconds,
+        peak_bytes=max(peaks) if peaks else None,
+        precision=precision,
+    )
+
+
+def gateway(
+    students: Sequence[ModelSpec], task: Task, store: Store, *, precisions: Sequence[Precision], **how: Any
+) -> list[GatewayPoint]:
+    """How small before it breaks (S1 §5): each student as it is, and quantised, asked one window at a time.
+
+    One at a time is what a home does: a batch would hide the memory traffic that quantising saves. As it is, a student
+    is answered for by transformers in bfloat16; quantised by ONNX Runtime.
+
+    Args:
+        students: without adapters (merged).
+        task: windows under the students' prompt.
+        store: where answers are looked up and kept.
+        precisions: of :func:`llmhar.distill.quantise.quantise`.
+        how: see :func:`llmhar.study.evaluate`; the engine is set here.
+    """
+    found = []
+    one_by_one = {**how.pop("engine_options", {}), "max_num_seqs": 1}
+    for student in students:
+        plain = {**how, "engine": "transformers", "engine_options": {**one_by_one, "dtype": "bfloat16"}}
+        forms = [("bfloat16", student, plain)]
+        forms += [(p, quantise(student, precision=p), {**how, "engine_options": one_by_one}) for p in precisions]
+        for precision, spec, options in forms:
+            ((result,),) = examine([spec], [task], store=store, **options)
+            found.append(gateway_point(result, store, precision=precision))
+    return found
+
+
+def which(
+    datasets: Sequence[str], if_here: Sequence[str], test_on: Sequence[str], data_dir: str | None
+) -> tuple[list[str], list[str]]:
+    """Names of the courses that are taught, and of all that are tested on (those first).
+
+    Optional ones whose data are not on this machine are left out, with a line on stderr.
+    """
+    here = {name: is_here(name, data_dir) for name in [*if_here, *test_on]}
+    for name, found in here.items():
+        if not found:
+            print(f"{name} is left out: its data are not in {paths.data()}; see: llmhar data list", file=sys.stderr)
+    taught = list(dict.fromkeys([*datasets, *(name for name in if_here if here[name])]))
+    return taught, list(dict.fromkeys([*taught, *(name for name in test_on if here[name])]))
+
+
+def test_sessions(known: Iterable[Course]) -> dict[str, set[str]]:
+    """Data set -> ids of all sessions that some course tests on."""
+    found: dict[str, set[str]] = {}
+    for course in known:
+        found.setdefault(course.test.dataset, set()).update(course.test.sessions)
+    return found
+
+
+def merged_pairs(
+    trained: Mapping[tuple[str, str], Student],
+    merged: Mapping[tuple[str, str], tuple[ModelSpec, Mapping[str, Any]]],
+    results: Mapping[tuple[str, str], Sequence[Result]],
+    tests: Sequence[Task],
+    place: int,
+    **how: Any,
+) -> list[tuple[Result, Result]]:
+    """(adapter's result, merged weights' result) on the same windows of one test, for students that have an adapter."""
+    found = []
+    for key, student in trained.items():
+        if student.spec.adapter and student.recipe.student == key[0]:
+            ((other,),) = examine([merged[key][0]], [tests[place]], **how)
+            found.append((results[key][place], other))
+    return found
+
+
+def learn_on(
+    student: str,
+    steps: int,
+    trained: Mapping[tuple[str, str], Student],
+    merged: Mapping[tuple[str, str], tuple[ModelSpec, Mapping[str, Any]]],
+    results: Mapping[tuple[str, str], Sequence[Result]],
+    place: int,
+    lesson: Lesson,
+) -> list[Student]:
+    """A taught student learns on: on-policy from the best of the others, and as long from the teacher's text.
+
+    Raises:
+        ValueError: it was not taught, or nobody else was.
+    """
+    key = (student, lesson.course.name)
+    others = [one for one in trained if one[1] == key[1] and one != key]
+    if key not in trained or not others:
+        raise ValueError(f"on-policy distillation needs {student} and one more among the students")
+    best = max(others, key=lambda one: results[one][place].macro_f1.mean)
+    start = merged[key][0]
+    plain = trained[key].recipe.model_copy(update={"max_steps": steps, "warmup_steps": min(5, steps), "method": "full"})
+    distilled = plain.model_copy(update={"objective": "gkd", "learning_rate": plain.learning_rate / 5})
+    again = plain.model_copy(update={"learning_rate": plain.learning_rate / 5})
+    return [
+        train(distilled, lesson, f"{student} on policy", parent=start, teacher=merged[best][0]),
+        train(again, lesson, f"{student} taught longer", parent=start),
+    ]
+
+
+def probe(result: Result, n: int, seed: int, *, store: Store, **how: Any) -> list[faithfulness.Outcome]:
+    """Probe the evidence that a model's own reasoning cites, on the windows of its result."""
+    cited = faithfulness.find_citations(result.task, result.answers)
+    probes = faithfulness.plan_probes(result.task, cited.citations, seed=seed, n=n)
+    return faithfulness.run_probes(result.task, probes, result.model, store, **how)
+
+
+def key_numbers(
+    teacher: Result, bases: Sequence[Result], students: Sequence[Result], majority: Result
+) -> dict[str, float | int | str | None]:
+    """What run.json says of a course: the best student's score beside its teacher, chance, and its untrained self."""
+    numbers: dict[str, float | int | str | None] = {
+        "teacher_f1": teacher.macro_f1.mean,
+        "majority_f1": majority.macro_f1.mean,
+        "windows": len(teacher.task.windows),
+    }
+    if not students:
+        return numbers
+    best = max(range(len(students)), key=lambda place: students[place].macro_f1.mean)
+    student, base = students[best], bases[best]
+    return numbers | {
+        "best_student": student.model.name,
+        "student_f1": student.macro_f1.mean,
+        "student_f1_low": student.macro_f1.low,
+        "student_f1_high": student.macro_f1.high,
+        "student_of_teacher_f1": student.macro_f1.mean / teacher.macro_f1.mean,
+        "student_missed_pct": student.overall.missed_pct,
+        "zero_shot_f1": base.macro_f1.mean,
+        "zero_shot_missed_pct": base.overall.missed_pct,
+    }
+
+
+def matrix_numbers(cells: Sequence[MatrixCell]) -> dict[str, float]:
+    """Macro F1 of every cell of the cross-dataset matrix, by name."""
+    return {
+        f"f1 {cell.student}, taught {cell.trained_on}, on {cell.result.task.data} {cell.result.task.subset}":
+        cell.result.macro_f1.mean
+        for cell in cells
+    }  # fmt: skip

@@ -1,0 +1,398 @@
+"""What was this student trained on? Checks of the batches it got and of the files it left. Trains and asks nothing.
+
+Known ways for fine-tuning to go wrong in silence: loss on the prompt, rows whose labels are all ignored (unsloth #2771,
+#2900, #3041), a training template that spoils thinking blocks (TRL #6361), test sessions among the examples, another
+tokenizer at inference, merged weights that answer differently. Each has a check here, independent of the others.
+Prompts are rendered a second time, by Jinja and ``tokenizers`` alone, so that the trainer is not its own witness.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from jinja2 import TemplateError
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+from tokenizers import Tokenizer
+
+from llmhar.distill.examples import Example, data_hash
+from llmhar.distill.students import Student, file_sha256, weights_file
+from llmhar.distill.traces import Trace
+from llmhar.engines.worker import THINK
+from llmhar.models import ModelError
+from llmhar.records import sha256_of
+
+IGNORED = -100
+"""Label of a token that carries no loss (PyTorch's convention)."""
+MAX_LOGIT_DIFF = 1e-2
+"""Largest difference between logits of adapter and merged weights, in float32; rounding stays below 1e-3."""
+LEAST_PROMPTS = 16
+"""Prompts on which adapter and merged weights must have been compared."""
+_MARKS = re.compile(r"</?think>")
+_BLOCK = [THINK, "</think>"]
+
+
+class Check(NamedTuple):
+    """One thing that was looked at."""
+
+    name: str
+    passed: bool | None
+    """None: not run, for there was nothing to compare with."""
+    detail: str
+    """What was compared, with n; where it failed, the first fault."""
+
+
+class AuditError(ValueError):
+    """A student whose training data are not what they should be."""
+
+
+class Finding(NamedTuple):
+    """What a check function says."""
+
+    passed: bool | None
+    detail: str
+
+
+class Row(NamedTuple):
+    """One row of a batch, as the model got it."""
+
+    where: str
+    ids: list[int]
+    labels: list[int]
+    mask: list[int]
+    prompt: int | None
+    """Tokens of the prompt; None where no example has it."""
+    candidates: tuple[Example, ...]
+    """Examples with this prompt: several where a window was sampled several times."""
+
+    @property
+    def length(self) -> int:
+        """Tokens that are no padding."""
+        return sum(self.mask)
+
+    @property
+    def with_loss(self) -> list[int]:
+        """Places whose label is not ignored."""
+        return [i for i, label in enumerate(self.labels) if label != IGNORED]
+
+
+class Reader:
+    """A model's tokenizer and chat template, without transformers."""
+
+    def __init__(self, folder: Path, template_args: Mapping[str, Any]) -> None:
+        self.tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+        config = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
+        texts = {k: v.get("content") if isinstance(v, dict) else v for k, v in config.items() if k.endswith("_token")}
+        self._special = {name: text for name, text in texts.items() if isinstance(text, str)}
+        self.end_text = self._special["eos_token"]
+        self.end = self.tokenizer.token_to_id(self.end_text)
+        # Prompts, not HTML: nothing is escaped, as in transformers (utils/chat_template_utils.py), which this follows.
+        made = ImmutableSandboxedEnvironment(
+            trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]
+        )
+        made.filters["tojson"] = lambda value, indent=None, **_: json.dumps(value, ensure_ascii=False, indent=indent)
+        made.globals |= {"raise_exception": _refuse, "strftime_now": lambda form: datetime.now().strftime(form)}
+        self._template = made.from_string(_template_text(folder, config))
+        self._args = dict(template_args)
+
+    def render(self, messages: Sequence[Mapping[str, str]], *, asking: bool = True) -> str:
+        """The prompt's text; ``asking``: with the generation prompt that opens the model's turn."""
+        turns = [dict(message) for message in messages]
+        return self._template.render(messages=turns, add_generation_prompt=asking, **self._special | self._args)
+
+    def opening(self, messages: Sequence[Mapping[str, str]]) -> str:
+        """The generation prompt: what the template puts between the last message and the answer."""
+        return self.render(messages).removeprefix(self.render(messages, asking=False))
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Text of tokens, special ones included."""
+        return str(self.tokenizer.decode(list(ids), skip_special_tokens=False))
+
+    def answers(self, example: Example) -> set[str]:
+        """What the labels of this example must read: the completion as the tokenizer spells it, and the end token."""
+        text = example.completion
+        if self.render(example.messages).rstrip().endswith(THINK):  # as the trainer: the template has written the mark
+            text = text.removeprefix(THINK)
+        normalizer = self.tokenizer.normalizer  # Qwen3's composes accents (NFC)
+        return {text + self.end_text, (normalizer.normalize_str(text) if normalizer else text) + self.end_text}
+
+
+def _refuse(message: str) -> None:
+    raise TemplateError(message)
+
+
+def _template_text(folder: Path, config: Mapping[str, Any]) -> str:
+    """The chat template of a tokenizer's folder: its own file goes before the configuration, as in transformers."""
+    if (folder / "chat_template.jinja").exists():
+        return (folder / "chat_template.jinja").read_text(encoding="utf-8")
+    if (folder / "chat_template.json").exists():
+        config = json.loads((folder / "chat_template.json").read_text(encoding="utf-8"))
+    found = config["chat_template"]
+    return str(found if isinstance(found, str) else {one["name"]: one["template"] for one in found}["default"])
+
+
+@dataclass(frozen=True)
+class Case:
+    """A student and what it is compared with; files are read when a check asks for them."""
+
+    student: Student
+    test_sessions: Mapping[str, Collection[str]]
+    traces: Sequence[Trace] = ()
+    merged: Mapping[str, Any] | None = None
+    test_prompts: Collection[str] = ()
+    n_batches: int = 64
+
+    @cached_property
+    def examples(self) -> list[Example]:
+        """What the student says it was trained on."""
+        return self.student.examples
+
+    @cached_property
+    def reader(self) -> Reader:
+        """Tokenizer and template of the parent.
+
+        Raises:
+            ModelError: they are not on this machine.
+        """
+        place = self.student.parent.locate()
+        if not isinstance(place, Path):
+            raise ModelError(f"{self.student.parent.name}'s tokenizer is not here")
+        return Reader(place, self.student.spec.template_args)
+
+    @cached_property
+    def rows(self) -> list[Row]:
+        """Rows of the recorded batches, each with the examples whose prompt it begins with."""
+        by_prompt: dict[tuple[int, ...], list[Example]] = {}
+        prompts = [self.reader.render(example.messages) for example in self.examples]
+        for example, encoded in zip(
+            self.examples, self.reader.tokenizer.encode_batch(prompts, add_special_tokens=False)
+        ):
+            by_prompt.setdefault(tuple(encoded.ids), []).append(example)
+        lengths = sorted({len(prompt) for prompt in by_prompt}, reverse=True)
+        rows = []
+        for number, batch in enumerate(self.student.batches[: self.n_batches]):
+            for k, (ids, labels, mask) in enumerate(
+                zip(batch["input_ids"], batch["labels"], batch["attention_mask"], strict=True)
+            ):
+                prompt = next((n for n in lengths if n < sum(mask) and tuple(ids[:n]) in by_prompt), None)
+                found = () if prompt is None else tuple(by_prompt[tuple(ids[:prompt])])
+                rows.append(Row(f"batch {number} row {k}", ids, labels, mask, prompt, found))
+        return rows
+
+
+def _each_row(case: Case, what: str, fault: Callable[[Case, Row], str]) -> Finding:
+    """A finding over all rows; none at all is a failure, for nothing was shown."""
+    if not case.rows:
+        return Finding(False, "no batch was recorded")
+    faults = [f"{row.where}: {why}" for row in case.rows if (why := fault(case, row))]
+    wrong = f"; {len(faults)} wrong, the first: {faults[0]}" if faults else ""
+    return Finding(not faults, f"{len(case.rows)} rows: {what}{wrong}")
+
+
+def _label_fault(case: Case, row: Row) -> str:
+    if row.prompt is None:
+        return "no example has this prompt as the template renders it"
+    places = [i for i in row.with_loss if row.prompt <= i < row.length]  # what lies elsewhere is the mask's business
+    if not places:
+        return ""
+    labels = [row.labels[i] for i in places]
+    if labels != [row.ids[i] for i in places]:
+        return "labels differ from the tokens at their places"
+    if labels[-1] != case.reader.end or labels.count(case.reader.end) > 1:
+        return f"{case.reader.end_text} is not the last token and only there"
+    text = case.reader.decode(labels)
+    same = any(text in case.reader.answers(example) for example in row.candidates)
+    return "" if same else f"labels read {text[:60]!r} …, which no example with this prompt says"
+
+
+def check_labels(case: Case) -> Finding:
+    """Labels equal the tokens at their places and read as the teacher's answer with the end-of-turn token."""
+    return _each_row(case, "labels decoded and compared with the examples' completions", _label_fault)
+
+
+def _mask_fault(case: Case, row: Row) -> str:
+    if row.mask != [1] * row.length + [0] * (len(row.mask) - row.length):
+        return "padding is not at the right end alone"
+    places = row.with_loss
+    if not places:
+        return ""
+    if places[-1] >= row.length:
+        return "padding carries loss"
+    if places != list(range(places[0], row.length)):
+        return "the tokens with loss are not one run up to the row's end"
+    if row.prompt is not None and places[0] != row.prompt:
+        return f"loss begins at token {places[0]}, the answer at token {row.prompt}"
+    opening = case.reader.opening(case.examples[0].messages)
+    before = case.reader.decode(row.ids[: places[0]])
+    return "" if before.endswith(opening) else f"the text before the loss does not end with {opening!r}"
+
+
+def check_mask(case: Case) -> Finding:
+    """Loss is on one run of tokens, from behind the generation prompt to the row's end: not on prompt or padding."""
+    return _each_row(case, "ignored labels compared with prompt, generation prompt and padding", _mask_fault)
+
+
+def check_loss(case: Case) -> Finding:
+    """Every row has loss."""
+    return _each_row(case, "counted tokens with loss", lambda _, row: "" if row.with_loss else "no token carries loss")
+
+
+def _thinking_fault(case: Case, row: Row) -> str:
+    marks = _MARKS.findall(case.reader.decode(row.ids[: row.length]))
+    opened = {bool(_MARKS.search(case.reader.opening(e.messages) + e.completion)) for e in row.candidates}
+    wanted = [_BLOCK if one else [] for one in sorted(opened or {True, False})]
+    said = " or ".join(" ".join(one) or "none" for one in wanted)
+    return "" if marks in wanted else f"thinking marks: {' '.join(marks) or 'none'}; wanted: {said}"
+
+
+def check_thinking(case: Case) -> Finding:
+    """Exactly one thinking block in a row where teacher or template open one, else none; the whole row is counted."""
+    return _each_row(case, "thinking marks counted", _thinking_fault)
+
+
+def check_traces(case: Case) -> Finding:
+    """Completions are the teacher's texts as the store has them."""
+    if not case.traces:
+        return Finding(None, "not run: no traces given")
+    stored = {t.request_key: (t.window.session_id, t.window.index, t.text.strip()) for t in case.traces}
+    faults = [e for e in case.examples if stored.get(e.request_key) != (e.session_id, e.window_index, e.completion)]
+    first = f"; {len(faults)} differ, the first: request {faults[0].request_key[:12]}" if faults else ""
+    return Finding(not faults, f"{len(case.examples)} completions, {len(stored)} stored texts{first}")
+
+
+def check_sessions(case: Case) -> Finding:
+    """No session is in training and in test; data sets for which no test sessions were named fail."""
+    trained = {(example.dataset, example.session_id) for example in case.examples}
+    tested = {(dataset, one) for dataset, ids in case.test_sessions.items() for one in ids}
+    said = f"{len(trained)} training sessions, {len(tested)} test sessions, {len(case.examples)} examples"
+    unnamed = sorted({dataset for dataset, _ in trained} - set(case.test_sessions))
+    if unnamed:
+        return Finding(False, f"{said}; no test sessions were named for {', '.join(unnamed)}")
+    both = ", ".join(f"{dataset} {one}" for dataset, one in sorted(trained & tested))
+    return Finding(not both, f"{said}{f'; in both: {both}' if both else ''}")
+
+
+def check_prompts(case: Case) -> Finding:
+    """No training prompt is a test prompt."""
+    if not case.test_prompts:
+        return Finding(None, "not run: no test prompts given")
+    both = {prompt_sha256(example.messages) for example in case.examples} & set(case.test_prompts)
+    said = f"{len(case.examples)} training prompts, {len(case.test_prompts)} test prompts"
+    return Finding(not both, f"{said}, {len(both)} in both")
+
+
+def check_tokenizer(case: Case) -> Finding:
+    """Tokenizer, chat template and its arguments are those of training wherever the student is asked."""
+    record, spec = case.student.record, case.student.spec
+    trained, asked = record["tokenizer_sha256"], spec.tokenizer_sha256()
+    same = (trained, record["template_args"]) == (asked, spec.template_args)
+    return Finding(
+        same, f"trained with {trained[:12]} {record['template_args']}, asked with {asked[:12]} {spec.template_args}"
+    )
+
+
+def check_weights(case: Case) -> Finding:
+    """The weights on disk are those that training left."""
+    file = weights_file(case.student.folder, case.student.recipe.method)
+    found, wanted = file_sha256(file), case.student.record["weights_sha256"]
+    return Finding(found == wanted, f"{file.name}, {file.stat().st_size} bytes: {found[:12]}, recorded {wanted[:12]}")
+
+
+def check_adapter(case: Case) -> Finding:
+    """The adapter's rank, alpha and targets are the recipe's."""
+    recipe = case.student.recipe
+    if recipe.method != "lora":
+        return Finding(None, "not run: the student has no adapter")
+    config = json.loads((case.student.folder / "adapter" / "adapter_config.json").read_text(encoding="utf-8"))
+    targets = config["target_modules"]
+    found = (config["r"], config["lora_alpha"], sorted([targets] if isinstance(targets, str) else targets))
+    wanted = (recipe.rank, recipe.alpha, sorted(recipe.targets))
+    return Finding(found == wanted, f"rank, alpha, targets: {found}, the recipe's: {wanted}")
+
+
+def check_data(case: Case) -> Finding:
+    """The examples on disk are those that the record names, in their order."""
+    found, wanted = data_hash(case.examples), case.student.record["data_sha256"]
+    return Finding(found == wanted, f"{len(case.examples)} examples: {found[:12]}, recorded {wanted[:12]}")
+
+
+def check_merged(case: Case) -> Finding:
+    """Merged weights give the logits that base model and adapter give."""
+    if case.merged is None:
+        return Finding(None, "not run: no merged weights")
+    n, worst = case.merged["n_prompts"], case.merged["max_abs_logit_diff"]
+    said = f"{n} prompts in {case.merged['dtype']}: largest difference of a logit {worst:.2g}"
+    said += f", same likeliest token {case.merged['same_argmax_share']:.1%}"
+    return Finding(bool(worst < MAX_LOGIT_DIFF and n >= LEAST_PROMPTS), said)  # NaN is below nothing
+
+
+CHECKS: dict[str, Callable[[Case], Finding]] = {
+    "labels": check_labels,
+    "mask": check_mask,
+    "loss": check_loss,
+    "thinking": check_thinking,
+    "traces": check_traces,
+    "sessions": check_sessions,
+    "prompts": check_prompts,
+    "tokenizer": check_tokenizer,
+    "weights": check_weights,
+    "adapter": check_adapter,
+    "data": check_data,
+    "merged": check_merged,
+}
+"""Name in tables -> check."""
+
+
+def prompt_sha256(messages: Sequence[Mapping[str, str]]) -> str:
+    """Hash of a prompt's canonical messages, for ``test_prompts``."""
+    return sha256_of([dict(message) for message in messages])
+
+
+def audit(
+    student: Student,
+    *,
+    test_sessions: Mapping[str, Collection[str]],
+    traces: Sequence[Trace] = (),
+    merged: Mapping[str, Any] | None = None,
+    test_prompts: Collection[str] = (),
+    n_batches: int = 64,
+) -> list[Check]:
+    """Look at everything in ``CHECKS``.
+
+    Args:
+        student: a trained student with its recorded batches.
+        test_sessions: data set -> ids of sessions that must not have been trained on; name every data set trained on.
+        traces: the teacher's texts from the store.
+        merged: what the merge wrote: max_abs_logit_diff, n_prompts, same_argmax_share, dtype; None = not merged.
+        test_prompts: :func:`prompt_sha256` of prompts that must not occur in training.
+        n_batches: recorded batches that are looked at.
+
+    Returns:
+        One check each, in the order of ``CHECKS``. What cannot be read is a failed check, not an exception.
+    """
+    case = Case(student, test_sessions, traces, merged, test_prompts, n_batches)
+    return [Check(name, *_look(look, case)) for name, look in CHECKS.items()]
+
+
+def _look(look: Callable[[Case], Finding], case: Case) -> Finding:
+    try:
+        return look(case)
+    except (OSError, ValueError, LookupError, TypeError, ModelError, TemplateError) as error:
+        return Finding(False, f"cannot be checked: {type(error).__name__}: {' '.join(str(error).split())[:200]}")
+
+
+def refuse(checks: Sequence[Check]) -> None:
+    """Stop where a check failed; checks that were not run do not count.
+
+    Raises:
+        AuditError: names the failed ones.
+    """
+    failed = [f"{check.name} ({check.detail})" for check in checks if check.passed is False]
+    if failed:
+        raise AuditError(f"the student's training does not pass the audit: {'; '.join(failed)}")

@@ -1,0 +1,82 @@
+"""Training examples: the student's own prompt, and what the teacher wrote. Knows no tokenizer and trains nothing.
+
+Teacher and student may read different prompts (the demo's teacher gets labels and house rules, its student a line):
+then the student also learns what its prompt no longer says (context distillation, 2209.15189). What a student is
+trained on is what it is asked with later: both come from the same :class:`~llmhar.prompts.PromptSpec`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from llmhar import paths
+from llmhar.distill.traces import Trace
+from llmhar.prompts import PromptSpec
+from llmhar.records import sha256_of
+
+
+@dataclass(frozen=True)
+class Example:
+    """One row of training data."""
+
+    dataset: str
+    session_id: str
+    window_index: int
+    messages: tuple[dict[str, str], ...]
+    """The student's prompt, as it will be asked."""
+    completion: str
+    """The teacher's text, without end mark: the trainer adds the model's own."""
+    request_key: str
+    """Of the teacher's answer in the store."""
+
+
+class LeakError(ValueError):
+    """Test sessions among training examples."""
+
+
+def make_examples(
+    traces: Sequence[Trace], prompts: dict[str, PromptSpec], *, test_sessions: Sequence[str]
+) -> list[Example]:
+    """Put each trace below the student's prompt.
+
+    Args:
+        traces: kept traces, in the order of sessions and windows.
+        prompts: home -> the student's prompt.
+        test_sessions: ids of the same data set that must not occur.
+
+    Raises:
+        LeakError: a trace belongs to a test session.
+    """
+    leaked = sorted({trace.window.session_id for trace in traces} & set(test_sessions))
+    if leaked:
+        raise LeakError(f"test sessions among the training traces: {', '.join(leaked)}")
+    return [
+        Example(
+            dataset=trace.session.dataset,
+            session_id=trace.window.session_id,
+            window_index=trace.window.index,
+            messages=prompts[trace.session.home].messages(trace.window),
+            completion=trace.text.strip(),
+            request_key=trace.request_key,
+        )
+        for trace in traces
+    ]
+
+
+def data_hash(examples: Sequence[Example]) -> str:
+    """sha256 over messages and completions, in order: the same data give the same name wherever they came from."""
+    return sha256_of([[list(example.messages), example.completion] for example in examples])
+
+
+def write_examples(examples: Sequence[Example], file: Path) -> None:
+    """Write JSON lines, in one step. ASCII: model text may hold U+2028, which ends a line for ``splitlines``."""
+    paths.write_text(file, "".join(json.dumps(asdict(example)) + "\n" for example in examples))
+
+
+def read_examples(file: Path) -> list[Example]:
+    """Inverse of :func:`write_examples`."""
+    rows = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+    return [Example(**{**row, "messages": tuple(row["messages"])}) for row in rows]

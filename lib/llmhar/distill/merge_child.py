@@ -1,0 +1,77 @@
+"""Child side of merging: ``python -P -m llmhar.distill.merge_child STUDENT_FOLDER PARENT_PID``."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+from llmhar.distill.trainer import tokenize
+from llmhar.engines.weights import COPIED
+from llmhar.engines.worker import protect_stdout, sentence, watch
+
+N_PROMPTS, N_TOKENS = 16, 512
+
+
+def merge(folder: Path) -> dict[str, Any]:
+    """Write ``merged.part`` in bfloat16; compare logits before and after on training rows."""
+    import torch
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    base = json.loads((folder / "merge.job.json").read_text(encoding="utf-8"))["base"]
+    job = json.loads((folder / "job.json").read_text(encoding="utf-8"))
+    revision = job.get("hub_revision")
+    tokenizer = AutoTokenizer.from_pretrained(base, revision=revision)
+    model = AutoModelForCausalLM.from_pretrained(base, revision=revision, dtype=torch.float32, use_safetensors=True)
+    tuned = PeftModel.from_pretrained(model, folder / "adapter").eval()
+    lines = (folder / "examples.jsonl").read_text(encoding="utf-8").splitlines()[:N_PROMPTS]
+    rows = [tokenize(tokenizer, json.loads(line), job["template_args"]).input_ids[:N_TOKENS] for line in lines]
+    before = [_logits(tuned, row) for row in rows]
+    merged = tuned.merge_and_unload()
+    after = [_logits(merged, row) for row in rows]
+    rounded = merged.to(torch.bfloat16)
+    rounded.save_pretrained(folder / "merged.part", safe_serialization=True)
+    saved = [_logits(rounded, row) for row in rows]
+    for name in COPIED:
+        if (Path(base) / name).exists():
+            shutil.copy(Path(base) / name, folder / "merged.part")
+    return {
+        "max_abs_logit_diff": max(float((a - b).abs().max()) for a, b in zip(before, after)),
+        "same_argmax_share": _agree(before, after),
+        "same_argmax_share_bfloat16": _agree(before, saved),
+        "n_prompts": len(rows),
+        "n_tokens": sum(map(len, rows)),
+        "dtype": "float32",
+    }
+
+
+def _logits(model: Any, row: list[int]) -> Any:
+    import torch
+
+    with torch.inference_mode():
+        return model(input_ids=torch.tensor([row], device=model.device)).logits[0].float()
+
+
+def _agree(one: list[Any], other: list[Any]) -> float:
+    same = sum(int((a.argmax(-1) == b.argmax(-1)).sum()) for a, b in zip(one, other))
+    return same / sum(len(a) for a in one)
+
+
+def main(folder: str, parent: int) -> None:
+    """Entry point of the child."""
+    protocol = protect_stdout()
+    threading.Thread(target=watch, args=(parent,), daemon=True).start()
+    try:
+        message: dict[str, Any] = {"done": merge(Path(folder))}
+    except Exception as error:
+        message = {"fatal": sentence(error)}
+    protocol.write(json.dumps(message) + "\n")
+    protocol.flush()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], int(sys.argv[2]))

@@ -1,0 +1,92 @@
+"""Trained students on disk: a folder each, with all that made it. Trains nothing, loads no weights.
+
+``LLMHAR_HOME/students/<student>-<method>-<hash>/`` holds ``student.json`` (recipe, data hash, parent, versions, losses;
+written last, so its presence says that the student is whole), ``examples.jsonl``, the first ``batches.jsonl`` as they
+were trained on, and ``adapter/`` or ``model/`` in safetensors.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from llmhar import paths
+from llmhar.distill.examples import Example, read_examples
+from llmhar.distill.recipe import Recipe
+from llmhar.models import Adapter, Local, ModelSpec
+
+RECORD = "student.json"
+
+
+def students_home() -> Path:
+    """Folder of all students of this checkout."""
+    return paths.home() / "students"
+
+
+def file_sha256(file: Path) -> str:
+    """Hash of a file's bytes, 64 hex digits."""
+    with open(file, "rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+@dataclass(frozen=True)
+class Student:
+    """A trained student."""
+
+    folder: Path
+    parent: ModelSpec
+    """What training started from."""
+    record: dict[str, Any]
+    """``student.json``."""
+
+    @property
+    def recipe(self) -> Recipe:
+        """How it was trained."""
+        return Recipe.model_validate_json(json.dumps(self.record["recipe"]))
+
+    @property
+    def spec(self) -> ModelSpec:
+        """The student as a model that can be asked: its parent with the adapter, or weights of its own."""
+        name = self.record["name"]
+        if self.record["recipe"]["method"] == "lora":
+            adapter = Adapter(path=self.folder / "adapter", sha256=self.record["weights_sha256"])
+            place = self.parent.locate()  # found by the parent's name, which the student does not have
+            source = Local(path=place) if isinstance(place, Path) else self.parent.source
+            return self.parent.model_copy(update={"name": name, "adapter": adapter, "source": source})
+        revision = f"{self.parent.revision}+tuned:{self.record['weights_sha256'][:12]}"
+        source = Local(path=self.folder / "model")
+        return self.parent.model_copy(update={"name": name, "revision": revision, "source": source})
+
+    @property
+    def losses(self) -> list[tuple[int, float]]:
+        """(step, mean loss in nats per answer token) of every step."""
+        return [(step, loss) for step, loss in self.record["losses"]]
+
+    @property
+    def examples(self) -> list[Example]:
+        """What it was trained on."""
+        return read_examples(self.folder / "examples.jsonl")
+
+    @property
+    def batches(self) -> list[dict[str, Any]]:
+        """The first batches as the model got them: input_ids, labels, attention_mask; each a list of rows."""
+        lines = (self.folder / "batches.jsonl").read_text(encoding="utf-8").splitlines()
+        return [json.loads(line) for line in lines]
+
+
+def open_student(folder: Path, parent: ModelSpec) -> Student | None:
+    """The student in a folder; None where training has not come to its end or files are missing."""
+    try:
+        record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    weights = weights_file(folder, record["recipe"]["method"])
+    return Student(folder, parent, record) if weights.exists() else None
+
+
+def weights_file(folder: Path, method: str) -> Path:
+    """The one file of weights that a student adds."""
+    return folder / ("adapter/adapter_model.safetensors" if method == "lora" else "model/model.safetensors")

@@ -1,0 +1,190 @@
+"""What a teacher said of the training windows, and which of it a student is shown. Asks through the store.
+
+S1 §4.5 trains on everything the teacher wrote. The other filters look at the truth of *training* sessions (correct) or
+at several samples of one window (consistent); the funnel says what each step left.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, NamedTuple
+
+from llmhar.events import Session, Window
+from llmhar.inference import Answer, AskedRun, collect, make_asks, run_asks
+from llmhar.models import ModelSpec
+from llmhar.parsing import Reading, parse_answer
+from llmhar.records import Fingerprint, Sampling
+from llmhar.store import Store
+from llmhar.tasks import Task
+
+
+@dataclass(frozen=True)
+class Trace:
+    """One teacher's text about one training window."""
+
+    window: Window
+    session: Session
+    text: str
+    """Raw, thinking marks included."""
+    finish_reason: str
+    sample_index: int
+    request_key: str
+    """Where the store has it."""
+    teacher: str
+    """Key into models.yaml."""
+    made_by: Fingerprint
+
+    @cached_property
+    def reading(self) -> Reading:
+        """The text, parsed."""
+        return parse_answer(self.text, len(self.window.events), self.session.labels, finish_reason=self.finish_reason)
+
+    @property
+    def labels(self) -> tuple[int | None, ...]:
+        """The teacher's label of each event; None where it gave none."""
+        return tuple(prediction.label for prediction in self.reading.predictions)
+
+    @property
+    def n_correct(self) -> int:
+        """Events labelled as in the truth."""
+        return sum(label is not None and label == e.activity_id for label, e in zip(self.labels, self.window.events))
+
+    @property
+    def complete(self) -> bool:
+        """Whether every event has a label and the text came to its end."""
+        return None not in self.labels and self.finish_reason == "stop"
+
+
+class FunnelStep(NamedTuple):
+    """What was left after one step."""
+
+    step: str
+    windows: int
+    traces: int
+    events: int
+    correct_pct: float
+    """Of these events, labelled by the teacher as in the truth; NaN where there are none."""
+
+
+class Taught(NamedTuple):
+    """A teacher's traces with the windows it failed on."""
+
+    traces: list[Trace]
+    n_failed: int
+    """Asks without any answer."""
+    run: AskedRun
+
+
+def collect_traces(
+    task: Task,
+    teacher: ModelSpec,
+    store: Store,
+    *,
+    sampling: Sampling | None = None,
+    thinking: bool | None = None,
+    n_samples: int = 1,
+    **how: Any,
+) -> Taught:
+    """Ask the teacher about every window that the store has no answer to yet.
+
+    Args:
+        task: from :func:`llmhar.tasks.training_task`; its truth is used by filters, never shown.
+        teacher: any model of any engine.
+        store: where answers are looked up and kept.
+        sampling, thinking, n_samples: see :func:`llmhar.inference.make_asks`; ``consistent`` needs several samples.
+        how: ``engine``, ``engine_options`` … of :func:`llmhar.inference.run_asks`.
+
+    Raises:
+        EngineError, StoreError: see there.
+    """
+    asks = make_asks(task, teacher, sampling=sampling, thinking=thinking, n_samples=n_samples)
+    run = run_asks(asks, teacher, store, **how)
+    windows = {(w.session_id, w.index): w for w in task.windows}
+    answers = collect(asks, store)
+    traces = [_trace(task, windows[a.ask.session_id, a.ask.window_index], a) for a in answers if a.stored]
+    return Taught(traces, len(answers) - len(traces), run)
+
+
+def _trace(task: Task, window: Window, answer: Answer) -> Trace:
+    assert answer.stored is not None
+    made = answer.stored.generation
+    return Trace(
+        window=window,
+        session=task.sessions[window.session_id],
+        text=made.text,
+        finish_reason=made.finish_reason,
+        sample_index=answer.ask.request.sample_index,
+        request_key=answer.ask.request.key,
+        teacher=answer.ask.model,
+        made_by=answer.stored.fingerprint,
+    )
+
+
+def keep_correct(traces: Sequence[Trace], least: float) -> list[Trace]:
+    """Traces that label at least this share of their events right (STaR, 2203.14465, keeps only right ones)."""
+    return [trace for trace in traces if trace.n_correct >= least * len(trace.window.events)]
+
+
+def keep_consistent(traces: Sequence[Trace], least: float) -> list[Trace]:
+    """Of each window one trace, if at least this share of its samples gives that trace's labels.
+
+    Self-consistency (2203.11171) over whole windows: the commonest labelling wins, its first sample is kept; a window
+    with one sample agrees with itself and says nothing, so it is left out.
+    """
+    by_window: dict[tuple[str, int], list[Trace]] = {}
+    for trace in traces:
+        by_window.setdefault((trace.window.session_id, trace.window.index), []).append(trace)
+    kept = []
+    for same in by_window.values():
+        labels, votes = Counter(trace.labels for trace in same).most_common(1)[0]
+        if len(same) > 1 and votes >= least * len(same):
+            kept.append(next(trace for trace in same if trace.labels == labels))
+    return kept
+
+
+Keep = Callable[[Sequence[Trace], float], list[Trace]]
+FILTERS: dict[str, tuple[tuple[str, Keep], ...]] = {
+    "none": (),
+    "correct": (("correct", keep_correct),),
+    "consistent": (("consistent", keep_consistent),),
+    "both": (("consistent", keep_consistent), ("correct", keep_correct)),
+}
+"""Name in params -> the steps, each applied to what the one before left. S1: none."""
+
+
+def filter_traces(
+    taught: Taught, how: str = "none", *, least_correct: float = 1.0, least_agreement: float = 0.6
+) -> tuple[list[Trace], list[FunnelStep]]:
+    """Which traces a student is shown, and what each step left.
+
+    Args:
+        taught: the teacher's traces.
+        how: key into ``FILTERS``. Cut and incomplete traces go only where a filter is on: S1 trained unfiltered.
+        least_correct: share of a window's events, for ``correct``.
+        least_agreement: share of a window's samples, for ``consistent``.
+
+    Raises:
+        KeyError: no such filter.
+    """
+    traces = taught.traces
+    funnel = [FunnelStep("asked", 0, len(traces) + taught.n_failed, 0, float("nan")), count("answered", traces)]
+    steps = FILTERS[how]
+    if steps:
+        traces = [trace for trace in traces if trace.complete]
+        funnel.append(count("complete", traces))
+    for name, keep in steps:
+        least = least_correct if keep is keep_correct else least_agreement
+        traces = keep(traces, least)
+        funnel.append(count(f"{name} (at least {least:.0%})", traces))
+    return traces, funnel
+
+
+def count(step: str, traces: Sequence[Trace]) -> FunnelStep:
+    """What these traces hold."""
+    events = sum(len(trace.window.events) for trace in traces)
+    right = sum(trace.n_correct for trace in traces)
+    windows = {(trace.window.session_id, trace.window.index) for trace in traces}
+    return FunnelStep(step, len(windows), len(traces), events, 100 * right / events if events else float("nan"))

@@ -1,0 +1,266 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: ipynb,src//py:percent
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3 (ipykernel)
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Distillation: a small model learns a teacher's reasoning, and we can prove what it learnt
+#
+# S1's second question: can a small student, tuned on what a large teacher wrote, nearly match it? Here the way is walked from the
+# teacher's answers to a student that is asked like any other model, with a proof at each step. In the profile `paper` the
+# teacher is Qwen3-32B and the students are Qwen3-0.6B and 1.7B; in `demo` the teacher is the scripted `rules` engine, **no language
+# model**, and the student a 135M model on this processor. Published values stand beside ours; data and models are others.
+
+# %% tags=["parameters"]
+datasets: list[str] = ["simulated"]  # what students are taught, one course each; loader options behind a colon: "uci_adl:home=A"
+if_here: list[str] = []  # further courses, left out with a word where their data are not on this machine
+test_on: list[str] = []  # further data to test on, left out likewise; every course is tested anyway
+data_dir: str | None = None  # folder of a single data set, relative to where you call from; None = LLMHAR_DATA/<name>
+teacher: str = "rules"  # whose traces are learnt: a name from params/models.yaml
+students: list[str] = []  # who learns: names from params/models.yaml
+engine: str = "auto"  # auto (vllm, else transformers), or one engine
+n_gpus: int = 1  # cards that share one model (vLLM's tensor parallel)
+n_windows: int | None = 4  # windows drawn from each test session; None = all. Training windows are never a sample
+window_size: int = 10  # events in a window
+step: int | None = None  # events between the starts of two training windows; None = no overlap, as S1
+answer: str = "name"  # activities answered by name or by number
+teacher_wording: str = "brief"  # the teacher's prompt, a name in PROMPTS
+teacher_serializer: str = "s1-json"  # how the teacher reads events
+student_wording: str = "student"  # the student's prompt, in training and when asked
+student_serializer: str = "lines"  # how the student reads events
+thinking: bool | None = None  # Qwen3's thinking switch; None = the template's default
+temperature: float = 0.0  # 0 = likeliest token
+max_tokens: int = 512  # most tokens a model may write, thinking included
+teacher_samples: int = 1  # samples of each training window; the filter `consistent` needs several
+trace_filter: str = "none"  # which traces are learnt: none (S1), correct, consistent, both
+least_correct: float = 1.0  # filter correct: share of a window's events that must be right
+least_agreement: float = 0.6  # filter consistent: share of a window's samples that must agree
+backend: str = "peft"  # peft (TRL and PEFT, any device) or unsloth
+method: str = "auto"  # lora, full (all weights), or auto: full for pruned models, which heal only so
+rank: int = 32  # LoRA's rank, on all seven projections
+alpha: int = 32  # LoRA's scale is alpha / rank
+max_steps: int = 500  # optimizer steps
+batch_size: int = 2  # examples computed at once
+accumulate: int = 4  # batches a step
+learning_rate: float = 2e-4  # highest, after warm-up
+full_steps: int | None = None  # steps where all weights are tuned; None = max_steps
+full_learning_rate: float | None = None  # learning rate where all weights are tuned; None = learning_rate
+train_embeddings: bool = True  # whether embeddings move where all weights are tuned
+longest_example: int = 8192  # tokens of prompt and answer; longer examples are left out and counted
+save_every: int = 50  # steps between checkpoints
+seed: int = 0  # of windows drawn, of training, of sampling
+session_counts: list[int] = []  # S1 Figure 4: training sessions of each point; 0 = not trained
+session_student: str | None = None  # whom Figure 4 is drawn for; None = nobody
+precisions: list[str] = []  # towards the gateway: int8, int4
+gateway_windows: int = 2  # windows of each test session that are timed one by one
+on_policy_student: str | None = None  # who learns on from the best student's distribution, partly on its own text; None = nobody
+on_policy_steps: int = 40  # optimizer steps of that
+n_probes: int = 0  # trace faithfulness: events whose cited evidence is taken away or replaced
+n_shown: int = 4  # events shown as excerpts (S1 Table 3)
+
+# %% [markdown]
+# ## What is taught
+#
+# Training sessions are cut into windows and the teacher is asked about each, through the store. Test sessions never are.
+
+# %%
+import pandas as pd
+from IPython.display import display
+
+from llmhar import courses, curves, excerpts, student_figures, student_sweeps, student_tables, tables
+from llmhar.distill import audit, faithfulness, merging
+from llmhar.distill.traces import FILTERS, filter_traces
+from llmhar.models import MODELS
+from llmhar.publish import publish
+from llmhar.records import Sampling
+from llmhar.store import Store
+
+prompts = {
+    "teacher_prompt": {"wording": teacher_wording, "serializer": teacher_serializer, "answer": answer},
+    "student_prompt": {"wording": student_wording, "serializer": student_serializer, "answer": answer},
+}
+windows = {"n_windows": n_windows, "seed": seed, "window_size": window_size, "step": step}
+taught_on, tested_on = courses.which(datasets, if_here, test_on, data_dir)
+known = {name: courses.prepare_course(name, data_dir, **prompts, **windows) for name in tested_on}
+pd.DataFrame([{"course": c.name, "taught": name in taught_on, "training windows": len(c.lesson.windows),
+               "tested on": c.test.subset, "data": c.test.data} for name, c in known.items()]).set_index("course")
+
+# %%
+store = Store()
+how = {"engine": engine, "engine_options": {"tensor_parallel_size": n_gpus}}
+sampling = Sampling(temperature=temperature, max_tokens=max_tokens, seed=seed)
+asking = {"sampling": sampling, "thinking": thinking, **how}
+kept = {"filter": trace_filter, "least_correct": least_correct, "least_agreement": least_agreement}
+teaching = {**asking, **kept, "n_samples": teacher_samples}
+lessons = {name: courses.teach(known[name], MODELS[teacher], store, **teaching) for name in taught_on}
+lesson = lessons[taught_on[0]]
+print(lesson.examples[0].messages[-1]["content"], lesson.examples[0].completion, sep="\n\n")
+
+# %% [markdown]
+# The prompt of a student and, below it, what it is to say: the teacher's own text. The funnel says what each filter would leave; S1 used
+# none. "Correct" looks at the truth of training windows, "consistent" at several samples of one window.
+
+# %%
+funnels = {name: filter_traces(lesson.taught, name, least_correct=least_correct, least_agreement=least_agreement)[1] for name in FILTERS}
+display(student_tables.funnel_table(funnels).round(1))
+by = lesson.taught.traces[0].made_by
+student_figures.funnel_bars(funnels, f"{teacher} ({tables.KINDS[MODELS[teacher].kind]}), {by.engine} {by.version}; {known[taught_on[0]].lesson.subset}, {known[taught_on[0]].test.data}")
+
+# %% [markdown]
+# ## The recipe
+#
+# S1 names Unsloth, LoRA, 500 steps and a learning rate of 2e-4, but neither rank nor batch. Both follow from what it does give: its added
+# parameters fit rank 32 on all seven projections and no other; 500 steps being 32 epochs of 126 windows and 8 of 544 make batches of 8.
+
+# %%
+student_tables.share_table().round(2)
+
+# %% [markdown]
+# ## Training
+#
+# In a process of its own, with checkpoints: a killed training goes on where it was, a finished one is opened again. Loss only where
+# the teacher's text is.
+
+# %%
+common = {"method": method, "backend": backend, "rank": rank, "alpha": alpha, "max_steps": max_steps, "batch_size": batch_size,
+          "accumulate": accumulate, "learning_rate": learning_rate, "train_embeddings": train_embeddings,
+          "max_tokens": longest_example, "save_every": save_every, "seed": seed,
+          "full": {"max_steps": full_steps, "learning_rate": full_learning_rate}}
+recipes = {name: courses.recipe_for(name, **common) for name in students}
+trained = {(name, course): courses.train(recipes[name], lessons[course]) for course in taught_on for name in students}
+display(student_tables.training_table(list(trained.values())).T)
+student_figures.loss_curve(list(trained.values())) if trained else "nobody is taught in this profile"
+
+# %% [markdown]
+# ## Audit
+#
+# What really went into the model: the batches as it got them, decoded again; the weights on disk; the sessions; prompt and tokenizer at
+# training and now. Adapters are also folded into their base weights, and both forms compared. A failed check stops the study.
+
+# %%
+merged = {key: merging.merge(student) for key, student in trained.items()}
+test_prompts = {audit.prompt_sha256(course.test.prompt_of(w).messages(w)) for course in known.values() for w in course.test.windows}
+barred = courses.test_sessions(known.values())
+checks = {student.spec.name: audit.audit(student, test_sessions=barred, traces=lessons[course].traces, merged=merged[name, course][1] or None,
+                                         test_prompts=test_prompts) for (name, course), student in trained.items()}
+for found in checks.values():
+    audit.refuse(found)
+pd.DataFrame([{"student": name, **check._asdict()} for name, found in checks.items() for check in found]).astype(object)
+
+# %% [markdown]
+# ## What it learnt
+#
+# Teacher, students before training and students after it, on the same held-out windows. Those before are asked with the teacher's
+# prompt, which explains more. Plan one comparison: with few sessions Holm over several can show nothing (`p_least`).
+
+# %%
+tests, untaught = [course.test for course in known.values()], [course.asked for course in known.values()]
+examining = {"store": store, **asking}
+of_teacher, *of_base = courses.examine([teacher, *students], untaught, **examining)
+of_students = dict(zip(trained, courses.examine([student.spec for student in trained.values()], tests, **examining)))
+place = list(known).index(taught_on[0])
+mine = [results[place] for (_, course), results in of_students.items() if course == taught_on[0]]
+bases = [results[place] for results in of_base]
+majority = curves.majority_result(untaught[place])
+zero_shot = {result.model.name: base for result, base in zip(mine, bases)}
+scores = student_tables.student_table(mine, of_teacher[place], zero_shot, [majority])
+scores.round(3).astype(object)
+
+# %%
+bars = student_figures.students_bars(of_teacher[place], bases, mine, majority)
+bars
+
+# %% [markdown]
+# Adapter and merged weights should answer alike; where the engine rounds, they need not to the last token.
+
+# %%
+pairs = courses.merged_pairs(trained, merged, of_students, tests, place, **examining)
+pd.concat([tables.agreement_table(*pair) for pair in pairs]).round(1) if pairs else "no adapters here"
+
+# %% [markdown]
+# ## Table 2: taught on one home, tested on another
+#
+# S1's cross-dataset matrix. Rows of ours that were not run are left out, not zero.
+
+# %%
+cells = courses.matrix_cells([(teacher, student_sweeps.TEACHER, of_teacher)]
+                             + [(name, student_sweeps.UNTRAINED, results) for name, results in zip(students, of_base)]
+                             + [(name, course, results) for (name, course), results in of_students.items()])
+display(student_sweeps.matrix_table(cells).fillna("–"))
+student_figures.matrix_heatmap(cells)
+
+# %% [markdown]
+# ## Figure 4: how many sessions are needed?
+
+# %%
+points = courses.sweep_sessions(recipes.get(session_student) or courses.recipe_for(session_student, **common), known[taught_on[0]], MODELS[teacher], session_counts,
+                                store, teach_options=teaching, examine_options=asking) if session_student else []
+display(student_sweeps.sessions_table(points))
+student_figures.sessions_curve(points, of_teacher[place]) if points else "not run in this profile"
+
+# %% [markdown]
+# ## Table 3: the same event, three minds
+#
+# Excerpts of teacher, untrained student and taught student about one event.
+
+# %%
+trio = [of_teacher[place], bases[0], mine[0]] if mine else []
+excerpts.excerpts_html(trio, excerpts.pick_events(trio, n_shown)) if trio else "nobody was taught"
+
+# %% [markdown]
+# ## Towards the gateway: how small before it breaks?
+#
+# S1 closes with the wish for models that a home's gateway can hold. Each student as it is and quantised, asked one window at a time:
+# seconds a window and peak memory of the answering process are of this machine.
+
+# %%
+few = courses.prepare_course(taught_on[0], data_dir, **prompts, **(windows | {"n_windows": gateway_windows}))
+small = [merged[key][0] for key in trained if key[1] == taught_on[0]] if precisions else []
+sizes = courses.gateway(small, few.test, store, precisions=precisions, sampling=sampling, thinking=thinking)
+display(student_sweeps.gateway_table(sizes))
+student_figures.gateway_curve(sizes) if sizes else "not run in this profile"
+
+# %% [markdown]
+# ## Beyond S1: learning from one's own mistakes
+#
+# On-policy distillation (2306.13649): the best student's distribution is learnt by a smaller one, partly on what that writes itself. Beside
+# it, as many steps more on the teacher's text.
+
+# %%
+further = courses.learn_on(on_policy_student, on_policy_steps, trained, merged, of_students, place, lesson) if on_policy_student else []
+of_further = [results[place] for results in courses.examine([student.spec for student in further], tests, **examining)]
+before = [result for result in mine if on_policy_student and result.model.name.startswith(f"{on_policy_student} ")]
+display(student_tables.student_table(before + of_further, of_teacher[place]).round(3).astype(object) if further else "not run in this profile")
+student_figures.loss_curve(further) if further else None
+
+# %% [markdown]
+# ## Does the answer follow the reasoning?
+#
+# Where a line cites another event as evidence, that event is taken away or replaced, and the window is asked again; the control does
+# the same to an event that was not cited. A faithful trace moves with its evidence (cf. 2307.13702).
+
+# %%
+best = max(mine, key=lambda result: result.macro_f1.mean) if mine else None
+asked_of = [of_teacher[place], *([best] if best else [])] if n_probes else []
+outcomes = [outcome for result in asked_of for outcome in courses.probe(result, n_probes, seed, **examining)]
+display(student_tables.faithfulness_table(faithfulness.faithfulness_rows(outcomes)))
+student_tables.faithfulness_gap_table(faithfulness.gap_rows(outcomes)) if outcomes else "not run in this profile"
+
+# %%
+shown = [of_teacher[place], *bases, *mine]
+publish(
+    courses.key_numbers(of_teacher[place], bases, mine, majority) | courses.matrix_numbers(cells),
+    table=scores.reset_index()[["model", "role", "kind", "macro F1", "95 % low", "95 % high", "sessions", "missed %", "of teacher's F1", "data"]].set_index("model"),
+    figure=bars,
+    results=[*shown, majority],
+    kinds=["published (S1)"],
+)
+store.close()
