@@ -6,6 +6,7 @@ two prompts may differ; a student is always asked with the prompt that it was tr
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -16,6 +17,7 @@ from llmhar import datasets, paths
 from llmhar.curves import points
 from llmhar.distill import faithfulness
 from llmhar.distill.examples import Example, make_examples
+from llmhar.distill.merging import merge
 from llmhar.distill.quantise import Precision, n_bytes, quantise
 from llmhar.distill.recipe import Recipe
 from llmhar.distill.students import Student
@@ -167,16 +169,22 @@ def recipe_for(student: str, *, method: str, full: Mapping[str, Any], **lora: An
     return Recipe.model_validate(values)
 
 
-def train(recipe: Recipe, lesson: Lesson, name: str | None = None, **options: Any) -> Student:
+def train(
+    recipe: Recipe, lesson: Lesson, name: str | None = None, *, max_epochs: int | None = None, **options: Any
+) -> Student:
     """Train (or open) a student on one lesson.
 
     Args:
         recipe: how.
         lesson: what.
         name: how tables call it; None = student and course.
+        max_epochs: see every example at most so often: lessons with few examples take fewer steps; None = no bound.
         options: see :func:`llmhar.distill.training.train_student`.
     """
     shown = name or f"{recipe.student} taught on {lesson.course.name}"
+    if max_epochs is not None:
+        most = max(1, math.ceil(max_epochs * len(lesson.examples) / recipe.examples_per_step))
+        recipe = recipe.model_copy(update={"max_steps": min(recipe.max_steps, most)})
     return train_student(recipe, lesson.examples, name=shown, **options)
 
 
@@ -206,9 +214,9 @@ def matrix_cells(
 
 def sweep_sessions(
     recipe: Recipe, course: Course, teacher: ModelSpec, counts: Sequence[int], store: Store, *,
-    teach_options: Mapping[str, Any], examine_options: Mapping[str, Any],
+    teach_options: Mapping[str, Any], examine_options: Mapping[str, Any], max_epochs: int | None = None,
 ) -> list[SessionsPoint]:  # fmt: skip
-    """S1 Figure 4: one student for each number of training sessions, same recipe and steps, same test windows.
+    """S1 Figure 4: one student for each number of training sessions, same recipe, same test windows, merged.
 
     Args:
         recipe: of all of them.
@@ -217,6 +225,7 @@ def sweep_sessions(
         counts: training sessions, 0 = the untrained parent under the teacher's prompt.
         store: where answers are looked up and kept.
         teach_options, examine_options: see :func:`teach` and :func:`examine`.
+        max_epochs: see :func:`train`.
     """
     points = []
     for n in sorted(set(counts)):
@@ -224,8 +233,8 @@ def sweep_sessions(
             (results,) = examine([recipe.student], [course.asked], store=store, **examine_options)
         else:
             lesson = teach(course, teacher, store, n_sessions=n, **teach_options)
-            student = train(recipe, lesson, f"{recipe.student} taught on {n} sessions")
-            (results,) = examine([student.spec], [course.test], store=store, **examine_options)
+            student = train(recipe, lesson, f"{recipe.student} taught on {n} sessions", max_epochs=max_epochs)
+            (results,) = examine([merge(student)[0]], [course.test], store=store, **examine_options)
         points.append(SessionsPoint(n, results[0], recipe.seed))
     return points
 
@@ -297,21 +306,16 @@ def test_sessions(known: Iterable[Course]) -> dict[str, set[str]]:
     return found
 
 
-def merged_pairs(
+def both_forms(
     trained: Mapping[tuple[str, str], Student],
     merged: Mapping[tuple[str, str], tuple[ModelSpec, Mapping[str, Any]]],
-    results: Mapping[tuple[str, str], Sequence[Result]],
-    tests: Sequence[Task],
-    place: int,
+    task: Task,
     **how: Any,
 ) -> list[tuple[Result, Result]]:
-    """(adapter's result, merged weights' result) on the same windows of one test, for students that have an adapter."""
-    found = []
-    for key, student in trained.items():
-        if student.spec.adapter and student.recipe.student == key[0]:
-            ((other,),) = examine([merged[key][0]], [tests[place]], **how)
-            found.append((results[key][place], other))
-    return found
+    """(adapter's result, merged weights' result) on the same windows, for students that have an adapter."""
+    forms = [(student.spec, merged[key][0]) for key, student in trained.items() if student.spec.adapter]
+    found = [examine(list(pair), [task], **how) for pair in forms]
+    return [(adapter, whole) for ((adapter,), (whole,)) in found]
 
 
 def learn_on(

@@ -69,7 +69,7 @@ _COUNTS = (
         "teacher_samples",
         "max_steps",
     ],
-    *["full_steps", "batch_size", "accumulate", "rank", "alpha", "save_every", "gateway_windows"],
+    *["full_steps", "batch_size", "accumulate", "rank", "alpha", "save_every", "few_windows", "max_epochs"],
 )
 _PROGRESS = re.compile(r"\d+%\|.*\|")
 
@@ -157,6 +157,7 @@ _CHOICES: dict[str, Callable[[], Iterable[str]]] = {
     "trace_filter": lambda: FILTERS,
     "backend": lambda: BACKENDS,
     "method": lambda: ["auto", *METHODS],
+    "serve": lambda: ["adapter", "merged"],
     "precisions": lambda: PRECISIONS,
     **dict.fromkeys(("models", "tokenizer", "constrained_model", "repeated_model", "thinking_model"), load_models),
     **dict.fromkeys(("teacher", "students", "session_student", "on_policy_student"), load_models),

@@ -21,12 +21,13 @@
 
 # %% tags=["parameters"]
 datasets: list[str] = ["simulated"]  # what students are taught, one course each; loader options behind a colon: "uci_adl:home=A"
-if_here: list[str] = []  # further courses, left out with a word where their data are not on this machine
+if_here: list[str] = []  # further courses, for the first student; left out with a word where their data are not on this machine
 test_on: list[str] = []  # further data to test on, left out likewise; every course is tested anyway
 data_dir: str | None = None  # folder of a single data set, relative to where you call from; None = LLMHAR_DATA/<name>
 teacher: str = "rules"  # whose traces are learnt: a name from params/models.yaml
 students: list[str] = []  # who learns: names from params/models.yaml
 engine: str = "auto"  # auto (vllm, else transformers), or one engine
+serve: str = "merged"  # which form of a LoRA student answers: merged weights, or the adapter beside its base (slow in vLLM on a CPU)
 n_gpus: int = 1  # cards that share one model (vLLM's tensor parallel)
 n_windows: int | None = 4  # windows drawn from each test session; None = all. Training windows are never a sample
 window_size: int = 10  # events in a window
@@ -48,6 +49,7 @@ method: str = "auto"  # lora, full (all weights), or auto: full for pruned model
 rank: int = 32  # LoRA's rank, on all seven projections
 alpha: int = 32  # LoRA's scale is alpha / rank
 max_steps: int = 500  # optimizer steps
+max_epochs: int | None = None  # and every example at most so often; None = no bound
 batch_size: int = 2  # examples computed at once
 accumulate: int = 4  # batches a step
 learning_rate: float = 2e-4  # highest, after warm-up
@@ -58,9 +60,9 @@ longest_example: int = 8192  # tokens of prompt and answer; longer examples are 
 save_every: int = 50  # steps between checkpoints
 seed: int = 0  # of windows drawn, of training, of sampling
 session_counts: list[int] = []  # S1 Figure 4: training sessions of each point; 0 = not trained
-session_student: str | None = None  # whom Figure 4 is drawn for; None = nobody
+session_student: str | None = None  # whom Figure 4 is drawn for; None = the first student
 precisions: list[str] = []  # towards the gateway: int8, int4
-gateway_windows: int = 2  # windows of each test session that are timed one by one
+few_windows: int = 1  # windows of each test session that adapter and merged weights both answer, and that are timed one by one
 on_policy_student: str | None = None  # who learns on from the best student's distribution, partly on its own text; None = nobody
 on_policy_steps: int = 40  # optimizer steps of that
 n_probes: int = 0  # trace faithfulness: events whose cited evidence is taken away or replaced
@@ -135,7 +137,8 @@ common = {"method": method, "backend": backend, "rank": rank, "alpha": alpha, "m
           "max_tokens": longest_example, "save_every": save_every, "seed": seed,
           "full": {"max_steps": full_steps, "learning_rate": full_learning_rate}}
 recipes = {name: courses.recipe_for(name, **common) for name in students}
-trained = {(name, course): courses.train(recipes[name], lessons[course]) for course in taught_on for name in students}
+plan = [(name, course) for course in taught_on for name in (students if course in datasets else students[:1])]
+trained = {(name, course): courses.train(recipes[name], lessons[course], max_epochs=max_epochs) for name, course in plan}
 display(student_tables.training_table(list(trained.values())).T)
 student_figures.loss_curve(list(trained.values())) if trained else "nobody is taught in this profile"
 
@@ -143,7 +146,8 @@ student_figures.loss_curve(list(trained.values())) if trained else "nobody is ta
 # ## Audit
 #
 # What really went into the model: the batches as it got them, decoded again; the weights on disk; the sessions; prompt and tokenizer at
-# training and now. Adapters are also folded into their base weights, and both forms compared. A failed check stops the study.
+# training and now. Adapters are also folded into their base weights, and both forms compared (`merged`; it is not run for students
+# whose weights are their own). A failed check stops the study.
 
 # %%
 merged = {key: merging.merge(student) for key, student in trained.items()}
@@ -153,7 +157,8 @@ checks = {student.spec.name: audit.audit(student, test_sessions=barred, traces=l
                                          test_prompts=test_prompts) for (name, course), student in trained.items()}
 for found in checks.values():
     audit.refuse(found)
-pd.DataFrame([{"student": name, **check._asdict()} for name, found in checks.items() for check in found]).astype(object)
+rows = [{"student": name, **check._asdict()} for name, found in checks.items() for check in found]
+pd.DataFrame(rows, columns=["student", "name", "passed", "detail"]).set_index(["student", "name"]).astype(object)
 
 # %% [markdown]
 # ## What it learnt
@@ -164,15 +169,18 @@ pd.DataFrame([{"student": name, **check._asdict()} for name, found in checks.ite
 # %%
 tests, untaught = [course.test for course in known.values()], [course.asked for course in known.values()]
 examining = {"store": store, **asking}
-of_teacher, *of_base = courses.examine([teacher, *students], untaught, **examining)
-of_students = dict(zip(trained, courses.examine([student.spec for student in trained.values()], tests, **examining)))
+(of_teacher,) = courses.examine([teacher], untaught, **examining)
+served = {key: student.spec if serve == "adapter" else merged[key][0] for key, student in trained.items()}
+of_students = dict(zip(trained, courses.examine(list(served.values()), tests, **examining)))
 place = list(known).index(taught_on[0])
+bases = [results[0] for results in courses.examine(students, [untaught[place]], **examining)]
 mine = [results[place] for (_, course), results in of_students.items() if course == taught_on[0]]
-bases = [results[place] for results in of_base]
 majority = curves.majority_result(untaught[place])
 zero_shot = {result.model.name: base for result, base in zip(mine, bases)}
 scores = student_tables.student_table(mine, of_teacher[place], zero_shot, [majority])
-scores.round(3).astype(object)
+verdicts = [name for name in scores if name.startswith("against")]
+display(scores.drop(columns=verdicts).round(3).astype(object))
+scores.loc[scores["role"] == "student", verdicts].T
 
 # %%
 bars = student_figures.students_bars(of_teacher[place], bases, mine, majority)
@@ -182,8 +190,9 @@ bars
 # Adapter and merged weights should answer alike; where the engine rounds, they need not to the last token.
 
 # %%
-pairs = courses.merged_pairs(trained, merged, of_students, tests, place, **examining)
-pd.concat([tables.agreement_table(*pair) for pair in pairs]).round(1) if pairs else "no adapters here"
+few = courses.prepare_course(taught_on[0], data_dir, **prompts, **(windows | {"n_windows": few_windows}))
+both = courses.both_forms(trained, merged, few.test, **examining)
+pd.concat([tables.agreement_table(*pair) for pair in both]).round(1) if both else "no adapters here"
 
 # %% [markdown]
 # ## Table 2: taught on one home, tested on another
@@ -192,7 +201,7 @@ pd.concat([tables.agreement_table(*pair) for pair in pairs]).round(1) if pairs e
 
 # %%
 cells = courses.matrix_cells([(teacher, student_sweeps.TEACHER, of_teacher)]
-                             + [(name, student_sweeps.UNTRAINED, results) for name, results in zip(students, of_base)]
+                             + [(name, student_sweeps.UNTRAINED, [result]) for name, result in zip(students, bases)]
                              + [(name, course, results) for (name, course), results in of_students.items()])
 display(student_sweeps.matrix_table(cells).fillna("–"))
 student_figures.matrix_heatmap(cells)
@@ -201,8 +210,9 @@ student_figures.matrix_heatmap(cells)
 # ## Figure 4: how many sessions are needed?
 
 # %%
-points = courses.sweep_sessions(recipes.get(session_student) or courses.recipe_for(session_student, **common), known[taught_on[0]], MODELS[teacher], session_counts,
-                                store, teach_options=teaching, examine_options=asking) if session_student else []
+drawn = courses.recipe_for(session_student or students[0], **common) if session_counts else None
+points = courses.sweep_sessions(drawn, known[taught_on[0]], MODELS[teacher], session_counts, store, max_epochs=max_epochs,
+                                teach_options=teaching, examine_options=asking) if drawn else []
 display(student_sweeps.sessions_table(points))
 student_figures.sessions_curve(points, of_teacher[place]) if points else "not run in this profile"
 
@@ -222,7 +232,6 @@ excerpts.excerpts_html(trio, excerpts.pick_events(trio, n_shown)) if trio else "
 # seconds a window and peak memory of the answering process are of this machine.
 
 # %%
-few = courses.prepare_course(taught_on[0], data_dir, **prompts, **(windows | {"n_windows": gateway_windows}))
 small = [merged[key][0] for key in trained if key[1] == taught_on[0]] if precisions else []
 sizes = courses.gateway(small, few.test, store, precisions=precisions, sampling=sampling, thinking=thinking)
 display(student_sweeps.gateway_table(sizes))
@@ -236,8 +245,8 @@ student_figures.gateway_curve(sizes) if sizes else "not run in this profile"
 
 # %%
 further = courses.learn_on(on_policy_student, on_policy_steps, trained, merged, of_students, place, lesson) if on_policy_student else []
-of_further = [results[place] for results in courses.examine([student.spec for student in further], tests, **examining)]
-before = [result for result in mine if on_policy_student and result.model.name.startswith(f"{on_policy_student} ")]
+of_further = [results[0] for results in courses.examine([student.spec for student in further], tests[place : place + 1], **examining)]
+before = [of_students[key][place] for key in trained if key == (on_policy_student, taught_on[0])]
 display(student_tables.student_table(before + of_further, of_teacher[place]).round(3).astype(object) if further else "not run in this profile")
 student_figures.loss_curve(further) if further else None
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -49,7 +50,8 @@ def quantise(spec: ModelSpec, *, precision: Precision = "int8") -> ModelSpec:
         raise ModelError(f"{spec.name} answers with an adapter: merge it into the weights first, then quantise")
     source = _local(spec)
     made_from: dict[str, Any] = {"layout": LAYOUT, "precision": precision, "tool": _tool(), "files": _hashes(source)}
-    target = paths.home() / "students" / f"{spec.name}-{precision}-{sha256_of(made_from)[:12]}"
+    shown = re.sub(r"[^\w.-]+", "-", spec.name)
+    target = paths.home() / "students" / f"{shown}-{precision}-{sha256_of(made_from)[:12]}"
     if _read_marker(target) is None:
         _convert(source, target, precision, made_from)
     marker = _read_marker(target)

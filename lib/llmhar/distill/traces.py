@@ -129,7 +129,7 @@ def keep_correct(traces: Sequence[Trace], least: float) -> list[Trace]:
 
 
 def keep_consistent(traces: Sequence[Trace], least: float) -> list[Trace]:
-    """Of each window one trace, if at least this share of its samples gives that trace's labels.
+    """Of each window one trace, if at least this share of its complete samples gives that trace's labels.
 
     Self-consistency (2203.11171) over whole windows: the commonest labelling wins, its first sample is kept; a window
     with one sample agrees with itself and says nothing, so it is left out.
@@ -162,15 +162,20 @@ def filter_traces(
 
     Args:
         taught: the teacher's traces.
-        how: key into ``FILTERS``. Cut and incomplete traces go only where a filter is on: S1 trained unfiltered.
+        how: key into ``FILTERS``. Traces that were cut by the token limit always go: they would teach a student to stop
+            in mid-thought. Incomplete ones go only where a filter is on: S1 trained unfiltered.
         least_correct: share of a window's events, for ``correct``.
-        least_agreement: share of a window's samples, for ``consistent``.
+        least_agreement: share of a window's complete samples, for ``consistent``.
 
     Raises:
-        KeyError: no such filter.
+        ValueError: no such filter.
     """
+    if how not in FILTERS:
+        raise ValueError(f"unknown filter {how!r}; there are: {', '.join(FILTERS)}")
     traces = taught.traces
     funnel = [FunnelStep("asked", 0, len(traces) + taught.n_failed, 0, float("nan")), count("answered", traces)]
+    traces = [trace for trace in traces if trace.finish_reason == "stop"]
+    funnel.append(count("not cut", traces))
     steps = FILTERS[how]
     if steps:
         traces = [trace for trace in traces if trace.complete]

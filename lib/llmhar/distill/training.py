@@ -75,7 +75,7 @@ def train_student(
         raise TrainingError("objective gkd needs a teacher model, and objective sft takes none")
     job = make_job(recipe, examples, parent, teacher)
     named = sha256_of(job | {"recipe": recipe.sha256})[:12]
-    folder = students_home() / f"{parent.name}-{recipe.method}-{named}"
+    folder = students_home() / f"{recipe.student}-{recipe.method}-{named}"
     student = open_student(folder, parent)
     if student is None:
         folder.mkdir(parents=True, exist_ok=True)

@@ -99,7 +99,7 @@ class VllmBackend:
             "tokenizer_revision": config.get("revision"),
             "max_model_len": limit,
             "max_num_seqs": self._seqs,
-            "tensor_parallel_size": config.get("tensor_parallel_size") or 1,
+            "tensor_parallel_size": 1 if cpu else config.get("tensor_parallel_size") or 1,  # cards, and a CPU has none
             "enable_prefix_caching": True,
             # As COMPACT_JSON in the worker: both engines enforce the same language.
             "structured_outputs_config": {"backend": "xgrammar", "disable_any_whitespace": True},
