@@ -149,7 +149,7 @@ def test_the_funnel_names_its_thresholds_and_has_no_share_of_nothing(mixed):
         "asked", "answered", "not cut", "complete", "consistent (at least 70%)", "correct (at least 50%)",
     ]  # fmt: skip
     assert math.isnan(filter_traces(taught(), "correct")[1][-1].correct_pct)
-    with pytest.raises(KeyError, match="best"):
+    with pytest.raises(ValueError, match="best"):
         filter_traces(mixed, "best")
     assert set(FILTERS) == {"none", "correct", "consistent", "both"}
 

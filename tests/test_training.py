@@ -18,8 +18,9 @@ from safetensors import safe_open
 from tokenizers import Tokenizer
 
 from llmhar import inference, paths
-from llmhar.distill import training
+from llmhar.distill import merging, training
 from llmhar.distill.examples import Example, data_hash, make_examples
+from llmhar.distill.merging import merge
 from llmhar.distill.recipe import BACKENDS, PROJECTIONS, Recipe
 from llmhar.distill.students import Student, file_sha256, students_home
 from llmhar.distill.traces import collect_traces
@@ -332,6 +333,37 @@ def test_logits_of_the_answer_alone_change_nothing(tuned, examples):
 def test_examples_that_are_all_too_long(examples, qwen3_tiny):
     with pytest.raises(TrainingError, match=r"no example has at most max_tokens=16 tokens \(longest: \d{3}\)"):
         train(TINY.model_copy(update={"max_tokens": 16}), examples)
+
+
+# Merged weights, and a teacher's distribution.
+
+
+def test_merged_weights_are_base_and_adapter(tuned, monkeypatch):
+    student = tuned["peft"]
+    spec, report = merge(student, progress=False, threads=1)
+    assert report["n_prompts"] == 11 and report["max_abs_logit_diff"] < 1e-2 and report["same_argmax_share"] > 0.99
+    assert spec.adapter is None and spec.name == "tiny-peft-merged" and "+merged:" in spec.revision
+    assert spec.tokenizer_sha256() == student.parent.tokenizer_sha256()
+    folder = spec.locate()
+    with (
+        safe_open(folder / "model.safetensors", framework="np") as new,
+        safe_open(student.parent.locate() / "model.safetensors", framework="np") as old,
+    ):
+        assert sorted(new.keys()) == sorted(old.keys())
+    assert file_sha256(folder / "model.safetensors") != file_sha256(student.parent.locate() / "model.safetensors")
+    monkeypatch.setattr(merging, "run_child", None)  # the second call starts no child
+    assert merge(student) == (spec, report)
+
+
+def test_a_model_has_nothing_to_learn_from_its_own_distribution(whole, examples):
+    recipe = FULL.model_copy(update={"objective": "gkd", "on_policy": 0.5, "max_new_tokens": 8, "max_steps": 2})
+    with pytest.raises(TrainingError, match="needs a teacher"):
+        train(recipe, examples[:3])
+    student = train(recipe, examples[:3], parent=whole.spec, teacher=whole.spec)
+    assert [abs(loss) < 1e-4 for _, loss in student.losses] == [True, True]
+    assert student.record["teacher"]["revision"] == whole.spec.revision
+    other = train(recipe, examples[:3], parent=whole.spec, teacher=MODELS["smollm2-135m-l4"])
+    assert all(loss > 1e-3 for _, loss in other.losses)
 
 
 def test_nothing_is_left_running(tuned):

@@ -26,9 +26,13 @@ from llmhar.distill.training import train_student
 from llmhar.models import MODELS, ModelSpec, Pruned
 from llmhar.store import Store
 from llmhar.student_sweeps import GatewayPoint, MatrixCell, SessionsPoint
+from llmhar.student_tables import f1_ratio
 from llmhar.study import evaluate
 from llmhar.tables import Result
 from llmhar.tasks import Task, prepare, training_task
+
+GATEWAY_SEED = 1_000_000
+"""Added to the seed of requests that are timed one by one."""
 
 
 @dataclass(frozen=True)
@@ -133,6 +137,11 @@ def teach(
     lesson = course.lesson if n_sessions is None else first_sessions(course.lesson, n_sessions)
     taught = collect_traces(lesson, teacher, store, **how)
     traces, funnel = filter_traces(taught, filter, least_correct=least_correct, least_agreement=least_agreement)
+    if not traces:
+        raise ValueError(
+            f"the filter {filter!r} left no trace of {course.name}: loosen least_correct or least_agreement"
+            + (", and ask for several teacher_samples" if len({t.sample_index for t in taught.traces}) < 2 else "")
+        )
     examples = make_examples(traces, dict(course.test.prompts), test_sessions=list(course.test.sessions))
     return Lesson(course, taught, traces, funnel, examples)
 
@@ -170,7 +179,13 @@ def recipe_for(student: str, *, method: str, full: Mapping[str, Any], **lora: An
 
 
 def train(
-    recipe: Recipe, lesson: Lesson, name: str | None = None, *, max_epochs: int | None = None, **options: Any
+    recipe: Recipe,
+    lesson: Lesson,
+    name: str | None = None,
+    *,
+    max_epochs: int | None = None,
+    thinking: bool | None = None,
+    **options: Any,
 ) -> Student:
     """Train (or open) a student on one lesson.
 
@@ -179,13 +194,44 @@ def train(
         lesson: what.
         name: how tables call it; None = student and course.
         max_epochs: see every example at most so often: lessons with few examples take fewer steps; None = no bound.
+        thinking: Qwen3's switch, as the student will be asked; None = the template's default.
         options: see :func:`llmhar.distill.training.train_student`.
     """
+    parent = options.pop("parent", None) or MODELS[recipe.student]
+    if thinking is not None and parent.thinking:
+        parent = parent.model_copy(update={"template_args": parent.template_args | {"enable_thinking": thinking}})
     shown = name or f"{recipe.student} taught on {lesson.course.name}"
     if max_epochs is not None:
         most = max(1, math.ceil(max_epochs * len(lesson.examples) / recipe.examples_per_step))
         recipe = recipe.model_copy(update={"max_steps": min(recipe.max_steps, most)})
-    return train_student(recipe, lesson.examples, name=shown, **options)
+    return train_student(recipe, lesson.examples, name=shown, parent=parent, **options)
+
+
+def second_round(
+    student: str, steps: int, trained: Mapping[tuple[str, str], Student], lesson: Lesson
+) -> dict[tuple[str, str], Student]:
+    """A taught student goes on from where it stands, at half the learning rate, on a lesson that may be filtered.
+
+    Args:
+        student: who; taught on the lesson's course before.
+        steps: optimizer steps.
+        trained: (student, course) -> what was trained.
+        lesson: what is taught now, e.g. only traces that are right (rejection sampling, as STaR's, 2203.14465).
+
+    Returns:
+        The student under the name "<student> twice".
+    """
+    first = trained[student, lesson.course.name]
+    start, _ = merge(first)
+    changed = {"max_steps": steps, "learning_rate": first.recipe.learning_rate / 2}
+    shown = f"{student} taught twice on {lesson.course.name}"
+    again = train(first.recipe.model_copy(update=changed), lesson, shown, parent=start)
+    return {(f"{student} twice", lesson.course.name): again}
+
+
+def untaught_of(name: str, students: Sequence[str], bases: Sequence[Result]) -> Result:
+    """The result of the untrained model behind a name in ``trained``."""
+    return dict(zip(students, bases))[name.removesuffix(" twice")]
 
 
 def examine(
@@ -222,18 +268,23 @@ def sweep_sessions(
         recipe: of all of them.
         course: trained and tested on.
         teacher: whose traces.
-        counts: training sessions, 0 = the untrained parent under the teacher's prompt.
+        counts: training sessions, 0 = the untrained parent under the teacher's prompt; more than there are say so on
+            stderr and are left out.
         store: where answers are looked up and kept.
         teach_options, examine_options: see :func:`teach` and :func:`examine`.
         max_epochs: see :func:`train`.
     """
     points = []
-    for n in sorted(set(counts)):
+    most = len(course.lesson.sessions)
+    if beyond := [n for n in counts if n > most]:
+        print(f"{course.name} has {most} training sessions: {beyond} are left out", file=sys.stderr)
+    for n in sorted({n for n in counts if n <= most}):
         if n == 0:
             (results,) = examine([recipe.student], [course.asked], store=store, **examine_options)
         else:
             lesson = teach(course, teacher, store, n_sessions=n, **teach_options)
-            student = train(recipe, lesson, f"{recipe.student} taught on {n} sessions", max_epochs=max_epochs)
+            student = train(recipe, lesson, f"{recipe.student} taught on {n} sessions", max_epochs=max_epochs,
+                            thinking=examine_options.get("thinking"))  # fmt: skip
             (results,) = examine([merge(student)[0]], [course.test], store=store, **examine_options)
         points.append(SessionsPoint(n, results[0], recipe.seed))
     return points
@@ -262,7 +313,8 @@ def gateway(
     """How small before it breaks (S1 §5): each student as it is, and quantised, asked one window at a time.
 
     One at a time is what a home does: a batch would hide the memory traffic that quantising saves. As it is, a student
-    is answered for by transformers in bfloat16; quantised by ONNX Runtime.
+    is answered for by transformers in bfloat16; quantised by ONNX Runtime. The requests have a sampling seed of their
+    own, so that answers which the store has from batches do not pass for these.
 
     Args:
         students: without adapters (merged).
@@ -272,6 +324,8 @@ def gateway(
         how: see :func:`llmhar.study.evaluate`; the engine is set here.
     """
     found = []
+    sampling = how.pop("sampling")
+    how["sampling"] = replace(sampling, seed=sampling.seed + GATEWAY_SEED)
     one_by_one = {**how.pop("engine_options", {}), "max_num_seqs": 1}
     for student in students:
         plain = {**how, "engine": "transformers", "engine_options": {**one_by_one, "dtype": "bfloat16"}}
@@ -323,11 +377,9 @@ def learn_on(
     steps: int,
     trained: Mapping[tuple[str, str], Student],
     merged: Mapping[tuple[str, str], tuple[ModelSpec, Mapping[str, Any]]],
-    results: Mapping[tuple[str, str], Sequence[Result]],
-    place: int,
     lesson: Lesson,
 ) -> list[Student]:
-    """A taught student learns on: on-policy from the best of the others, and as long from the teacher's text.
+    """A taught student learns on: on-policy from the largest of the others, and as long from the teacher's text.
 
     Raises:
         ValueError: it was not taught, or nobody else was.
@@ -336,13 +388,13 @@ def learn_on(
     others = [one for one in trained if one[1] == key[1] and one != key]
     if key not in trained or not others:
         raise ValueError(f"on-policy distillation needs {student} and one more among the students")
-    best = max(others, key=lambda one: results[one][place].macro_f1.mean)
+    largest = max(others, key=lambda one: trained[one].parent.n_params)  # test scores must not choose who teaches
     start = merged[key][0]
     plain = trained[key].recipe.model_copy(update={"max_steps": steps, "warmup_steps": min(5, steps), "method": "full"})
     distilled = plain.model_copy(update={"objective": "gkd", "learning_rate": plain.learning_rate / 5})
     again = plain.model_copy(update={"learning_rate": plain.learning_rate / 5})
     return [
-        train(distilled, lesson, f"{student} on policy", parent=start, teacher=merged[best][0]),
+        train(distilled, lesson, f"{student} on policy", parent=start, teacher=merged[largest][0]),
         train(again, lesson, f"{student} taught longer", parent=start),
     ]
 
@@ -366,13 +418,17 @@ def key_numbers(
     if not students:
         return numbers
     best = max(range(len(students)), key=lambda place: students[place].macro_f1.mean)
-    student, base = students[best], bases[best]
+    student, base = students[best], bases[min(best, len(bases) - 1)]
+    ratio = f1_ratio(student, teacher)
     return numbers | {
         "best_student": student.model.name,
         "student_f1": student.macro_f1.mean,
         "student_f1_low": student.macro_f1.low,
         "student_f1_high": student.macro_f1.high,
-        "student_of_teacher_f1": student.macro_f1.mean / teacher.macro_f1.mean,
+        "student_of_teacher_f1": ratio.mean,
+        "student_of_teacher_f1_low": ratio.low,
+        "student_of_teacher_f1_high": ratio.high,
+        "best_of": len(students),
         "student_missed_pct": student.overall.missed_pct,
         "zero_shot_f1": base.macro_f1.mean,
         "zero_shot_missed_pct": base.overall.missed_pct,

@@ -60,7 +60,10 @@ def describe(results: Sequence[Result]) -> str:
         r.model.name: f"{r.model.name} ({KINDS[r.model.kind]}, revision {r.revision}, {r.made_by})" for r in results
     }
     data = {
-        r.task.dataset: f"{r.task.data}, {r.task.subset}, {sum(s.n_events for s in r.sessions)} scored events"
+        (
+            r.task.data,
+            r.task.subset,
+        ): f"{r.task.data}, {r.task.subset}, {sum(s.n_events for s in r.sessions)} scored events"
         for r in results
     }
     return f"Data: {'; '.join(data.values())}.\n{_wrapped('; '.join(models.values()))}"

@@ -18,7 +18,7 @@ from tqdm import tqdm
 from llmhar import energy, paths
 from llmhar.engines import open_engine
 from llmhar.engines.base import Engine, EngineError
-from llmhar.engines.memory import peak_memory
+from llmhar.engines.memory import high_water
 from llmhar.models import ModelSpec
 from llmhar.prompts.schema import answer_schema
 from llmhar.records import Fingerprint, Generation, Request, Sampling
@@ -161,7 +161,7 @@ def _ask(
     n_failed = in_a_row = tokens = 0
     begun = time.perf_counter()
     bar = tqdm(total=len(wanted), desc=name, unit="window", mininterval=1.0, disable=not progress)
-    with energy.measured() as meter, peak_memory(getattr(opened, "pid", None)) as peak, bar:
+    with energy.measured() as meter, bar:
         for generation in _once_each(opened.stream(wanted.values()), wanted):
             store.add(generation, fingerprint, number)
             n_failed, in_a_row = (n_failed, 0) if generation.ok else (n_failed + 1, in_a_row + 1)
@@ -171,7 +171,7 @@ def _ask(
                 raise EngineError(f"{name}: {in_a_row} requests failed in a row, the last: {generation.error}")
     seconds = time.perf_counter() - begun
     cost = {"n_asked": len(wanted), "seconds": seconds, "output_tokens": tokens, "joules": meter.joules,
-            "peak_bytes": peak.since_start}  # fmt: skip
+            "peak_bytes": high_water(getattr(opened, "pid", None))}  # fmt: skip
     store.end_pass(number, cost)
     return n_failed, seconds
 

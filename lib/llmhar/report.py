@@ -57,6 +57,7 @@ STYLES = [
     "margin", "margin-top", "max-height", "overflow", "padding", "padding-right", "text-align", "vertical-align",
     "white-space",
 ]  # fmt: skip
+_COURSES = ("datasets", "if_here", "test_on")
 _COUNTS = (
     *[
         "n_windows",
@@ -69,7 +70,17 @@ _COUNTS = (
         "teacher_samples",
         "max_steps",
     ],
-    *["full_steps", "batch_size", "accumulate", "rank", "alpha", "save_every", "few_windows", "max_epochs"],
+    *[
+        "full_steps",
+        "batch_size",
+        "accumulate",
+        "rank",
+        "alpha",
+        "save_every",
+        "few_windows",
+        "max_epochs",
+        "on_policy_steps",
+    ],
 )
 _PROGRESS = re.compile(r"\d+%\|.*\|")
 
@@ -154,7 +165,7 @@ _CHOICES: dict[str, Callable[[], Iterable[str]]] = {
     **dict.fromkeys(("if_here", "test_on"), lambda: DATASETS),
     **dict.fromkeys(("teacher_wording", "student_wording"), lambda: PROMPTS),
     **dict.fromkeys(("teacher_serializer", "student_serializer"), lambda: SERIALIZERS),
-    "trace_filter": lambda: FILTERS,
+    **dict.fromkeys(("trace_filter", "again_filter"), lambda: FILTERS),
     "backend": lambda: BACKENDS,
     "method": lambda: ["auto", *METHODS],
     "serve": lambda: ["adapter", "merged"],
@@ -170,7 +181,9 @@ def _check_values(values: Mapping[str, Any], where: str) -> None:
     for name, value in values.items():
         given = value if isinstance(value, list) else [] if value is None else [value]
         known = list(_CHOICES[name]()) if name in _CHOICES and given else given
-        unknown = [one for one in given if one not in known and str(one).partition(":")[0] not in known]
+        if name in _COURSES:  # loader options stand behind a colon; loaders check them
+            known = [one for one in given if str(one).partition(":")[0] in known] or known
+        unknown = [one for one in given if one not in known]
         if unknown:
             raise SettingsError(f"{where}: {name}: unknown {unknown[0]!r}; there are: {', '.join(known)}")
         if name in ("models", "datasets") and (not given or len(set(given)) < len(given)):

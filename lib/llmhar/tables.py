@@ -67,7 +67,8 @@ class Result:
     def revision(self) -> str:
         """The model's revision, short; what was done to its parent (pruned, tuned) stays visible."""
         commit, *changes = self.model.revision.split("+")
-        marks = [change.partition(":")[0] for change in changes]
+        # of layers the number is enough ("l8"); weights that were tuned, merged or quantised differ by their hash alone
+        marks = [change.partition(":")[0] if "-" in change else change[:16] for change in changes]
         marks += [f"lora {self.model.adapter.sha256[:8]}"] if self.model.adapter else []
         return "+".join([commit[:8], *marks])
 

@@ -257,11 +257,11 @@ def check_thinking(case: Case) -> Finding:
 
 
 def check_traces(case: Case) -> Finding:
-    """Completions are the teacher's texts as the store has them."""
+    """Completions are the teacher's texts as the store has them (the same text may have been asked for again since)."""
     if not case.traces:
         return Finding(None, "not run: no traces given")
-    stored = {t.request_key: (t.window.session_id, t.window.index, t.text.strip()) for t in case.traces}
-    faults = [e for e in case.examples if stored.get(e.request_key) != (e.session_id, e.window_index, e.completion)]
+    stored = {(t.session.dataset, t.window.session_id, t.window.index, t.text.strip()) for t in case.traces}
+    faults = [e for e in case.examples if (e.dataset, e.session_id, e.window_index, e.completion) not in stored]
     first = f"; {len(faults)} differ, the first: request {faults[0].request_key[:12]}" if faults else ""
     return Finding(not faults, f"{len(case.examples)} completions, {len(stored)} stored texts{first}")
 
@@ -329,7 +329,9 @@ def check_merged(case: Case) -> Finding:
     n, worst = case.merged["n_prompts"], case.merged["max_abs_logit_diff"]
     said = f"{n} prompts in {case.merged['dtype']}: largest difference of a logit {worst:.2g}"
     said += f", same likeliest token {case.merged['same_argmax_share']:.1%}"
-    return Finding(bool(worst < MAX_LOGIT_DIFF and n >= LEAST_PROMPTS), said)  # NaN is below nothing
+    return Finding(
+        bool(worst < MAX_LOGIT_DIFF and n >= min(LEAST_PROMPTS, len(case.examples))), said
+    )  # NaN is below nothing
 
 
 CHECKS: dict[str, Callable[[Case], Finding]] = {

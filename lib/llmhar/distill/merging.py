@@ -37,18 +37,36 @@ def merge(student: Student, *, progress: bool = True, threads: int | None = None
     if student.recipe.method != "lora":
         return student.spec, {}
     folder = student.folder
-    if not (folder / MERGED).exists():
-        paths.write_text(folder / "merge.job.json", json.dumps({"base": str(student.parent.locate())}))
-        done = run_child("llmhar.distill.merge_child", folder, title=f"merging {student.spec.name}",
-                         progress=progress, threads=threads)  # fmt: skip
-        shutil.rmtree(folder / "merged", ignore_errors=True)
-        os.replace(folder / "merged.part", folder / "merged")
-        done["weights_sha256"] = file_sha256(folder / "merged" / "model.safetensors")
-        paths.write_text(folder / MERGED, json.dumps(done, indent=1))
-    report = json.loads((folder / MERGED).read_text(encoding="utf-8"))
+    with paths.locked(folder / ".lock"):
+        report = _known(student)
+        if report is None:
+            report = _merge(student, progress, threads)
     spec = student.parent.model_copy(update={
         "name": f"{student.spec.name}-merged",
         "source": Local(path=folder / "merged"),
         "revision": f"{student.parent.revision}+merged:{report['weights_sha256'][:12]}",
     })  # fmt: skip
     return spec, report
+
+
+def _known(student: Student) -> dict[str, Any] | None:
+    """The report of an earlier merge of this very adapter, if its weights are still there."""
+    try:
+        report: dict[str, Any] = json.loads((student.folder / MERGED).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    same = report.get("adapter_sha256") == student.record["weights_sha256"]
+    return report if same and (student.folder / "merged" / "model.safetensors").exists() else None
+
+
+def _merge(student: Student, progress: bool, threads: int | None) -> dict[str, Any]:
+    folder = student.folder
+    paths.write_text(folder / "merge.job.json", json.dumps({"base": str(student.parent.locate())}))
+    done = run_child("llmhar.distill.merge_child", folder, title=f"merging {student.spec.name}",
+                     progress=progress, threads=threads)  # fmt: skip
+    shutil.rmtree(folder / "merged", ignore_errors=True)
+    os.replace(folder / "merged.part", folder / "merged")
+    done["weights_sha256"] = file_sha256(folder / "merged" / "model.safetensors")
+    done["adapter_sha256"] = student.record["weights_sha256"]
+    paths.write_text(folder / MERGED, json.dumps(done, indent=1))
+    return done

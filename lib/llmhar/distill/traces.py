@@ -53,6 +53,12 @@ class Trace:
         return sum(label is not None and label == e.activity_id for label, e in zip(self.labels, self.window.events))
 
     @property
+    def whole(self) -> bool:
+        """Whether the text came to its end, with one closed thinking block or none."""
+        marks = [self.text.count("<think>"), self.text.count("</think>")]
+        return self.finish_reason == "stop" and marks in ([0, 0], [1, 1])
+
+    @property
     def complete(self) -> bool:
         """Whether every event has a label and the text came to its end."""
         return None not in self.labels and self.finish_reason == "stop"
@@ -162,8 +168,9 @@ def filter_traces(
 
     Args:
         taught: the teacher's traces.
-        how: key into ``FILTERS``. Traces that were cut by the token limit always go: they would teach a student to stop
-            in mid-thought. Incomplete ones go only where a filter is on: S1 trained unfiltered.
+        how: key into ``FILTERS``. Traces that were cut by the token limit, and thinking that is not one closed block,
+            always go: they would teach a student to stop in mid-thought. Incomplete ones go only where a filter is on:
+            S1 trained unfiltered.
         least_correct: share of a window's events, for ``correct``.
         least_agreement: share of a window's complete samples, for ``consistent``.
 
@@ -174,7 +181,7 @@ def filter_traces(
         raise ValueError(f"unknown filter {how!r}; there are: {', '.join(FILTERS)}")
     traces = taught.traces
     funnel = [FunnelStep("asked", 0, len(traces) + taught.n_failed, 0, float("nan")), count("answered", traces)]
-    traces = [trace for trace in traces if trace.finish_reason == "stop"]
+    traces = [trace for trace in traces if trace.whole]
     funnel.append(count("not cut", traces))
     steps = FILTERS[how]
     if steps:

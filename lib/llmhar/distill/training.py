@@ -25,7 +25,7 @@ from llmhar.distill.examples import Example, data_hash, write_examples
 from llmhar.distill.recipe import Recipe
 from llmhar.distill.students import RECORD, Student, file_sha256, open_student, students_home, weights_file
 from llmhar.engines.child import child_environment, free_cores, last_words, new_log
-from llmhar.models import MODELS, HubSource, ModelSpec
+from llmhar.models import MODELS, ModelSpec
 from llmhar.records import canonical_json, sha256_of
 
 TRAINER_VERSION = 1
@@ -76,16 +76,16 @@ def train_student(
     job = make_job(recipe, examples, parent, teacher)
     named = sha256_of(job | {"recipe": recipe.sha256})[:12]
     folder = students_home() / f"{recipe.student}-{recipe.method}-{named}"
-    student = open_student(folder, parent)
-    if student is None:
-        folder.mkdir(parents=True, exist_ok=True)
-        write_examples(examples, folder / "examples.jsonl")
-        paths.write_text(folder / "job.json", canonical_json(job | _places(parent, teacher)))
-        done = run_child(
-            "llmhar.distill.trainer", folder, title=f"training {parent.name}", hub=isinstance(parent.source, HubSource),
-            progress=progress, threads=threads,
-        )  # fmt: skip
-        student = _finish(folder, parent, recipe, job, done)
+    with paths.locked(folder / ".lock"):  # a second run with the same inputs waits, and opens what the first has made
+        student = open_student(folder, parent)
+        if student is None:
+            write_examples(examples, folder / "examples.jsonl")
+            paths.write_text(folder / "job.json", canonical_json(job | _places(parent, teacher)))
+            done = run_child(
+                "llmhar.distill.trainer", folder, title=f"training {parent.name}",
+                hub=not isinstance(parent.locate(), Path), progress=progress, threads=threads,
+            )  # fmt: skip
+            student = _finish(folder, parent, recipe, job, done)
     shown = name or f"{parent.name}-distilled"
     return Student(student.folder, parent, student.record | {"name": shown})
 
@@ -163,6 +163,8 @@ def run_child(
     log_file = new_log(module.rpartition(".")[2])
     environment = child_environment(hub=hub, threads=threads or free_cores())
     environment["UNSLOTH_COMPILE_LOCATION"] = str(paths.cache() / "unsloth")
+    # One card: on several, transformers would split batches by itself, and a step would see other examples.
+    environment["CUDA_VISIBLE_DEVICES"] = environment.get("CUDA_VISIBLE_DEVICES", "0").partition(",")[0]
     with open(log_file, "wb") as log:
         process = subprocess.Popen(
             [sys.executable, "-P", "-m", module, str(folder), str(os.getpid())],
@@ -186,10 +188,8 @@ def run_child(
         raise
     if done is None:
         said = words or last_words(log_file) or "it said nothing"
-        raise TrainingError(
-            f"{title} ended early (exit code {code}): {said}; log: {log_file}; "
-            f"run again to go on from the last checkpoint in {folder}"
-        )
+        cure = "mend what it says" if words else f"run again to go on from the last checkpoint in {folder}"
+        raise TrainingError(f"{title} ended early (exit code {code}): {said}; log: {log_file}; {cure}")
     return done
 
 

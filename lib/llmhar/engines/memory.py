@@ -25,21 +25,18 @@ class Peak:
 
 
 @contextlib.contextmanager
-def peak_memory(pid: int | None) -> Iterator[Peak]:
+def peak_memory(pid: int) -> Iterator[Peak]:
     """Measure a block: ``with peak_memory(engine.pid) as peak: ...``, then ``peak.bytes``.
 
     Args:
-        pid: the process; if it ends inside the block, what was seen until then stands. None: nothing is measured.
+        pid: the process; if it ends inside the block, what was seen until then stands.
     """
     peak, stop = Peak(), threading.Event()
-    if pid is None:
-        yield peak
-        return
 
     def watch() -> None:
         while True:
             peak.bytes = max(peak.bytes, _resident(pid))
-            peak.since_start = _high_water(pid) or peak.since_start
+            peak.since_start = high_water(pid) or peak.since_start
             if stop.wait(EVERY):
                 return
 
@@ -51,7 +48,7 @@ def peak_memory(pid: int | None) -> Iterator[Peak]:
         stop.set()
         watcher.join()
         peak.bytes = max(peak.bytes, _resident(pid))
-        peak.since_start = _high_water(pid) or peak.since_start
+        peak.since_start = high_water(pid) or peak.since_start
 
 
 def _resident(pid: int) -> int:
@@ -68,7 +65,8 @@ def _resident(pid: int) -> int:
     return total
 
 
-def _high_water(pid: int) -> int | None:
+def high_water(pid: int | None) -> int | None:
+    """Most resident bytes of a process since it began (Linux' VmHWM); None: not known, or no process."""
     try:
         found = re.search(r"^VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text(encoding="utf-8"), re.M)
     except OSError:
