@@ -67,6 +67,7 @@ def taught(*kept: Trace, failed: int = 0) -> Taught:
 
 def test_a_trace_reads_its_own_text():
     right, half, wrong = trace(0, 1, 2), trace(0, 1, 1), trace(0, 2, 1)
+    assert right.whole and not trace(0, text="<think>a</think><think>b</think>").whole
     assert [t.n_correct for t in (right, half, wrong)] == [2, 1, 0]
     assert right.labels == (1, 2) and right.complete
     thought = trace(0, text=f"<think>\nThe fridge: cooking.\n</think>\n\n{answer(1, 2)}")
@@ -81,7 +82,7 @@ def test_a_trace_reads_its_own_text():
 def test_a_broken_trace_is_incomplete(broken):
     assert not broken.complete
     kept, funnel = filter_traces(taught(broken), "correct", least_correct=0.0)
-    cut = broken.finish_reason == "length"
+    cut = not broken.whole
     assert kept == [] and [(step.step, step.traces) for step in funnel[:4]] == [
         ("asked", 1), ("answered", 1), ("not cut", 1 - cut), ("complete", 0),
     ]  # fmt: skip
@@ -520,7 +521,8 @@ def test_a_child_that_ends_early_leaves_its_word_its_log_and_the_cure(child, tmp
         child(then)
     said = str(caught.value)
     assert "training x ended early" in said and str(tmp_path / "home" / "logs") in said and ".log" in said
-    assert "run again to go on from the last checkpoint" in said and "\n" not in said
+    cure = "mend what it says" if "fatal" in then else "run again to go on from the last checkpoint"
+    assert cure in said and "\n" not in said
 
 
 def test_nothing_to_train_on_or_a_parent_with_an_adapter(made, monkeypatch, tmp_path):

@@ -202,7 +202,7 @@ def test_students_beside_teacher_and_base(task, teacher, base, student):
     assert (row["against zero-shot"], row["against zero-shot, alone"]) == ("not shown", "higher")
     assert row["against zero-shot, p_holm"] == row["against zero-shot, p_least"] == 0.0625
     assert row[["engine", "revision", "data"]].tolist() == [
-        "transformers 4.57 float32 cpu", "abcdef01+l8+tuned", "simulated",
+        "transformers 4.57 float32 cpu", "abcdef01+l8+tuned:01234567", "simulated",
     ]  # fmt: skip
 
 
@@ -654,7 +654,8 @@ def texts_of(axes):
 
 
 PROVENANCE = ("Data: simulated, all windows of hand-made sessions, 24 scored events",
-              "small-l8-distilled (LLM, revision abcdef01+l8+tuned, transformers 4.57 float32 cpu)")  # fmt: skip
+              "small-l8-distilled (LLM, revision abcdef01+l8+tuned:01234567, "
+              "transformers 4.57 float32 cpu)")  # fmt: skip
 
 
 def test_loss_curve(tmp_path):
@@ -719,7 +720,8 @@ def test_sessions_curve(task, teacher, tmp_path):
     means = student_sweeps.mean_f1(points)
     assert any(list(line.get_ydata()) == list(means.values()) for line in ours.lines)
     assert "not the heights" in stamp_of(figure) and PROVENANCE[0] in stamp_of(figure)
-    assert "LLM, transformers 4.57 float32 cpu: small-l8-distilled (revision abcdef01+l8+tuned)" in stamp_of(figure)
+    said = "LLM, transformers 4.57 float32 cpu: small-l8-distilled (revision abcdef01+l8+tuned:01234567)"
+    assert said in stamp_of(figure)
     one = student_figures.sessions_curve(points[:1], teacher)
     assert "too few runs" in one.axes[0].get_title(loc="left")
 

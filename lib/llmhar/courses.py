@@ -366,8 +366,8 @@ def both_forms(
     task: Task,
     **how: Any,
 ) -> list[tuple[Result, Result]]:
-    """(adapter's result, merged weights' result) on the same windows, for students that have an adapter."""
-    forms = [(student.spec, merged[key][0]) for key, student in trained.items() if student.spec.adapter]
+    """(adapter's result, merged weights' result) on the same windows, for the first student that has an adapter."""
+    forms = [(student.spec, merged[key][0]) for key, student in trained.items() if student.spec.adapter][:1]
     found = [examine(list(pair), [task], **how) for pair in forms]
     return [(adapter, whole) for ((adapter,), (whole,)) in found]
 

@@ -68,7 +68,8 @@ class Result:
         """The model's revision, short; what was done to its parent (pruned, tuned) stays visible."""
         commit, *changes = self.model.revision.split("+")
         # of layers the number is enough ("l8"); weights that were tuned, merged or quantised differ by their hash alone
-        marks = [change.partition(":")[0] if "-" in change else change[:16] for change in changes]
+        parts = [change.partition(":") for change in changes]
+        marks = [what if "-" in which or not which else f"{what}:{which[:8]}" for what, _, which in parts]
         marks += [f"lora {self.model.adapter.sha256[:8]}"] if self.model.adapter else []
         return "+".join([commit[:8], *marks])
 
