@@ -175,20 +175,21 @@ tests, untaught = [course.test for course in known.values()], [course.asked for 
 examining = {"store": store, **asking}
 (of_teacher,) = courses.examine([teacher], untaught, **examining)
 served = {key: student.spec if serve == "adapter" else merged[key][0] for key, student in trained.items()}
-of_students = dict(zip(trained, courses.examine(list(served.values()), tests, **examining)))
-place = list(known).index(taught_on[0])
-bases = [results[0] for results in courses.examine(students, [untaught[place]], **examining)]
-mine = [results[place] for (_, course), results in of_students.items() if course == taught_on[0]]
-majority = curves.majority_result(untaught[place])
+asked_on = {key: tests if key[0] in students[:1] else tests[: len(datasets)] for key in served}
+of_students = {key: courses.examine([spec], asked_on[key], **examining)[0] for key, spec in served.items()}
+of_base = courses.examine(students, untaught[: len(datasets)], **examining)
+bases = [results[0] for results in of_base]
+mine = [results[0] for (_, course), results in of_students.items() if course == taught_on[0]]
+majority = curves.majority_result(untaught[0])
 bases_of = [courses.untaught_of(name, students, bases) for name, course in trained if course == taught_on[0]]
 zero_shot = {result.model.name: base for result, base in zip(mine, bases_of)}
-scores = student_tables.student_table(mine, of_teacher[place], zero_shot, [majority])
+scores = student_tables.student_table(mine, of_teacher[0], zero_shot, [majority])
 verdicts = [name for name in scores if name.startswith("against")]
 display(scores.drop(columns=verdicts).round(3).astype(object))
 scores.loc[scores["role"] == "student", verdicts].T
 
 # %%
-bars = student_figures.students_bars(of_teacher[place], bases, mine, majority)
+bars = student_figures.students_bars(of_teacher[0], bases, mine, majority)
 bars
 
 # %% [markdown]
@@ -202,12 +203,13 @@ pd.concat([tables.agreement_table(*pair) for pair in both]).round(1) if both els
 # %% [markdown]
 # ## Table 2: taught on one home, tested on another
 #
-# S1's cross-dataset matrix. Rows of ours that were not run are left out, not zero. Mind the prompt: the demo's students are asked
+# S1's cross-dataset matrix; courses from `if_here` and data from `test_on` are for the first student. Rows of ours that were not run
+# are left out, not zero. Mind the prompt: the demo's students are asked
 # without a list of labels, so one that was taught on one home cannot know what another calls its activities; S1's prompt lists them.
 
 # %%
 cells = courses.matrix_cells([(teacher, student_sweeps.TEACHER, of_teacher)]
-                             + [(name, student_sweeps.UNTRAINED, [result]) for name, result in zip(students, bases)]
+                             + [(name, student_sweeps.UNTRAINED, results) for name, results in zip(students, of_base)]
                              + [(name, course, results) for (name, course), results in of_students.items()])
 display(student_sweeps.matrix_table(cells).fillna("–"))
 student_figures.matrix_heatmap(cells)
@@ -220,7 +222,7 @@ drawn = courses.recipe_for(session_student or students[0], **common) if session_
 points = courses.sweep_sessions(drawn, known[taught_on[0]], MODELS[teacher], session_counts, store, max_epochs=max_epochs,
                                 teach_options=teaching, examine_options=asking) if drawn else []
 display(student_sweeps.sessions_table(points))
-student_figures.sessions_curve(points, of_teacher[place]) if points else "not run in this profile"
+student_figures.sessions_curve(points, of_teacher[0]) if points else "not run in this profile"
 
 # %% [markdown]
 # ## Table 3: the same event, three minds
@@ -229,7 +231,7 @@ student_figures.sessions_curve(points, of_teacher[place]) if points else "not ru
 
 # %%
 best = max(mine, key=lambda result: result.macro_f1.mean) if mine else None
-trio = [of_teacher[place], zero_shot[best.model.name], best] if best else []
+trio = [of_teacher[0], zero_shot[best.model.name], best] if best else []
 excerpts.excerpts_html(trio, excerpts.pick_events(trio, n_shown)) if trio else "nobody was taught"
 
 # %% [markdown]
@@ -239,7 +241,7 @@ excerpts.excerpts_html(trio, excerpts.pick_events(trio, n_shown)) if trio else "
 # seconds a window and peak memory of the answering process are of this machine.
 
 # %%
-small = [merged[key][0] for key in trained if key[1] == taught_on[0]] if precisions else []
+small = [merged[key][0] for key in trained if key[0] in students and key[1] == taught_on[0]] if precisions else []
 sizes = courses.gateway(small, few.test, store, precisions=precisions, sampling=sampling, thinking=thinking)
 display(student_sweeps.gateway_table(sizes))
 student_figures.gateway_curve(sizes) if sizes else "not run in this profile"
@@ -252,9 +254,9 @@ student_figures.gateway_curve(sizes) if sizes else "not run in this profile"
 
 # %%
 further = courses.learn_on(on_policy_student, on_policy_steps, trained, merged, lesson) if on_policy_student else []
-of_further = [results[0] for results in courses.examine([student.spec for student in further], tests[place : place + 1], **examining)]
-before = [of_students[key][place] for key in trained if key == (on_policy_student, taught_on[0])]
-display(student_tables.student_table(before + of_further, of_teacher[place]).round(3).astype(object) if further else "not run in this profile")
+of_further = [results[0] for results in courses.examine([student.spec for student in further], tests[:1], **examining)]
+before = [of_students[key][0] for key in trained if key == (on_policy_student, taught_on[0])]
+display(student_tables.student_table(before + of_further, of_teacher[0]).round(3).astype(object) if further else "not run in this profile")
 student_figures.loss_curve(further) if further else None
 
 # %% [markdown]
@@ -264,15 +266,15 @@ student_figures.loss_curve(further) if further else None
 # the same to an event that was not cited. A faithful trace moves with its evidence (cf. 2307.13702).
 
 # %%
-asked_of = [of_teacher[place], *([best] if best else [])] if n_probes else []
+asked_of = [of_teacher[0], *([best] if best else [])] if n_probes else []
 outcomes = [outcome for result in asked_of for outcome in courses.probe(result, n_probes, seed, **examining)]
 display(student_tables.faithfulness_table(faithfulness.faithfulness_rows(outcomes)))
 student_tables.faithfulness_gap_table(faithfulness.gap_rows(outcomes)) if outcomes else "not run in this profile"
 
 # %%
-shown = [of_teacher[place], *bases, *mine]
+shown = [of_teacher[0], *bases, *mine]
 publish(
-    courses.key_numbers(of_teacher[place], bases_of, mine, majority) | courses.matrix_numbers(cells),
+    courses.key_numbers(of_teacher[0], bases_of, mine, majority) | courses.matrix_numbers(cells),
     table=scores.reset_index()[["model", "role", "kind", "macro F1", "95 % low", "95 % high", "sessions", "missed %", "of teacher's F1", "data"]].set_index("model"),
     figure=bars,
     results=[*shown, majority],
