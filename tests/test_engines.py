@@ -149,6 +149,14 @@ def test_every_request_gets_one_generation_in_any_order(engine, case):
     assert [g.text for g in found if g.finish_reason not in ("stop", "length")] == []
 
 
+def test_many_long_prompts_at_temperature_above_zero(engine, case):
+    """vLLM on a CPU ended here: a prompt read in pieces sets its random stream back, which CPU generators cannot."""
+    only((case.engine, case.model) == ("vllm", "qwen3-tiny"), "what reads prompts in pieces, on its fastest model")
+    long = [f"{n}. " + " ".join(f"sensor {n} {i} on" for i in range(250)) for n in range(12)]
+    found = answers(engine, [ask(said, temperature=0.6, max_tokens=4, seed=n) for n, said in enumerate(long)])
+    assert all(g.ok and g.prompt_tokens > 1000 for g in found), [g.error for g in found]
+
+
 def test_no_requests_no_generations(engine):
     assert list(engine.stream([])) == []
 

@@ -114,6 +114,9 @@ class VllmBackend:
         if cpu:
             # Compiling takes minutes and gains 6-11 %.
             options |= {"enforce_eager": True, "block_size": BLOCK}
+            # A prompt read in pieces draws tokens that are thrown away and sets the request's random stream back,
+            # which CPU generators cannot: seeded sampling above temperature 0 would end the process.
+            options |= {"enable_chunked_prefill": False, "max_num_batched_tokens": max(limit or 0, 4096)}
         self._llm = LLM(config["model"], **options)
         self._engine = self._llm.llm_engine
         self._tokenizer = self._llm.get_tokenizer()
