@@ -312,6 +312,6 @@ def _draw_matrix(panel: Axes, cells: Mapping[tuple[str, str], tuple[float, str]]
         panel.text(place[1], place[0], words, ha="center", va="center", fontsize=SMALL + 1,
                    color="black" if value > 0.55 else "white")  # fmt: skip
     image = panel.imshow(grid, cmap="cividis", vmin=0, vmax=1, aspect="auto")
-    panel.set_xticks(range(len(columns)), [plain(f"tested on\n{name}") for name in columns])
+    panel.set_xticks(range(len(columns)), [plain("tested on\n" + name.replace(" ", "\n")) for name in columns])
     panel.set_yticks(range(len(rows)), [plain(name) for name in rows])
     return image
