@@ -390,9 +390,10 @@ def learn_on(
         raise ValueError(f"on-policy distillation needs {student} and one more among the students")
     largest = max(others, key=lambda one: trained[one].parent.n_params)  # test scores must not choose who teaches
     start = merged[key][0]
-    plain = trained[key].recipe.model_copy(update={"max_steps": steps, "warmup_steps": min(5, steps), "method": "full"})
-    distilled = plain.model_copy(update={"objective": "gkd", "learning_rate": plain.learning_rate / 5})
-    again = plain.model_copy(update={"learning_rate": plain.learning_rate / 5})
+    first = trained[key].recipe
+    changed = {"max_steps": steps, "method": "full", "learning_rate": first.learning_rate / 5}
+    again = first.model_copy(update={**changed, "warmup_steps": min(5, steps)})
+    distilled = again.model_copy(update={"objective": "gkd"})
     return [
         train(distilled, lesson, f"{student} on policy", parent=start, teacher=merged[largest][0]),
         train(again, lesson, f"{student} taught longer", parent=start),

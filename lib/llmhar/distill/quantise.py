@@ -6,7 +6,6 @@ nothing: scores of a quantised model come from the store, like any other model's
 
 from __future__ import annotations
 
-import hashlib
 import importlib.metadata
 import os
 import re
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from llmhar import paths
+from llmhar.distill.students import file_sha256
 from llmhar.engines.child import child_environment, free_cores, last_words, new_log
 from llmhar.models import Local, ModelError, ModelSpec, _read_marker, _write_marker
 from llmhar.records import sha256_of
@@ -100,8 +100,7 @@ def _hashes(source: Path) -> dict[str, str]:
     """sha256 of everything that the conversion reads."""
     found = {}
     for file in [*_weight_files(source), *source.glob("*.json"), *source.glob("*.jinja")]:
-        with open(file, "rb") as stream:
-            found[file.name] = hashlib.file_digest(stream, "sha256").hexdigest()
+        found[file.name] = file_sha256(file)
     return found
 
 

@@ -14,14 +14,14 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
 from llmhar import paths
-from llmhar.distill.examples import Example, data_hash, write_examples
+from llmhar.distill.examples import Example, data_hash, read_examples, write_examples
 from llmhar.distill.recipe import Recipe
 from llmhar.distill.students import RECORD, Student, file_sha256, open_student, students_home, weights_file
 from llmhar.engines.child import child_environment, free_cores, last_words, new_log
@@ -118,7 +118,7 @@ def _finish(folder: Path, parent: ModelSpec, recipe: Recipe, job: dict[str, Any]
     kind = "adapter" if recipe.method == "lora" else "model"
     shutil.rmtree(folder / kind, ignore_errors=True)
     os.replace(folder / f"{kind}.part", folder / kind)
-    sessions = sorted({(line["dataset"], line["session_id"]) for line in _lines(folder / "examples.jsonl")})
+    sessions = sorted({(one.dataset, one.session_id) for one in read_examples(folder / "examples.jsonl")})
     record = job | done | {
         "name": f"{parent.name}-distilled",
         "parent": parent.name,
@@ -132,11 +132,6 @@ def _finish(folder: Path, parent: ModelSpec, recipe: Recipe, job: dict[str, Any]
     student = open_student(folder, parent)
     assert student is not None
     return student
-
-
-def _lines(file: Path) -> Iterator[dict[str, Any]]:
-    for line in file.read_text(encoding="utf-8").splitlines():
-        yield json.loads(line)
 
 
 def _version(package: str) -> str:
