@@ -149,7 +149,8 @@ def test_every_combination_builds(home, wording, serializer, answer):
     for number, name in whole.labels.items():
         assert (f"\n{number}. {name}" in system["content"]) == told
     assert not any(mark in system["content"] for mark in ("<|", "|>", "<think", "{}"))
-    assert user["content"].endswith({"sentences": ".", "lines": whole.events[9].text}.get(serializer, "]"))
+    last = whole.events[9].text
+    assert user["content"].endswith({"sentences": ".", "lines": last, "daytime": last}.get(serializer, "]"))
     if wording == "s1":
         items = json.loads(prompt.example.rsplit("Answer:\n", 1)[1])
         known = whole.labels if answer == "number" else whole.labels.values()
@@ -188,7 +189,7 @@ def test_the_hash_changes_with_each_setting():
     ("options", "message"),
     [
         ({"wording": "s2"}, "unknown wording 's2'; there are: s1, short, brief, student"),
-        ({"serializer": "xml"}, "unknown serializer 'xml'; there are: s1-json, intervals, sentences, lines"),
+        ({"serializer": "xml"}, "unknown serializer 'xml'; there are: s1-json, intervals, sentences, lines, daytime"),
         ({"answer": "letter"}, "unknown answer style 'letter'; there are: number, name"),
     ],
 )

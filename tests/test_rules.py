@@ -282,8 +282,8 @@ def test_serializers_and_loose_forms_are_read_alike() -> None:
     states = json.dumps([{**item, "since_s": 12.5} for item in items(window)])
     sentences = "Events:\n" + "\n".join(f"{i['id']}. At {i['time']}, the {i['event']}." for i in items(window))
     loose = "\n".join(json.dumps(item) for item in items(window)) + '\n{"id": 2, "ti'
-    lines = "Events:\n" + "\n".join(f"{i['id']} {i['time']} {i['event']}" for i in items(window))
-    for text in ("Events\n" + states, sentences, lines, loose):
+    lines = "\n".join(f"{i['id']} {i['time']} {i['event']}" for i in items(window))
+    for text in ("Events\n" + states, sentences, "Events:\n" + lines, "Events:\nevening\n" + lines, loose):
         assert activities(*ask(request(text))) == expected
 
 
@@ -296,6 +296,16 @@ def test_short_reasoning_is_written_where_it_is_asked_for() -> None:
     thought = brief.text.split("</think>")[0].splitlines()
     assert thought[1] == "0: TV in the evening, watching, so watching TV"
     assert len(thought[2]) < 80
+
+
+def test_where_the_hour_chose_the_meal_the_reasoning_says_so() -> None:
+    window = (
+        "20:00:00 kitchen coffee machine turned ON\n20:00:05 kitchen stove turned ON\n20:00:09 kitchen fridge OPENED"
+    )
+    (generation,) = ask(request(window))
+    assert activities(generation)[2] == "preparing dinner"
+    assert "machine near the stove indicates cooking in the evening, so preparing dinner." in generation.text
+    assert generation.text.count("in the evening indicates cooking in the evening") == 0
 
 
 def test_one_message_holding_everything_takes_the_last_list() -> None:

@@ -80,6 +80,17 @@ def test_sentences():
     )
 
 
+@pytest.mark.parametrize(
+    ("clock", "part"),
+    [("00:00:00", "night"), ("04:59:59", "night"), ("05:00:00", "morning"), ("11:00:00", "noon"),
+     ("14:00:00", "afternoon"), ("16:59:59", "afternoon"), ("17:00:00", "evening"), ("22:00:00", "night"),
+     ("23:59:59", "night")],
+)  # fmt: skip
+def test_daytime_says_the_part_of_day_above_the_lines(clock, part):
+    one = window((clock, *KITCHEN, "turned ON"), ("23:59:59", *KITCHEN, "turned OFF"))
+    assert SERIALIZERS["daytime"](one) == f"{part}\n{SERIALIZERS['lines'](one)}"
+
+
 def test_every_serializer_is_described_and_hides_the_truth():
     assert list(SERIALIZERS) == list(INPUT_FORMATS)
     secret = SensorEvent(0, datetime(2000, 1, 3), "kitchen", "fridge", "OPENED", ("SECRET",), 4711)

@@ -22,6 +22,7 @@ MAX_NAME_CHARS = 80
 # <|im_start|>, <think>, <s>, ``` …: what chat templates and answer parsers take for structure. Sensor names need none
 # of these characters, so they become look-alikes that no tokenizer treats as special.
 _MARKS = str.maketrans({"<": "‹", ">": "›", "|": "¦", "`": "'"})
+_PARTS_OF_DAY = ((5, "night"), (11, "morning"), (14, "noon"), (17, "afternoon"), (22, "evening"), (24, "night"))
 _BLANKS = re.compile(r"\s+")
 
 
@@ -85,6 +86,13 @@ def lines(window: Window) -> str:
     return "\n".join(f"{i} {_clock(event.time)} {event_text(event)}" for i, event in enumerate(window.events))
 
 
+def daytime(window: Window) -> str:
+    """The part of day of the window's first event, then :func:`lines`: small models read digits badly as hours."""
+    hour = window.events[0].time.hour
+    part = next(name for end, name in _PARTS_OF_DAY if hour < end)
+    return f"{part}\n{lines(window)}"
+
+
 def _item(i: int, event: SensorEvent) -> dict[str, Any]:
     return {"id": i, "time": _clock(event.time), "event": event_text(event)}
 
@@ -98,6 +106,7 @@ SERIALIZERS: dict[str, Callable[[Window], str]] = {
     "intervals": intervals,
     "sentences": sentences,
     "lines": lines,
+    "daytime": daytime,
 }
 """Name in params and tables -> representation."""
 
@@ -113,5 +122,9 @@ INPUT_FORMATS: dict[str, str] = {
     ),
     "sentences": "The input is a numbered list of sensor events in time order, one sentence each, numbered from 0.",
     "lines": "The input is a list of sensor events in time order, one line each: number from 0, time, event.",
+    "daytime": (
+        "The input is the part of day, then a list of sensor events in time order, one line each: number from 0, "
+        "time, event."
+    ),
 }
 """How the prompt describes each representation."""

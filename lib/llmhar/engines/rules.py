@@ -237,6 +237,10 @@ def _tour(seen: list[_Seen]) -> set[str]:
     return set(once) if len(set(once.values())) >= sense.TOUR[0] else set()
 
 
+def _part_of_day(at: float) -> str:
+    return next(words for end, words in sense.PARTS_OF_DAY if at / 3600 % 24 < end)
+
+
 def _decide(seen: list[_Seen], i: int, tour: set[str]) -> tuple[str, str]:
     """Concept of event ``i`` and the circumstance that the reasoning names."""
     me, support = seen[i], _support(seen, i)
@@ -245,7 +249,7 @@ def _decide(seen: list[_Seen], i: int, tour: set[str]) -> tuple[str, str]:
     backing = {concept: sum(value for value, _ in given.values()) for concept, given in support.items()}
     best = max(backing, key=lambda concept: me.votes[concept] * (1 + sense.TRUST * backing[concept]))
     if best == me.top or not support[best]:
-        return best, next(words for end, words in sense.PARTS_OF_DAY if me.at / 3600 % 24 < end)
+        return best, _part_of_day(me.at)
     helper = max(support[best].values())[1]
     return best, "among others" if helper == me.noun else f"near the {helper}"
 
