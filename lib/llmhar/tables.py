@@ -27,7 +27,13 @@ pd.set_option("display.max_colwidth", 160)  # reasons and file names are shown w
 
 SCORES = ("macro_f1", "weighted_f1", "accuracy", "missed_pct")
 """Fields of a session's score that are averaged over samples."""
-KINDS = {"llm": "LLM", "rules": "rules, not an LLM", "recorded": "recorded replies", "chance": "chance"}
+KINDS = {
+    "llm": "LLM",
+    "rules": "rules, not an LLM",
+    "recorded": "recorded replies",
+    "chance": "chance",
+    "encoder": "encoder",
+}
 """How tables name what answered."""
 
 

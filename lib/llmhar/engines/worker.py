@@ -23,6 +23,11 @@ BACKENDS = {
     "vllm": "llmhar.engines.vllm_worker:VllmBackend",
     "transformers": "llmhar.engines.transformers_worker:TransformersBackend",
     "onnx": "llmhar.engines.onnx_worker:OnnxBackend",
+    # encoders of sound and motion (llmhar.fusion): their requests name samples by hash
+    "yamnet": "llmhar.fusion.yamnet_worker:YamnetBackend",
+    "vggish": "llmhar.fusion.vggish_worker:VggishBackend",
+    "clap": "llmhar.fusion.clap_worker:ClapBackend",
+    "imu-cnn": "llmhar.fusion.motion_worker:MotionBackend",
 }
 Emit = Callable[..., None]
 """``emit(task, **fields of Generation)``."""
