@@ -298,16 +298,6 @@ def test_short_reasoning_is_written_where_it_is_asked_for() -> None:
     assert len(thought[2]) < 80
 
 
-def test_where_the_hour_chose_the_meal_the_reasoning_says_so() -> None:
-    window = (
-        "20:00:00 kitchen coffee machine turned ON\n20:00:05 kitchen stove turned ON\n20:00:09 kitchen fridge OPENED"
-    )
-    (generation,) = ask(request(window))
-    assert activities(generation)[2] == "preparing dinner"
-    assert "machine near the stove indicates cooking in the evening, so preparing dinner." in generation.text
-    assert generation.text.count("in the evening indicates cooking in the evening") == 0
-
-
 def test_one_message_holding_everything_takes_the_last_list() -> None:
     whole = system_prompt(MURAL, "number") + "\n\nEvents:\n" + json.dumps(items(S1_EVENT))
     sentences = system_prompt(MURAL, "number") + "\n\n0. At 19:53:04, the kitchen induction stove wattmeter turned OFF."

@@ -30,7 +30,8 @@ MAX_LINES_TOTAL, MAX_LINES_MODULE = 12000, 300
 CHILD_ONLY = {
     "engines/worker.py", "engines/vllm_worker.py", "engines/transformers_worker.py", "engines/onnx_worker.py",
     "engines/weights.py", "distill/trainer.py", "distill/onpolicy.py", "distill/merge_child.py",
-    "distill/quantise_child.py",
+    "distill/quantise_child.py", "fusion/yamnet_worker.py", "fusion/vggish_worker.py", "fusion/clap_worker.py",
+    "fusion/motion_worker.py", "fusion/motion_trainer.py", "fusion/contrastive_child.py",
 }  # fmt: skip
 HEAVY = {
     "torch",
@@ -43,6 +44,7 @@ HEAVY = {
     "msclap",
     "onnxruntime",
     "onnxruntime_genai",
+    "ai_edge_litert",
 }
 
 modules = sorted(LIB.rglob("*.py"))

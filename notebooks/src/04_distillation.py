@@ -36,7 +36,7 @@ answer: str = "name"  # activities answered by name or by number
 teacher_wording: str = "brief"  # the teacher's prompt, a name in PROMPTS
 teacher_serializer: str = "s1-json"  # how the teacher reads events
 student_wording: str = "student"  # the student's prompt, in training and when asked
-student_serializer: str = "lines"  # how the student reads events
+student_serializer: str = "daytime"  # how the student reads events
 thinking: bool | None = None  # Qwen3's thinking switch; None = the template's default
 temperature: float = 0.0  # 0 = likeliest token
 max_tokens: int = 512  # most tokens a model may write, thinking included
