@@ -6,7 +6,7 @@ PROFILE ?= demo
 export PYTHONDONTWRITEBYTECODE=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup models demo test lab check notebooks lock speed agreement calibration train-speed
+.PHONY: help setup models demo test lab check notebooks lock recorded speed agreement calibration train-speed
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -42,6 +42,9 @@ lock: setup  ## resolve requirements/*.in to the hashed locks
 	  --python-version 3.11 --generate-hashes --override requirements/overrides.txt requirements/cpu.in -o requirements/cpu.lock
 	$(BIN)/uv pip compile -q --no-header --python-version 3.11 --generate-hashes --python-platform x86_64-manylinux_2_28 \
 	  --override requirements/gpu-overrides.txt requirements/gpu.in -o requirements/gpu.lock
+
+recorded: setup  ## record fusion's encoders on the composed scenes (params/recorded)
+	$(BIN)/python -m tests.record_fusion
 
 speed: setup  ## loader, prompt, parse and store rates on this machine
 	$(BIN)/python -m tests.bench.speed

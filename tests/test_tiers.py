@@ -18,14 +18,16 @@ TIERS = [
     ["energy", "inference", "planner"],
     ["distill", "fusion", "injection"],
     [
-        *["tables", "study", "curves", "figures", "curve_figures", "publish", "explorer"],
-        *["student_tables", "student_sweeps", "excerpts", "student_figures", "courses", "export"],
+        *["tables", "study", "curves", "figures", "curve_figures", "publish"],
+        *["mentions", "trace_bundle", "reask", "trace_browser", "explorer", "export", "lesson"],
+        *["student_tables", "student_sweeps", "excerpts", "student_figures", "courses"],
+        *["fusion_tables", "fusion_figures", "fusion_study", "fusion_motion", "fusion_views"],
     ],
     ["report", "cli"],
 ]
 RANK = {name: (tier, place) for tier, names in enumerate(TIERS) for place, name in enumerate(names)}
 # Lines of code: blank lines, comments and docstrings are free, or nobody would write any.
-MAX_LINES_TOTAL, MAX_LINES_MODULE = 12000, 300
+MAX_LINES_TOTAL, MAX_LINES_MODULE = 17000, 300
 # Child processes: what runs there may import torch and vllm; nothing else in the library may.
 CHILD_ONLY = {
     "engines/worker.py", "engines/vllm_worker.py", "engines/transformers_worker.py", "engines/onnx_worker.py",
@@ -112,8 +114,11 @@ def test_importing_what_notebooks_use_loads_no_heavy_package():
 
 
 def test_no_unsafe_loading():
-    forbidden = ("pickle", "joblib", "dill", "shelve", "marshal")
+    forbidden = {"pickle", "joblib", "dill", "shelve", "marshal"}
+    # The one exception: HAPT is published as a pickle; its reader admits a dozen names and runs none of their code
+    # (tests/test_motion_data.py sends it hostile ones).
+    allowed = {LIB / "fusion" / "hapt.py": {"pickle"}}
     for path in modules:
-        assert not {name.split(".")[0] for name in imports(path)} & set(forbidden), path
+        assert {name.split(".")[0] for name in imports(path)} & forbidden == allowed.get(path, set()), path
         text = path.read_text(encoding="utf-8")
         assert "trust_remote_code=True" not in text and "yaml.load(" not in text and "torch.load(" not in text, path

@@ -68,9 +68,19 @@ def data_list(as_json: Json = False) -> None:
 
 @data.command("fetch")
 def data_fetch(name: str, as_json: Json = False) -> None:
-    """Fetch a data set that may be fetched (sha256 checked), or say how to get it by hand."""
+    """Fetch a data set or an encoder's weights (sha256 checked), or say how to get them by hand."""
     from llmhar.datasets.fetch import fetch
+    from llmhar.fusion import weights_files
 
+    if name in weights_files.WEIGHTS:
+        weights_files.fetch_weights(name)
+        return _print_place(name, weights_files.weights_folder(name), as_json)
+    if name == "scenes":
+        from llmhar.fusion.hapt import load_hapt
+        from llmhar.fusion.sounds import fetch_sounds
+
+        load_hapt()
+        return _print_place(name, fetch_sounds(), as_json)
     _print_place(name, fetch(name), as_json)
 
 
@@ -81,9 +91,14 @@ def data_add(
     replace: Annotated[bool, typer.Option(help="Replace what is there.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Add a data set that you downloaded: a folder or an archive (checked before it is unpacked)."""
+    """Add a data set (folder or archive, checked before it is unpacked) or an encoder's weights that you downloaded."""
     from llmhar.datasets.fetch import add
+    from llmhar.fusion import weights_files
 
+    if name in weights_files.WEIGHTS:
+        for file, sha256 in weights_files.add_weights(name, path).items():
+            typer.echo(f"{file}: sha256 {sha256}", err=as_json)
+        return _print_place(name, weights_files.weights_folder(name), as_json)
     _print_place(name, add(name, path, replace=replace), as_json)
 
 

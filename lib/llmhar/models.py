@@ -129,6 +129,18 @@ class Adapter(_Strict):
     """Of adapter_model.safetensors; ``Request.adapter_sha256``."""
 
 
+class Prices(_Strict):
+    """What a provider asks, in US dollars per million tokens."""
+
+    input_usd: float = Field(ge=0)
+    cached_usd: float | None = Field(None, ge=0)
+    """Prompt tokens that the provider's cache had; None = as the others."""
+    output_usd: float = Field(ge=0)
+    """Thinking included."""
+    as_of: str
+    """When and where this was read: prices change."""
+
+
 class ModelSpec(_Strict):
     """One entry of models.yaml, or a student made from one."""
 
@@ -156,6 +168,8 @@ class ModelSpec(_Strict):
     """None: not known, or (pruned) the parent's with fewer layers."""
     adapter: Adapter | None = None
     """The adapter of a student that was tuned by LoRA; its revision and source are the base model's."""
+    prices: Prices | None = None
+    """Models behind an API."""
 
     def folder(self) -> Path:
         """Where the converted files lie, or will lie; its name changes with whatever made them."""

@@ -29,6 +29,7 @@ def make_payload(
     results: Sequence[Result] = (),
     datasets: Sequence[str] = (),
     kinds: Sequence[str] = (),
+    engines: Sequence[str] = (),
 ) -> dict[str, Any]:
     """What a notebook found, JSON-ready.
 
@@ -39,10 +40,11 @@ def make_payload(
         results: their models, engines, data and kinds are added to the provenance.
         datasets: further data sets that were shown, "name (kind)".
         kinds: further kinds: "rules", "published", "simulated" ….
+        engines: further answerers and what made their answers, "name: engine version".
     """
     return {
         "key_numbers": {name: _json_number(value) for name, value in key_numbers.items()},
-        "engines": sorted({f"{r.model.name}: {r.made_by}" for r in results}),
+        "engines": sorted({f"{r.model.name}: {r.made_by}" for r in results} | set(engines)),
         "models": {r.model.name: {"id": r.model.hub_id, "revision": r.model.revision} for r in results},
         "datasets": sorted({f"{r.task.data}, {r.task.subset}" for r in results} | set(datasets)),
         "kinds": sorted({KINDS[r.model.kind] for r in results} | {f"{r.task.kind} data" for r in results} | set(kinds)),

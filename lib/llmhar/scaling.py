@@ -1,4 +1,4 @@
-"""What S1 published, and how our curve stands beside it. Asks nobody and draws nothing.
+"""What S1 and S2 published, and how our curve stands beside S1's. Asks nobody and draws nothing.
 
 Missing runs stay missing, never zero: a model that was not run has no row of ours, a data set that S1 did not use has
 no published value.
@@ -18,13 +18,14 @@ PUBLISHED = {
     "table2": "cumin_table2_finetuned_f1.csv",
     "table4": "cumin_table4_missed_pct.csv",
     "figure4": "cumin_fig4_sessions_f1.csv",
+    "fusion": "fusion_gemini25pro_accuracy.csv",
 }
-"""Table or figure of S1 -> file in ``params/published`` (sources: SOURCE.md there)."""
+"""Table or figure of S1, or "fusion" for S2's accuracies -> file in ``params/published`` (sources: SOURCE.md there)."""
 DATASETS_IN_S1 = ("marble", "mural")
 
 
 def published(name: str) -> pd.DataFrame:
-    """One of S1's tables as published; F1 and missed events in percent.
+    """One of S1's tables (or S2's) as published; F1, missed events and accuracy in percent.
 
     Raises:
         KeyError: a name that ``PUBLISHED`` does not hold.

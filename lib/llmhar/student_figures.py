@@ -49,9 +49,10 @@ def loss_curve(students: Sequence[Student]) -> Figure:
         span = max(1, len(table) // 20)
         smooth = table["loss"].rolling(span, min_periods=1, center=True).mean()
         rank = f" r={recipe.rank}" if recipe.method == "lora" else ""
+        measure = ", a divergence: not on one scale with the others" if recipe.objective == "gkd" else ""
         axes.plot(table["step"], table["loss"], color=colour, linewidth=0.8, alpha=0.35)
         axes.plot(table["step"], smooth, color=colour, linewidth=2.2, linestyle=LINES[place % 4],
-                  label=plain(f"{record['name']}: {recipe.method}{rank}, {recipe.backend}"))  # fmt: skip
+                  label=plain(f"{record['name']}: {recipe.method}{rank}, {recipe.backend}{measure}"))  # fmt: skip
         stamped.append(
             f"{record['name']}: from {record['parent']} (revision {student.parent.revision[:8]}), "
             f"{record['n_examples']} examples (data {record['data_sha256'][:8]}), {recipe.examples_per_step} a step, "

@@ -35,7 +35,7 @@ class Options:
     max_model_len: int | None = None
     """Tokens of prompt and answer together; None = the model's, at most 4096 on a CPU."""
     max_num_seqs: int | None = None
-    """Requests computed at once; None = 32 on a CPU, 256 on a GPU (transformers: 8 and 32)."""
+    """Requests computed at once; None = 32 on a CPU, 256 on a GPU (transformers: 8 and 32; openai: 8)."""
     tensor_parallel_size: int = 1
     """GPUs that share one model (vLLM)."""
     dtype: str = "auto"
@@ -44,6 +44,16 @@ class Options:
     """OpenMP threads; None = the cores that are free when the engine starts."""
     replies: Path | str | None = None
     """File of the ``recorded`` engine."""
+    base_url: str | None = None
+    """Server of the ``openai`` engine, e.g. http://127.0.0.1:8000/v1; None = LLMHAR_OPENAI_BASE_URL, else OpenAI's."""
+    requests_per_minute: float | None = None
+    """``openai``: most requests sent a minute; None = no limit."""
+    request_timeout_s: float = 600.0
+    """``openai``: seconds after which an attempt without a whole answer is given up."""
+    max_retries: int = 5
+    """``openai``: attempts after the first."""
+    vllm_server: bool | None = None
+    """``openai``: whether the server takes vLLM's own parameters; None = if the model has a thinking switch."""
 
 
 def _child(backend: str) -> Callable[[ModelSpec, Options], Engine]:
@@ -82,12 +92,27 @@ def _recorded(_model: ModelSpec, options: Options) -> Engine:
     return RecordedEngine(options.replies)
 
 
+def _openai(model: ModelSpec, options: Options) -> Engine:
+    from llmhar.engines.openai_engine import OpenAIEngine
+
+    return OpenAIEngine(
+        model,
+        base_url=options.base_url,
+        requests_per_minute=options.requests_per_minute,
+        at_once=options.max_num_seqs,
+        timeout_s=options.request_timeout_s,
+        max_retries=options.max_retries,
+        vllm_server=options.vllm_server,
+    )
+
+
 ENGINES: dict[str, Callable[[ModelSpec, Options], Engine]] = {
     "vllm": _child("vllm"),
     "transformers": _child("transformers"),
     "rules": _rules,
     "recorded": _recorded,
     "onnx": _child("onnx"),
+    "openai": _openai,
 }
 
 

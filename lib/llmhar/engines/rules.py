@@ -30,6 +30,7 @@ from time import perf_counter
 from typing import Any, NamedTuple
 
 from llmhar.engines import common_sense as sense
+from llmhar.engines import fusion_rules as fusion
 from llmhar.records import Fingerprint, Generation, Request
 
 Answer = int | str
@@ -44,7 +45,7 @@ _SENTENCE = re.compile(r"(?im)^\s*(\d+)(?:[.)]\s*at)?\s+(\d{1,2}:\d{2}\S*?),?\s+
 _CLOCK = re.compile(r"(\d{1,2}):(\d{2})(?::(\d{2}))?")
 _LINKS = {concept: {**sense.LINKS[""], **sense.LINKS.get(concept, {})} for concept in sense.LABELS}
 
-_TEXT = Path(__file__).read_bytes() + Path(sense.__file__).read_bytes()
+_TEXT = b"".join(Path(file).read_bytes() for file in (__file__, sense.__file__, fusion.__file__))
 RULES_VERSION = f"1+{hashlib.sha256(_TEXT).hexdigest()[:8]}"
 """Number of the rules and a hash of their text: answers of edited rules never pass for those of others."""
 
@@ -290,6 +291,9 @@ def _answer(request: Request) -> str:
     Raises:
         ValueError: the prompt cannot be read; the message says what is missing.
     """
+    silent = request.schema is not None or request.template_args.get("enable_thinking") is False
+    if fusion.is_fusion(request.messages):
+        return fusion.answer_fusion(request.messages, thinking=not silent)
     contents = [message.get("content", "") for message in request.messages]
     prompt = _read_prompt("\n".join(contents[:-1] if len(contents) > 1 else contents), _allowed_by(request.schema))
     events = _read_events(contents[-1])
@@ -299,7 +303,7 @@ def _answer(request: Request) -> str:
     concluded = _conclude(seen, prompt)
     items = [{"id": raw.event_id, "activity": prompt.answers[n]} for raw, (n, _) in zip(events, concluded)]
     answer = json.dumps(items, ensure_ascii=False)
-    if request.schema is not None or request.template_args.get("enable_thinking") is False:
+    if silent:
         return answer
     if "one short line" in contents[0].lower():  # PROMPTS["brief"]: no retelling of the event, and no filler
         short = (s.removeprefix("The ").removesuffix(".").replace(" indicates ", ", ") for _, s in concluded)

@@ -19,7 +19,7 @@ import numpy as np
 from scipy.signal import resample_poly
 
 from llmhar import paths
-from llmhar.engines.base import Engine
+from llmhar.engines.base import Engine, EngineError
 from llmhar.engines.recorded import RecordedEngine
 from llmhar.fusion.clips import Clip, Signal
 from llmhar.fusion.observations import Guess
@@ -29,7 +29,7 @@ from llmhar.records import Fingerprint, Request, canonical_json
 from llmhar.store import Ask, Store
 
 
-class EncoderError(RuntimeError):
+class EncoderError(EngineError):
     """An encoder that cannot be had, or that failed; one sentence with the cure."""
 
 
@@ -84,6 +84,30 @@ def encode(
 ) -> dict[str, Encoded]:
     """What an encoder says of each clip that has its signal.
 
+    Args: see :func:`ask_all`.
+
+    Returns:
+        Clip id -> outputs; clips without the signal are left out.
+
+    Raises:
+        EncoderError: an output is missing and cannot be made: says which and why.
+    """
+    wanted = [clip for clip in clips if _length(clip, encoder) is not None]
+    answers = ask_all(wanted, encoder, store, dataset=dataset, recorded=recorded, progress=progress)
+    return {clip.clip_id: _encoded(clip, answer, encoder) for clip, answer in zip(wanted, answers)}
+
+
+def ask_all(
+    clips: Sequence[Clip],
+    encoder: Encoder,
+    store: Store,
+    *,
+    dataset: str,
+    recorded: Path | None = None,
+    progress: bool = True,
+) -> list[Answer]:
+    """The encoder's raw output for each clip, all of which have its signal; what the store has is not made again.
+
     Args:
         clips: to be encoded.
         encoder: by whom.
@@ -92,17 +116,13 @@ def encode(
         recorded: file of recorded outputs, taken where a clip cannot be read or the encoder's weights are not here.
         progress: show a bar on stderr.
 
-    Returns:
-        Clip id -> outputs; clips without the signal are left out.
-
     Raises:
-        EncoderError: an output is missing and cannot be made: says which and why.
+        EncoderError: neither recordings and weights nor recorded outputs are here.
     """
-    wanted = {clip.clip_id: clip for clip in clips if _length(clip, encoder) is not None}
     signals: dict[str, Signal] = {}
-    asks = [_ask(clip, encoder, dataset, signals) for clip in wanted.values()]
+    asks = [_ask(clip, encoder, dataset, signals) for clip in clips]
     model = ModelSpec(name=encoder.name, kind="encoder", hub_id=f"encoder/{encoder.name}", n_params=0)
-    live = _is_here(encoder) and all(_reader(clip, encoder) for clip in wanted.values())
+    live = _is_here(encoder) and all(_reader(clip, encoder) for clip in clips)
     if not live and recorded is None:
         encoder.revision()  # says what is missing
         raise EncoderError(
@@ -114,17 +134,16 @@ def encode(
             if not live:
                 assert recorded is not None
                 return RecordedEngine(recorded)
-            for ask, clip in zip(asks, wanted.values()):
-                key = _content(ask)["sha256"]
-                if ask.request.key not in store.find([ask.request.key]):
-                    np.save(
-                        Path(scratch, f"{key}.npy"), at_rate(signals.get(key) or _read(clip, encoder), encoder.rate)
-                    )
+            known = store.find([ask.request.key for ask in asks])
+            for ask, clip in zip(asks, clips):
+                sha256 = json.loads(ask.request.messages[0]["content"])["sha256"]
+                if ask.request.key not in known:
+                    signal = signals.get(sha256) or _read(clip, encoder)
+                    np.save(Path(scratch, f"{sha256}.npy"), at_rate(signal, encoder.rate))
             return encoder.open(Path(scratch))
 
         run_asks(asks, model, store, open_with=opened, progress=progress)
-    answers = collect(asks, store)
-    return {clip_id: _encoded(clip, answer, encoder) for (clip_id, clip), answer in zip(wanted.items(), answers)}
+    return collect(asks, store)
 
 
 def at_rate(signal: Signal, rate: float) -> np.ndarray:
@@ -175,11 +194,6 @@ def _ask(clip: Clip, encoder: Encoder, dataset: str, signals: dict[str, Signal])
     messages = ({"role": "user", "content": canonical_json(content)},)
     request = Request(f"encoder/{encoder.name}", revision, "", messages)
     return Ask(dataset, clip.clip_id, 0, encoder.name, request)
-
-
-def _content(ask: Ask) -> dict[str, Any]:
-    content: dict[str, Any] = json.loads(ask.request.messages[0]["content"])
-    return content
 
 
 def _encoded(clip: Clip, answer: Answer, encoder: Encoder) -> Encoded:
