@@ -7,6 +7,10 @@ import pytest
 
 from llmhar import lesson
 from llmhar.datasets import load
+from llmhar.reask import ReaskError
+from llmhar.store import Store
+from llmhar.study import evaluate
+from llmhar.tasks import prepare
 from llmhar.windows import cut_windows
 
 
@@ -39,3 +43,22 @@ def test_predictions_beside_measurements():
     with pytest.raises(ValueError, match="exactly these: a, b"):
         lesson.predictions({"a": 1}, {"a": 1.0, "b": 2.0})
     assert isinstance(table, pd.DataFrame)
+
+
+def test_taking_an_event_away_asks_again_and_shows_what_moved(tmp_path):
+    task = prepare("simulated", n_windows=1)
+    with Store(tmp_path / "store.sqlite") as store:
+        (result,) = evaluate(task, ["rules"], store=store).results
+        table = lesson.without(result, 2, store)
+        again = lesson.without(result, 2, store)
+        with pytest.raises(ReaskError, match="no event 99"):
+            lesson.without(result, 99, store)
+    assert table.equals(again) and table.loc[2, "changed"] == "gone" and table.loc[2, "after"] == "–"
+    assert set(table.drop(2)["changed"]) <= {"yes", "no"} and (table["before"] != "–").all()
+
+
+def test_changes_line_up_around_the_gap(home):
+    window = cut_windows(home)[0]
+    names = [f"a{i}" for i in range(len(window.events))]
+    table = lesson.changes(window, 1, names, [names[0], "other", *names[3:]])
+    assert list(table["changed"][:4]) == ["no", "gone", "yes", "no"]

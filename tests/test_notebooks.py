@@ -9,7 +9,7 @@ import yaml
 
 from llmhar import paths, settings
 from llmhar.report import notebook_names, parameters_of
-from tests.notebook_sync import ROOT, SOURCES, derive, target
+from tests.notebook_sync import ROOT, SOURCES, TO_FILL_IN, class_target, derive, for_class, target
 
 sources = sorted(SOURCES.glob("*.py"))
 
@@ -35,6 +35,20 @@ def test_notebook_is_clean(source):
     for cell in nbformat.read(target(source), as_version=4).cells:
         assert not cell.get("outputs"), "committed with outputs"
         assert cell.get("execution_count") is None
+
+
+def test_the_class_gets_no_solutions(source):
+    wanted = for_class(source)
+    assert class_target(source).exists() == (wanted is not None)
+    if wanted is None:
+        return
+    found = nbformat.read(class_target(source), as_version=4)
+    assert [c.source for c in found.cells] == [c.source for c in wanted.cells], "run `make notebooks`"
+    text = "\n".join(c.source for c in found.cells)
+    for cell in derive(source).cells:
+        if {"solution", "speaker"} & set(cell.metadata.get("tags", [])):
+            assert cell.source not in text
+    assert sum(c.source in TO_FILL_IN.values() for c in found.cells) >= 3
 
 
 def test_code_cells_are_short_and_hold_no_logic(source):

@@ -217,3 +217,85 @@ def test_many_processes_may_open_a_new_store_at_once(tmp_path):
     for opener in openers:
         opener.join(120)
     assert [opener.exitcode for opener in openers] == [0] * 4
+
+
+def test_notes_keep_every_version_and_show_the_latest(store):
+    made, other = request(), request("other")
+    store.note_asks([ask(made), ask(other)])
+    assert store.notes() == []
+    first = store.add_note(made.key, [" odd ", "odd", "", "two  words"], " Why? ")
+    assert (first.key, first.tags, first.text) == (made.key, ("odd", "two words"), "Why?")
+    store.add_note(other.key[:16], ["other"], "=1+1")
+    second = store.add_note(made.key, ["sure"], "Because.")
+    assert second.created_utc == first.created_utc <= second.updated_utc
+    assert [(note.key, note.text) for note in store.notes()] == [(made.key, "Because."), (other.key, "=1+1")]
+    assert store.notes([other.key]) == [store.notes()[1]] and store.notes([]) == []
+    shown = second.to_json()
+    assert shown["k"] == made.key[:16] and shown["tags"] == ["sure"] and shown["at"].endswith("+00:00")
+    with sqlite3.connect(store.path) as db:
+        assert db.execute("SELECT text FROM notes ORDER BY id").fetchall() == [("Why?",), ("=1+1",), ("Because.",)]
+
+
+def test_an_empty_note_takes_the_note_back(store):
+    made = request()
+    store.note_asks([ask(made)])
+    store.add_note(made.key, ["odd"], "Why?")
+    assert store.add_note(made.key, [" "], " ").tags == ()
+    assert store.notes() == []
+
+
+@pytest.mark.parametrize(
+    ("key", "tags", "text", "message"),
+    [
+        ("0" * 64, [], "x", "no requests"),
+        ("", [], "x", "no requests"),
+        ("%", [], "x", "no requests"),
+        (None, [], "x" * 10_001, "shorten"),
+        (None, ["t" * 61], "", "shorten"),
+        (None, [str(i) for i in range(21)], "", "shorten"),
+    ],
+)
+def test_notes_that_cannot_be_kept(store, key, tags, text, message):
+    made = request()
+    store.note_asks([ask(made)])
+    with pytest.raises(StoreError, match=message):
+        store.add_note(made.key if key is None else key, tags, text)
+    assert store.notes() == []
+
+
+def test_notes_hold_any_text(store):
+    made = request()
+    store.note_asks([ask(made)])
+    note = store.add_note(made.key, ["<b>\ud800", "'; DROP TABLE notes; --"], "a\x00b\n\ud83d </script>")
+    assert note.tags == ("<b>?", "'; DROP TABLE notes; --") and note.text == "a\x00b\n? </script>"
+    assert store.notes() == [note]
+
+
+def test_a_store_from_before_there_were_notes(tmp_path):
+    """The table comes with the first note; reading alone changes nothing."""
+    made = request()
+    with Store(tmp_path / "s.sqlite") as store:
+        store.note_asks([ask(made)])
+
+    def tables():
+        with sqlite3.connect(tmp_path / "s.sqlite") as db:
+            return {name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+
+    assert "notes" not in tables()
+    with Store(tmp_path / "s.sqlite") as store:
+        assert store.notes() == [] and "notes" not in tables()
+        store.add_note(made.key, [], "first")
+    with Store(tmp_path / "s.sqlite") as store:
+        assert "notes" in tables() and [note.text for note in store.notes()] == ["first"]
+        assert store._db.execute("PRAGMA user_version").fetchone() == (2,)
+
+
+def test_a_read_only_connection_reads_notes(tmp_path):
+    made = request()
+    with Store(tmp_path / "s.sqlite") as store:
+        store.note_asks([ask(made)])
+    with Store(tmp_path / "s.sqlite") as store:
+        store._db.execute("PRAGMA query_only = ON")
+        assert store.notes() == []
+        with pytest.raises(StoreError, match="cannot write"):
+            store.add_note(made.key, [], "x")

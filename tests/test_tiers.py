@@ -23,11 +23,11 @@ TIERS = [
         *["student_tables", "student_sweeps", "excerpts", "student_figures", "courses"],
         *["fusion_tables", "fusion_figures", "fusion_study", "fusion_motion", "fusion_views"],
     ],
-    ["report", "cli"],
+    ["report", "explore", "cli"],
 ]
 RANK = {name: (tier, place) for tier, names in enumerate(TIERS) for place, name in enumerate(names)}
 # Lines of code: blank lines, comments and docstrings are free, or nobody would write any.
-MAX_LINES_TOTAL, MAX_LINES_MODULE = 17000, 300
+MAX_LINES_TOTAL, MAX_LINES_MODULE = 19000, 300
 # Child processes: what runs there may import torch and vllm; nothing else in the library may.
 CHILD_ONLY = {
     "engines/worker.py", "engines/vllm_worker.py", "engines/transformers_worker.py", "engines/onnx_worker.py",

@@ -7,6 +7,7 @@ model, notebook); 2 the call or a setting is wrong. Imports of heavy libraries s
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -291,12 +292,21 @@ def run(
     notebooks: Annotated[list[str] | None, typer.Argument(help="Names or numbers; default: all.")] = None,
     p: Annotated[list[str] | None, typer.Option("-p", help="Parameter, name=value (repeatable).")] = None,
     jobs: Annotated[int, typer.Option("-j", min=1, help="Notebooks at a time.")] = 1,
+    engine: Annotated[str | None, typer.Option(help="Short for -p engine=NAME.")] = None,
+    address: Annotated[
+        str | None, typer.Option(help="Ray cluster of --engine ray: HOST:6379 or auto (LLMHAR_RAY_ADDRESS).")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Run notebooks through papermill into reports/PROFILE. Run again to resume."""
     from llmhar.report import plan_jobs, run_jobs
 
-    planned = plan_jobs(profile, notebooks or [], _pairs(p), Path.cwd())
+    options = _pairs(p) | ({"engine": engine} if engine else {})
+    if address:
+        if options.get("engine") != "ray":
+            raise typer.BadParameter("--address is the cluster of --engine ray")
+        os.environ["LLMHAR_RAY_ADDRESS"] = address  # the notebooks' processes inherit it
+    planned = plan_jobs(profile, notebooks or [], options, Path.cwd())
     done = run_jobs(planned, jobs)
     if as_json:
         _print_json(done)
@@ -308,6 +318,27 @@ def run(
         typer.echo(f"index: {planned[0].folder.parent / 'index.html'}")
     if any(record["status"] != "ok" for record in done):
         raise typer.Exit(1)
+
+
+@app.command()
+def explore(
+    html: Annotated[Path | None, typer.Option(help="Write one offline file instead of serving.")] = None,
+    profile: Annotated[str, typer.Option(help="Settings of 06_traces: smoke, demo, demo-full or paper.")] = "demo",
+    p: Annotated[list[str] | None, typer.Option("-p", help="Parameter, name=value (repeatable).")] = None,
+    port: Annotated[int, typer.Option(help="Port on 127.0.0.1.")] = 8866,
+    as_json: Json = False,
+) -> None:
+    """Browse traces: serve 06_traces by voila on loopback, or write the view as one file (--html)."""
+    from llmhar import explore as view
+
+    values = view.settings_of(profile, _pairs(p), Path.cwd())
+    if html is None:
+        typer.echo(f"http://127.0.0.1:{port}/ (Ctrl-C ends)")
+        raise typer.Exit(view.serve(values, port))
+    size = view.write_html(values, html)
+    if as_json:
+        return _print_json({"path": str(html), "bytes": size})
+    typer.echo(f"{html}: {size / 1e6:.1f} MB")
 
 
 def main() -> None:

@@ -140,7 +140,7 @@ def run_asks(
         wanted = _missing(wanted, store)
     if not wanted:
         return AskedRun(model.name, len(asks), len(asks), 0, 0, time.perf_counter() - start, 0.0)
-    with open_with() if open_with else _open(model, engine, engine_options or {}) as opened:
+    with open_with() if open_with else open_model(model, engine, engine_options or {}) as opened:
         fingerprint = opened.fingerprint()
         if exact:
             wanted = _missing(wanted, store, fingerprint)
@@ -176,7 +176,17 @@ def _ask(
     return n_failed, seconds
 
 
-def _open(model: ModelSpec, engine: str, options: Mapping[str, Any]) -> Engine:
+def open_model(model: ModelSpec, engine: str, options: Mapping[str, Any]) -> Engine:
+    """The engine that answers for a model: its own where it has one, with its adapter.
+
+    Args:
+        model: whom to serve.
+        engine: key into ``ENGINES``, or "auto"; a model that has its own (rules, recorded) ignores it.
+        options: fields of :class:`llmhar.engines.Options`.
+
+    Raises:
+        EngineError: it cannot start.
+    """
     if model.engine == "recorded":
         return open_engine("recorded", model, replies=paths.params() / "recorded" / f"{model.name}.jsonl")
     if model.adapter:

@@ -1,14 +1,19 @@
-"""What the lesson's exercises need: compare a guess with what was measured. Asks nobody and draws nothing."""
+"""What the lesson's exercises need: compare a guess with what was measured, take evidence away. Draws nothing."""
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import pandas as pd
 
 from llmhar.events import Session, Window
+from llmhar.reask import ReaskError, ReaskOrder, reask
 from llmhar.serialize import fold_name
+from llmhar.store import Store
+from llmhar.tables import Result
+from llmhar.trace_bundle import clean
 
 
 def activity_names(session: Session) -> list[str]:
@@ -69,27 +74,56 @@ def predictions(guessed: Mapping[str, float | None], measured: Mapping[str, floa
     return table
 
 
-def changes(window: Window, dropped: int, before: Mapping[str, object], after: Mapping[str, object]) -> pd.DataFrame:
+def without(result: Result, dropped: int, store: Store, *, position: int = 0, **how: Any) -> pd.DataFrame:
+    """Take one event away, ask the same model again, and lay the labels side by side.
+
+    Args:
+        result: of a model; the window must have been answered.
+        dropped: id of the event that goes.
+        store: where the answer is looked up and kept.
+        position: index into the task's windows.
+        how: see :func:`llmhar.reask.reask`.
+
+    Returns:
+        See :func:`changes`.
+
+    Raises:
+        ReaskError: no such event, the only one, or no answer.
+    """
+    window = result.task.windows[position]
+    session = result.task.sessions[window.session_id]
+    if not 0 <= dropped < len(window.events):
+        raise ReaskError(f"no event {dropped}: this window has 0 to {len(window.events) - 1}")
+    rows = [(f"{e.time:%H:%M:%S}", clean(e.room), clean(e.sensor), clean(e.state)) for e in window.events]
+    order = ReaskOrder(window.session_id, window.index, result.model, tuple(rows[:dropped] + rows[dropped + 1 :]),
+                       like=result.answers[position].ask.request)  # fmt: skip
+    names = activity_names(session)
+    after = reask(result.task, order, store=store, labels=names, **how)
+    before = [None if p.label is None else session.activities[p.label] for p in result.readings[position].predictions]
+    return changes(window, dropped, before, [None if i < 0 else names[i] for i in after["l"]])
+
+
+def changes(window: Window, dropped: int, before: Sequence[str | None], after: Sequence[str | None]) -> pd.DataFrame:
     """Labels of a window's events before and after one event was taken away.
 
     Args:
         window: as it was.
         dropped: id of the event that is gone.
-        before, after: "labels": a name (or None) an event, of the whole window and of the rest.
+        before: a label an event of the whole window; None = none.
+        after: a label an event of the rest.
 
     Returns:
         Columns time, event, before, after, changed ("yes", "no", "gone").
     """
-    first, rest = list(before["labels"]), list(after["labels"])  # type: ignore[call-overload]
-    rest.insert(dropped, None)
+    rest = [*after[:dropped], None, *after[dropped:]]
     rows = [
         {
             "time": f"{event.time:%H:%M:%S}",
             "event": event.text,
             "before": was or "–",
-            "after": "–" if i == dropped else now or "–",
+            "after": now or "–",
             "changed": "gone" if i == dropped else "no" if was == now else "yes",
         }
-        for i, (event, was, now) in enumerate(zip(window.events, first, rest, strict=True))
+        for i, (event, was, now) in enumerate(zip(window.events, before, rest, strict=True))
     ]
     return pd.DataFrame(rows).rename_axis("id")

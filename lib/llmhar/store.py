@@ -7,6 +7,7 @@
 - A **pass** is one engine working through some requests: its wall time and joules, which single requests, answered in
   batches, do not have.
 - A **run** keeps the settings, commit, packages and device that made it.
+- A **note** is what a person said of a trace: tags and a comment. Each change is a new row; the latest one counts.
 
 Raw text only: parsing, scoring and figures are derived each time, so a better parser costs no GPU hour. Killing any
 process at any moment loses at most what was in flight. WAL mode and a long busy time-out let several processes share
@@ -21,6 +22,7 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -68,6 +70,20 @@ CREATE TABLE IF NOT EXISTS runs (
     created_utc REAL NOT NULL
 );
 """
+# Younger than format 2 and made with the first note, so stores without it (read-only ones too) stay as they are.
+_NOTES = """
+CREATE TABLE IF NOT EXISTS notes (
+    id INTEGER PRIMARY KEY,
+    request_key TEXT NOT NULL REFERENCES requests(key),
+    tags TEXT NOT NULL,             -- JSON list of texts
+    text TEXT NOT NULL,
+    created_utc REAL NOT NULL
+)
+"""
+MAX_NOTE, MAX_TAG, MAX_TAGS = 10_000, 60, 20
+"""Characters of a comment and of a tag, and tags of a note."""
+SHORT_KEY = 16
+"""Digits of a request key that a view shows; notes take them too."""
 
 
 class StoreError(RuntimeError):
@@ -90,6 +106,24 @@ class Ask(NamedTuple):
     model: str
     """Key into ``params/models.yaml``."""
     request: Request
+
+
+class Note(NamedTuple):
+    """What people said of the answers to one request; the latest version."""
+
+    key: str
+    """The whole request key."""
+    tags: tuple[str, ...]
+    text: str
+    created_utc: float
+    """UNIX seconds of the first version."""
+    updated_utc: float
+    """And of this one."""
+
+    def to_json(self) -> dict[str, Any]:
+        """As a bundle of traces holds it: "k" (short key), "tags", "text", "at" (ISO, UTC)."""
+        at = datetime.fromtimestamp(self.updated_utc, UTC).isoformat(timespec="seconds")
+        return {"k": self.key[:SHORT_KEY], "tags": list(self.tags), "text": self.text, "at": at}
 
 
 class PassCost(NamedTuple):
@@ -270,6 +304,13 @@ class Store:
         row = self._db.execute("SELECT request FROM requests WHERE key = ?", (key,)).fetchone()
         return Request.from_json(json.loads(row[0])) if row else None
 
+    def asked_for(self, key: str) -> list[tuple[str, str, int, str]]:
+        """What a request was made for: (data set, session, window index, model), sorted."""
+        return self._db.execute(
+            "SELECT dataset, session_id, window_index, model FROM asks WHERE request_key = ? ORDER BY 1, 2, 3, 4",
+            (key,),
+        ).fetchall()
+
     def counts(self) -> dict[str, int]:
         """Rows of each table, successes and failures apart."""
         one = lambda sql: int(self._db.execute(sql).fetchone()[0])  # noqa: E731
@@ -286,6 +327,54 @@ class Store:
         with self._transaction():
             done = self._db.execute("INSERT INTO runs VALUES (NULL, ?, ?)", (canonical_json(spec), time.time()))
             return int(done.lastrowid or 0)
+
+    def add_note(self, key: str, tags: Sequence[str], text: str) -> Note:
+        """Keep a note on the answers to a request; earlier versions stay, an empty one takes the note back.
+
+        Args:
+            key: request key, or its first digits (at least :data:`SHORT_KEY`).
+            tags: short words; blanks around and repeats go.
+            text: a comment.
+
+        Raises:
+            StoreError: no request has this key, or the note is too long.
+        """
+        kept = list(dict.fromkeys(short for tag in tags if (short := _storable(" ".join(tag.split())))))
+        comment = _storable(text.strip())
+        if len(comment) > MAX_NOTE or len(kept) > MAX_TAGS or max(map(len, kept), default=0) > MAX_TAG:
+            raise StoreError(f"a note may have {MAX_NOTE} characters and {MAX_TAGS} tags of {MAX_TAG} each: shorten it")
+        whole = self._whole_key(key)
+        with self._transaction():
+            self._db.execute(_NOTES)
+            row = (whole, canonical_json(kept), comment, time.time())
+            self._db.execute("INSERT INTO notes VALUES (NULL, ?, ?, ?, ?)", row)
+        return self._notes([whole], taken_back=True)[0]
+
+    def _whole_key(self, key: str) -> str:
+        found = [] if len(key) < SHORT_KEY else self._db.execute(
+            "SELECT key FROM requests WHERE key >= ? AND key < ? LIMIT 2", (_storable(key), _storable(key) + "g")
+        ).fetchall()  # fmt: skip
+        if len(found) != 1:
+            raise StoreError(f"{len(found) or 'no'} requests of {self.path} have a key that begins with {key[:64]!r}")
+        return str(found[0][0])
+
+    def notes(self, keys: Sequence[str] | None = None) -> list[Note]:
+        """Latest version of each note, the oldest first; None = all."""
+        return self._notes(keys, taken_back=False)
+
+    def _notes(self, keys: Sequence[str] | None, *, taken_back: bool) -> list[Note]:
+        if not self._db.execute("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'notes'").fetchone():
+            return []
+        found: dict[str, Note] = {}
+        wanted = None if keys is None else set(keys)
+        for key, tags, text, at in self._db.execute(
+            "SELECT request_key, tags, text, created_utc FROM notes ORDER BY id"
+        ):
+            if wanted is None or key in wanted:
+                found[key] = Note(
+                    key, tuple(json.loads(tags)), text, found[key].created_utc if key in found else at, at
+                )
+        return [note for note in found.values() if taken_back or note.tags or note.text]
 
     def close(self) -> None:
         """Close the file; calling it twice does no harm."""

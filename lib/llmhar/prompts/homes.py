@@ -1,14 +1,18 @@
-"""Reads ``params/homes/*.yaml``: what a prompt says of a home. Knows no data set, window or model."""
+"""Reads ``params/homes/*.yaml``: what a prompt says of a home, and a sketch of it. Knows no data set or model."""
 
 from __future__ import annotations
 
 from functools import lru_cache
+from itertools import combinations
 from typing import Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from llmhar import paths
+
+MAX_PLAN = 1000
+"""Units of the largest sketch."""
 
 
 class PromptError(ValueError):
@@ -42,8 +46,12 @@ class Example(BaseModel):
         return self
 
 
+Rectangle = tuple[float, float, float, float]
+"""x and y of the upper left corner, width, height, in units of the sketch's own grid."""
+
+
 class Home(BaseModel):
-    """One home as a prompt describes it."""
+    """One home as a prompt describes it, and how a screen may lay its rooms out."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -54,6 +62,23 @@ class Home(BaseModel):
     rules: tuple[str, ...] = ()
     """A few lines for ambiguous situations (S1 §3.1.3)."""
     example: Example
+    plan: dict[str, Rectangle] | None = None
+    """A sketch of where the rooms lie, not to scale (nobody has measured the homes): for the eye, never in a prompt."""
+
+    @model_validator(mode="after")
+    def _plan_fits_rooms(self) -> Home:
+        if self.plan is None:
+            return self
+        if strange := set(self.plan) ^ set(self.rooms):
+            raise ValueError(f"plan and rooms must name the same rooms, these stand in one only: {sorted(strange)}")
+        for room, (x, y, width, height) in self.plan.items():
+            # "not >=" also refuses NaN
+            if not (min(x, y) >= 0 and min(width, height) > 0 and max(x + width, y + height) <= MAX_PLAN):
+                raise ValueError(f"plan: {room} needs x, y >= 0 and width, height > 0, all within {MAX_PLAN}")
+        for (one, (x, y, w, h)), (other, (x2, y2, w2, h2)) in combinations(self.plan.items(), 2):
+            if x < x2 + w2 and x2 < x + w and y < y2 + h2 and y2 < y + h:
+                raise ValueError(f"plan: {one} and {other} overlap")
+        return self
 
 
 @lru_cache(maxsize=32)

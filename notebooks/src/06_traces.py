@@ -1,0 +1,107 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: ipynb,src//py:percent
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3 (ipykernel)
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Traces: reading what models thought, one window after the other
+#
+# Scores say how often a model is right; traces say why. Everything that was ever asked lies in the store. Here it is filtered, put side by
+# side and linked: each mention of an event, sensor, room or time in a reasoning lights the events that it cites.
+#
+# In JupyterLab the view is live: keys **j** and **k** step, **d** goes to the next disagreement, **/** searches, **?** lists the rest. In a report
+# the first windows stand alone, and `llmhar explore --html traces.html` writes the whole view as one file that needs no server.
+
+# %% tags=["parameters"]
+dataset: str = "simulated"  # data set: simulated, mural, marble or uci_adl
+data_dir: str | None = None  # its folder, relative to where you call from; None = LLMHAR_DATA/<dataset>
+models: list[str] = ["rules"]  # whose traces: names from params/models.yaml, two to four to compare
+teacher: str | None = None  # one of them; with students: the filter "student broke what the teacher had"
+students: list[str] = []  # some of them
+engine: str = "auto"  # auto (vllm, else transformers), or one engine; also for questions that are asked again
+n_windows: int | None = 4  # windows drawn from each test session; None = all
+wording: str = "s1"  # prompt: a name in PROMPTS
+serializer: str = "s1-json"  # how a window is written: a name in SERIALIZERS
+answer: str = "name"  # activities answered by name or by number
+thinking: bool | None = None  # Qwen3's thinking switch; None = the template's default
+temperature: float = 0.0  # 0 = likeliest token
+max_tokens: int = 400  # most tokens a model may write, thinking included
+seed: int = 0  # seed of the windows drawn and of sampling
+n_static: int = 2  # windows shown where no widget can live (reports)
+export_to: str | None = None  # folder for Parquet, JSONL, notes and inspect_ai logs; None = nothing is written
+
+# %% [markdown]
+# ## Asked, or found in the store
+#
+# The same questions as in `02_prompting`: what was asked before is not asked again.
+
+# %%
+from pathlib import Path
+
+from llmhar import export, tables
+from llmhar.explorer import browse_traces
+from llmhar.figures import verdict_bars
+from llmhar.publish import publish
+from llmhar.reask import Reasker
+from llmhar.records import Sampling
+from llmhar.store import Store
+from llmhar.study import evaluate
+from llmhar.tasks import prepare
+
+store = Store()
+task = prepare(dataset, Path(data_dir) if data_dir else None, n_windows=n_windows, seed=seed, wording=wording,
+               serializer=serializer, answer=answer)  # fmt: skip
+sampling = Sampling(temperature=temperature, max_tokens=max_tokens, seed=seed)
+asking = {"sampling": sampling, "thinking": thinking, "engine": engine}
+results = evaluate(task, models, store=store, **asking).results
+tables.score_table(results)[["kind", "macro F1", "events", "missed %", "engine", "data"]].round(3)
+
+# %% [markdown]
+# ## The view
+#
+# Filter first (all filters combine), then step. Drop or edit an event and ask again to see whether a label hangs on it; tag and comment
+# what you find. Notes stay in the store.
+
+# %%
+again = Reasker(results, store, engine=engine)
+browse_traces(
+    results, teacher=teacher, students=students, reask=again, notes=store.notes(), n_static=n_static,
+    save_note=lambda key, tags, text: store.add_note(key, tags, text).to_json(),
+)
+
+# %% [markdown]
+# ## How well do reasonings cite?
+#
+# Share of reasonings that mention at least one event of their window, and mentions by kind. Rules always cite; a rambling model seldom.
+
+# %%
+export.mention_table(results).round(2)
+
+# %%
+bars = verdict_bars(results)
+bars
+
+# %% [markdown]
+# ## Export
+#
+# One row a trace as Parquet and JSONL; notes as CSV; one inspect_ai log a model, for its viewer.
+
+# %%
+written = export.write_all(results, store, Path(export_to)) if export_to else {}
+print("\n".join(f"{kind}: {path}" for kind, path in written.items()) or "nothing is written in this profile")
+
+# %%
+publish(
+    {"n_traces": sum(len(r.answers) for r in results)} | {f"macro_f1_{r.model.name}": r.macro_f1.mean for r in results},
+    table=tables.score_table(results)[["kind", "macro F1", "events", "missed %", "engine", "data"]],
+    figure=bars,
+    results=results,
+)
