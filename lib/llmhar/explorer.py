@@ -1,25 +1,40 @@
 """Looks at single traces: what a model was shown, what it thought, what it answered, and what was true.
 
-All model text, sensor names and labels go through one auto-escaping template; nothing here writes HTML by hand. Each
-view is plain HTML; in a live notebook a widget steps through the same views, in a report the first ones stand alone.
+One view (``static/explorer.js``) in two places: a widget in live notebooks (:func:`browse_traces`) and one file that
+needs neither network nor Python (:func:`write_offline`). Reports, where no script may run, have a static twin.
+
+All model text, sensor names and labels are untrusted: here they go through one auto-escaping template, in the view
+through text nodes alone. Knows no store and no engine: asking again and keeping notes are functions handed in.
 """
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import os
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import jinja2
+import markupsafe
 from IPython.display import HTML, display
 
+from llmhar import paths
 from llmhar.events import Session, Window
+from llmhar.store import Note
 from llmhar.tables import KINDS, Result
+from llmhar.trace_bundle import build_bundle, pack
+
+if TYPE_CHECKING:  # anywidget is for live notebooks alone
+    from llmhar.trace_browser import Reask, SaveNote
 
 templates = jinja2.Environment(
     loader=jinja2.PackageLoader("llmhar"), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
 )
 """Every HTML page and snippet of the project comes out of here, escaped."""
+STATIC = Path(__file__).parent / "static"
+"""Script and style sheet of the view, the same for widget and file."""
 
 
 def headless() -> bool:
@@ -109,3 +124,75 @@ def show_traces(results: Sequence[Result], n_static: int = 2) -> None:
 
     slider = ipywidgets.IntSlider(0, 0, max(0, n - 1), description="window", continuous_update=False)
     ipywidgets.interact(lambda position: display(trace_html(results, position)), position=slider)
+
+
+def browse_traces(
+    results: Sequence[Result],
+    *,
+    teacher: str | None = None,
+    students: Sequence[str] = (),
+    reask: Reask | None = None,
+    notes: Iterable[Note | Mapping[str, Any]] = (),
+    save_note: SaveNote | None = None,
+    n_static: int = 2,
+) -> None:
+    """Show all traces to filter, compare and annotate; where no widget can live, the first windows as plain HTML.
+
+    Args:
+        results: of one or several models on one or several tasks.
+        teacher, students: names of models, for "student broke what the teacher had".
+        reask: makes one answer to a changed window; None = no such button.
+        notes: those there are, from :meth:`llmhar.store.Store.notes` or as JSON.
+        save_note: keeps a note and returns it as kept; None = notes are only shown.
+        n_static: windows that a report shows, of the first result's task.
+    """
+    if headless():
+        task = results[0].task
+        same = [result for result in results if result.task is task]
+        for position in range(min(n_static, len(task.windows))):
+            display(trace_html(same, position))
+        return
+    from llmhar.trace_browser import TraceBrowser
+
+    bundle = build_bundle(results, notes=notes, teacher=teacher, students=students)
+    display(TraceBrowser(bundle, reask=reask, save_note=save_note))
+
+
+def offline_html(bundle: Mapping[str, Any]) -> str:
+    """The view with its data as one page that works from disk: no network, no Python, no script but ours.
+
+    The page's policy names the sha256 of our style and script, so nothing else can run even if some text of a model
+    became an element by a fault of ours. The data lie in base64, which cannot end the element that holds them.
+
+    Args:
+        bundle: see :mod:`llmhar.trace_bundle`.
+    """
+    style = (STATIC / "explorer.css").read_text(encoding="utf-8")
+    script = (STATIC / "explorer.js").read_text(encoding="utf-8") + "\nopenOffline();\n"
+    policy = (
+        f"default-src 'none'; style-src '{_sha256(style)}'; script-src '{_sha256(script)}'; "
+        "base-uri 'none'; form-action 'none'"
+    )
+    return templates.get_template("explorer.html.j2").render(
+        csp=policy,
+        title=bundle["title"],
+        style=markupsafe.Markup(style),  # our own files
+        script=markupsafe.Markup(script),
+        data=base64.b64encode(pack(dict(bundle))).decode("ascii"),
+    )
+
+
+def _sha256(text: str) -> str:
+    """As content security policies write it."""
+    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode("ascii")
+
+
+def write_offline(bundle: Mapping[str, Any], path: Path) -> int:
+    """Write :func:`offline_html` to a file; readers see the old one or the new one, never half.
+
+    Returns:
+        Its size in bytes.
+    """
+    page = offline_html(bundle)
+    paths.write_text(path, page)
+    return len(page.encode())
