@@ -1,7 +1,7 @@
 """Derives notebooks/*.ipynb from notebooks/src/*.py: ``make notebooks``. The test beside it checks that they agree.
 
-A source with cells tagged ``solution`` or ``speaker`` gives a second notebook for the class, ``notebooks/class/``, in which
-solutions are blank and speaker's notes are gone: one source, two faces.
+A source with cells tagged ``solution`` or ``speaker`` gives a second notebook for the class, ``notebooks/class/``, in
+which solutions are blank and speaker's notes are gone: one source, two faces.
 """
 
 from __future__ import annotations

@@ -34,8 +34,8 @@ def main() -> None:
     head = "| encoder | made by | sha256 of its weights | clips |\n|---|---|---|---|\n"
     text = f"""# Recorded outputs of fusion's encoders
 
-`fusion_scenes.jsonl` lists the composed scenes (seed 0) with hashes of their sound and motion; `fusion.jsonl` holds what
-the encoders said of them, {n} outputs. They stand in where sounds, HAPT or weights cannot be had; figures then say
+`fusion_scenes.jsonl` lists the composed scenes (seed 0) with hashes of their sound and motion; `fusion.jsonl` holds
+what the encoders said of them, {n} outputs. They stand in where sounds, HAPT or weights cannot be had; figures then say
 "recorded". Written by `make recorded`, compared with live outputs by tests/test_fusion_study.py.
 
 {head}{chr(10).join(rows)}

@@ -15,6 +15,12 @@ from llmhar import report
 
 CHROMIUM = shutil.which("chromium")
 OUTPUT = Path(__file__).parents[1] / "test-output"
+# The explorer's payloads set a mark; here the mark is the title.
+PAYLOADS = [
+    line.replace("window.__pwned=1", "document.title='ran'")
+    for line in (Path(__file__).parent / "fixtures" / "payloads.txt").read_text(encoding="utf-8").splitlines()
+    if line
+]
 FLAGS = [
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
     "--disable-background-networking", "--disable-component-update", "--disable-default-apps", "--disable-extensions",
@@ -66,6 +72,7 @@ def attack_page(tmp_path):
         '<div style="background:url(http://attacker.example/y.png)">x</div>',
         "<details open ontoggle=\"document.title='ran'\"><summary>x</summary></details>",
         '<meta http-equiv=refresh content="0;url=http://attacker.example/">',
+        *PAYLOADS,
     ]
     cell = nbformat.v4.new_code_cell("x")
     for payload in payloads:
@@ -83,6 +90,26 @@ def test_hostile_output_runs_nothing_and_calls_nobody(tmp_path):
     dom, asked = browse(attack_page(tmp_path), tmp_path, "--dump-dom")
     assert "<title>quiet title</title>" in dom
     assert asked == set()
+
+
+def test_hostile_names_in_the_index_run_nothing(tmp_path):
+    """Key numbers, tables, engines, data, causes: whatever run.json holds is text in the index."""
+    assert len(PAYLOADS) >= 30
+    all_of_them = " ".join(PAYLOADS)
+    folder = tmp_path / "smoke"
+    for number, payload in enumerate(PAYLOADS):
+        run = {
+            "notebook": payload, "status": "ok" if number % 2 else "failed", "seconds": 1.0, "cause": payload,
+            "commit": payload, "device": payload, "params": {payload: payload}, "key_numbers": {payload: payload},
+            "engines": [payload], "datasets": [payload], "kinds": [payload],
+            "table": {"columns": [payload, all_of_them], "rows": [[payload, payload]]},
+        }  # fmt: skip
+        (folder / f"{number:02d}_x").mkdir(parents=True)
+        (folder / f"{number:02d}_x" / "run.json").write_text(json.dumps(run), encoding="utf-8")
+    page = report.write_index(folder)
+    dom, asked = browse(page, tmp_path, "--dump-dom")
+    assert "<title>ran</title>" not in dom and asked == set()
+    assert "attacker.example" in dom  # the text itself is shown
 
 
 def test_the_check_would_see_a_script_and_a_request(tmp_path):

@@ -81,9 +81,10 @@ def write_html(values: Mapping[str, Any], target: Path, store: Store | None = No
 def serve(values: Mapping[str, Any], port: int = 8866) -> int:
     """Serve the notebook by voila on 127.0.0.1 until it is interrupted; returns voila's exit code."""
     import nbformat
+    from papermill.iorw import load_notebook_node
     from papermill.parameterize import parameterize_notebook
 
-    notebook = nbformat.read(paths.root() / "notebooks" / f"{NOTEBOOK}.ipynb", as_version=4)
+    notebook = load_notebook_node(str(paths.root() / "notebooks" / f"{NOTEBOOK}.ipynb"))
     with tempfile.TemporaryDirectory(prefix="llmhar-explore-") as scratch:
         copy = Path(scratch, f"{NOTEBOOK}.ipynb")
         nbformat.write(parameterize_notebook(notebook, dict(values)), copy)

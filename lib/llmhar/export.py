@@ -362,7 +362,9 @@ def mention_table(results: Sequence[Result]) -> pd.DataFrame:
             kind: sum(m.kind == kind for own in found for m in own) for kind in ("event", "time", "sensor", "room")
         }
         rows[result.model.name] = {
-            "kind": KINDS[result.model.kind], "reasonings": n, "cite an event %": 100 * citing / n if n else float("nan"),
+            "kind": KINDS[result.model.kind],
+            "reasonings": n,
+            "cite an event %": 100 * citing / n if n else float("nan"),
             **{f"{kind} mentions": count / n if n else float("nan") for kind, count in counts.items()},
         }  # fmt: skip
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("model")
