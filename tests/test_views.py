@@ -1,13 +1,18 @@
 """Tables, figures, traces and the published payload: right numbers, full provenance, nothing unescaped."""
 
+import base64
+import html
 import math
+import re
 import sys
 
+import nbformat
 import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
-from llmhar import explorer, figures, publish, tables
+from llmhar import explorer, figures, publish, report, tables
+from llmhar.figures import axes_of, stamp
 from llmhar.inference import Answer, make_asks
 from llmhar.models import MODELS
 from llmhar.records import VERDICTS, Fingerprint, Generation
@@ -201,3 +206,20 @@ def test_static_twin_in_reports_and_widget_live(results, monkeypatch, capsys):
     assert slider.max == len(results[0].task.windows) - 1
     show(slider.max)
     assert len(shown) == 4
+
+
+def test_a_figure_says_in_words_what_it_shows_and_the_report_keeps_the_words():
+    figure, axes = axes_of(4, 3)
+    axes.set_title('Loss of "a" & <b>', loc="left")
+    axes.set_xlabel("step")
+    axes.set_ylabel("loss")
+    stamp(figure, "n = 3 sessions")
+    assert figure.alt == 'Loss of "a" & <b>. loss against step. n = 3 sessions'
+    data, metadata = figure._repr_mimebundle_()
+    assert data["image/png"].startswith(b"\x89PNG") and metadata == {"image/png": {"alt": figure.alt}}
+    shown = nbformat.v4.new_output(
+        "display_data", data={"image/png": base64.b64encode(data["image/png"]).decode()}, metadata=metadata
+    )
+    page = report.to_html(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("x", outputs=[shown])]), "words")
+    (image,) = re.findall(r"<img[^>]*>", page)
+    assert "<b>" not in image and "loss against step. n = 3 sessions" in html.unescape(image)

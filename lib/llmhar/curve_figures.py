@@ -12,14 +12,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
-from llmhar.figures import MARKS, axes_of, colours, describe, plain, stamp
+from llmhar.figures import MARKS, StudyFigure, axes_of, colours, describe, plain, stamp
 from llmhar.scaling import AXES, DATASETS_IN_S1, Point, pareto_front, published_curve
 from llmhar.tables import Result
 
 
 def scaling_curve(results: Sequence[Result]) -> Figure:
     """S1 Figure 3 (published, without interval) and ours with 95 % t interval, to scale and on a log axis."""
-    figure, panels = plt.subplots(1, 2, figsize=(11, 5.0), sharey=True)
+    figure, panels = plt.subplots(1, 2, figsize=(11, 5.0), sharey=True, FigureClass=StudyFigure)
     plt.close(figure)
     palette = colours(8)
     for panel, scale in zip(panels, ("linear", "log")):
@@ -65,7 +65,7 @@ def four_axes(points: Sequence[Point], stamped: str, roofline: Mapping[str, floa
         stamped: data, engines and n, as :func:`llmhar.figures.describe` says them.
         roofline: model -> least seconds a window that the machine's limits allow; drawn where given.
     """
-    figure, panels = plt.subplots(1, 4, figsize=(13, 4.2), sharey=True)
+    figure, panels = plt.subplots(1, 4, figsize=(13, 4.2), sharey=True, FigureClass=StudyFigure)
     plt.close(figure)
     palette = colours(len(points))
     floor = {model: least for model, least in (roofline or {}).items() if math.isfinite(least)}  # infinite: no room

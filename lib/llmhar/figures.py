@@ -6,6 +6,7 @@ colour-blind palette, and marks differ in shape too.
 
 from __future__ import annotations
 
+import io
 import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -36,9 +37,30 @@ def colours(n: int) -> list[Any]:
     return list(sns.color_palette("colorblind", max(n, 1)))
 
 
+class StudyFigure(Figure):
+    """A figure that also says in words what it shows, for readers who cannot see it."""
+
+    @property
+    def alt(self) -> str:
+        """Title, axes and stamp, at most 600 characters."""
+        parts = [self.get_suptitle()]
+        for axes in self.axes:
+            titles = [axes.get_title(loc) for loc in ("left", "center", "right")]
+            spanned = [text for text in (axes.get_ylabel(), axes.get_xlabel()) if text]
+            parts += [*titles, " against ".join(spanned)]
+        text = ". ".join(dict.fromkeys(part for part in [*parts, self.get_supxlabel()] if part))
+        return textwrap.shorten(text.replace(r"\$", "$"), 600, placeholder=" …")
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> tuple[dict[str, Any], dict[str, Any]]:
+        """The picture as notebooks show it, with the words as its alternative text."""
+        picture = io.BytesIO()
+        self.savefig(picture, format="png", bbox_inches="tight")
+        return {"image/png": picture.getvalue(), "text/plain": self.alt}, {"image/png": {"alt": self.alt}}
+
+
 def axes_of(width: float, height: float) -> tuple[Figure, Axes]:
     """A figure of this size in inches, with one pair of axes."""
-    figure, axes = plt.subplots(figsize=(width, height))
+    figure, axes = plt.subplots(figsize=(width, height), FigureClass=StudyFigure)
     plt.close(figure)  # shown where a notebook returns it, once
     return figure, axes
 

@@ -17,7 +17,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, PercentFormatter
 
-from llmhar.figures import MARKS, axes_of, colours, plain, stamp
+from llmhar.figures import MARKS, StudyFigure, axes_of, colours, plain, stamp
 from llmhar.fusion.ablation import Cell, Clustered, in_order
 from llmhar.fusion_tables import KINDS, NO_ANSWER, SCORES, About, Score, sets_in_order, stamped
 
@@ -50,7 +50,12 @@ def factorial_heatmap(
     columns = list(dict.fromkeys((cell.answerer, cell.kind, cell.shots) for cell in cells))
     widths = (0.42 * max(1, len(names)), 1.3 * len(columns))
     figure, (dots, heat) = plt.subplots(
-        1, 2, figsize=(sum(widths) + 2.2, 0.42 * len(rows) + 2.9), sharey=True, width_ratios=widths
+        1,
+        2,
+        figsize=(sum(widths) + 2.2, 0.42 * len(rows) + 2.9),
+        sharey=True,
+        width_ratios=widths,
+        FigureClass=StudyFigure,
     )
     plt.close(figure)
     _draw_dots(dots, rows, names, stand_ins)
@@ -171,7 +176,7 @@ def dose_curves(table: pd.DataFrame, about: About, *, n_labels: int, others: flo
     """
     varied = list(dict.fromkeys(table["varied"]))
     figure, panels = plt.subplots(1, max(1, len(varied)), figsize=(3.1 * max(2, len(varied)) + 1.2, 4.9), sharey=True,
-                                  squeeze=False)  # fmt: skip
+                                  squeeze=False, FigureClass=StudyFigure)  # fmt: skip
     plt.close(figure)
     who = dict(zip(table["answerer"], table["kind"]))
     for panel, name in zip(panels[0], varied):

@@ -19,7 +19,7 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, NullLocato
 
 from llmhar.distill.students import Student
 from llmhar.distill.traces import FunnelStep
-from llmhar.figures import MARKS, axes_of, colours, describe, plain, stamp
+from llmhar.figures import MARKS, StudyFigure, axes_of, colours, describe, plain, stamp
 from llmhar.scaling import published
 from llmhar.stats import Interval
 from llmhar.student_sweeps import (
@@ -147,7 +147,9 @@ def _reference(axes: Axes, result: Result, label: str, colour: Any, line: str, *
 
 def sessions_curve(points: Sequence[SessionsPoint], teacher: Result) -> Figure:
     """S1 Figure 4 in a panel of its own beside ours: F1 by number of training sessions, ours with 95 % t interval."""
-    figure, (ours, theirs) = plt.subplots(1, 2, figsize=(11, 4.9), sharey=True, width_ratios=(3, 2))
+    figure, (ours, theirs) = plt.subplots(
+        1, 2, figsize=(11, 4.9), sharey=True, width_ratios=(3, 2), FigureClass=StudyFigure
+    )
     plt.close(figure)
     palette = colours(4)
     seeds = sorted({point.seed for point in points})
@@ -289,7 +291,7 @@ def matrix_heatmap(cells: Sequence[MatrixCell]) -> Figure:
         for cell in cells
     }  # fmt: skip
     height = 0.62 * max(len({row for row, _ in part}) for part in (theirs, ours)) + 2.6
-    figure, panels = plt.subplots(1, 2, figsize=(12.5, height))
+    figure, panels = plt.subplots(1, 2, figsize=(12.5, height), FigureClass=StudyFigure)
     plt.close(figure)
     for panel, part, title in zip(panels, (theirs, ours), ("Published (S1), F1 %", "Ours, macro F1 % [95 %]")):
         image = _draw_matrix(panel, part)

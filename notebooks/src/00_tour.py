@@ -18,7 +18,8 @@
 # from those reports alone what the people are doing?** This notebook follows one small window of events along the
 # whole path. Every later notebook does the same for thousands of windows.
 #
-# *Predict before you look:* after the second step, cover the last two columns and label the ten events yourself.
+# It can be read alone in ten minutes. For a class there are speaker's notes here, and the same notebook without solutions in `notebooks/class/`;
+# `07_lesson` is the full lesson of 45 minutes.
 
 # %% tags=["parameters"]
 dataset: str = "simulated"  # data set: simulated, mural, marble or uci_adl
@@ -51,6 +52,10 @@ from llmhar.tasks import one_window, prepare
 task = prepare(dataset, Path(data_dir) if data_dir else None, answer=answer)
 tables.load_table(task.report.to_json())
 
+# %% [markdown] tags=["speaker"]
+# **Speaker's note (2 min).** Show the file itself first (`llmhar data events simulated`). Ask: what can go wrong in a file that somebody wrote for a
+# year? Then read the table: every row is a kept event's, mended, refused or set aside.
+
 # %% [markdown]
 # One session of this home: each mark is one sensor event. Rooms and residents interleave; a model is told the rooms,
 # never the residents.
@@ -60,14 +65,27 @@ task = one_window(task, session, window)
 home = task.sessions[task.windows[0].session_id]
 events_by_room(home, task.data)
 
+# %% [markdown] tags=["speaker"]
+# **Speaker's note (2 min).** Let the class find breakfast and the moment when the home falls silent. How many people live here? The picture does
+# not say, and neither will the model.
+
 # %% [markdown]
 # ## 2. Events are cut into windows of ten
 #
-# A window is what the model gets to see. The last two columns are the truth, hidden from it.
+# A window is what the model gets to see. **Predict before you look:** what is each of these ten events part of?
 
 # %%
 shown = task.windows[0]
+print(SERIALIZERS["sentences"](shown))
+
+# %% [markdown] tags=["solution"]
+# The same events with the truth, which no model sees. Neighbours in the list may belong to different people.
+
+# %% tags=["solution"]
 window_html(shown, home)
+
+# %% [markdown] tags=["speaker"]
+# **Speaker's note (3 min).** Two people label aloud without seeing each other's labels; count where they differ before the truth is shown.
 
 # %% [markdown]
 # ## 3. A window becomes text
@@ -77,6 +95,9 @@ window_html(shown, home)
 # %%
 print(SERIALIZERS["s1-json"](shown))
 
+# %% [markdown] tags=["speaker"]
+# **Speaker's note (1 min).** Predict: how many tokens is one event? (About twenty; digits are split.) `01_serialization` measures it.
+
 # %% [markdown]
 # ## 4. Text becomes a prompt
 #
@@ -85,6 +106,10 @@ print(SERIALIZERS["s1-json"](shown))
 
 # %%
 print(task.prompt_of(shown).system)
+
+# %% [markdown] tags=["speaker"]
+# **Speaker's note (1 min).** Which of the six parts could be left out? Collect guesses; `02_prompting` tries some, `04_distillation` leaves out nearly
+# all of them for a student that has learnt its home.
 
 # %% [markdown]
 # ## 5. A model answers
@@ -96,6 +121,10 @@ print(task.prompt_of(shown).system)
 found = evaluate(task, models, engine=engine, sampling=Sampling(max_tokens=max_tokens))
 for result in found.results:
     print(f"--- {result.model.name} ({result.made_by})\n{result.answers[0].stored.generation.text}\n")
+
+# %% [markdown] tags=["speaker"]
+# **Speaker's note (2 min).** Run the cell twice: the second time takes no time, for nothing is asked twice. Read one reasoning aloud and ask whether
+# it convinces, *before* the label is checked.
 
 # %% [markdown]
 # ## 6. The answer is read, event by event
@@ -109,6 +138,13 @@ tables.verdict_table(found.results).round(1)
 # %%
 show_traces(found.results)
 
+# %% [markdown] tags=["solution"]
+# Where reasoning and label part: a sensible sentence with a wrong label (the hour was misread), or a right label for no reason that is given. An
+# answer that cannot be read counts as wrong, whoever wrote it.
+
+# %% [markdown] tags=["speaker"]
+# **Speaker's note (2 min).** Ask for an event where you would have answered like the model and both of you are wrong.
+
 # %% [markdown]
 # ## 7. Labels become a score
 #
@@ -118,6 +154,12 @@ show_traces(found.results)
 # %%
 scores = tables.score_table(found.results)
 scores[["kind", "macro F1", "events", "missed %", "engine", "data"]].round(3)
+
+# %% [markdown] tags=["solution"]
+# One window, one session: n = 1, so no interval can be given and nothing can be claimed. That is the honest reading of this table.
+
+# %% [markdown] tags=["speaker"]
+# **Speaker's note (1 min).** Ask what would have to be repeated to be sure: more events? more windows? (More sessions.)
 
 # %%
 publish(
@@ -131,4 +173,4 @@ publish(
 # %% [markdown]
 # **What you have seen:** rows → events → window → text → prompt → answer → verdicts → score. The rest of the study
 # varies one step at a time: how windows are written (`01`), how we ask (`02`), how large the model is (`03`), what a
-# small model can learn from a large one (`04`), and what sound and motion add (`05`).
+# small model can learn from a large one (`04`), and what sound and motion add (`05`); `06` lets you read any trace.
