@@ -6,7 +6,7 @@ PROFILE ?= demo
 export PYTHONDONTWRITEBYTECODE=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup models demo test lab check notebooks lock recorded speed agreement calibration train-speed
+.PHONY: help setup models demo test lab check notebooks lock recorded security explorer scale speed agreement calibration train-speed
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -45,6 +45,15 @@ lock: setup  ## resolve requirements/*.in to the hashed locks
 
 recorded: setup  ## record fusion's encoders on the composed scenes (params/recorded)
 	$(BIN)/python -m tests.record_fusion
+
+security: setup  ## injection, secrets, gates, vulnerabilities, licences: reports/proof/security.md
+	$(BIN)/python -m tests.bench.security
+
+explorer: setup  ## 10,000 traces in a browser: file size, first paint, next window
+	$(BIN)/python -m tests.bench.explorer
+
+scale: setup  ## Ray on two nodes of this machine: throughput, a lost node, flat memory
+	$(BIN)/python -m tests.bench.scale
 
 speed: setup  ## loader, prompt, parse and store rates on this machine
 	$(BIN)/python -m tests.bench.speed

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import nbformat
 import pytest
 
-from llmhar import report
+from llmhar import jobs, report
 
 CHROMIUM = shutil.which("chromium")
 OUTPUT = Path(__file__).parents[1] / "test-output"
@@ -124,7 +124,7 @@ def test_the_check_would_see_a_script_and_a_request(tmp_path):
 def test_the_index_and_a_report_open_offline_and_show_something(tmp_path, monkeypatch):
     monkeypatch.setenv("LLMHAR_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("LLMHAR_REPORTS", str(tmp_path / "reports"))
-    runs = report.run_jobs(report.plan_jobs("smoke", ["02"], {}, Path.cwd()))
+    runs = report.run_jobs(jobs.plan_jobs("smoke", ["02"], {}, Path.cwd()))
     assert runs[0]["status"] == "ok"
     OUTPUT.mkdir(exist_ok=True)
     for name in ("index.html", "02_prompting/report.html"):

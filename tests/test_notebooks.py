@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from llmhar import paths, settings
-from llmhar.report import notebook_names, parameters_of
+from llmhar.jobs import notebook_names, parameters_of
 from tests.notebook_sync import ROOT, SOURCES, TO_FILL_IN, class_target, derive, for_class, target
 
 sources = sorted(SOURCES.glob("*.py"))

@@ -10,7 +10,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from llmhar import paths, report
+from llmhar import jobs, paths, report
 from llmhar.settings import SettingsError
 
 ROOT = Path(__file__).parents[1]
@@ -30,14 +30,14 @@ def places(tmp_path_factory):
 @pytest.fixture(scope="module")
 def smoke(places):
     """All notebooks of the smoke profile, run once for the module."""
-    jobs = report.plan_jobs("smoke", [], {}, Path.cwd())
-    return report.run_jobs(jobs, 2), paths.reports() / "smoke"
+    planned = jobs.plan_jobs("smoke", [], {}, Path.cwd())
+    return report.run_jobs(planned, 2), paths.reports() / "smoke"
 
 
 @pytest.mark.timeout(300)
 def test_smoke_runs_every_notebook(smoke):
     runs, folder = smoke
-    assert [run["notebook"] for run in runs] == report.notebook_names()
+    assert [run["notebook"] for run in runs] == jobs.notebook_names()
     assert [(run["status"], run["cause"]) for run in runs] == [("ok", "")] * len(runs)
     for run in runs:
         kept = json.loads((folder / run["notebook"] / "run.json").read_text())
@@ -65,7 +65,7 @@ def test_smoke_numbers_are_those_of_the_library(smoke):
 def test_pages_run_nothing_and_fetch_nothing(smoke):
     _, folder = smoke
     pages = [folder / "index.html", *folder.glob("*/report.html")]
-    assert len(pages) == 1 + len(report.notebook_names())
+    assert len(pages) == 1 + len(jobs.notebook_names())
     for page in pages:
         text = page.read_text()
         assert "<script" not in text and "Content-Security-Policy" in text
@@ -160,12 +160,12 @@ def test_a_failing_notebook_leaves_its_copy_and_a_cause(tmp_path, code, cause):
 )
 def test_settings_are_checked_before_any_work(places, profile, names, options, said):
     with pytest.raises(SettingsError, match=re.escape(said)):
-        report.plan_jobs(profile, names, options, Path.cwd())
+        jobs.plan_jobs(profile, names, options, Path.cwd())
 
 
 def test_options_reach_the_notebooks_they_fit(places):
-    jobs = report.plan_jobs("smoke", [], {"models": "rules", "n_windows": "none"}, Path.cwd())
-    params = {job.notebook: job.spec.params for job in jobs}
+    planned = jobs.plan_jobs("smoke", [], {"models": "rules", "n_windows": "none"}, Path.cwd())
+    params = {job.notebook: job.spec.params for job in planned}
     assert params["00_tour"]["models"] == ["rules"] and params["02_prompting"]["n_windows"] is None
     assert "n_windows" not in params["00_tour"]
 

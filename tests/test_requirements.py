@@ -21,7 +21,7 @@ def direct(file):
         if line.startswith("-r "):
             names += direct(line.removeprefix("-r ").strip())
         elif line:
-            names.append(re.split(r"[=<>! ]", line)[0].lower())
+            names.append(re.split(r"[=<>! \[]", line)[0].lower())
     return names
 
 

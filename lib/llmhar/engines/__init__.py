@@ -54,6 +54,12 @@ class Options:
     """``openai``: attempts after the first."""
     vllm_server: bool | None = None
     """``openai``: whether the server takes vLLM's own parameters; None = if the model has a thinking switch."""
+    ray_address: str | None = None
+    """``ray``: the cluster, HOST:6379 or "auto"; None = LLMHAR_RAY_ADDRESS, else RAY_ADDRESS."""
+    replicas: int | None = None
+    """``ray``: copies of the engine; None = as many as the cards hold, without cards one a node."""
+    replica_engine: str = "auto"
+    """``ray``: the engine in each replica, a key of ``ENGINES`` or "auto"."""
 
 
 def _child(backend: str) -> Callable[[ModelSpec, Options], Engine]:
@@ -106,6 +112,12 @@ def _openai(model: ModelSpec, options: Options) -> Engine:
     )
 
 
+def _ray(model: ModelSpec, options: Options) -> Engine:
+    from llmhar.engines.ray_engine import RayEngine
+
+    return RayEngine(model, options)
+
+
 ENGINES: dict[str, Callable[[ModelSpec, Options], Engine]] = {
     "vllm": _child("vllm"),
     "transformers": _child("transformers"),
@@ -113,6 +125,7 @@ ENGINES: dict[str, Callable[[ModelSpec, Options], Engine]] = {
     "recorded": _recorded,
     "onnx": _child("onnx"),
     "openai": _openai,
+    "ray": _ray,
 }
 
 

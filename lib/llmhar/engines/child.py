@@ -30,7 +30,7 @@ from llmhar.records import Fingerprint, Generation, Request
 
 log = logging.getLogger("llmhar.engines")
 
-_SECRET = re.compile(r"(^|_)[A-Z0-9]*(KEY|TOKEN|SECRET|PASSWORD|PASSWD|PASSPHRASE|CREDENTIAL)S?($|_)")
+SECRET_NAMES = re.compile(r"(^|_)[A-Z0-9]*(KEY|TOKEN|SECRET|PASSWORD|PASSWD|PASSPHRASE|CREDENTIAL)S?($|_)")
 _QUIET = {"VLLM_NO_USAGE_STATS": "1", "VLLM_DO_NOT_TRACK": "1", "DO_NOT_TRACK": "1", "HF_HUB_DISABLE_TELEMETRY": "1",
           "UNSLOTH_DISABLE_STATISTICS": "1", "RAY_USAGE_STATS_ENABLED": "0", "ORT_DISABLE_TELEMETRY": "1",
           "HF_HUB_DISABLE_PROGRESS_BARS": "1", "TOKENIZERS_PARALLELISM": "false", "PYTHONUNBUFFERED": "1"}  # fmt: skip
@@ -60,7 +60,7 @@ def _quota() -> int:
 
 def child_environment(*, hub: bool, threads: int) -> dict[str, str]:
     """The environment of a child: no telemetry, no secrets, offline unless the model comes from the hub."""
-    env = {k: v for k, v in os.environ.items() if not _SECRET.search(k.upper()) or (hub and k == "HF_TOKEN")}
+    env = {k: v for k, v in os.environ.items() if not SECRET_NAMES.search(k.upper()) or (hub and k == "HF_TOKEN")}
     env.update(_QUIET)
     if not hub:
         env.update(HF_HUB_OFFLINE="1", TRANSFORMERS_OFFLINE="1")

@@ -184,7 +184,7 @@ def _example(home: Home, labels: Mapping[int, str], serializer: str, answer: Ans
     # A data set whose names differ from the home file's: its first labels show the structure as well.
     spare = itertools.cycle(labels)
     found = [numbers[name] if (name := a.casefold()) in numbers else next(spare) for a in home.example.answers]
-    items = [{"id": i, "activity": n if answer == "number" else labels[n]} for i, n in enumerate(found)]
+    items = [{"id": i, "activity": n if answer == "number" else clean_text(labels[n])} for i, n in enumerate(found)]
     events = []
     for i, event in enumerate(home.example.events):
         state = next((state for state in STATES if event.event.endswith(state)), "")

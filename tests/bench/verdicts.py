@@ -1,0 +1,146 @@
+"""One Markdown table of claim, figure, measured, verdict: what `make bench`, `make faults`, `make security` end in.
+
+Measures nothing itself. A verdict follows from the number wherever there is one (:func:`at_most`, :func:`at_least`,
+:func:`exactly`); whoever misses a figure or cannot measure it must say why, or the claim is refused.
+"""
+
+from __future__ import annotations
+
+import datetime
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import psutil
+
+from llmhar import paths, settings
+
+Verdict = Literal["met", "missed", "not measured"]
+VERDICTS: tuple[Verdict, ...] = ("met", "missed", "not measured")
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """One row of the table.
+
+    Raises:
+        ValueError: an unknown verdict, an empty part, or "missed" and "not measured" without a reason.
+    """
+
+    claim: str
+    """What is claimed, in words a visitor understands."""
+    figure: str
+    """The limit, with its unit."""
+    measured: str
+    """What was seen, with its unit; "–" where nothing was measured."""
+    verdict: Verdict
+    why: str = ""
+    """The test or command that shows it; of a figure missed: by how much, why, and what was tried."""
+
+    def __post_init__(self) -> None:
+        if self.verdict not in VERDICTS:
+            raise ValueError(f"{self.claim}: verdict {self.verdict!r}; there are: {', '.join(VERDICTS)}")
+        if not (self.claim and self.figure and self.measured):
+            raise ValueError(f"{self.claim or 'a claim'}: claim, figure and measured must not be empty")
+        if self.verdict != "met" and not self.why:
+            raise ValueError(f"{self.claim}: {self.verdict}, but why?")
+
+
+def at_most(
+    claim: str, limit: float, measured: float | None, unit: str = "", *, why: str = "", digits: int = 3
+) -> Claim:
+    """A claim met where ``measured`` ≤ ``limit``; None or NaN = not measured."""
+    return _compared(claim, "≤", limit, measured, unit, why, digits)
+
+
+def at_least(
+    claim: str, limit: float, measured: float | None, unit: str = "", *, why: str = "", digits: int = 3
+) -> Claim:
+    """A claim met where ``measured`` ≥ ``limit``; None or NaN = not measured."""
+    return _compared(claim, "≥", limit, measured, unit, why, digits)
+
+
+def exactly(claim: str, wanted: float, measured: float | None, unit: str = "", *, why: str = "") -> Claim:
+    """A claim met where ``measured`` is ``wanted`` (counts); None = not measured."""
+    return _compared(claim, "=", wanted, measured, unit, why, 6)
+
+
+def not_measured(claim: str, figure: str, why: str) -> Claim:
+    """A claim that nobody measured here, and the reason."""
+    return Claim(claim, figure, "–", "not measured", why)
+
+
+def _compared(claim: str, sign: str, limit: float, measured: float | None, unit: str, why: str, digits: int) -> Claim:
+    figure = f"{sign} {_number(limit, 6)} {unit}".rstrip()
+    if measured is None or math.isnan(measured):
+        return not_measured(claim, figure, why or "no value")
+    met = {"≤": measured <= limit, "≥": measured >= limit, "=": measured == limit}[sign]
+    if not met:
+        off = f"misses the figure by {_number(abs(measured - limit), digits)} {unit}".rstrip()
+        why = f"{off}; {why}" if why else off
+    # A value just past its limit must not be rounded onto it: "3 %, limit 3 %, missed" would puzzle anybody.
+    enough = next(n for n in range(digits, 18) if measured == limit or _number(measured, n) != _number(limit, n))
+    return Claim(claim, figure, f"{_number(measured, enough)} {unit}".rstrip(), "met" if met else "missed", why)
+
+
+def _number(value: float, digits: int) -> str:
+    """``digits`` figures, whole numbers in full."""
+    if float(value).is_integer() and abs(value) < 1e15:
+        return f"{value:,.0f}"
+    return f"{value:,.{digits}g}" if abs(value) < 10**digits else f"{value:,.1f}"
+
+
+def table_text(claims: Sequence[Claim]) -> str:
+    """The Markdown table."""
+    rows = [(c.claim, c.figure, c.measured, c.verdict if c.verdict == "met" else f"**{c.verdict}**", c.why)
+            for c in claims]  # fmt: skip
+    head = "| claim | figure | measured | verdict | why, or what shows it |\n|---|---|---|---|---|\n"
+    return head + "\n".join("| " + " | ".join(_cell(part) for part in row) + " |" for row in rows) + "\n"
+
+
+def _cell(text: str) -> str:
+    return " ".join(text.split()).replace("|", "\\|")
+
+
+def tally(claims: Sequence[Claim]) -> str:
+    """How many of each verdict, in one line."""
+    return ", ".join(f"{sum(c.verdict == verdict for c in claims)} {verdict}" for verdict in VERDICTS)
+
+
+def write_report(
+    name: str, title: str, claims: Sequence[Claim], notes: Sequence[str] = (), *, folder: Path | None = None
+) -> Path:
+    """Write ``reports/proof/<name>.md`` and print its table.
+
+    Args:
+        name: "bench", "faults" or "security".
+        title: heading of the page.
+        claims: rows, in order.
+        notes: Markdown blocks below the table (paragraphs, further tables).
+        folder: where; None = ``reports/proof``.
+
+    Raises:
+        ValueError: no claims, or two of the same words.
+    """
+    names = [claim.claim for claim in claims]
+    if not names or len(set(names)) < len(names):
+        raise ValueError(f"{name}: claims must be there, each once: {names}")
+    packages = ", ".join(f"{package} {version}" for package, version in settings.package_versions().items())
+    head = [
+        f"# {title}",
+        f"{datetime.date.today().isoformat()}, commit {settings.commit()}. {settings.device()}, "
+        f"{psutil.virtual_memory().total / 2**30:.0f} GiB of memory. {packages}.",
+        f"{len(claims)} claims: {tally(claims)}.",
+    ]
+    target = (folder or paths.reports() / "proof") / f"{name}.md"
+    table = table_text(claims)
+    paths.write_text(target, "\n\n".join([*head, table.rstrip(), *notes]) + "\n")
+    print(f"\n{table}\n{tally(claims)}: {target}")
+    return target
+
+
+def exit_code(claims: Sequence[Claim]) -> int:
+    """1 where a figure is missed, else 0: what was not measured fails nobody."""
+    return int(any(claim.verdict == "missed" for claim in claims))
