@@ -170,7 +170,7 @@ def test_s2_has_twelve_activities():
 
 
 def test_clip_sets_by_name(folder, monkeypatch):
-    assert set(CLIPSETS) == {"scenes", "manifest", "pamap2", "usc_had", "hapt"}
+    assert set(CLIPSETS) == {"scenes", "scenes-recorded", "manifest", "pamap2", "usc_had", "hapt"}
     assert all(entry.licence.endswith(".") and entry.source.endswith(".") for entry in CLIPSETS.values())
     assert load_clipset("manifest", write(folder, *GOOD), check=False).name == "manifest"
     monkeypatch.setenv("LLMHAR_DATA", str(folder))
@@ -182,7 +182,7 @@ def test_clip_sets_by_name(folder, monkeypatch):
 @pytest.mark.parametrize(
     ("call", "said"),
     [
-        (("nothing", {}), "choose one of scenes, manifest, pamap2, usc_had, hapt"),
+        (("nothing", {}), "choose one of scenes, scenes-recorded, manifest, pamap2, usc_had, hapt"),
         (("scenes", {"sead": 1}), "it has: seed, limit"),
         (("hapt", {"seed": 1}), "it has: none"),
         (("scenes", {"limit": "ten"}), "must be int"),
