@@ -287,7 +287,7 @@ def test_the_speedup_check_sees_a_second_node_that_does_nothing():
 
 def test_the_memory_check_sees_an_engine_that_hoards(tmp_path):
     assert scale.flat_memory(Sleeper(), tmp_path, n=1000).verdict == "met"
-    assert scale.flat_memory(Sleeper(hoards=100_000), tmp_path, n=1000).verdict == "missed"
+    assert scale.flat_memory(Sleeper(hoards=500_000), tmp_path, n=1000).verdict == "missed"
 
 
 class Doubles(Sleeper):
