@@ -6,7 +6,7 @@ PROFILE ?= demo
 export PYTHONDONTWRITEBYTECODE=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup models demo test lab check notebooks lock recorded security explorer scale speed agreement calibration train-speed
+.PHONY: help setup models demo test test-all lab check notebooks lock recorded security explorer scale speed agreement calibration train-speed
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -22,7 +22,11 @@ demo: models  ## run all notebooks into reports/demo/index.html
 
 test: setup  ## run all tests with coverage
 	@$(BIN)/llmhar models fetch $(MODELS) qwen3-tiny || echo "without weights: tests that need them skip"
-	$(BIN)/python -m pytest --cov --cov-report=term --cov-fail-under=85
+	$(BIN)/python -m pytest -m "not slow" --cov --cov-report=term --cov-fail-under=85
+
+test-all: setup  ## run all tests, the slow ones too (servers, whole notebooks)
+	@$(BIN)/llmhar models fetch $(MODELS) qwen3-tiny || echo "without weights: tests that need them skip"
+	$(BIN)/python -m pytest
 
 lab: models  ## open JupyterLab at the tour
 	$(BIN)/jupyter lab notebooks/00_tour.ipynb

@@ -468,22 +468,26 @@ CONTRACT = (
 )  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.real
 @pytest.mark.parametrize("name", CONTRACT)
 def test_contract(name, engine, case):
     getattr(contract, f"test_{name}")(engine, case)
 
 
+@pytest.mark.slow
 @pytest.mark.real
 def test_contract_no_requests(engine):
     contract.test_no_requests_no_generations(engine)
 
 
+@pytest.mark.slow
 @pytest.mark.real
 def test_contract_failures_are_values(engine, case, tmp_path):
     contract.test_failures_are_values(engine, case, tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.real
 def test_contract_says_whose_server(engine):
     mark = engine.fingerprint()

@@ -104,6 +104,7 @@ def test_canaries_are_found_in_every_form(tmp_path):
     }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(180)
 def test_no_secret_reaches_a_file(tmp_path):
     found = leaks.measure()
@@ -112,6 +113,7 @@ def test_no_secret_reaches_a_file(tmp_path):
     assert verdict_of(security.leak_claims(found)) == {"met"}
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(180)
 def test_without_redaction_the_canaries_are_seen():
     """The planted fault. Printed, shown, raised, in metadata and as parameters: all are noticed."""
