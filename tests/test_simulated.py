@@ -294,7 +294,8 @@ def test_a_single_event_does_not_say_it_all(events: dict[int, Rows]) -> None:
 
 def test_the_home_file_names_every_sensor_and_takes_no_example_from_a_session(events: dict[int, Rows]) -> None:
     home = yaml.safe_load((ROOT / "params/homes/simulated.yaml").read_text(encoding="utf-8"))
-    assert set(home) == {"name", "kind", "rooms", "rules", "example", "plan"} and home["name"] == home["kind"] == "simulated"
+    assert set(home) == {"name", "kind", "rooms", "rules", "example", "plan"}
+    assert home["name"] == home["kind"] == "simulated"
     lines = " ".join(f"{room} {thing}" for room, things in home["rooms"].items() for thing in things)
     for sensor in {row["sensor"] for rows in events.values() for row in rows}:
         thing = re.sub(r" (contact|mov|wattmeter)$", "", sensor)
