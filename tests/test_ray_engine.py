@@ -346,6 +346,13 @@ def check(engine, requests, n_ok=None):
     return found
 
 
+def test_a_replica_that_cannot_start_says_why(cluster, tmp_path):
+    # First of those with a cluster: a node that a later test kills is listed as alive for some seconds.
+    with pytest.raises(EngineError, match=r"no replica could start.*cannot read the replies"):
+        scale.open_ray(cluster.address, tmp_path / "none.jsonl", 1)
+    assert ray_engine._users == 0
+
+
 def test_the_contract(engine):
     assert len(engine.hosts) == 2 and engine.fingerprint().engine == "recorded"
     assert list(engine.stream([])) == []
@@ -416,9 +423,3 @@ def test_the_check_sees_a_pool_that_waits_for_a_lost_replica_then_all_are_lost(e
     engine.close()
     engine.close()
     assert "engine was closed" in next(Desk([ask(0)]).rest(engine._obituary())).error
-
-
-def test_a_replica_that_cannot_start_says_why(cluster, tmp_path):
-    with pytest.raises(EngineError, match=r"no replica could start.*cannot read the replies"):
-        scale.open_ray(cluster.address, tmp_path / "none.jsonl", 1)
-    assert ray_engine._users == 0
