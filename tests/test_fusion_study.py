@@ -177,3 +177,15 @@ def test_free_answers_are_matched_and_conflicts_stand_apart(clips, observed, sto
 def test_motion_alone_in_the_fusion_and_people_are_read_from_clusters():
     assert fusion_motion._person("person:19") == 19
     assert fusion_motion.fed_into_fusion(load_clipset("scenes-recorded"), [], None, encoders={}).empty
+
+
+def test_a_motion_encoder_is_fed_into_the_fusion(clips, store):
+    try:
+        motion_record("imu-cnn-m-6")
+    except EncoderError as error:
+        pytest.skip(str(error))
+    others = {"captions": "template-captions", "labels": "yamnet"}
+    table = fusion_motion.fed_into_fusion(clips, ["imu-cnn-m-6"], store, encoders=others, context_noise=0.1,
+                                          recorded=RECORDED, progress=False)  # fmt: skip
+    assert list(table.index) == ["imu-cnn-m-6"] and 30_000 < table["parameters"].iloc[0] < 40_000
+    assert table["clips"].iloc[0] == 120 and table["everything, naive Bayes"].iloc[0].startswith("0.")

@@ -39,7 +39,7 @@ def capacity(names: Sequence[str]) -> pd.DataFrame:
             is_forest = row.model == "random forest"
             rows.append({
                 "size": recipe.size, "classes": recipe.classes,
-                "n_params": None if is_forest else motion_record(name)["n_params"],
+                "n_params": None if is_forest else motion_record(name)["parameters"],
                 "model": "random forest" if is_forest else "cnn",
                 "accuracy": row.mean, "low": row.low, "high": row.high, "folds": row.n_folds,
             })  # fmt: skip
@@ -97,7 +97,7 @@ def fed_into_fusion(
         prepare(name)
         observed = observe(clipset, store, encoders={**encoders, "motion": name}, **how)
         own = [one for one in observed.observations if not one.conflict]
-        row: dict[str, Any] = {"classes": RECIPES[name].classes, "parameters": motion_record(name)["n_params"]}
+        row: dict[str, Any] = {"classes": RECIPES[name].classes, "parameters": motion_record(name)["parameters"]}
         for title, shown in (("motion alone", ["motion"]), ("everything", ["labels", "motion", "context"])):
             predicted = baselines.predict("bayes", own, shown, list(clipset.labels))
             row[f"{title}, naive Bayes"] = str(clustered_interval(correct(predicted, own), [o.cluster for o in own]))
