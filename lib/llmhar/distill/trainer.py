@@ -8,18 +8,16 @@ resumed run repeats, and the loss computed from the answer's logits alone. One J
 from __future__ import annotations
 
 import json
-import os
 import random
 import resource
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from llmhar.engines import cpu_flags
-from llmhar.engines.worker import THINK, protect_stdout, sentence, watch
+from llmhar.engines.worker import THINK, do_job
 
 Say = Callable[[dict[str, Any]], None]
 IGNORED = -100
@@ -322,23 +320,5 @@ def _save(model: Any, method: str, folder: Path, job: dict[str, Any]) -> None:
             shutil.copy(Path(job["model"]) / name, target)
 
 
-def main(folder: str, parent: int) -> None:
-    """Entry point of the child."""
-    protocol = protect_stdout()
-
-    def say(message: dict[str, Any]) -> None:
-        protocol.write(json.dumps(message) + "\n")
-        protocol.flush()
-
-    threading.Thread(target=watch, args=(parent,), daemon=True).start()
-    try:
-        done = train(Path(folder), say)
-    except Exception as error:
-        say({"fatal": sentence(error)})
-        raise
-    say({"done": done})
-    os._exit(0)
-
-
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]))
+    do_job(train, sys.argv[1], int(sys.argv[2]))

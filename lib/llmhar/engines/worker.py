@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol
 
 from llmhar.records import Request
@@ -146,6 +147,30 @@ def watch(parent: int) -> None:
     """Leave when the parent is gone, even where a fork of it still holds our input open."""
     while os.getppid() == parent:
         time.sleep(2)
+    os._exit(0)
+
+
+def do_job(work: Callable[[Path, Callable[[dict[str, Any]], None]], Any], folder: str, parent: int) -> None:
+    """Entry point of a child that does one job and ends; see :func:`llmhar.distill.training.run_child`.
+
+    Args:
+        work: takes the job's folder and a function that sends a message; returns what goes into {"done"}.
+        folder: the job.
+        parent: its process id; the child ends when that is gone.
+    """
+    protocol = protect_stdout()
+
+    def say(message: dict[str, Any]) -> None:
+        protocol.write(json.dumps(message) + "\n")
+        protocol.flush()
+
+    threading.Thread(target=watch, args=(parent,), daemon=True).start()
+    try:
+        done = work(Path(folder), say)
+    except Exception as error:
+        say({"fatal": sentence(error)})
+        raise
+    say({"done": done})
     os._exit(0)
 
 

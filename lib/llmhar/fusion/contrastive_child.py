@@ -8,15 +8,13 @@ of the other folds. No activity is read here.
 from __future__ import annotations
 
 import json
-import os
 import sys
-import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from llmhar import paths
-from llmhar.engines.worker import protect_stdout, sentence, watch
+from llmhar.engines.worker import do_job
 
 Say = Callable[[dict[str, Any]], None]
 
@@ -77,23 +75,5 @@ def _fit(nets: dict[str, Any], pairs: dict[str, Any], settings: dict[str, Any]) 
     return float(loss.detach())
 
 
-def main(folder: str, parent: int) -> None:
-    """Entry point of the child."""
-    protocol = protect_stdout()
-
-    def say(message: dict[str, Any]) -> None:
-        protocol.write(json.dumps(message) + "\n")
-        protocol.flush()
-
-    threading.Thread(target=watch, args=(parent,), daemon=True).start()
-    try:
-        done = train(Path(folder), say)
-    except Exception as error:
-        say({"fatal": sentence(error)})
-        raise
-    say({"done": done})
-    os._exit(0)
-
-
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]))
+    do_job(train, sys.argv[1], int(sys.argv[2]))

@@ -8,9 +8,7 @@ each window predicted by a net that saw no window of its fold. The net itself (:
 from __future__ import annotations
 
 import json
-import os
 import sys
-import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -21,7 +19,7 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from llmhar import paths
-from llmhar.engines.worker import protect_stdout, sentence, watch
+from llmhar.engines.worker import do_job
 
 Say = Callable[[dict[str, Any]], None]
 CHANNELS = 6
@@ -125,23 +123,5 @@ def train(folder: Path, say: Say) -> dict[str, Any]:
     return {"losses": losses, "parameters": sum(p.numel() for p in net.parameters()), "torch": torch.__version__}
 
 
-def main(folder: str, parent: int) -> None:
-    """Entry point of the child."""
-    protocol = protect_stdout()
-
-    def say(message: dict[str, Any]) -> None:
-        protocol.write(json.dumps(message) + "\n")
-        protocol.flush()
-
-    threading.Thread(target=watch, args=(parent,), daemon=True).start()
-    try:
-        done = train(Path(folder), say)
-    except Exception as error:
-        say({"fatal": sentence(error)})
-        raise
-    say({"done": done})
-    os._exit(0)
-
-
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]))
+    do_job(train, sys.argv[1], int(sys.argv[2]))
