@@ -12,7 +12,7 @@ FIXTURES = Path(__file__).parent / "fixtures"
 
 
 def test_the_registry_is_complete():
-    assert list(DATASETS) == ["mural", "marble", "uci_adl", "simulated"]
+    assert list(DATASETS) == ["mural", "marble", "uci_adl", "simulated", "simulated_long"]
     for name, entry in DATASETS.items():
         assert entry.name == name
         for sentence in (entry.title, entry.licence, entry.source, entry.citation):
@@ -22,8 +22,9 @@ def test_the_registry_is_complete():
         "marble": ("marble",),
         "uci_adl": ("uci_adl_a", "uci_adl_b"),
         "simulated": ("simulated",),
+        "simulated_long": ("simulated",),
     }
-    assert [name for name, entry in DATASETS.items() if entry.kind == "simulated"] == ["simulated"]
+    assert [name for name, entry in DATASETS.items() if entry.kind == "simulated"] == ["simulated", "simulated_long"]
     assert {name: dict(entry.options) for name, entry in DATASETS.items() if entry.options} == {
         "marble": {"locations": False},
         "uci_adl": {"home": "both"},
@@ -31,7 +32,7 @@ def test_the_registry_is_complete():
 
 
 def test_unknown_name_lists_the_names():
-    with pytest.raises(DataError, match="no data set 'casas': choose one of mural, marble, uci_adl, simulated"):
+    with pytest.raises(DataError, match="no data set 'casas': choose one of mural, marble, uci_adl, simulated, simulated_long"):
         load("casas")
     with pytest.raises(DataError, match="no data set 'casas'"):
         split("casas", [])

@@ -42,6 +42,8 @@ class Dataset:
     """Call it through :func:`split`, which checks the result."""
     options: Mapping[str, Any] = field(default_factory=dict)
     """Option of ``load`` -> its default."""
+    further: int = 0
+    """Simulated homes: training sessions beyond MuRAL's 21."""
 
     @property
     def cure(self) -> str:
@@ -101,6 +103,18 @@ _ALL = (
         load=partial(mural.load, dataset="simulated", home="simulated"),
         split=mural.split,
     ),
+    Dataset(
+        name="simulated_long",
+        title="Simulated home with 30 further sessions to train on",
+        kind="simulated",
+        licence="Made by llmhar itself: Apache-2.0.",
+        source="Written on this machine by llmhar, from a seed.",
+        citation="llmhar, llmhar.datasets.simulated, seed 0.",
+        homes=("simulated",),
+        load=partial(mural.load, dataset="simulated_long", home="simulated"),
+        split=mural.split,
+        further=30,
+    ),
 )
 
 DATASETS: dict[str, Dataset] = {each.name: each for each in _ALL}
@@ -134,7 +148,7 @@ def load(name: str, path: Path | None = None, **options: Any) -> Loaded:
     folder = Path(path) if path is not None else paths.data() / name
     try:
         if not folder.exists() and entry.kind == "simulated":
-            _write_simulated(folder)
+            _write_simulated(folder, entry.further)
         if not folder.exists():
             raise DataError(f"{entry.title} is not at {folder}: {entry.cure}")
         if not folder.is_dir():
@@ -144,11 +158,11 @@ def load(name: str, path: Path | None = None, **options: Any) -> Loaded:
         raise DataError(f"{folder} cannot be read or written: {error}") from error
 
 
-def _write_simulated(folder: Path) -> None:
+def _write_simulated(folder: Path, further: int) -> None:
     from llmhar.datasets import simulated  # its tables are needed here alone
 
     folder.parent.mkdir(parents=True, exist_ok=True)
-    simulated.write(folder)
+    simulated.write(folder, further=further)
 
 
 def _check_options(entry: Dataset, options: Mapping[str, Any]) -> None:

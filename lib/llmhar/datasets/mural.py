@@ -52,7 +52,7 @@ def load(path: Path, *, dataset: str = "mural", home: str = "mural") -> Loaded:
     )
     if root is None:
         raise reader.missing("activities.json", path)
-    if dataset != "simulated" and (root / "SIMULATED.md").exists():
+    if not dataset.startswith("simulated") and (root / "SIMULATED.md").exists():
         raise DataError(f"{root} holds llmhar's simulated home, no real data: load it as data set `simulated`")
     activities = _activities(reader, root / "activities.json")
     rooms = _rooms(reader, root / "sensors.json")
@@ -72,10 +72,13 @@ def load(path: Path, *, dataset: str = "mural", home: str = "mural") -> Loaded:
 
 
 def split(sessions: Sequence[Session]) -> Split:
-    """S1 §4.3.1: by name, the first 15 sessions train and the rest test; of fewer than 21, the first two thirds."""
+    """S1 §4.3.1: by name, the first 15 sessions train, the next six test; of fewer than 21, the last third tests.
+
+    Any further session trains: MuRAL has none, the simulated home can have.
+    """
     names = sorted((session.session_id for session in sessions), key=natural)
-    cut = 15 if len(names) >= 21 else len(names) * 2 // 3
-    return Split(names[:cut], names[cut:])
+    start, end = (15, 21) if len(names) >= 21 else (len(names) * 2 // 3, len(names))
+    return Split(names[:start] + names[end:], names[start:end])
 
 
 def _activities(reader: Reader, path: Path) -> dict[int, str]:

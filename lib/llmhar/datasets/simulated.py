@@ -26,6 +26,7 @@ from llmhar.datasets.simulated_routines import ACTIVITIES, IN, METER, MOTION, OU
 COLUMNS = ("uid", "time", "sensor", "action", "Subject", "Description", "activity")
 SENSOR_KEYS = ("sensor name", "sensor type", "sensor location")
 MARK = "SIMULATED.md"  # tells simulated folders from real ones
+N_TRAIN = 15  # S1 §4.3.1: the first sessions train
 LENGTH = 3600  # seconds recorded per session (MuRAL: over 21 h in 21 sessions)
 SIZE = (330, 470)  # sensor events of a session, fewest and most (MuRAL: 407 on average)
 PACE = {2: 0.75, 3: 1.3, 4: 1.75}  # residents -> factor on pauses, so that SIZE is met however many live there
@@ -220,11 +221,21 @@ def _take(plan: tables.Plan, rng: random.Random) -> list[Row]:
     return sorted((row for row in rows if row.second < LENGTH), key=lambda row: row.second)
 
 
+def plan_of(number: int, seed: int = 0) -> tables.Plan:
+    """The plan of session ``number`` (from 1). Beyond the 21 it is a training session's at another hour, other people."""
+    if number <= len(SESSIONS):
+        return SESSIONS[number - 1]
+    rng = random.Random(f"llmhar simulated home, seed {seed}, plan {number}")
+    like = SESSIONS[(number - len(SESSIONS) - 1) % N_TRAIN]
+    begun = datetime.fromisoformat(f"2000-01-01T{like.start}") + timedelta(minutes=rng.randint(-20, 20))
+    return like._replace(start=f"{begun:%H:%M}:00", residents=rng.choice((2, 3, 4)))
+
+
 def simulate(number: int, seed: int = 0) -> list[Row]:
     """Play session ``number`` (from 1) until a take is as full and varied as asked; its rows in time order."""
     for take in range(200):
         rng = random.Random(f"llmhar simulated home, seed {seed}, session {number}, take {take}")
-        rows = _take(SESSIONS[number - 1], rng)
+        rows = _take(plan_of(number, seed), rng)
         counts = Counter(row.activity for row in rows if row.sensor)
         if SIZE[0] <= counts.total() <= SIZE[1] and len(counts) >= 12 and max(counts.values()) <= counts.total() * 0.33:
             return rows
@@ -232,7 +243,7 @@ def simulate(number: int, seed: int = 0) -> list[Row]:
 
 
 def _data_csv(number: int, seed: int) -> str:
-    begun = datetime.fromisoformat(f"2000-01-01T{SESSIONS[number - 1].start}")  # no date in MuRAL's files
+    begun = datetime.fromisoformat(f"2000-01-01T{plan_of(number, seed).start}")  # no date in MuRAL's files
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)
@@ -242,7 +253,7 @@ def _data_csv(number: int, seed: int) -> str:
     return text.getvalue()
 
 
-def _files(seed: int) -> dict[str, str]:
+def _files(seed: int, further: int) -> dict[str, str]:
     """Path in the data set -> content."""
     documents: dict[str, object] = {
         "activities.json": [{"id": number, "name": name} for number, name in enumerate(ACTIVITIES)],
@@ -252,7 +263,8 @@ def _files(seed: int) -> dict[str, str]:
         MARK: f"This data is simulated by llmhar (seed {seed}): nobody lived it, only the file formats are MuRAL's. "
         f"Activity names are those known from published uses of MuRAL, except '{ACTIVITIES[-1]}', which is ours.\n"
     }
-    for number, plan in enumerate(SESSIONS, start=1):
+    for number in range(1, len(SESSIONS) + further + 1):
+        plan = plan_of(number, seed)
         documents[f"{number:02}/context.json"] = {
             "start time": plan.start,
             "day": plan.day,
@@ -268,8 +280,8 @@ def _holds(path: Path, files: dict[str, str]) -> bool:
     return all((path / name).is_file() and (path / name).read_bytes() == text.encode() for name, text in files.items())
 
 
-def write(path: Path, seed: int = 0) -> None:
-    """Write the simulated home to folder ``path`` in MuRAL's layout: 21 sessions, byte-identical for a seed.
+def write(path: Path, seed: int = 0, further: int = 0) -> None:
+    """Write the simulated home in MuRAL's layout: 21 sessions and ``further`` ones, byte-identical for a seed.
 
     Written beside ``path`` and moved there in one step. A simulated home that is there is replaced, or left alone where
     it is the same, so that notebooks that start together do not disturb each other.
@@ -279,7 +291,7 @@ def write(path: Path, seed: int = 0) -> None:
     """
     if path.is_file() or (path.is_dir() and not (path / MARK).exists() and any(path.iterdir())):
         raise FileExistsError(f"{path} holds other data; choose an empty folder for the simulated home")
-    files = _files(seed)
+    files = _files(seed, further)
     if _holds(path, files):
         return
     part, old = (path.with_name(f".{path.name}.{os.getpid()}.{end}") for end in ("part", "old"))
