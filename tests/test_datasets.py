@@ -32,7 +32,9 @@ def test_the_registry_is_complete():
 
 
 def test_unknown_name_lists_the_names():
-    with pytest.raises(DataError, match="no data set 'casas': choose one of mural, marble, uci_adl, simulated, simulated_long"):
+    with pytest.raises(
+        DataError, match="no data set 'casas': choose one of mural, marble, uci_adl, simulated, simulated_long"
+    ):
         load("casas")
     with pytest.raises(DataError, match="no data set 'casas'"):
         split("casas", [])

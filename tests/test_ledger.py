@@ -13,6 +13,7 @@ from llmhar.ledger import CAUSES, Habits, cause_of, is_mentioned, learn_habits, 
 from llmhar.parsing import Reading, parse_answer
 from llmhar.records import Prediction
 from llmhar.scoring import score_session
+from tests.timing import quiet_seconds
 
 NOWHERE = Habits({}, {})
 
@@ -193,17 +194,8 @@ def test_a_sensor_of_odd_name_is_text_not_a_pattern():
 
 
 def test_hostile_reasoning_is_read_in_a_moment():
-    import time
-
-    start = time.perf_counter()
-    for text in (
-        "event " * 100_000,
-        "id" + " " * 300_000 + "x",
-        "events " + "0 and " * 100_000,
-        "event" + "#" * 300_000,
-    ):
-        is_mentioned(7, SHOWER, text)
-    assert time.perf_counter() - start < 5
+    texts = ("event " * 100_000, "id" + " " * 300_000 + "x", "events " + "0 and " * 100_000, "event" + "#" * 300_000)
+    assert quiet_seconds(lambda: [is_mentioned(7, SHOWER, text) for text in texts], runs=1) < 2
 
 
 def test_where_the_mention_counts():

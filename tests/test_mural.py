@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import time
 from datetime import datetime
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from llmhar.datasets import DataError, Loaded, RowNote, load, mural, split
+from tests.timing import quiet_seconds
 
 FIXTURE = Path(__file__).parent / "fixtures" / "mural"
 HEADER = "uid,time,sensor,action,Subject,Description,activity\n"
@@ -210,7 +210,7 @@ def test_split_is_by_name(home, n, n_train):
     sessions = load("mural", folder).sessions
     names = [f"{i:02d}" for i in range(1, n + 1)]
     assert [s.session_id for s in sessions] == names
-    assert split("mural", sessions[::-1]) == (names[:n_train], names[n_train:])
+    assert split("mural", sessions[::-1]) == (names[:n_train] + names[21:], names[n_train:21])
 
 
 CELL = st.sampled_from(
@@ -252,11 +252,8 @@ def test_fifty_thousand_events_a_second(home):
         for i in range(40_000)
     )
     folder = home(rows)
-    start = time.perf_counter()
-    n_events = load("mural", folder).report.n_events
-    rate = n_events / (time.perf_counter() - start)
-    assert n_events == 40_000
-    assert rate > 25_000, f"{rate:.0f} events a second"  # measured 170k; half the goal allows for a busy machine
+    assert load("mural", folder).report.n_events == 40_000
+    assert quiet_seconds(lambda: load("mural", folder), runs=2) < 40_000 / 50_000  # measured 170k a second
 
 
 def test_loader_is_the_registrys():

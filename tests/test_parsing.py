@@ -1,7 +1,6 @@
 """From raw text to one verdict per event: a corpus of answers seen or feared, hostile text, generated text."""
 
 import json
-import time
 
 import pytest
 from hypothesis import given, settings
@@ -9,6 +8,7 @@ from hypothesis import strategies as st
 
 from llmhar.parsing import LabelSet, as_rows, parse_answer, split_reasoning
 from llmhar.records import VERDICTS, Prediction
+from tests.timing import quiet_seconds
 
 # Traps: 2 is a beginning of 25, "eating" of "eating snack"; one name holds an underscore.
 LABELS = {0: "others", 1: "preparing_dinner", 2: "eating", 3: "watching TV", 25: "eating snack"}
@@ -303,15 +303,10 @@ HOSTILE = {
 @pytest.mark.parametrize("name", HOSTILE)
 @pytest.mark.parametrize("strict", [False, True])
 def test_a_hostile_megabyte_is_read_fast(name, strict):
-    text, seconds = HOSTILE[name], []
-    for _ in range(3):
-        start = time.perf_counter()
-        made = parse_answer(text, 10, LABELS, strict=strict)
-        seconds.append(time.perf_counter() - start)
-        if seconds[-1] < 0.05:
-            break
-    assert len(made.predictions) == 10
-    assert min(seconds) < 0.15  # promised: 0.05 s; the rest is slack for a busy machine
+    text = HOSTILE[name]
+    assert len(parse_answer(text, 10, LABELS, strict=strict).predictions) == 10
+    # The figure is 50 ms (make faults); a busy sibling hyper-thread has trebled it, a quadratic reader takes minutes.
+    assert quiet_seconds(lambda: parse_answer(text, 10, LABELS, strict=strict)) <= 0.15
 
 
 def check(text, n, **options):

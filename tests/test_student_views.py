@@ -2,7 +2,6 @@
 
 import json
 import math
-import time
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -29,6 +28,7 @@ from llmhar.student_sweeps import TEACHER, UNTRAINED, GatewayPoint, MatrixCell, 
 from llmhar.tables import score_answers
 from llmhar.tasks import Task
 from llmhar.windows import cut_windows
+from tests.timing import quiet_seconds
 
 ACTIVITIES = {1: "preparing breakfast", 2: "eating", 3: "sleeping", 9: "TRANSITION"}
 RULES = ModelSpec(name="rules", kind="rules", revision="1+0496bf67", hub_id="x/rules")
@@ -547,9 +547,7 @@ def test_long_excerpts_are_cut_and_several_joined():
                                  "events " + "1, " * 60_000 + "x", "event 0-9999 " * 15_000, "\n3" * 90_000,
                                  "*" * 200_000, "a.  \n\n" * 40_000])  # fmt: skip
 def test_hostile_text_is_read_in_time(bad):
-    begun = time.perf_counter()
-    found(f"<think>{bad}</think>[]", 3)
-    assert time.perf_counter() - begun < 5
+    assert quiet_seconds(lambda: found(f"<think>{bad}</think>[]", 3), runs=1) < 2
 
 
 @pytest.fixture(scope="module")
