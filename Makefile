@@ -6,7 +6,7 @@ PROFILE ?= demo
 export PYTHONDONTWRITEBYTECODE=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup models demo test test-all lab check notebooks lock recorded security explorer scale speed agreement calibration train-speed
+.PHONY: help setup models demo test test-all lab check notebooks lock recorded bench faults security explorer scale speed agreement calibration train-speed
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -49,6 +49,12 @@ lock: setup  ## resolve requirements/*.in to the hashed locks
 
 recorded: setup  ## record fusion's encoders on the composed scenes (params/recorded)
 	$(BIN)/python -m tests.record_fusion
+
+bench: models  ## speed: own overhead, lm-evaluation-harness, prefix cache, adapters, growth, memory, Ray: reports/proof/bench.md
+	$(BIN)/python -m tests.bench.bench
+
+faults: models  ## kill -9, full disks, broken files, clocks, APIs, hostile answers: reports/proof/faults.md
+	$(BIN)/python -m tests.bench.faults
 
 security: setup  ## injection, secrets, gates, vulnerabilities, licences: reports/proof/security.md
 	$(BIN)/python -m tests.bench.security
