@@ -222,7 +222,7 @@ def _take(plan: tables.Plan, rng: random.Random) -> list[Row]:
 
 
 def plan_of(number: int, seed: int = 0) -> tables.Plan:
-    """The plan of session ``number``, from 1. Beyond the 21: a training session's at another hour, with other people."""
+    """The plan of session ``number``, from 1. Beyond the 21: a training session's at another hour, other people."""
     if number <= len(SESSIONS):
         return SESSIONS[number - 1]
     rng = random.Random(f"llmhar simulated home, seed {seed}, plan {number}")
