@@ -29,6 +29,15 @@ GIVE_UP_AFTER = 100
 """Failures in a row after which an engine is taken for dead; what is left stays unasked until the next run."""
 
 
+class Bar(tqdm):
+    """A progress bar by a clock that nobody sets: tqdm's own is the time of day, and rates turn negative with it."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._time = time.monotonic
+        self.start_t = self.last_print_t = self._time()
+
+
 class Answer(NamedTuple):
     """What the store has for one ask."""
 
@@ -160,7 +169,7 @@ def _ask(
     number = store.begin_pass()
     n_failed = in_a_row = tokens = 0
     begun = time.perf_counter()
-    bar = tqdm(total=len(wanted), desc=name, unit="window", mininterval=1.0, disable=not progress)
+    bar = Bar(total=len(wanted), desc=name, unit="window", mininterval=1.0, disable=not progress)
     with energy.measured() as meter, bar:
         for generation in _once_each(opened.stream(wanted.values()), wanted):
             store.add(generation, fingerprint, number)

@@ -21,11 +21,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from llmhar import paths
 from llmhar.records import canonical_json, sha256_of
+from llmhar.settings import SettingsError, read_yaml
 
 LAYOUT = 1
 """Version of the converted folders; a higher number makes new ones."""
@@ -221,9 +221,9 @@ def load_models(path: Path | None = None) -> dict[str, ModelSpec]:
 @functools.lru_cache(maxsize=8)
 def _load(path: Path, _mtime: int) -> dict[str, ModelSpec]:
     try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        raw = read_yaml(path) or {}
         entries = {k: v for k, v in raw.items() if not k.startswith("x-")}
-    except (yaml.YAMLError, AttributeError) as error:
+    except (SettingsError, AttributeError) as error:
         raise ModelError(f"{path}: not a YAML mapping of models: {error}") from error
     models = {}
     for name, entry in entries.items():
@@ -232,10 +232,10 @@ def _load(path: Path, _mtime: int) -> dict[str, ModelSpec]:
         except (ValidationError, TypeError) as error:
             first = error.errors()[0] if isinstance(error, ValidationError) else {"loc": (), "msg": str(error)}
             where = ".".join(str(part) for part in (name, *first["loc"]))
-            raise ModelError(f"{path}: {where}: {first['msg']}") from error
+            raise ModelError(f"{path}: {where[:100]}: {first['msg'][:300]}") from error
     for name, spec in models.items():
         if isinstance(spec.source, Pruned) and (problem := _pruning_problem(spec, spec.source, models)):
-            raise ModelError(f"{path}: {name}.{problem}")
+            raise ModelError(f"{path}: {name[:100]}.{problem[:300]}")
     return models
 
 

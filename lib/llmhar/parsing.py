@@ -25,14 +25,17 @@ Thinking = Literal["absent", "closed", "unclosed"]
 _ITEM = re.compile(r"\{[^{}]*\}")
 _ITEM_ID = re.compile(r"""["']?\bid["']?\s*:\s*["']?(\d{1,9})["']?\s*(?:[,}]|$)""", re.IGNORECASE)
 # Runs of one mark count once: a megabyte of them is read in a few steps.
-_THINK_MARK = re.compile(r"(?:<think>)+|(?:</think>)+")
-_STRING = re.compile(r'"(?:[^"\\]|\\.)*"')
+_THINK_MARK = re.compile(r"((?:<think>)+|(?:</think>)+)")
+# Possessive repeats and an end that may be missing: a string that is never closed is read once, not once a quote in it.
+_STRING = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+("?)')
 _KEY_ID = re.compile(r"\bid\b", re.IGNORECASE)
 _NO_ITEMS = re.compile(r"\W*\[\s*\]\W*|```(?:json)?\s*\[\s*\]\s*```")
 _DELIMITERS = re.compile(r"""[\s"'`“”‘’{}\[\](),:;=]+""")
 _NUMBERED = re.compile(r"(\d{1,9})\s*[.:)]\s*(.+)", re.DOTALL)
 # Items read per expected event before the rest of a rambling answer is left unread (bounds time at 1 MB).
 _ITEMS_PER_EVENT = 20
+# Characters of an item without an end in which the end of its list is looked for (likewise).
+_OPEN_CHARS = 20_000
 
 
 class SplitText(NamedTuple):
@@ -54,13 +57,13 @@ def split_reasoning(text: str) -> SplitText:
     before, closed, after = text.partition("</think>")
     if closed and "think>" not in after and "<think>" not in (inside := before.strip().removeprefix("<think>")):
         return SplitText(inside.strip(), after.strip(), "closed")  # the usual case, much faster
-    depth_open, last = False, 0
+    depth_open = False
     reasoning: list[str] = []
     answer: list[str] = []
     state: Thinking = "absent"
-    for mark in _THINK_MARK.finditer(text):
-        piece = text[last : mark.start()]
-        if mark.group()[1] == "t":
+    *parts, rest = _THINK_MARK.split(text)  # text, mark, text, mark, ..., text; twice as fast as match by match
+    for piece, mark in zip(parts[::2], parts[1::2]):
+        if mark[1] == "t":
             (reasoning if depth_open else answer).append(piece)
             depth_open = True
         else:
@@ -69,8 +72,7 @@ def split_reasoning(text: str) -> SplitText:
                 answer.clear()
             reasoning.append(piece)
             depth_open, state = False, "closed"
-        last = mark.end()
-    (reasoning if depth_open else answer).append(text[last:])
+    (reasoning if depth_open else answer).append(rest)
     # A line break between answers around a thinking block: "2<think>…</think>5" must not read as 25.
     return SplitText("".join(reasoning).strip(), "\n".join(answer).strip(), "unclosed" if depth_open else state)
 
@@ -237,8 +239,13 @@ def _scan_items(answer: str, n: int) -> _Items:
 
 def _is_open(item: str) -> bool:
     """Whether the text ends inside an item: in one of its strings, or before the list is closed."""
-    outside = _STRING.sub("", item)
-    return '"' in outside or "]" not in outside
+    item, last, closed = item[:_OPEN_CHARS], 0, False
+    for string in _STRING.finditer(item):
+        if not string.group(1):
+            return True
+        closed = closed or "]" in item[last : string.start()]
+        last = string.end()
+    return not closed and "]" not in item[last:]
 
 
 def _note_broken(gap: str, items: _Items) -> None:

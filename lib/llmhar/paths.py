@@ -10,10 +10,11 @@ Three places, each movable by one environment variable:
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import platformdirs
@@ -54,21 +55,38 @@ def reports() -> Path:
     return _from_env("LLMHAR_REPORTS", root() / "reports")
 
 
+_SPACE, _WRITABLE = "free some space", "make the folder writable, or name another one"
+_CURES: dict[int | None, str] = {
+    errno.ENOSPC: _SPACE, errno.EDQUOT: _SPACE, errno.EFBIG: _SPACE,
+    errno.EROFS: _WRITABLE, errno.EACCES: _WRITABLE, errno.EPERM: _WRITABLE,
+}  # fmt: skip
+
+
 @contextmanager
 def replacing(target: Path) -> Iterator[Path]:
     """Yield a temporary path beside ``target``; on success it takes the target's place in one step.
 
     Whoever is killed in between leaves the old file whole. On an error the temporary file goes.
+
+    Raises:
+        OSError: a full disk or a folder that cannot be written; names the target and the cure.
     """
-    target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.with_name(f".{target.name}.{os.getpid()}.part")
     try:
+        target.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
         with open(temporary, "rb") as written:
             os.fsync(written.fileno())
         os.replace(temporary, target)
+    except OSError as error:
+        if error.errno not in _CURES:
+            raise
+        # The system's own words name no file where a write fails, and else the temporary one.
+        said = f"{error.strerror}; what was there before is whole; {_CURES[error.errno]} and run again"
+        raise OSError(error.errno, said, str(target)) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # a read-only folder: there is nothing to take away
+            temporary.unlink(missing_ok=True)
 
 
 @contextmanager

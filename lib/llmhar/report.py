@@ -15,6 +15,7 @@ import multiprocessing
 import os
 import re
 import sys
+import threading
 import time
 import traceback
 import uuid
@@ -30,9 +31,10 @@ from tqdm import tqdm
 from llmhar import paths
 from llmhar.engines import child
 from llmhar.explorer import templates
+from llmhar.inference import Bar
 from llmhar.jobs import Job
 from llmhar.publish import MEDIA_TYPE
-from llmhar.store import Store
+from llmhar.store import Store, StoreError
 
 CSP = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; font-src data:"
 """Content security policy of every page: no script runs, nothing is fetched."""
@@ -51,6 +53,8 @@ STYLES = [
 _PROGRESS = re.compile(r"\d+%\|.*\|")
 SHORTEST_SECRET = 8
 """Characters: shorter values are not looked for, or every "none" and "1234" of a report would be blacked out."""
+_INDEX = threading.Lock()
+"""Held by the one thread that writes an index."""
 
 
 def run_jobs(jobs: Sequence[Job], n_parallel: int = 1) -> list[dict[str, Any]]:
@@ -62,7 +66,7 @@ def run_jobs(jobs: Sequence[Job], n_parallel: int = 1) -> list[dict[str, Any]]:
     done: dict[str, dict[str, Any]] = {}
     with ThreadPoolExecutor(max(1, n_parallel)) as pool:
         waiting = {pool.submit(_run_apart, job, n_parallel == 1): job for job in jobs}
-        for future in tqdm(as_completed(waiting), total=len(jobs), desc="notebooks", unit="notebook", mininterval=1.0):
+        for future in Bar(as_completed(waiting), total=len(jobs), desc="notebooks", unit="notebook", mininterval=1.0):
             job = waiting[future]
             done[job.notebook] = future.result()
             said = f"{job.notebook}: {done[job.notebook]['status']} in {done[job.notebook]['seconds']:.0f} s"
@@ -76,7 +80,9 @@ def _run_apart(job: Job, progress: bool) -> dict[str, Any]:
     """Run a job in a process of its own: papermill's working directory is the process's, and a death stays its own."""
     start = time.perf_counter()
     file = job.folder / "run.json"
-    file.unlink(missing_ok=True)  # an older run's record must not pass for this one's
+    with _INDEX:  # an older run's record must not pass for this one's, nor its card, if this run is killed
+        file.unlink(missing_ok=True)
+        write_index(job.folder.parent)
     process = multiprocessing.get_context("spawn").Process(target=run_job, args=(job, progress))
     process.start()
     process.join()
@@ -110,12 +116,10 @@ def run_job(job: Job, progress: bool = True) -> dict[str, Any]:
         What run.json holds; "status" is "ok" or "failed" (then "cause" says why in one line).
     """
     start = time.perf_counter()
-    with Store() as store:
-        store.add_run(redact(job.spec.to_json(), job.spec.params))
     job.folder.mkdir(parents=True, exist_ok=True)
     temporary = job.folder / f".report.{uuid.uuid4().hex}.ipynb"
     try:
-        cause = _execute(job, temporary, progress)
+        cause = _note_run(job) or _execute(job, temporary, progress)
         executed = nbformat.read(temporary, as_version=4) if temporary.is_file() else None
     finally:
         temporary.unlink(missing_ok=True)
@@ -132,6 +136,16 @@ def run_job(job: Job, progress: bool = True) -> dict[str, Any]:
         paths.write_text(job.folder / "report.html", to_html(executed, job.notebook))
     _write_record(job.folder / "run.json", record)
     return record
+
+
+def _note_run(job: Job) -> str:
+    """Keep in the store what makes this run; returns why that cannot be, empty on success."""
+    try:
+        with Store() as store:
+            store.add_run(redact(job.spec.to_json(), job.spec.params))
+    except StoreError as error:
+        return f"StoreError: {_first_line(str(error))}"
+    return ""
 
 
 def _write_record(target: Path, record: Mapping[str, Any]) -> None:

@@ -13,6 +13,7 @@ import importlib.metadata
 import math
 import operator
 import platform
+import reprlib
 import subprocess
 import tokenize
 from collections.abc import Mapping
@@ -28,6 +29,9 @@ from llmhar import paths
 
 PROFILES = ("smoke", "demo", "demo-full", "paper")
 """From seconds without weights to a GPU node (design.md)."""
+MAX_YAML, MAX_NESTED, MAX_NODES = 2**18, 50, 100_000
+"""Bytes of a YAML file, levels of it, and values with those that aliases stand for: PyYAML takes minutes for more
+levels, and a few lines of aliases stand for more values than any memory holds."""
 
 
 class SettingsError(ValueError):
@@ -45,6 +49,10 @@ class Parameter(NamedTuple):
     help: str
 
 
+_shown = reprlib.Repr()
+"""Values as an error quotes them: a few lines of YAML can stand for gigabytes."""
+_shown.maxlevel, _shown.maxlist, _shown.maxdict = 3, 20, 20
+_shown.maxstring = _shown.maxlong = _shown.maxother = 200
 _TYPES: dict[str, Any] = {"str": str, "int": int, "float": float, "bool": bool, "None": None}
 
 
@@ -113,8 +121,9 @@ def _checked(parameter: Parameter, value: Any, where: str) -> Any:
             hint = ' (YAML reads "1e-5" as text: write 1.0e-5)'
         elif isinstance(value, int) and "str" in parameter.type_text:
             hint = " (YAML reads 12:30:00 and 010 as numbers and `no` as false: quote it)"
+        got = f"{_shown.repr(value)}{hint}"
         raise SettingsError(
-            f"{where}: {parameter.name} should be {parameter.type_text}, got {value!r}{hint}. {parameter.help}"
+            f"{where}: {parameter.name} should be {parameter.type_text}, got {got}. {parameter.help}"
         ) from error
 
 
@@ -159,12 +168,53 @@ def resolve(
         unknown = sorted(set(names) - set(parameters))
         if unknown:
             known = ", ".join(sorted(parameters))
-            raise SettingsError(f"{place}: unknown parameter {', '.join(map(repr, unknown))}; there are: {known}")
+            named = ", ".join(map(_shown.repr, unknown))[:300]
+            raise SettingsError(f"{place}: unknown parameter {named}; there are: {known}")
     values = {name: parameter.default for name, parameter in parameters.items()}
     values |= {name: _checked(parameters[name], value, where) for name, value in overrides.items()}
     for name, text in options.items():
         values[name] = _checked(parameters[name], _from_text(parameters[name], text), "-p")
     return values
+
+
+def read_yaml(path: Path) -> Any:
+    """Content of a YAML file, plain values only.
+
+    Raises:
+        SettingsError: not readable, not UTF-8, not YAML, or more than :data:`MAX_YAML` and its like; names the file.
+    """
+    try:
+        size = path.stat().st_size
+        if size > MAX_YAML:
+            raise SettingsError(f"{path} has {size:,} bytes, more than the {MAX_YAML:,} that are read")
+        text = path.read_text(encoding="utf-8")
+        _check_shape(text, path)
+        return yaml.safe_load(text)
+    except SettingsError:
+        raise
+    except OSError as error:
+        raise SettingsError(f"cannot read {path}: {error.strerror or error}") from error
+    except Exception as error:  # on hostile text PyYAML raises almost anything: KeyError, AttributeError, IndexError
+        name = "" if isinstance(error, yaml.YAMLError) else f"{type(error).__name__}: "
+        raise SettingsError(f"{path}: {name}{error}") from error
+
+
+def _check_shape(text: str, path: Path) -> None:
+    """Count levels and values before any of them is made; the parser yields as it reads, so this ends early."""
+    sizes, names, known = [0], list[str | None](), dict[str, int]()
+    for event in yaml.parse(text, Loader=yaml.SafeLoader):
+        if isinstance(event, yaml.CollectionStartEvent):
+            sizes.append(1)
+            names.append(event.anchor)
+        elif isinstance(event, yaml.CollectionEndEvent):
+            name, size = names.pop(), sizes.pop()
+            sizes[-1] += size
+            if name is not None:
+                known[name] = size
+        elif isinstance(event, yaml.NodeEvent):  # a word, or an alias
+            sizes[-1] += known.get(event.anchor or "", 1)
+        if len(sizes) > MAX_NESTED or sum(sizes) > MAX_NODES:
+            raise SettingsError(f"{path}: over {MAX_NESTED} levels or {MAX_NODES:,} values; settings are short")
 
 
 def read_profile(path: Path) -> dict[str, Any]:
@@ -175,10 +225,7 @@ def read_profile(path: Path) -> dict[str, Any]:
     """
     if not path.is_file():
         return {}
-    try:
-        found = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except yaml.YAMLError as error:
-        raise SettingsError(f"{path}: {error}") from error
+    found = read_yaml(path) or {}
     if not isinstance(found, dict) or not all(isinstance(name, str) for name in found):
         raise SettingsError(f"{path}: need `name: value` lines, got {type(found).__name__}")
     return found

@@ -16,15 +16,16 @@ one store.
 
 from __future__ import annotations
 
+import functools
 import json
 import sqlite3
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from llmhar import paths
 from llmhar.records import Fingerprint, Generation, Request, canonical_json
@@ -84,10 +85,38 @@ MAX_NOTE, MAX_TAG, MAX_TAGS = 10_000, 60, 20
 """Characters of a comment and of a tag, and tags of a note."""
 SHORT_KEY = 16
 """Digits of a request key that a view shows; notes take them too."""
+_Method = TypeVar("_Method", bound=Callable[..., Any])
 
 
 class StoreError(RuntimeError):
     """A store that cannot be used; the message names the file and the cure."""
+
+
+def _cure(error: Exception) -> str:
+    """What to do about an error of SQLite or of the system; the end of a message."""
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the low byte; extended codes stand above it
+    if code == sqlite3.SQLITE_FULL:
+        return "What it holds is whole. Free some space, or set LLMHAR_HOME to a folder on another disk, and run again."
+    if code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM) or isinstance(error, OSError):
+        return "What it holds is whole. Make its folder writable (is there room?), or set LLMHAR_HOME to one that is."
+    if code == sqlite3.SQLITE_BUSY:
+        return "Another process is writing: wait for it, or end it, and run again."
+    return "Move it away to begin a new one (sqlite3 FILE .recover saves what can be read), or set LLMHAR_HOME."
+
+
+def _reads(method: _Method) -> _Method:
+    """For methods of a store that read: damage shows only when the damaged pages are read."""
+
+    @functools.wraps(method)
+    def reading(self: Store, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return method(self, *args, **kwargs)
+        except sqlite3.ProgrammingError:  # a call that is wrong in itself
+            raise
+        except (sqlite3.Error, json.JSONDecodeError) as error:
+            raise StoreError(f"cannot read the store {self.path}: {error}. {_cure(error)}") from error
+
+    return reading  # type: ignore[return-value]
 
 
 class Stored(NamedTuple):
@@ -156,10 +185,12 @@ class Store:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._db = sqlite3.connect(self.path, timeout=BUSY_S, isolation_level=None)
             self._open_patiently()
-        except (sqlite3.Error, OSError) as error:
-            raise StoreError(
-                f"cannot open the store {self.path}: {error}. Move it away to begin a new one, or set LLMHAR_HOME."
-            ) from error
+        except (sqlite3.Error, OSError, StoreError) as error:
+            if hasattr(self, "_db"):  # else the error's traceback would hold the file for as long as it lives
+                self._db.close()
+            if isinstance(error, StoreError):
+                raise
+            raise StoreError(f"cannot open the store {self.path}: {error}. {_cure(error)}") from error
 
     def _open_patiently(self) -> None:
         """Open the tables. SQLite's own patience does not cover the switch to WAL while others open a new store."""
@@ -193,12 +224,13 @@ class Store:
             self._db.execute("BEGIN IMMEDIATE")
             try:
                 yield
+                self._db.execute("COMMIT")
             except BaseException:
-                self._db.execute("ROLLBACK")
+                if self._db.in_transaction:  # a full disk has SQLite roll back by itself
+                    self._db.execute("ROLLBACK")
                 raise
-            self._db.execute("COMMIT")
         except sqlite3.Error as error:
-            raise StoreError(f"cannot write to the store {self.path}: {error}; what it holds is not lost") from error
+            raise StoreError(f"cannot write to the store {self.path}: {error}. {_cure(error)}") from error
 
     def note_asks(self, asks: Iterable[Ask]) -> None:
         """Remember what requests were made for; known ones are left as they are."""
@@ -223,6 +255,7 @@ class Store:
         with self._transaction():
             self._db.execute("UPDATE passes SET cost = ? WHERE id = ? AND cost = ''", (canonical_json(cost), number))
 
+    @_reads
     def costs(self, keys: Sequence[str], fingerprint: Fingerprint) -> list[PassCost]:
         """What the passes cost that gave these answers, one entry a pass, with how many of the answers it gave."""
         counts: Counter[int] = Counter()
@@ -262,6 +295,7 @@ class Store:
             done = self._db.execute("INSERT OR IGNORE INTO attempts VALUES (NULL,?,?,?,?,?,?,?,?,?,?,?)", row)
             return done.rowcount == 1
 
+    @_reads
     def find(self, keys: Sequence[str], exactly: Fingerprint | None = None) -> dict[str, Stored]:
         """Successes for these request keys; of several engines' the one stored first, always the same.
 
@@ -284,6 +318,7 @@ class Store:
                 found[values[0]] = Stored(Generation(*values), Fingerprint(**json.loads(fingerprint)))
         return found
 
+    @_reads
     def failures(self, keys: Sequence[str]) -> dict[str, str]:
         """Latest reason of each of these requests that failed and never succeeded."""
         reasons: dict[str, str] = {}
@@ -299,11 +334,13 @@ class Store:
             )
         return reasons
 
+    @_reads
     def request(self, key: str) -> Request | None:
         """The whole request under this key."""
         row = self._db.execute("SELECT request FROM requests WHERE key = ?", (key,)).fetchone()
         return Request.from_json(json.loads(row[0])) if row else None
 
+    @_reads
     def asked_for(self, key: str) -> list[tuple[str, str, int, str]]:
         """What a request was made for: (data set, session, window index, model), sorted."""
         return self._db.execute(
@@ -311,6 +348,7 @@ class Store:
             (key,),
         ).fetchall()
 
+    @_reads
     def counts(self) -> dict[str, int]:
         """Rows of each table, successes and failures apart."""
         one = lambda sql: int(self._db.execute(sql).fetchone()[0])  # noqa: E731
@@ -350,6 +388,7 @@ class Store:
             self._db.execute("INSERT INTO notes VALUES (NULL, ?, ?, ?, ?)", row)
         return self._notes([whole], taken_back=True)[0]
 
+    @_reads
     def _whole_key(self, key: str) -> str:
         found = [] if len(key) < SHORT_KEY else self._db.execute(
             "SELECT key FROM requests WHERE key >= ? AND key < ? LIMIT 2", (_storable(key), _storable(key) + "g")
@@ -362,6 +401,7 @@ class Store:
         """Latest version of each note, the oldest first; None = all."""
         return self._notes(keys, taken_back=False)
 
+    @_reads
     def _notes(self, keys: Sequence[str] | None, *, taken_back: bool) -> list[Note]:
         if not self._db.execute("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'notes'").fetchone():
             return []

@@ -20,13 +20,18 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any, cast
 
 from llmhar.datasets.report import DataError
+from llmhar.datasets.tables import quoted
 
 MAX_UNPACKED = 2**30
 """1 GiB; MARBLE with its inertial files is about half of that."""
 MAX_FILES = 20_000
+MAX_HEADER = 2**20
+"""Bytes of a name, link or note in a tar, which are read whole: 1 MiB."""
 _BROKEN = (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, struct.error, EOFError, OSError)
 _UNREADABLE = (*_BROKEN, ValueError, RuntimeError, OverflowError, IndexError)
-_Entry = tuple[str, IO[bytes] | None]
+_HEADERS = (tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK, tarfile.XHDTYPE, tarfile.XGLTYPE,
+            tarfile.SOLARIS_XHDTYPE)  # fmt: skip
+_Named = tuple[str, IO[bytes] | None]
 """Name inside the archive; its content, None for a folder."""
 
 
@@ -42,6 +47,15 @@ class _Capped:
         if self.spent[0] > MAX_UNPACKED:
             raise DataError(f"{self.source} holds more than {MAX_UNPACKED:,} bytes: unpack by hand what is needed")
         return data
+
+
+class _Entry(tarfile.TarInfo):
+    """An entry of a tar; one with a name or notes of megabytes is refused, as tarfile would read them whole."""
+
+    def _proc_member(self, archive: tarfile.TarFile) -> Any:  # where tarfile wants subclasses to step in
+        if self.type in _HEADERS and self.size > MAX_HEADER:
+            raise tarfile.ReadError(f"a header of {self.size:,} bytes")
+        return super()._proc_member(archive)  # type: ignore[misc]
 
 
 def unpack(source: Path, target: Path) -> None:
@@ -71,14 +85,14 @@ def unpack(source: Path, target: Path) -> None:
     except DataError:
         raise
     except _UNREADABLE as error:
-        raise DataError(f"{source} is no folder, .zip or .tar.gz that can be unpacked ({error})") from error
+        raise DataError(f"{source} is no folder, .zip or .tar.gz that can be unpacked ({str(error)[:300]})") from error
 
 
 def _special(source: Path, name: str) -> DataError:
-    return DataError(f"{source}: {name!r} is a link or a device; give an archive or folder of plain files")
+    return DataError(f"{source}: {quoted(name)} is a link or a device; give an archive or folder of plain files")
 
 
-def _from_folder(source: Path) -> Iterator[_Entry]:
+def _from_folder(source: Path) -> Iterator[_Named]:
     for folder, names, files in os.walk(source):
         for name in (*names, *files):
             path = Path(folder, name)
@@ -87,7 +101,7 @@ def _from_folder(source: Path) -> Iterator[_Entry]:
             yield path.relative_to(source).as_posix(), None if path.is_dir() else FileIO(path)
 
 
-def _from_zip(source: Path) -> Iterator[_Entry]:
+def _from_zip(source: Path) -> Iterator[_Named]:
     with zipfile.ZipFile(source) as archive:
         for entry in archive.infolist():
             if stat.S_IFMT(entry.external_attr >> 16) not in (0, stat.S_IFREG, stat.S_IFDIR):
@@ -95,11 +109,10 @@ def _from_zip(source: Path) -> Iterator[_Entry]:
             yield entry.filename, None if entry.is_dir() else archive.open(entry)
 
 
-def _from_tar(source: Path) -> Iterator[_Entry]:
+def _from_tar(source: Path) -> Iterator[_Named]:
     with gzip.open(source) as stream:
-        # Capped here too: tar reads its own headers whole, however long they are.
-        capped = cast(IO[bytes], _Capped(stream, source, [0]))
-        with tarfile.open(fileobj=capped, mode="r|") as archive:
+        capped = cast(IO[bytes], _Capped(stream, source, [0]))  # here too: tar skips what is no plain file
+        with tarfile.open(fileobj=capped, mode="r|", tarinfo=_Entry) as archive:
             for entry in archive:
                 if not (entry.isfile() or entry.isdir()):
                     raise _special(source, entry.name)
@@ -114,5 +127,6 @@ def _inside(target: Path, name: str, source: Path) -> Path:
     """
     parts = PurePosixPath(name.replace("\\", "/")).parts
     if ".." in parts or name.startswith(("/", "\\")) or any(":" in part for part in parts):
-        raise DataError(f"{source}: {name!r} would lie outside the data set's folder; such archives are not unpacked")
+        told = "would lie outside the data set's folder; such archives are not unpacked"
+        raise DataError(f"{source}: {quoted(name)} {told}")
     return target.joinpath(*parts)

@@ -15,10 +15,13 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from llmhar.datasets.report import DataError, LoadReport, RowNote
 from llmhar.events import Session
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 MAX_BYTES = 256 * 2**20
 """Largest file that is read: 256 MiB, some 500 times MuRAL."""
@@ -26,6 +29,8 @@ MAX_LINES = 50
 """Most lines that one quoted field may run over."""
 MAX_FIELD = 2**16
 """Longest field of a CSV row, in characters; more is an unclosed quote."""
+MAX_UNPACKED = 64 * 2**20
+"""Most bytes that a Parquet file may hold once unpacked: 64 MiB, hours of motion. A few of them can hold gigabytes."""
 
 
 def quoted(text: object) -> str:
@@ -141,6 +146,41 @@ class Reader:
         except (ValueError, RecursionError) as error:  # a number of 5,000 digits, brackets 100,000 deep
             raise DataError(f"{path}: not JSON that can be read ({error})") from error
 
+    def parquet(self, path: Path, max_rows: int) -> pd.DataFrame:
+        """Content of a Parquet file of at most ``max_rows`` rows and :data:`MAX_UNPACKED` bytes, its index a column.
+
+        Raises:
+            DataError: larger than that, or no Parquet.
+        """
+        import pyarrow.parquet  # slow to import, and most files are text
+
+        parts: list[Any] = []
+        try:
+            with pyarrow.parquet.ParquetFile(path) as file:
+                facts = file.metadata
+                size = sum(facts.row_group(i).total_byte_size for i in range(facts.num_row_groups))
+                if facts.num_rows > max_rows or size > MAX_UNPACKED:
+                    raise self._too_large(path, max_rows)
+                words = [c.path for c in file.schema if c.physical_type == "BYTE_ARRAY" and not c.precision]
+            # A word that many rows share takes a few bytes in the file; kept as a dictionary, it does so in memory.
+            with pyarrow.parquet.ParquetFile(path, read_dictionary=words) as file:
+                for part in file.iter_batches(batch_size=2**14):
+                    parts.append(part)
+                    if sum(part.nbytes for part in parts) > MAX_UNPACKED:
+                        raise self._too_large(path, max_rows)
+                table = pyarrow.Table.from_batches(parts, parts[0].schema if parts else file.schema_arrow)
+            return table.to_pandas(ignore_metadata=True)
+        except DataError:
+            raise
+        except Exception as error:  # Arrow's errors have no common parent but Exception
+            reason = (str(error).splitlines() or [type(error).__name__])[0][:300]
+            raise DataError(f"{path} cannot be read as Parquet ({reason}): write it again") from error
+
+    def _too_large(self, path: Path, max_rows: int) -> DataError:
+        return DataError(
+            f"{path} holds more than {max_rows:,} rows or {MAX_UNPACKED:,} bytes once unpacked: cut it into parts"
+        )
+
     def table(self, path: Path, columns: Sequence[str]) -> Iterator[tuple[int, tuple[str, ...]]]:
         """Rows of a CSV file with a header: line of the row's start, cells in the order of ``columns`` (2 or more).
 
@@ -156,9 +196,8 @@ class Reader:
                 header = [cell.strip().lower() for cell in cells or []]
                 absent = [column for column in columns if column.lower() not in header]
                 if absent:
-                    raise DataError(
-                        f"{path}, line {line}: no column {', '.join(absent)}; the header must name {','.join(columns)}"
-                    )
+                    named, wanted = ", ".join(absent)[:200], ",".join(columns)[:300]
+                    raise DataError(f"{path}, line {line}: no column {named}; the header must name {wanted}")
                 pick = itemgetter(*(header.index(column.lower()) for column in columns))
                 continue
             self.report.rows_read += 1

@@ -78,13 +78,15 @@ class Student:
 
 
 def open_student(folder: Path, parent: ModelSpec) -> Student | None:
-    """The student in a folder; None where training has not come to its end or files are missing."""
+    """The student in a folder; None where training has not come to its end or its weights are missing or cut."""
     try:
         record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
     weights = weights_file(folder, record["recipe"]["method"])
-    return Student(folder, parent, record) if weights.exists() else None
+    if not weights.exists() or weights.stat().st_size != record.get("weights_bytes", weights.stat().st_size):
+        return None
+    return Student(folder, parent, record)
 
 
 def weights_file(folder: Path, method: str) -> Path:

@@ -18,13 +18,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from llmhar import paths
 from llmhar.distill.examples import Example, data_hash, read_examples, write_examples
 from llmhar.distill.recipe import Recipe
 from llmhar.distill.students import RECORD, Student, file_sha256, open_student, students_home, weights_file
 from llmhar.engines.child import child_environment, free_cores, last_words, new_log
+from llmhar.inference import Bar
 from llmhar.models import MODELS, ModelSpec
 from llmhar.records import canonical_json, sha256_of
 
@@ -169,7 +168,7 @@ def run_child(
     done: dict[str, Any] | None = None
     words = ""
     try:
-        with tqdm(desc=title, unit="step", mininterval=1.0, disable=not progress) as bar:
+        with Bar(desc=title, unit="step", mininterval=1.0, disable=not progress) as bar:
             assert process.stdout is not None
             for line in process.stdout:
                 message = json.loads(line)
@@ -183,7 +182,7 @@ def run_child(
         raise
     if done is None:
         said = words or last_words(log_file) or "it said nothing"
-        cure = "mend what it says" if words else f"run again to go on from the last checkpoint in {folder}"
+        cure = f"{'mend what it says and ' if words else ''}run again to go on from the last checkpoint in {folder}"
         raise TrainingError(f"{title} ended early (exit code {code}): {said}; log: {log_file}; {cure}")
     return done
 

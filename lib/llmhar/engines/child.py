@@ -95,7 +95,7 @@ def last_words(log_file: Path) -> str:
     return next(told, lines[-1] if lines else "")[:400]
 
 
-def _cure(words: str, code: int | None) -> str:
+def _cure(words: str, code: int | None, model: str = "") -> str:
     if code == -signal.SIGKILL or re.search(r"out of memory|cannot allocate|MemoryError", words, re.I):
         return "free memory, or take a smaller model or max_model_len"
     if code == -signal.SIGILL:
@@ -104,6 +104,10 @@ def _cure(words: str, code: int | None) -> str:
         return "install the locked environment again"
     if re.search(r"offline|connect|locate the file|not a valid model", words, re.I):
         return "run: llmhar models fetch NAME"
+    if re.search(r"SafetensorError|metadata incomplete|incomplete metadata|Protobuf parsing failed", words, re.I):
+        return (
+            f"a weights file of {model} is cut or damaged: delete it and run llmhar models fetch NAME, or train again"
+        )
     return "the log says more"
 
 
@@ -172,7 +176,7 @@ class ChildEngine:
         code = None if first is not None else self._process.wait(10)
         words = first["fatal"] if first is not None else last_words(self.log_file)
         ended = "" if code is None else f" (exit {code})"
-        cure = _cure(words, code)
+        cure = _cure(words, code, str(config.get("model", "its model")))
         raise EngineError(f"{self._backend} could not start{ended}: {words}; {cure}; log: {self.log_file}")
 
     def _read(self) -> None:

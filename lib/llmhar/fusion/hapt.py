@@ -278,8 +278,12 @@ _ALLOWED: dict[tuple[str, str], Callable[..., Any]] = {
 _PYTHON_2 = {"copy_reg": "copyreg", "__builtin__": "builtins"}
 
 
-class _Reader(pickle.Unpickler):
-    """Builds inert stand-ins only."""
+class _Reader(pickle._Unpickler):
+    """Builds inert stand-ins only.
+
+    In Python, not in C: as fast here (few operations, large arrays), and C's makes a table as long as the highest
+    number that the file names, gigabytes for a file of ten bytes.
+    """
 
     def find_class(self, module: str, name: str) -> Any:
         """What stands in for a name.
@@ -289,7 +293,8 @@ class _Reader(pickle.Unpickler):
         """
         allowed = _ALLOWED.get((_PYTHON_2.get(module, module), name))
         if allowed is None:
-            raise DataError(f"HAPT: the pickle asks for {module}.{name}, which is not allowed: not read")
+            asked = f"{module}.{name}"[:100]
+            raise DataError(f"HAPT: the pickle asks for {asked}, which is not allowed: not read")
         return allowed
 
 
@@ -305,7 +310,7 @@ def read_frames(content: bytes) -> dict[int, list[tuple[np.ndarray, np.ndarray]]
     except DataError:
         raise
     except Exception as error:  # a broken pickle may raise almost anything
-        raise DataError(f"HAPT: not the expected pickle ({type(error).__name__}: {error})") from error
+        raise DataError(f"HAPT: not the expected pickle ({type(error).__name__}: {str(error)[:300]})") from error
 
 
 def _frame(frame: _Frame) -> tuple[np.ndarray, np.ndarray]:

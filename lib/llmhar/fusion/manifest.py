@@ -20,8 +20,6 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path, PurePosixPath
 
-import pandas as pd
-
 from llmhar.datasets.report import DataError, LoadReport
 from llmhar.datasets.tables import Reader, quoted
 from llmhar.fusion.audio import MAX_S, read_audio
@@ -37,6 +35,8 @@ EGO4D_LABELS = (
 COLUMNS = ("clip_id", "audio", "imu", "start", "end", "label", "person", "recording")
 CONTEXT = "context:"
 MAX_FOLDS = 5
+MAX_CLIPS = 100_000
+"""Most rows of a Parquet file; of a CSV file its size is the limit."""
 
 
 def load_manifest(path: Path, *, check: bool = True) -> ClipSet:
@@ -93,13 +93,10 @@ def _find(path: Path) -> Path:
 def _rows(reader: Reader, file: Path) -> Iterable[tuple[int, Mapping[str, str]]]:
     """Line (Parquet: row, from 1) and cells by column; an absent column reads as empty."""
     if file.suffix.lower() == ".parquet":
-        try:
-            table = pd.read_parquet(file)
-        except Exception as error:  # Arrow's errors have no common parent but Exception
-            raise DataError(f"{file} cannot be read as Parquet ({str(error).splitlines()[0]})") from error
+        table = reader.parquet(file, MAX_CLIPS)
         _check_header([str(name) for name in table.columns], file)
-        text = table.astype(object).where(table.notna(), "").astype(str)
-        return enumerate((dict(zip(text.columns, row)) for row in text.itertuples(index=False, name=None)), start=1)
+        cells = table.astype(object).where(table.notna(), "").itertuples(index=False, name=None)
+        return enumerate((dict(zip(table.columns, map(str, row))) for row in cells), start=1)
     header = next(iter(reader.lines(file)), "").rstrip("\r\n").replace('"', "").split(",")
     names = [name.strip().lower() for name in header]
     _check_header(names, file)
@@ -170,7 +167,11 @@ def _file(name: str, column: str, folder: Path) -> Path | None:
     plain = name.replace("\\", "/")
     if plain.startswith("/") or ":" in plain or "\0" in plain or ".." in PurePosixPath(plain).parts:
         raise DataError(f"{column} {quoted(name)} must be relative to the manifest's folder and stay in it")
-    if not (folder / plain).is_file():
+    try:
+        is_there = (folder / plain).is_file()
+    except OSError:  # a name longer than any file's
+        is_there = False
+    if not is_there:
         raise DataError(f"{column} {quoted(name)} is not in the manifest's folder")
     return folder / plain
 

@@ -18,7 +18,7 @@ import pandas as pd
 from scipy.signal import resample_poly
 
 from llmhar.datasets.report import DataError, LoadReport, RowNote
-from llmhar.datasets.tables import MAX_BYTES, Reader
+from llmhar.datasets.tables import Reader
 from llmhar.fusion.clips import CHANNELS, Signal
 
 MAX_S = 600.0
@@ -29,6 +29,10 @@ MIN_RATE = 5.0
 """Fewest samples a second: slower than that, steps and shaking are not in the signal."""
 MAX_ACC_G, MAX_GYRO = 4.0, 35.0
 """Median of |acceleration| in g that only m/s2 exceed; rad/s (2,000 degrees/s) that no phone's gyroscope exceeds."""
+MAX_RATE = 10_000.0
+"""Most samples a second: a wrong clock can say that there are a thousand million."""
+MAX_ROWS = 1_000_000
+"""Most rows of a Parquet file: five hours and a half at 50 Hz."""
 MAX_NOTES = 20
 """Rows of one kind that are named one by one; more are counted."""
 ALIASES = {
@@ -131,16 +135,13 @@ def _csv(path: Path, notes: list[RowNote]) -> tuple[np.ndarray, np.ndarray, np.n
 
 
 def _parquet(path: Path, notes: list[RowNote]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    if path.stat().st_size > MAX_BYTES:
-        raise DataError(f"{path} has more than the {MAX_BYTES:,} bytes that are read: cut it into recordings")
+    table = Reader(LoadReport("motion", path.parent)).parquet(path, MAX_ROWS)
+    names, has_gyro = _columns(path, [str(name) for name in table.columns])
     try:
-        table = pd.read_parquet(path)
-        names, has_gyro = _columns(path, [str(name) for name in table.columns])
-        table = table[names].apply(pd.to_numeric, errors="coerce")
-    except DataError:
-        raise
-    except Exception as error:  # Arrow's errors have no common parent but Exception
-        raise DataError(f"{path} cannot be read as Parquet ({str(error).splitlines()[0]}): write it again") from error
+        table = table[names].astype(dict.fromkeys(table.select_dtypes("category"), object))
+        table = table.apply(pd.to_numeric, errors="coerce")
+    except (TypeError, ValueError) as error:
+        raise DataError(f"{path}: a column holds no numbers ({error}): write it again") from error
     values = table.to_numpy(dtype=np.float64, na_value=np.nan)
     return _with_gyro(path, values, np.arange(1, len(values) + 1), has_gyro, notes)
 
@@ -207,6 +208,9 @@ def _reaching(rows: _Rows, path: Path, start: float, end: float) -> _Rows:
     if len(steps) == 0 or np.median(steps) > 1 / MIN_RATE:
         rate = 1 / float(np.median(steps)) if len(steps) else 0.0
         raise DataError(f"{path}: {rate:.3g} samples a second, less than {MIN_RATE:g}: is t in seconds?")
+    if np.median(steps) < 1 / MAX_RATE:
+        rate = 1 / float(np.median(steps))
+        raise DataError(f"{path}: {rate:.3g} samples a second, more than {MAX_RATE:g}: is t in seconds?")
     if steps.max() > MAX_GAP_S:
         at = int(steps.argmax())
         raise DataError(

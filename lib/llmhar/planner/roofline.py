@@ -12,11 +12,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from llmhar import paths
 from llmhar.models import MODELS, ModelSpec, Pruned, Shape
+from llmhar.settings import SettingsError, read_yaml
 
 Precision = Literal["bf16", "fp8"]
 BYTES: Mapping[Precision, int] = {"bf16": 2, "fp8": 1}
@@ -101,7 +101,7 @@ def devices() -> dict[str, Device]:
     """
     file, current = paths.params() / "devices.yaml", ""
     try:
-        raw = yaml.safe_load(file.read_text(encoding="utf-8"))
+        raw = read_yaml(file)
         entries = {k: v for k, v in raw.items() if not k.startswith("x-")}
         found = {}
         for current, entry in entries.items():
@@ -110,7 +110,7 @@ def devices() -> dict[str, Device]:
     except ValidationError as error:
         first = error.errors()[0]
         raise PlanError(f"{file}: {current}.{first['loc'][0]}: {first['msg']}") from error
-    except (OSError, yaml.YAMLError, AttributeError, TypeError) as error:
+    except (SettingsError, AttributeError, TypeError) as error:
         raise PlanError(f"{file}: not a YAML mapping of devices: {error}") from error
 
 

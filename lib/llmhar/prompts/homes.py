@@ -6,10 +6,10 @@ from functools import lru_cache
 from itertools import combinations
 from typing import Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from llmhar import paths
+from llmhar.settings import SettingsError, read_yaml
 
 MAX_PLAN = 1000
 """Units of the largest sketch."""
@@ -93,6 +93,8 @@ def load_home(name: str) -> Home:
         known = ", ".join(sorted(p.stem for p in path.parent.glob("*.yaml")))
         raise PromptError(f"no home file {path}; there are: {known}. Write one beside them to describe a new home.")
     try:
-        return Home.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
-    except (yaml.YAMLError, ValidationError) as error:
-        raise PromptError(f"{path}: {error}") from error
+        return Home.model_validate(read_yaml(path))
+    except SettingsError as error:
+        raise PromptError(str(error)) from error
+    except ValidationError as error:
+        raise PromptError(f"{path}: {str(error)[:800]}") from error  # it lists every field that is wrong
