@@ -22,7 +22,7 @@ demo: models  ## run all notebooks into reports/demo/index.html
 
 test: setup  ## run all tests with coverage
 	@$(BIN)/llmhar models fetch $(MODELS) qwen3-tiny || echo "without weights: tests that need them skip"
-	$(BIN)/python -m pytest -m "not slow" --cov --cov-report=term --cov-fail-under=85
+	$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile --cov --cov-report=term --cov-fail-under=85
 
 test-all: setup  ## run all tests, the slow ones too (servers, whole notebooks)
 	@$(BIN)/llmhar models fetch $(MODELS) qwen3-tiny || echo "without weights: tests that need them skip"
