@@ -16,6 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 from llmhar.stats import Floats, least_p, minimum_detectable_gap, sign_flip_p
+from tests.bench.verdicts import Claim, at_most
 
 ALPHA, MOST_SIZE, COVERAGE = 0.05, 0.055, (0.93, 0.97)
 SIMULATIONS, BLOCK = 20_000, 2_000
@@ -129,6 +130,23 @@ def failures(world: World, n: int, made: Figures) -> list[str]:
             if not COVERAGE[0] <= value <= COVERAGE[1]
         ]
     return [f"{world.name}, n = {n}: {what}" for what in missed]
+
+
+def claims(*, quick: bool = False) -> list[Claim]:
+    """Size of the test wherever its null holds, coverage for normal data; ``quick``: a fifth of the simulations."""
+    simulations = SIMULATIONS // 5 if quick else SIMULATIONS
+    found = []
+    for world in WORLDS:
+        for n in (6, 12, 30) if world.exchangeable else ():
+            made, where = measure(world, n, simulations), f"{world.name}, {n} sessions"
+            why = f"{simulations:,} simulations; power at the minimum detectable gap {made.power_1:.0%}"
+            found.append(at_most(f"size of the sign-flip test ({where})", MOST_SIZE, made.size, why=why))
+            if world.normal:
+                worst = max(made.cover_mean, made.cover_gap, key=lambda share: abs(share - 0.95))
+                name = f"coverage of the 95 % interval: distance from 95 % ({where})"
+                why = f"the mean {made.cover_mean:.1%}, the gap {made.cover_gap:.1%}; the figure is 93 to 97 %"
+                found.append(at_most(name, 2, 100 * abs(worst - 0.95), "points", why=why))
+    return found
 
 
 def main() -> int:

@@ -29,10 +29,11 @@ from llmhar.distill.recipe import Recipe
 from llmhar.distill.traces import collect_traces
 from llmhar.engines.child import child_environment, free_cores, last_words
 from llmhar.engines.worker import protect_stdout
-from llmhar.models import MODELS, fetch
+from llmhar.models import MODELS, ModelError, fetch
 from llmhar.records import canonical_json
 from llmhar.store import Store
 from llmhar.tasks import prepare, training_task
+from tests.bench.verdicts import Claim, at_least, at_most, not_measured
 
 ROOT = Path(__file__).parents[2]
 N_EXAMPLES = 48
@@ -298,6 +299,36 @@ def report(steps: Sequence[Step], peaks: dict[str, int], setting: str, tolerance
     return "\n".join(lines)
 
 
+def claims(*, quick: bool = False) -> list[Claim]:
+    """Rates and losses beside TRL's, in float32; ``quick``: one short round instead of three."""
+    rounds, n_steps = (1, WARM + 2) if quick else (3, 8)
+    faster = {other: f"our examples a second against {VARIANTS[other]}" for other in CLAIMS}
+    try:
+        fetch("smollm2-135m")
+    except ModelError as error:
+        return [not_measured(faster[other], f"≥ {least:g} ×", str(error)) for other, least in CLAIMS.items()]
+    recipe = bench_recipe("smollm2-135m", "float32", n_steps)
+    steps, peaks = run_rounds(recipe, rounds, free_cores())
+    found = []
+    for other, least in CLAIMS.items():
+        own = ratios(steps, other)
+        spread = (
+            f"median of {len(own)} paired steps, {min(own):.2f} to {max(own):.2f}; {rounds} rounds of {n_steps} steps, "
+            f"the first {WARM} not counted; memory peak {peaks['ours'] / 1e9:.2f} GB, "
+            f"theirs {peaks[other] / 1e9:.2f} GB"
+        )
+        found.append(at_least(faster[other], least, statistics.median(own), "×", why=spread))
+        apart = f"losses of the same step apart, ours and {VARIANTS[other]}"
+        found.append(at_most(apart, SAME_LOSS["float32"], loss_difference(steps, other), why="largest, relative"))
+    return found
+
+
+def bench_recipe(model: str, dtype: str, n_steps: int) -> Recipe:
+    """What all variants train."""
+    return Recipe(student=model, rank=32, alpha=32, max_steps=n_steps, batch_size=1, accumulate=1, warmup_steps=1,
+                  dtype=dtype, max_tokens=TRL_LENGTH)  # fmt: skip
+
+
 def machine() -> str:
     """Processor, cores, memory."""
     cpu = platform.machine()
@@ -327,8 +358,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     fetch(given.model)
     dtype = trainer.number_format(given.dtype, gpu=False)
     threads = given.threads or free_cores()
-    recipe = Recipe(student=given.model, rank=32, alpha=32, max_steps=given.steps, batch_size=1, accumulate=1,
-                    warmup_steps=1, dtype=dtype, max_tokens=TRL_LENGTH)  # fmt: skip
+    recipe = bench_recipe(given.model, dtype, given.steps)
     steps, peaks = run_rounds(recipe, given.rounds, threads)
     tolerance = SAME_LOSS[dtype]
     setting = (

@@ -1,0 +1,264 @@
+"""Claims of "Faults", the API: a server on loopback that refuses, fails, babbles, drips, cuts the line or says nothing.
+
+The server is that of tests/test_openai.py; the client is the ``openai`` engine behind ``run_asks`` and a store, as in
+every run. Some windows are hit, the others answered. Each kind of fault is tried twice: passing (a window's first
+attempt goes wrong) and lasting (all do, until the server is mended and the run is started again). The check takes the
+client, so that tests/test_faults.py can plant one that fails. ``python -m tests.bench.faults --only api`` prints it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import json
+import math
+import socketserver
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from llmhar.engines.base import Engine, EngineError
+from llmhar.inference import collect, run_asks
+from llmhar.store import Ask, Store
+from tests import test_openai as fake
+from tests.bench.verdicts import Claim, at_most, exactly
+from tests.test_engines import ask
+
+TIMEOUT_S, RETRIES = 2.0, 2
+"""Of the client: seconds for an attempt, attempts after the first."""
+PATIENCE_S = 30.0
+"""Most seconds for a run against a server that stays broken: "bounded" is put as a number here. Three attempts of 2 s
+and two pauses of at most 1 s make 8 s; the rest is for a busy machine."""
+N, HIT = 12, 3
+"""Windows of a run, and every how many of them is hit."""
+Reply = Any
+"""What the fake server understands: (status, body, headers), "never", "drip", "hang up"; and here "cut"."""
+Open = Callable[[fake.Server], Engine]
+
+
+class Fault(NamedTuple):
+    """One way in which a server can be wrong."""
+
+    reply: Reply
+    is_tried_again: bool = True
+    """Whether the client asks again by itself; else it records the failure at once."""
+
+
+_WHOLE = fake.completion("an answer with a wrong length")
+FAULTS: dict[str, Fault] = {
+    "429, Retry-After 1 s": Fault((429, {"error": {"message": "slow down"}}, {"Retry-After": "1"})),
+    "429 without a word": Fault((429, b"", {})),
+    "429, Retry-After an hour": Fault((429, {"error": {"message": "quota"}}, {"Retry-After": "3600"}), False),
+    "500": Fault((500, {"error": {"message": "on fire"}}, {})),
+    "503": Fault((503, b"<html>busy</html>", {"retry-after-ms": "10"})),
+    "garbage bytes": Fault((200, bytes(range(256)) * 40, {}), False),
+    "a web page": Fault((200, b"<html>welcome</html>", {"Content-Type": "text/html"}), False),
+    "JSON of another shape": Fault((200, {"choices": [{"message": ["?"]}]}, {}), False),
+    "JSON nested 100,000 deep": Fault((200, b"[" * 100_000, {}), False),
+    "half an answer, then the line is cut": Fault("cut"),
+    "half an answer, then nothing": Fault((200, _WHOLE, {"Content-Length": "99999"})),
+    "more than its Content-Length": Fault((200, _WHOLE, {"Content-Length": "20"}), False),
+    "byte after byte, slowly": Fault("drip"),
+    "nothing, ever": Fault("never"),
+    "by hanging up": Fault("hang up"),
+}
+
+
+class Weather:
+    """What the server replies: every hit window gets the fault for so many attempts, all else its own answer."""
+
+    def __init__(self, fault: Fault, hit: Sequence[int], spell: float) -> None:
+        self.fault, self.hit, self.spell = fault, set(hit), spell
+        self.asked: Counter[int] = Counter()
+        """Attempts that arrived, by window."""
+        self.given: set[int] = set()
+        """Windows that were answered in full at least once."""
+        self._lock = threading.Lock()
+
+    def __call__(self, body: dict[str, Any]) -> Reply:
+        number = int(body["messages"][-1]["content"].rpartition(" ")[2])
+        with self._lock:
+            self.asked[number] += 1
+            if number in self.hit and self.asked[number] <= self.spell:
+                return self.fault.reply
+            self.given.add(number)
+        return 200, fake.completion(answer(number)), {}
+
+    def clear(self) -> None:
+        """The server is mended; its books begin anew."""
+        with self._lock:
+            self.spell = 0
+            self.asked.clear()
+            self.given.clear()
+
+
+def answer(number: int) -> str:
+    """The one right answer to a window."""
+    return json.dumps([{"id": 0, "activity": number}])
+
+
+@contextlib.contextmanager
+def served(weather: Weather) -> Iterator[fake.Server]:
+    """A server with that weather: the unit tests' own; for a line that is cut another, as theirs cuts none."""
+    with pytest.MonkeyPatch.context() as patch:
+        if weather.fault.reply == "cut":
+            with _cutting(weather) as server:
+                yield server
+        else:
+            with contextlib.contextmanager(inspect.unwrap(fake.server))(patch) as server:
+                server.replies = [weather]
+                yield server
+
+
+@contextlib.contextmanager
+def _cutting(weather: Weather) -> Iterator[fake.Server]:
+    """A server that sends half of what it announced where the weather says "cut"; one request a connection."""
+
+    class Handler(socketserver.StreamRequestHandler):
+        def handle(self) -> None:
+            head = {}
+            first = self.rfile.readline()
+            while (line := self.rfile.readline().strip()) and b":" in line:
+                head[line.partition(b":")[0].lower()] = line.partition(b":")[2].strip()
+            body = self.rfile.read(int(head.get(b"content-length", 0)))
+            reply = weather(json.loads(body)) if first.startswith(b"POST") else (200, {"data": []}, {})
+            content = json.dumps(_WHOLE if reply == "cut" else reply[1]).encode()
+            said = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close\r\n"
+            said += b"Content-Length: %d\r\n\r\n" % len(content)
+            self.wfile.write(said + (content[: len(content) // 2] if reply == "cut" else content))
+
+    class Listening(socketserver.ThreadingTCPServer):
+        daemon_threads = allow_reuse_address = True
+
+    with Listening(("127.0.0.1", 0), Handler) as listening:
+        threading.Thread(target=listening.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+        yield fake.Server(url=f"http://127.0.0.1:{listening.server_address[1]}/v1")
+        listening.shutdown()
+
+
+def open_client(server: fake.Server) -> Engine:
+    """The client that is claimed to stand all this."""
+    return fake.opened(server, request_timeout_s=TIMEOUT_S, max_retries=RETRIES, max_num_seqs=N)
+
+
+class Result(NamedTuple):
+    """What came of two runs: one in the weather, one after it."""
+
+    lost: list[int]
+    """Windows that the server answered in full and whose answer the store does not have, or has otherwise."""
+    silent: list[int]
+    """Windows without an answer and without a recorded reason."""
+    asked_again: list[int]
+    """Windows that the second run asked although the store had their answer."""
+    still_open: list[int]
+    """Windows without the right answer after the second run."""
+    reasons: list[str]
+    """Why windows failed in the first run."""
+    seconds: float
+    """Of the first run."""
+    ended: str
+    """Why the first run ended early; empty: it did not."""
+
+    @property
+    def n_wrong(self) -> int:
+        """Windows with which anything is wrong."""
+        return len({*self.lost, *self.silent, *self.asked_again, *self.still_open})
+
+
+def run_in(weather: Weather, open_with: Open = open_client, n: int = N) -> Result:
+    """Run in the weather, mend the server, run again; see what became of every window."""
+    asks = [Ask("bench", "s", i, fake.MODEL.name, ask(f"window {i}")) for i in range(n)]
+    with tempfile.TemporaryDirectory() as folder, served(weather) as server, Store(Path(folder, "s.sqlite")) as store:
+
+        def run() -> str:
+            try:
+                run_asks(asks, fake.MODEL, store, progress=False, open_with=lambda: open_with(server))
+            except EngineError as error:  # a server that is gone: what it had answered stays
+                return str(error)
+            return ""
+
+        started = time.perf_counter()
+        ended = run()
+        seconds = time.perf_counter() - started
+        first = collect(asks, store)
+        right = [one.stored is not None and one.stored.generation.text == answer(i) for i, one in enumerate(first)]
+        invented = [i for i, one in enumerate(first) if one.stored is not None and not right[i]]
+        lost = sorted({i for i in weather.given if not right[i]} | set(invented))
+        silent = [i for i, one in enumerate(first) if one.stored is None and one.error in ("", "never asked")]
+        weather.clear()
+        run()
+        again = sorted(i for i in weather.asked if first[i].stored is not None)
+        last = collect(asks, store)
+        still = [i for i, one in enumerate(last) if one.stored is None or one.stored.generation.text != answer(i)]
+    reasons = sorted({one.error for one in first if one.stored is None})
+    return Result(lost, [] if ended else silent, again, still, reasons, seconds, ended)
+
+
+def fault_claim(name: str, fault: Fault, open_with: Open = open_client) -> tuple[Claim, float]:
+    """One fault, passing and lasting; and the seconds of the longer run."""
+    hit = range(0, N, HIT)
+    passing = run_in(Weather(fault, hit, 1), open_with)
+    lasting = run_in(Weather(fault, hit, math.inf), open_with)
+    wrong = passing.n_wrong + lasting.n_wrong
+    # A client that gives up at once where it is to ask again has lost nothing, but it has not tried either.
+    untried = [reason for reason in passing.reasons if fault.is_tried_again]
+    first = "asked again and answered" if not passing.reasons else "recorded with the reason"
+    told = _plainly(lasting.reasons[0]) if lasting.reasons else "no reason"
+    why = f"{len(hit)} of {N} windows hit; once: {first}; for good: recorded ({told}) and asked in the next run alone"
+    if wrong or untried:
+        why = f"passing: {_told(passing)}; lasting: {_told(lasting)}"
+    name = f"API that answers {name}: windows lost, left without a reason or asked twice"
+    return exactly(name, 0, wrong + len(untried), "windows", why=why), max(passing.seconds, lasting.seconds)
+
+
+def _plainly(reason: str) -> str:
+    """A reason without the port, which changes from run to run."""
+    host, _, rest = reason.partition(" ")
+    return f"{host.partition(':')[0]} {rest}"[:100]
+
+
+def _told(result: Result) -> str:
+    parts = {"lost": result.lost, "without a reason": result.silent, "asked again": result.asked_again,
+             "still open": result.still_open, "reasons": [_plainly(reason) for reason in result.reasons]}  # fmt: skip
+    return ", ".join(f"{name} {part}" for name, part in parts.items() if part) or "nothing wrong"
+
+
+def gone_claim(n: int = 160, answered: int = 40, at_once: int = N) -> Claim:
+    """A server that is gone after some windows: the run gives up in bounded time and keeps what it has.
+
+    The run gives up after so many failures in a row that what was answered before has long been stored; with fewer of
+    them than requests at once, an answer under way could be lost, and would be asked for again.
+    """
+
+    def hurried(server: fake.Server) -> Engine:
+        return fake.opened(server, request_timeout_s=TIMEOUT_S, max_retries=0, max_num_seqs=at_once)
+
+    result = run_in(Weather(FAULTS["by hanging up"], range(answered, n), math.inf), hurried, n)
+    why = f"{answered} of {n} windows answered before; the run ended with: {result.ended.partition(':')[0]}"
+    if result.n_wrong or not result.ended:
+        why = f"{_told(result)}; ended with: {result.ended or 'nothing: it never gave up'}"
+    return exactly("API that is gone in mid-run: windows lost or asked twice", 0,
+                   result.n_wrong + (not result.ended), "windows", why=why)  # fmt: skip
+
+
+def claims(*, quick: bool = False) -> list[Claim]:
+    """All claims of the API; ``quick`` tries one fault of each kind."""
+    names = ("429, Retry-After 1 s", "500", "garbage bytes", "by hanging up") if quick else tuple(FAULTS)
+    found, longest, slowest = [], 0.0, ""
+    for name in names:
+        claim, seconds = fault_claim(name, FAULTS[name])
+        found.append(claim)
+        if seconds > longest:
+            longest, slowest = seconds, name
+    why = f"the longest: {slowest}; {RETRIES + 1} attempts of {TIMEOUT_S:g} s each, {N} windows at once"
+    return [
+        *found,
+        gone_claim(),
+        at_most("API that stays broken: seconds until the run ends", PATIENCE_S, longest, "s", why=why),
+    ]
