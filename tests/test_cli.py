@@ -124,6 +124,7 @@ def test_lists_for_people_and_programs():
         "marble",
         "uci_adl",
         "simulated",
+        "simulated_long",
     }
     assert "licence" in llmhar("data", "list")
     assert "qwen3-32b" in {row["name"] for row in json.loads(llmhar("models", "list", "--json"))}
