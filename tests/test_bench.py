@@ -52,6 +52,7 @@ def here(name):
 @pytest.fixture
 def reports(tmp_path, monkeypatch):
     monkeypatch.setenv("LLMHAR_REPORTS", str(tmp_path))
+    monkeypatch.setenv("LLMHAR_HOME", str(tmp_path / "home"))
     return tmp_path / "proof"
 
 
@@ -78,6 +79,18 @@ def test_only_prints_and_leaves_the_report(reports, monkeypatch, capsys):
     assert (reports / "bench.md").read_text() == "as it was" and not (reports / "bench.png").exists()
     with pytest.raises(SystemExit):
         bench.main(["--only", "nonsense"])
+
+
+def test_resume_takes_what_came_to_its_end(reports, monkeypatch, tmp_path):
+    monkeypatch.setattr(bench, "_record", lambda name: tmp_path / f"{name}.json")
+    monkeypatch.setattr(bench, "PARTS", {"good": here("good_part"), "bad": here("broken_part")})
+    assert bench.main([]) == 1 and [file.name for file in tmp_path.glob("*.json")] == ["good.json"]
+    first = (reports / "bench.md").read_text()
+    monkeypatch.setattr(bench, "PARTS", {"good": here("broken_part")})
+    assert bench.main(["--resume"]) == 0 and "| good: whole |" in (reports / "bench.md").read_text() + first
+    assert bench.main([]) == 1, "without --resume it is measured again"
+    (tmp_path / "good.json").write_text("{}")
+    assert bench.main(["--resume"]) == 1, "half a record counts for nothing"
 
 
 def test_a_part_that_dies_is_missed_with_its_last_words():

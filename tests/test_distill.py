@@ -20,7 +20,16 @@ from llmhar.distill import recipe, traces, trainer, training
 from llmhar.distill.examples import Example, LeakError, data_hash, make_examples, read_examples, write_examples
 from llmhar.distill.recipe import RECIPES, Recipe, added_parameters, added_share
 from llmhar.distill.students import RECORD, Student, open_student, students_home
-from llmhar.distill.traces import FILTERS, Taught, Trace, collect_traces, filter_traces, keep_consistent, keep_correct
+from llmhar.distill.traces import (
+    FILTERS,
+    Taught,
+    Trace,
+    balance,
+    collect_traces,
+    filter_traces,
+    keep_consistent,
+    keep_correct,
+)
 from llmhar.distill.trainer import IGNORED, last_checkpoint, order, tokenize
 from llmhar.events import SensorEvent, Session
 from llmhar.inference import AskedRun
@@ -153,6 +162,18 @@ def test_the_funnel_names_its_thresholds_and_has_no_share_of_nothing(mixed):
     with pytest.raises(ValueError, match="best"):
         filter_traces(mixed, "best")
     assert set(FILTERS) == {"none", "correct", "consistent", "both"}
+
+
+def test_rare_labels_come_more_often_and_the_truth_does_not_matter():
+    common = [trace(0, 1, 1, sample=n) for n in range(200)]
+    rare, mute = ([trace(1, *labels, sample=n) for n in range(20)] for labels in ((2, 2), (None, None)))
+    mixed = [*common, *rare, *mute]
+    drawn = balance(mixed, 40, seed=3)
+    assert len(drawn) == 40 and drawn == [t for t in mixed if t in drawn], "each once, in order"
+    assert 12 <= sum(t in rare for t in drawn) <= 20, "a draw without weights would take 3 or 4"
+    assert not any(t in mute for t in drawn), "no label is no rare label"
+    assert balance(mixed, 40, seed=3) == drawn != balance(mixed, 40, seed=4)
+    assert balance(mixed, 1000) == mixed
 
 
 # The training task, on the simulated home.

@@ -21,7 +21,7 @@ from llmhar.distill.merging import merge
 from llmhar.distill.quantise import Precision, n_bytes, quantise
 from llmhar.distill.recipe import Recipe
 from llmhar.distill.students import Student
-from llmhar.distill.traces import FunnelStep, Taught, Trace, collect_traces, filter_traces
+from llmhar.distill.traces import FunnelStep, Taught, Trace, balance, collect_traces, count, filter_traces
 from llmhar.distill.training import train_student
 from llmhar.models import MODELS, ModelSpec, Pruned
 from llmhar.store import Store
@@ -122,6 +122,8 @@ def teach(
     least_correct: float = 1.0,
     least_agreement: float = 0.6,
     n_sessions: int | None = None,
+    n_examples: int | None = None,
+    seed: int = 0,
     **how: Any,
 ) -> Lesson:
     """Collect the teacher's traces (from the store, or by asking), filter them, put them below the student's prompt.
@@ -132,6 +134,8 @@ def teach(
         store: where answers are looked up and kept.
         filter, least_correct, least_agreement: see :func:`llmhar.distill.traces.filter_traces`.
         n_sessions: only the first training sessions (S1 Figure 4); None = all.
+        n_examples: so many traces, those with rare labels before others; None = all.
+        seed: of that draw.
         how: see :func:`llmhar.distill.traces.collect_traces`.
     """
     lesson = course.lesson if n_sessions is None else first_sessions(course.lesson, n_sessions)
@@ -142,6 +146,9 @@ def teach(
             f"the filter {filter!r} left no trace of {course.name}: loosen least_correct or least_agreement"
             + (", and ask for several teacher_samples" if len({t.sample_index for t in taught.traces}) < 2 else "")
         )
+    if n_examples is not None:
+        traces = balance(traces, n_examples, seed)
+        funnel = [*funnel, count("drawn, rare labels first", traces)]
     examples = make_examples(traces, dict(course.test.prompts), test_sessions=list(course.test.sessions))
     return Lesson(course, taught, traces, funnel, examples)
 

@@ -44,6 +44,7 @@ teacher_samples: int = 1  # samples of each training window; the filter `consist
 trace_filter: str = "none"  # which traces are learnt: none (S1), correct, consistent, both
 least_correct: float = 1.0  # filter correct: share of a window's events that must be right
 least_agreement: float = 0.6  # filter consistent: share of a window's samples that must agree
+n_examples: int | None = None  # so many traces are learnt, drawn so that the teacher's rare labels come more often; None = all (S1)
 backend: str = "peft"  # peft (TRL and PEFT, any device) or unsloth
 method: str = "auto"  # lora, full (all weights), or auto: full for pruned models, which heal only so
 rank: int = 32  # LoRA's rank, on all seven projections
@@ -102,7 +103,7 @@ store = Store()
 how = {"engine": engine, "engine_options": {"tensor_parallel_size": n_gpus}}
 sampling = Sampling(temperature=temperature, max_tokens=max_tokens, seed=seed)
 asking = {"sampling": sampling, "thinking": thinking, **how}
-kept = {"filter": trace_filter, "least_correct": least_correct, "least_agreement": least_agreement}
+kept = {"filter": trace_filter, "least_correct": least_correct, "least_agreement": least_agreement, "n_examples": n_examples, "seed": seed}
 teaching = {**asking, **kept, "n_samples": teacher_samples}
 lessons = {name: courses.teach(known[name], MODELS[teacher], store, **teaching) for name in taught_on}
 lesson = lessons[taught_on[0]]

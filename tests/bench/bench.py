@@ -5,6 +5,7 @@ part imports or sets (Ray reads its environment once, trainers change theirs) is
 dies or hangs becomes a missed claim that says how: one broken part does not cost the table.
 
 ``--quick``: fewer rounds and sizes. ``--only NAME`` (again and again): some parts, printed; the report stays as it is.
+``--resume``: parts that were measured whole with the same library and the same benches are not measured again.
 """
 
 from __future__ import annotations
@@ -64,6 +65,8 @@ class Part(NamedTuple):
     seconds: float
     peak: int
     """Most resident bytes of its process and their children together, at one moment."""
+    load: tuple[float, float]
+    """Of the machine, over one minute, before and after it."""
 
 
 def scale_claims(*, quick: bool = False) -> list[Claim]:
@@ -109,7 +112,7 @@ def run_part(name: str, target: str, *, quick: bool, limit_s: float = LIMIT_S) -
         quick: fewer rounds and sizes.
         limit_s: seconds after which it is ended with all its children.
     """
-    start = time.perf_counter()
+    start, before = time.perf_counter(), os.getloadavg()[0]
     with tempfile.TemporaryDirectory(prefix="llmhar-bench-") as scratch:
         file, log = Path(scratch, "claims.json"), Path(scratch, "log.txt")
         command = [sys.executable, "-m", "tests.bench.bench", "--part", name, "--target", target, "--json", str(file)]
@@ -125,7 +128,31 @@ def run_part(name: str, target: str, *, quick: bool, limit_s: float = LIMIT_S) -
         if found[0].claim == BROKEN:
             print(log.read_text(encoding="utf-8", errors="replace")[-4000:], file=sys.stderr)
     named = [replace(claim, claim=f"{name}: {claim.claim}") for claim in found]
-    return Part(name, named, time.perf_counter() - start, peak.bytes)
+    return Part(name, named, time.perf_counter() - start, peak.bytes, (before, os.getloadavg()[0]))
+
+
+def _record(name: str) -> Path:
+    """Where a part's figures are kept, under a name that changes with the library and the benches."""
+    words = ["git", "rev-parse", "HEAD:lib", "HEAD:tests/bench"]
+    trees = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
+    return paths.home() / "bench" / f"{name.replace(' ', '-')}-{'-'.join(tree[:12] for tree in trees)}.json"
+
+
+def keep(part: Part) -> None:
+    """Keep the figures of a part that came to its end, for ``--resume``."""
+    if part.claims[0].claim.endswith(BROKEN):
+        return
+    with contextlib.suppress(OSError, subprocess.CalledProcessError):  # no git here: nothing to name it by
+        paths.write_text(_record(part.name), json.dumps(part._asdict() | {"claims": list(map(asdict, part.claims))}))
+
+
+def kept(name: str) -> Part | None:
+    """A part that was measured before; None where it was not, or with another library or bench."""
+    try:
+        raw = json.loads(_record(name).read_text(encoding="utf-8"))
+        return Part(**raw | {"claims": [Claim(**row) for row in raw["claims"]], "load": tuple(raw["load"])})
+    except (OSError, ValueError, TypeError, KeyError, subprocess.CalledProcessError):
+        return None
 
 
 def _wait(process: subprocess.Popen[bytes], limit_s: float) -> int | None:
@@ -143,21 +170,22 @@ def _wait(process: subprocess.Popen[bytes], limit_s: float) -> int | None:
             process.wait()
 
 
-def notes(parts: Sequence[Part], before: tuple[float, ...], *, quick: bool) -> list[str]:
+def notes(parts: Sequence[Part], *, quick: bool) -> list[str]:
     """What stands under the table: the picture, memory and time of each part, the machine's load, what is missing."""
     claims = [claim for part in parts for claim in part.claims]
     rows = [
-        f"| {part.name} | {part.seconds:,.0f} | {part.peak / 2**20:,.0f} | {tally(part.claims)} |" for part in parts
+        f"| {part.name} | {part.seconds:,.0f} | {part.peak / 2**20:,.0f} | {part.load[0]:.1f} → {part.load[1]:.1f} "
+        f"| {tally(part.claims)} |"
+        for part in parts
     ]
-    load = " → ".join(", ".join(f"{value:.1f}" for value in now) for now in (before, os.getloadavg()))
     return [
         f"![{alt_text(claims)}](bench.png)",
         "## Time and memory of each part",
-        "| part | seconds | memory peak, MiB | claims |\n|---|--:|--:|---|\n" + "\n".join(rows),
+        "| part | seconds | memory peak, MiB | load | claims |\n|---|--:|--:|--:|---|\n" + "\n".join(rows),
         "Memory is the most that the part's process and all its children held together (pages they share count for "
         "each, samples every 0.05 s); that of single steps stands in their rows. "
-        f"Load of the machine over 1, 5 and 15 minutes at the start and at the end: {load}, on {os.cpu_count()} "
-        f"hardware threads. {'A quick run: fewer rounds and sizes than `make bench` has. ' if quick else ''}"
+        f"Load is the machine's over one minute, before → after the part, on {os.cpu_count()} hardware threads. "
+        f"{'A quick run: fewer rounds and sizes than `make bench` has. ' if quick else ''}"
         "Rounds and spread stand in each row: what is timed alone is judged by its best run, what is compared by the "
         "median of its pairs.",
         NOT_HERE,
@@ -233,13 +261,13 @@ def draw(claims: Sequence[Claim]) -> Any:
     return figure
 
 
-def write(parts: Sequence[Part], before: tuple[float, ...], *, quick: bool) -> None:
+def write(parts: Sequence[Part], *, quick: bool) -> None:
     """Picture and report."""
     claims = [claim for part in parts for claim in part.claims]
     with paths.replacing(paths.reports() / "proof" / "bench.png") as temporary:
         draw(claims).savefig(temporary, format="png", dpi=110, metadata={"Software": None})
     title = f"Proof: speed, scale and growth{' (quick run)' if quick else ''}"
-    write_report("bench", title, claims, notes(parts, before, quick=quick))
+    write_report("bench", title, claims, notes(parts, quick=quick))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -247,6 +275,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="fewer rounds and sizes")
     parser.add_argument("--only", action="append", choices=PARTS, help="this part (may be given again); no report")
+    parser.add_argument("--resume", action="store_true", help="take parts that were measured with this same code")
     parser.add_argument("--part", help=argparse.SUPPRESS)
     parser.add_argument("--target", help=argparse.SUPPRESS)
     parser.add_argument("--json", type=Path, help=argparse.SUPPRESS)
@@ -255,16 +284,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         found = measure(given.part, given.target or PARTS[given.part], quick=given.quick)
         given.json.write_text(json.dumps([asdict(claim) for claim in found]), encoding="utf-8")
         return 0
-    before, parts = os.getloadavg(), []
+    parts = []
     for name in given.only or PARTS:
         print(f"{name} …", file=sys.stderr, flush=True)
-        parts.append(run_part(name, PARTS[name], quick=given.quick))
+        parts.append((kept(name) if given.resume else None) or run_part(name, PARTS[name], quick=given.quick))
+        if not given.quick:
+            keep(parts[-1])
         print(f"{name}: {tally(parts[-1].claims)}, {parts[-1].seconds:.0f} s", file=sys.stderr, flush=True)
     claims = [claim for part in parts for claim in part.claims]
     if given.only:
-        print(f"{table_text(claims)}\n{tally(claims)}\n\n" + "\n\n".join(notes(parts, before, quick=given.quick)[1:]))
+        print(f"{table_text(claims)}\n{tally(claims)}\n\n" + "\n\n".join(notes(parts, quick=given.quick)[1:]))
     else:
-        write(parts, before, quick=given.quick)
+        write(parts, quick=given.quick)
     return exit_code(claims)
 
 

@@ -6,6 +6,7 @@ at several samples of one window (consistent); the funnel says what each step le
 
 from __future__ import annotations
 
+import random
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -192,6 +193,25 @@ def filter_traces(
         traces = keep(traces, least)
         funnel.append(count(f"{name} (at least {least:.0%})", traces))
     return traces, funnel
+
+
+def balance(traces: Sequence[Trace], n: int, seed: int = 0) -> list[Trace]:
+    """``n`` of the traces, drawn so that labels that the teacher seldom gives are seen more often; order is kept.
+
+    Drawn without replacement by weight (Efraimidis and Spirakis 2006): a trace weighs as much as its events, an event
+    one over the number of events with its label. Only the teacher's labels count, never the truth.
+
+    Args:
+        traces: from :func:`filter_traces`.
+        n: how many; all where there are fewer.
+        seed: of the draw.
+    """
+    named = [[label for label in trace.labels if label is not None] for trace in traces]
+    often = Counter(label for own in named for label in own)
+    dice = random.Random(f"llmhar balance {seed}")
+    drawn = [dice.random() ** (1 / (sum(1 / often[label] for label in own) or 1e-9)) for own in named]
+    kept = sorted(sorted(range(len(traces)), key=lambda i: drawn[i], reverse=True)[:n])
+    return [traces[i] for i in kept]
 
 
 def count(step: str, traces: Sequence[Trace]) -> FunnelStep:
