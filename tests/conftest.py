@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 
+import psutil
 import pytest
 
 from llmhar.models import MODELS, ModelError, ModelSpec, fetch
@@ -23,6 +24,18 @@ def need(name: str) -> ModelSpec:
     if problem := _fetched(name):
         pytest.skip(f"{name}: {problem}")
     return MODELS[name]
+
+
+def children_running(words: str) -> list[psutil.Process]:
+    """Processes below this one with these words in their command line; zombies aside."""
+    found = []
+    for child in psutil.Process().children(recursive=True):
+        try:
+            if words in " ".join(child.cmdline()):
+                found.append(child)
+        except psutil.Error:  # a zombie, or gone meanwhile
+            continue
+    return found
 
 
 @pytest.fixture(scope="session")

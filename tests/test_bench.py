@@ -14,6 +14,7 @@ import pytest
 
 from tests.bench import bench, calibration, explorer, growth, own_code, speed, training
 from tests.bench.verdicts import Claim, at_least, at_most, exactly, not_measured
+from tests.conftest import children_running
 
 ROOT = Path(__file__).parents[1]
 
@@ -101,13 +102,9 @@ def test_a_part_that_dies_is_missed_with_its_last_words():
 
 
 def test_a_part_that_hangs_is_ended_with_its_children():
-    import psutil
-
     [claim] = bench.run_part("x", here("hanging_part"), quick=True, limit_s=6).claims
     assert claim.verdict == "missed" and "still running after 6 s" in claim.measured
-    assert not [
-        one for one in psutil.Process().children(recursive=True) if "time.sleep(600)" in " ".join(one.cmdline())
-    ]
+    assert not children_running("time.sleep(600)")
 
 
 @pytest.mark.parametrize(

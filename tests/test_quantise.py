@@ -25,7 +25,7 @@ from llmhar.engines.child import child_environment
 from llmhar.engines.memory import peak_memory
 from llmhar.models import MODELS, Adapter, HubSource, Local, ModelError, ModelSpec
 from llmhar.records import Generation, Request, Sampling
-from tests.conftest import need
+from tests.conftest import children_running, need
 
 NAME = "smollm2-135m-l4"
 PROMPTS = ("What is the capital of France?", "The stove in the kitchen is on.", "Write one sentence about a dog.")
@@ -198,9 +198,8 @@ def test_a_killed_conversion_leaves_nothing_half(int8, home):
     while worker.is_alive() and not made:  # until weights are being written
         time.sleep(0.05)
         made = next((home / "students").glob(".quantise-*/model/*.data"), None)
-    for child in psutil.Process().children():
-        if "llmhar.distill.quantise_child" in child.cmdline():
-            child.kill()
+    for child in children_running("llmhar.distill.quantise_child"):
+        child.kill()
     worker.join(60)
     assert "exit -9" in str(caught[0])
     assert not [path for path in (home / "students").iterdir() if "killed" in path.name or "quantise" in path.name]

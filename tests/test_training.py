@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 from safetensors import safe_open
 from tokenizers import Tokenizer
@@ -32,7 +31,7 @@ from llmhar.models import MODELS, Local, ModelSpec
 from llmhar.records import Sampling
 from llmhar.store import Store
 from llmhar.tasks import Task, narrow, prepare, training_task
-from tests.conftest import need
+from tests.conftest import children_running, need
 from tests.test_engines import template
 
 pytestmark = pytest.mark.real
@@ -264,8 +263,7 @@ def kill_at(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
     def shown(bar: Any, message: dict[str, Any], title: str) -> None:
         show(bar, message, title)
         if message.get("step") == step:
-            children = psutil.Process().children(recursive=True)
-            for child in (c for c in children if "llmhar.distill.trainer" in c.cmdline()):
+            for child in children_running("llmhar.distill.trainer"):
                 child.kill()
 
     monkeypatch.setattr(training, "_show", shown)
@@ -367,5 +365,4 @@ def test_a_model_has_nothing_to_learn_from_its_own_distribution(whole, examples)
 
 
 def test_nothing_is_left_running(tuned):
-    children = psutil.Process().children(recursive=True)
-    assert not [c for c in children if "llmhar.distill" in " ".join(c.cmdline())]
+    assert not children_running("llmhar.distill")
