@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.bench import bench, calibration, explorer, growth, own_code, speed, training
+from tests.bench import verdicts as table
 from tests.bench.verdicts import Claim, at_least, at_most, exactly, not_measured
 from tests.conftest import children_running
 
@@ -83,14 +84,14 @@ def test_only_prints_and_leaves_the_report(reports, monkeypatch, capsys):
 
 
 def test_resume_takes_what_came_to_its_end(reports, monkeypatch, tmp_path):
-    monkeypatch.setattr(bench, "_record", lambda name: tmp_path / f"{name}.json")
+    monkeypatch.setattr(table, "_record", lambda name: tmp_path / f"{name}.json")
     monkeypatch.setattr(bench, "PARTS", {"good": here("good_part"), "bad": here("broken_part")})
-    assert bench.main([]) == 1 and [file.name for file in tmp_path.glob("*.json")] == ["good.json"]
+    assert bench.main([]) == 1 and [file.name for file in tmp_path.glob("*.json")] == ["bench good.json"]
     first = (reports / "bench.md").read_text()
     monkeypatch.setattr(bench, "PARTS", {"good": here("broken_part")})
     assert bench.main(["--resume"]) == 0 and "| good: whole |" in (reports / "bench.md").read_text() + first
     assert bench.main([]) == 1, "without --resume it is measured again"
-    (tmp_path / "good.json").write_text("{}")
+    (tmp_path / "bench good.json").write_text("{}")
     assert bench.main(["--resume"]) == 1, "half a record counts for nothing"
 
 

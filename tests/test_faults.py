@@ -16,7 +16,7 @@ from llmhar import inference
 from llmhar.datasets import DataError
 from llmhar.records import Generation, Prediction
 from tests import test_openai as fake
-from tests.bench import faults, faults_api, faults_loaders, faults_parse
+from tests.bench import faults, faults_api, faults_loaders, faults_parse, verdicts
 from tests.bench.faults_files import DAMAGE, SETS, FileSet
 from tests.bench.faults_hostile import HOSTILE, _clips
 from tests.bench.faults_loaders import Case, Outcome, fault_claims, hostile, mutated, read_all
@@ -330,6 +330,22 @@ def good(name, seen=None):
 
 def breaks(*, quick):
     raise OSError("disk on fire")
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path_factory, monkeypatch):
+    """Figures are kept here, not beside those of real runs."""
+    monkeypatch.setenv("LLMHAR_HOME", str(tmp_path_factory.mktemp("home")))
+
+
+def test_resume_takes_the_parts_that_met_all(tmp_path, monkeypatch):
+    monkeypatch.setattr(verdicts, "_record", lambda name: tmp_path / f"{name}.json")
+    seen = []
+    parts = {"a": good("a", seen), "b": lambda *, quick: [exactly("b: lost", 0, 1)]}
+    assert faults.main([], parts=parts, folder=tmp_path) == 1 and len(seen) == 1
+    parts["b"] = good("b", seen)
+    assert faults.main(["--resume"], parts=parts, folder=tmp_path) == 0 and len(seen) == 2, "only what was missed"
+    assert faults.main([], parts=parts, folder=tmp_path) == 0 and len(seen) == 4
 
 
 def test_a_part_that_breaks_is_missed_and_the_others_are_kept(tmp_path, capsys):

@@ -32,6 +32,7 @@ import psutil
 from llmhar import paths
 from llmhar.engines.child import last_words
 from llmhar.engines.memory import peak_memory
+from tests.bench import verdicts
 from tests.bench.verdicts import Claim, exit_code, table_text, tally, write_report
 
 ROOT = Path(__file__).parents[2]
@@ -131,28 +132,19 @@ def run_part(name: str, target: str, *, quick: bool, limit_s: float = LIMIT_S) -
     return Part(name, named, time.perf_counter() - start, peak.bytes, (before, os.getloadavg()[0]))
 
 
-def _record(name: str) -> Path:
-    """Where a part's figures are kept, under a name that changes with the library and the benches."""
-    words = ["git", "rev-parse", "HEAD:lib", "HEAD:tests/bench"]
-    trees = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
-    return paths.home() / "bench" / f"{name.replace(' ', '-')}-{'-'.join(tree[:12] for tree in trees)}.json"
-
-
 def keep(part: Part) -> None:
     """Keep the figures of a part that came to its end, for ``--resume``."""
-    if part.claims[0].claim.endswith(BROKEN):
-        return
-    with contextlib.suppress(OSError, subprocess.CalledProcessError):  # no git here: nothing to name it by
-        paths.write_text(_record(part.name), json.dumps(part._asdict() | {"claims": list(map(asdict, part.claims))}))
+    if not part.claims[0].claim.endswith(BROKEN):
+        verdicts.keep(f"bench {part.name}", part.claims, seconds=part.seconds, peak=part.peak, load=part.load)
 
 
 def kept(name: str) -> Part | None:
     """A part that was measured before; None where it was not, or with another library or bench."""
-    try:
-        raw = json.loads(_record(name).read_text(encoding="utf-8"))
-        return Part(**raw | {"claims": [Claim(**row) for row in raw["claims"]], "load": tuple(raw["load"])})
-    except (OSError, ValueError, TypeError, KeyError, subprocess.CalledProcessError):
+    found = verdicts.kept(f"bench {name}")
+    if found is None:
         return None
+    claims, more = found
+    return Part(name, claims, more["seconds"], more["peak"], tuple(more["load"]))
 
 
 def _wait(process: subprocess.Popen[bytes], limit_s: float) -> int | None:

@@ -3,7 +3,8 @@
 Parts: ``kill`` (kill -9 of generation, training, notebook, report), ``store`` (four writers, full disk, damaged files),
 ``api`` (a server that refuses, fails, babbles, drips or says nothing), ``parse`` (malformed answers), ``loaders``
 (damaged and hostile files). ``--only NAME`` runs one part, ``--quick`` fewer repetitions; both print their table and
-leave reports/proof/faults.md as it is. A part that breaks is a claim that is missed: the others are not lost with it.
+leave reports/proof/faults.md as it is. ``--resume`` takes the parts that met all their figures with this same code.
+A part that breaks is a claim that is missed: the others are not lost with it.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from tests.bench.verdicts import Claim, exit_code, table_text, tally, write_report
+from tests.bench.verdicts import Claim, exit_code, keep, kept, table_text, tally, write_report
 
 Part = Callable[..., Sequence[Claim]]
 """``claims(*, quick: bool = False)`` of one module."""
@@ -51,15 +52,18 @@ NOTES = (
 )
 
 
-def collect(parts: Mapping[str, Part], *, quick: bool) -> list[Claim]:
+def collect(parts: Mapping[str, Part], *, quick: bool, resume: bool = False) -> list[Claim]:
     """Claims of all parts; a part that raises, or claims nothing, is a claim that is missed."""
     found: list[Claim] = []
     for name, part in parts.items():
         started = time.perf_counter()
         print(f"{name} …", file=sys.stderr, flush=True)
         try:
-            own = list(part(quick=quick))
+            before = kept(f"faults {name}") if resume else None
+            own = before[0] if before else list(part(quick=quick))
             problem = "" if own else "it claims nothing"
+            if own and not quick and not exit_code(own):
+                keep(f"faults {name}", own)
         except Exception as error:  # any at all: the other parts' rows must not be lost with it
             traceback.print_exc()
             own, problem = [], f"{type(error).__name__}: {error}"
@@ -95,8 +99,10 @@ def main(arguments: Sequence[str], *, parts: Mapping[str, Part] | None = None, f
     parser = argparse.ArgumentParser(prog="python -m tests.bench.faults", description="Faults survived?")
     parser.add_argument("--quick", action="store_true", help="fewer repetitions; writes no report")
     parser.add_argument("--only", action="append", choices=tuple(parts), help="this part alone; writes no report")
+    parser.add_argument("--resume", action="store_true", help="take parts that met all with this same code")
     chosen = parser.parse_args(list(arguments))
-    claims = collect({name: part for name, part in parts.items() if name in (chosen.only or parts)}, quick=chosen.quick)
+    wanted = {name: part for name, part in parts.items() if name in (chosen.only or parts)}
+    claims = collect(wanted, quick=chosen.quick, resume=chosen.resume)
     if chosen.only or chosen.quick:
         print(f"\n{table_text(claims)}\n{tally(claims)}")
     else:

@@ -6,12 +6,15 @@ Measures nothing itself. A verdict follows from the number wherever there is one
 
 from __future__ import annotations
 
+import contextlib
 import datetime
+import json
 import math
+import subprocess
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import psutil
 
@@ -139,6 +142,28 @@ def write_report(
     paths.write_text(target, "\n\n".join([*head, table.rstrip(), *notes]) + "\n")
     print(f"\n{table}\n{tally(claims)}: {target}")
     return target
+
+
+def _record(name: str) -> Path:
+    """Where figures are kept, under a name that changes with the library and the benches."""
+    words = ["git", "rev-parse", "HEAD:lib", "HEAD:tests/bench"]
+    trees = subprocess.run(words, cwd=Path(__file__).parent, capture_output=True, text=True, check=True).stdout.split()
+    return paths.home() / "bench" / f"{name.replace(' ', '-')}-{'-'.join(tree[:12] for tree in trees)}.json"
+
+
+def keep(name: str, claims: Sequence[Claim], **more: Any) -> None:
+    """Keep what one part of a bench found, for a later ``--resume``; where there is no git, nothing is kept."""
+    with contextlib.suppress(OSError, subprocess.CalledProcessError):
+        paths.write_text(_record(name), json.dumps({"claims": [asdict(claim) for claim in claims], "more": more}))
+
+
+def kept(name: str) -> tuple[list[Claim], dict[str, Any]] | None:
+    """What :func:`keep` kept; None where it did not, or with another library or other benches."""
+    try:
+        raw = json.loads(_record(name).read_text(encoding="utf-8"))
+        return [Claim(**row) for row in raw["claims"]], dict(raw["more"])
+    except (OSError, ValueError, TypeError, KeyError, subprocess.CalledProcessError):
+        return None
 
 
 def exit_code(claims: Sequence[Claim]) -> int:
