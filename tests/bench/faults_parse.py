@@ -7,6 +7,7 @@ tests/test_faults.py can plant one that fails. ``python -m tests.bench.faults --
 
 from __future__ import annotations
 
+import gc
 import itertools
 import math
 import time
@@ -181,11 +182,12 @@ def slowest(
         n += 1
         for reader in readers:
             best = math.inf
-            for _ in range(tries):
+            for attempt in range(tries):
+                gc.collect()  # else one try in thousands pays for what the whole bench left behind: 1.3 s were seen
                 started = time.thread_time()
                 reader.read(text, 10, "")
                 best = min(best, time.thread_time() - started)
-                if best <= 0.8 * limit_s or best > 10 * limit_s:
+                if best <= 0.8 * limit_s or (attempt and best > 10 * limit_s):
                     break
             if best > worst:
                 worst, name = best, f"{what} ({reader.name})"
