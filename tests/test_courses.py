@@ -81,6 +81,21 @@ def test_fewer_sessions_are_the_first_ones(course, store):
     assert len(courses.teach(course, RULES, store, n_sessions=4).examples) == len(few.windows)
     with pytest.raises(ValueError, match="has 15 training sessions, cannot take 16"):
         courses.first_sessions(course.lesson, 16)
+    with pytest.raises(ValueError, match="has 15 training sessions, cannot take 12 behind the first 4"):
+        courses.first_sessions(course.lesson, 12, after=4)
+
+
+def test_a_second_round_takes_sessions_that_the_first_did_not_see(course, store):
+    first = courses.teach(course, RULES, store, n_sessions=4)
+    new = courses.teach_again(first, RULES, store, new_sessions=3, n_examples=20)
+    same = courses.teach_again(first, RULES, store, new_sessions=None)
+    ids = list(course.lesson.sessions)
+    assert {one.session_id for one in first.examples} == {one.session_id for one in same.examples} == set(ids[:4])
+    assert {trace.window.session_id for trace in new.taught.traces} == set(ids[4:7]) and len(new.examples) == 20
+    assert not set(course.test.sessions) & {one.session_id for one in new.examples}
+    lessons = {course.name: first}
+    assert courses.lesson_of(("whoever", course.name), lessons, new) is first
+    assert courses.lesson_of(("whoever twice", course.name), lessons, new) is new
 
 
 def test_pruned_models_have_all_weights_tuned():

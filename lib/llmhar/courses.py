@@ -122,6 +122,7 @@ def teach(
     least_correct: float = 1.0,
     least_agreement: float = 0.6,
     n_sessions: int | None = None,
+    after: int = 0,
     n_examples: int | None = None,
     seed: int = 0,
     **how: Any,
@@ -134,11 +135,12 @@ def teach(
         store: where answers are looked up and kept.
         filter, least_correct, least_agreement: see :func:`llmhar.distill.traces.filter_traces`.
         n_sessions: only the first training sessions (S1 Figure 4); None = all.
+        after: training sessions that are passed over before these.
         n_examples: so many traces, those with rare labels before others; None = all.
         seed: of that draw.
         how: see :func:`llmhar.distill.traces.collect_traces`.
     """
-    lesson = course.lesson if n_sessions is None else first_sessions(course.lesson, n_sessions)
+    lesson = course.lesson if n_sessions is None else first_sessions(course.lesson, n_sessions, after)
     taught = collect_traces(lesson, teacher, store, **how)
     traces, funnel = filter_traces(taught, filter, least_correct=least_correct, least_agreement=least_agreement)
     if not traces:
@@ -153,17 +155,34 @@ def teach(
     return Lesson(course, taught, traces, funnel, examples)
 
 
-def first_sessions(lesson: Task, n: int) -> Task:
-    """The windows of the first ``n`` training sessions.
+def first_sessions(lesson: Task, n: int, after: int = 0) -> Task:
+    """The windows of ``n`` training sessions: the first ones, or the first ones behind ``after`` others.
 
     Raises:
         ValueError: there are fewer.
     """
-    if not 1 <= n <= len(lesson.sessions):
-        raise ValueError(f"{lesson.data} has {len(lesson.sessions)} training sessions, cannot take {n}")
-    kept = dict(list(lesson.sessions.items())[:n])
+    most = len(lesson.sessions)
+    if not 1 <= n <= most - after:
+        behind = f" behind the first {after}" if after else ""
+        raise ValueError(f"{lesson.data} has {most} training sessions, cannot take {n}{behind}")
+    kept = dict(list(lesson.sessions.items())[after : after + n])
     windows = tuple(window for window in lesson.windows if window.session_id in kept)
-    return replace(lesson, sessions=kept, windows=windows, subset=f"{len(windows)} windows of {n} training sessions")
+    which = f"training sessions {after + 1} to {after + n}" if after else f"{n} training sessions"
+    return replace(lesson, sessions=kept, windows=windows, subset=f"{len(windows)} windows of {which}")
+
+
+def teach_again(first: Lesson, teacher: ModelSpec, store: Store, *, new_sessions: int | None, **how: Any) -> Lesson:
+    """The lesson of a second round.
+
+    Args:
+        first: of the first round.
+        teacher, store: see :func:`teach`.
+        new_sessions: so many training sessions that the first round did not see; None = the same sessions.
+        how: see :func:`teach`.
+    """
+    seen = len({trace.window.session_id for trace in first.taught.traces})
+    which = {"n_sessions": seen} if new_sessions is None else {"n_sessions": new_sessions, "after": seen}
+    return teach(first.course, teacher, store, **which, **how)
 
 
 def recipe_for(student: str, *, method: str, full: Mapping[str, Any], **lora: Any) -> Recipe:
@@ -217,13 +236,14 @@ def train(
 def second_round(
     student: str, steps: int, trained: Mapping[tuple[str, str], Student], lesson: Lesson
 ) -> dict[tuple[str, str], Student]:
-    """A taught student goes on from where it stands, at half the learning rate, on a lesson that may be filtered.
+    """A taught student goes on from where it stands, at half the learning rate, on another lesson.
 
     Args:
         student: who; taught on the lesson's course before.
         steps: optimizer steps.
         trained: (student, course) -> what was trained.
-        lesson: what is taught now, e.g. only traces that are right (rejection sampling, as STaR's, 2203.14465).
+        lesson: what is taught now, e.g. further sessions, or only traces that are right (rejection sampling, as
+            STaR's, 2203.14465).
 
     Returns:
         The student under the name "<student> twice".
@@ -234,6 +254,11 @@ def second_round(
     shown = f"{student} taught twice on {lesson.course.name}"
     again = train(first.recipe.model_copy(update=changed), lesson, shown, parent=start)
     return {(f"{student} twice", lesson.course.name): again}
+
+
+def lesson_of(key: tuple[str, str], lessons: Mapping[str, Lesson], again: Lesson | None) -> Lesson:
+    """What the student behind a key of ``trained`` was taught last."""
+    return again if again and key[0].endswith(" twice") else lessons[key[1]]
 
 
 def untaught_of(name: str, students: Sequence[str], bases: Sequence[Result]) -> Result:

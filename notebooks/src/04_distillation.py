@@ -44,6 +44,7 @@ teacher_samples: int = 1  # samples of each training window; the filter `consist
 trace_filter: str = "none"  # which traces are learnt: none (S1), correct, consistent, both
 least_correct: float = 1.0  # filter correct: share of a window's events that must be right
 least_agreement: float = 0.6  # filter consistent: share of a window's samples that must agree
+n_sessions: int | None = None  # training sessions that are learnt, the first ones; None = all. Not of courses in if_here
 n_examples: int | None = None  # so many traces are learnt, drawn so that the teacher's rare labels come more often; None = all (S1)
 backend: str = "peft"  # peft (TRL and PEFT, any device) or unsloth
 method: str = "auto"  # lora, full (all weights), or auto: full for pruned models, which heal only so
@@ -60,6 +61,8 @@ train_embeddings: bool = True  # whether embeddings move where all weights are t
 longest_example: int = 8192  # tokens of prompt and answer; longer examples are left out and counted
 save_every: int = 50  # steps between checkpoints
 again_filter: str | None = None  # a second round for the first student, on traces that this filter keeps; None = no second round
+again_sessions: int | None = None  # so many training sessions that the first round did not see; None = the same sessions
+again_examples: int | None = None  # so many of those traces, rare labels first; None = all
 again_steps: int = 300  # optimizer steps of it, at half the learning rate
 seed: int = 0  # of windows drawn, of training, of sampling
 session_counts: list[int] = []  # S1 Figure 4: training sessions of each point; 0 = not trained
@@ -105,7 +108,8 @@ sampling = Sampling(temperature=temperature, max_tokens=max_tokens, seed=seed)
 asking = {"sampling": sampling, "thinking": thinking, **how}
 kept = {"filter": trace_filter, "least_correct": least_correct, "least_agreement": least_agreement, "n_examples": n_examples, "seed": seed}
 teaching = {**asking, **kept, "n_samples": teacher_samples}
-lessons = {name: courses.teach(known[name], MODELS[teacher], store, **teaching) for name in taught_on}
+first = {name: n_sessions if name in datasets else None for name in taught_on}
+lessons = {name: courses.teach(known[name], MODELS[teacher], store, n_sessions=first[name], **teaching) for name in taught_on}
 lesson = lessons[taught_on[0]]
 print(lesson.examples[0].messages[-1]["content"], lesson.examples[0].completion, sep="\n\n")
 
@@ -132,7 +136,8 @@ student_tables.share_table().round(2)
 # ## Training
 #
 # In a process of its own, with checkpoints: a killed training goes on where it was, a finished one is opened again. Loss only where
-# the teacher's text is. A second round, where one is asked for, goes on from the first on traces that a filter keeps.
+# the teacher's text is. A second round, where one is asked for, goes on from the first: on traces that a filter keeps, or on further
+# sessions.
 
 # %%
 common = {"method": method, "backend": backend, "rank": rank, "alpha": alpha, "max_steps": max_steps, "batch_size": batch_size,
@@ -142,7 +147,8 @@ common = {"method": method, "backend": backend, "rank": rank, "alpha": alpha, "m
 recipes = {name: courses.recipe_for(name, **common) for name in students}
 plan = [(name, course) for course in taught_on for name in (students if course in datasets else students[:1])]
 trained = {(name, course): courses.train(recipes[name], lessons[course], max_epochs=max_epochs, thinking=thinking) for name, course in plan}
-again = courses.teach(lesson.course, MODELS[teacher], store, **(teaching | {"filter": again_filter})) if again_filter and students else None
+anew = teaching | {"filter": again_filter, "n_examples": again_examples, "new_sessions": again_sessions}
+again = courses.teach_again(lesson, MODELS[teacher], store, **anew) if again_filter and students else None
 trained |= courses.second_round(students[0], again_steps, trained, again) if again else {}
 display(student_tables.training_table(list(trained.values())).T)
 student_figures.loss_curve(list(trained.values())) if trained else "nobody is taught in this profile"
@@ -158,8 +164,8 @@ student_figures.loss_curve(list(trained.values())) if trained else "nobody is ta
 merged = {key: merging.merge(student) for key, student in trained.items()}
 test_prompts = {audit.prompt_sha256(course.test.prompt_of(w).messages(w)) for course in known.values() for w in course.test.windows}
 barred = courses.test_sessions(known.values())
-checks = {student.spec.name: audit.audit(student, test_sessions=barred, traces=lessons[course].traces, merged=merged[name, course][1] or None,
-                                         test_prompts=test_prompts) for (name, course), student in trained.items()}
+checks = {student.spec.name: audit.audit(student, test_sessions=barred, traces=courses.lesson_of(key, lessons, again).traces,
+                                         merged=merged[key][1] or None, test_prompts=test_prompts) for key, student in trained.items()}
 for found in checks.values():
     audit.refuse(found)
 rows = [{"student": name, **check._asdict()} for name, found in checks.items() for check in found]

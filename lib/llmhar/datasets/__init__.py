@@ -105,7 +105,7 @@ _ALL = (
     ),
     Dataset(
         name="simulated_long",
-        title="Simulated home with 30 further sessions to train on",
+        title="Simulated home with 120 further sessions to train on",
         kind="simulated",
         licence="Made by llmhar itself: Apache-2.0.",
         source="Written on this machine by llmhar, from a seed.",
@@ -113,7 +113,7 @@ _ALL = (
         homes=("simulated",),
         load=partial(mural.load, dataset="simulated_long", home="simulated"),
         split=mural.split,
-        further=30,
+        further=120,
     ),
 )
 
