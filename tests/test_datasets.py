@@ -134,3 +134,14 @@ def test_the_simulated_home_is_written_when_first_wanted(monkeypatch, tmp_path):
     assert load("simulated").sessions == loaded.sessions
     train, test = split("simulated", loaded.sessions)
     assert (len(train), len(test)) == (15, 6)
+
+
+def test_a_simulated_home_of_an_earlier_llmhar_is_written_anew(monkeypatch, tmp_path):
+    monkeypatch.setenv("LLMHAR_DATA", str(tmp_path))
+    whole = load("simulated")
+    (tmp_path / "simulated").rename(tmp_path / "simulated_long")  # as if that data set had fewer sessions once
+    entry = replace(DATASETS["simulated_long"], further=1)
+    monkeypatch.setitem(DATASETS, "simulated_long", entry)
+    longer = load("simulated_long")
+    assert len(longer.sessions) == len(whole.sessions) + 1 == 22
+    assert len(load("simulated_long", tmp_path / "simulated_long").sessions) == 22

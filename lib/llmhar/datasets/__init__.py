@@ -133,7 +133,7 @@ def dataset(name: str) -> Dataset:
 
 
 def load(name: str, path: Path | None = None, **options: Any) -> Loaded:
-    """Read a data set; the simulated home is written first where it is not there yet (seed 0).
+    """Read a data set; a simulated home is written first where it is not there yet, or not whole (seed 0).
 
     Args:
         name: key into :data:`DATASETS`.
@@ -147,7 +147,7 @@ def load(name: str, path: Path | None = None, **options: Any) -> Loaded:
     _check_options(entry, options)
     folder = Path(path) if path is not None else paths.data() / name
     try:
-        if not folder.exists() and entry.kind == "simulated":
+        if entry.kind == "simulated" and (not folder.exists() or (path is None and _is_short(folder, entry.further))):
             _write_simulated(folder, entry.further)
         if not folder.exists():
             raise DataError(f"{entry.title} is not at {folder}: {entry.cure}")
@@ -156,6 +156,14 @@ def load(name: str, path: Path | None = None, **options: Any) -> Loaded:
         return entry.load(folder, **options)
     except OSError as error:
         raise DataError(f"{folder} cannot be read or written: {error}") from error
+
+
+def _is_short(folder: Path, further: int) -> bool:
+    """Whether an earlier llmhar wrote this home, when it had fewer sessions."""
+    from llmhar.datasets import simulated
+
+    last = len(simulated.SESSIONS) + further
+    return (folder / simulated.MARK).is_file() and not (folder / f"{last:02}").is_dir()
 
 
 def _write_simulated(folder: Path, further: int) -> None:
