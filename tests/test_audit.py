@@ -12,10 +12,11 @@ from typing import Any
 import pytest
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
+from llmhar import paths
 from llmhar.distill.audit import CHECKS, IGNORED, AuditError, audit, prompt_sha256, refuse
 from llmhar.distill.examples import Example, data_hash, write_examples
 from llmhar.distill.recipe import Recipe
-from llmhar.distill.students import RECORD, Student, file_sha256
+from llmhar.distill.students import RECORD, Student
 from llmhar.distill.traces import Trace
 from llmhar.distill.trainer import tokenize
 from llmhar.events import SensorEvent, Session, Window
@@ -105,7 +106,7 @@ class Made:
         self.adapter = {"r": 8, "lora_alpha": 16, "target_modules": sorted(recipe.targets)}
         record = {
             "name": "bytes-distilled", "recipe": recipe.model_dump(mode="json"), "template_args": template_args or {},
-            "data_sha256": data_hash(self.examples), "weights_sha256": file_sha256(self.weights),
+            "data_sha256": data_hash(self.examples), "weights_sha256": paths.file_sha256(self.weights),
             "tokenizer_sha256": parent.tokenizer_sha256(),
         }  # fmt: skip
         (self.folder / RECORD).write_text(json.dumps(record))

@@ -21,7 +21,7 @@ from llmhar.distill import merging, training
 from llmhar.distill.examples import Example, data_hash, make_examples
 from llmhar.distill.merging import merge
 from llmhar.distill.recipe import BACKENDS, PROJECTIONS, Recipe
-from llmhar.distill.students import Student, file_sha256, students_home
+from llmhar.distill.students import Student, students_home
 from llmhar.distill.traces import collect_traces
 from llmhar.distill.trainer import IGNORED
 from llmhar.distill.training import TrainingError, train_student
@@ -137,7 +137,7 @@ def test_a_student_is_a_folder_that_says_what_made_it(tuned, examples, qwen3_tin
     assert set(record["recipe"]) == set(Recipe.model_fields)  # the whole recipe, defaults too
     assert record["data_sha256"] == data_hash(examples) == data_hash(student.examples)
     assert (record["model_id"], record["revision"]) == (qwen3_tiny.hub_id, qwen3_tiny.revision)
-    assert record["weights_sha256"] == file_sha256(student.folder / "adapter" / "adapter_model.safetensors")
+    assert record["weights_sha256"] == paths.file_sha256(student.folder / "adapter" / "adapter_model.safetensors")
     assert record["train_sessions"] == [["simulated", examples[0].session_id]]
     assert (record["device"], record["dtype"], record["threads"], record["too_long"]) == ("cpu", "float32", 1, 0)
     assert record["packages"]["torch"] and record["packages"][backend]
@@ -226,7 +226,7 @@ def test_its_weights_are_the_parents_moved(whole):
         assert names == sorted(old.keys())
         assert [new.get_slice(n).get_shape() for n in names] == [old.get_slice(n).get_shape() for n in names]
         assert {new.get_slice(name).get_dtype() for name in names} == {"BF16"}
-    assert file_sha256(whole.folder / "model" / "model.safetensors") == whole.record["weights_sha256"]
+    assert paths.file_sha256(whole.folder / "model" / "model.safetensors") == whole.record["weights_sha256"]
 
 
 def test_a_fully_tuned_student_answers(whole, task, tmp_path):
@@ -348,7 +348,8 @@ def test_merged_weights_are_base_and_adapter(tuned, monkeypatch):
         safe_open(student.parent.locate() / "model.safetensors", framework="np") as old,
     ):
         assert sorted(new.keys()) == sorted(old.keys())
-    assert file_sha256(folder / "model.safetensors") != file_sha256(student.parent.locate() / "model.safetensors")
+    before = student.parent.locate() / "model.safetensors"
+    assert paths.file_sha256(folder / "model.safetensors") != paths.file_sha256(before)
     monkeypatch.setattr(merging, "run_child", None)  # the second call starts no child
     assert merge(student) == (spec, report)
 

@@ -181,8 +181,8 @@ def teach_again(first: Lesson, teacher: ModelSpec, store: Store, *, new_sessions
         how: see :func:`teach`.
     """
     seen = len({trace.window.session_id for trace in first.taught.traces})
-    which = {"n_sessions": seen} if new_sessions is None else {"n_sessions": new_sessions, "after": seen}
-    return teach(first.course, teacher, store, **which, **how)
+    n, after = (seen, 0) if new_sessions is None else (new_sessions, seen)
+    return teach(first.course, teacher, store, n_sessions=n, after=after, **how)
 
 
 def recipe_for(student: str, *, method: str, full: Mapping[str, Any], **lora: Any) -> Recipe:

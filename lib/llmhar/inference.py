@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, NamedTuple
 
 from tqdm import tqdm
@@ -65,6 +66,32 @@ class AskedRun:
     """The engine that was opened; None where the store had everything."""
 
 
+def request_to(
+    model: ModelSpec, sampling: Sampling | None = None, thinking: bool | None = None
+) -> Callable[..., Request]:
+    """What all requests to a model share; called with ``messages=`` (and ``schema=``, ``sample_index=``), it makes one.
+
+    Args:
+        model: who is asked.
+        sampling: how tokens are drawn. A thinking budget goes only to models that think: an engine would refuse one
+            for thinking that cannot happen.
+        thinking: Qwen3's switch; None leaves the template's default, and models without the switch ignore it.
+
+    Raises:
+        ModelError: its tokenizer is not here.
+    """
+    sampling = sampling or Sampling()
+    if not model.thinking:
+        sampling = replace(sampling, thinking_budget=None)
+    switch = {"enable_thinking": thinking} if thinking is not None and model.thinking else {}
+    return partial(
+        Request, model_id=model.hub_id, revision=model.revision, tokenizer_sha256=model.tokenizer_sha256(),
+        template_args=model.template_args | switch, sampling=sampling,
+        adapter_sha256=model.adapter.sha256 if model.adapter else None,
+        adapter_path=str(model.adapter.path) if model.adapter else None,
+    )  # fmt: skip
+
+
 def make_asks(
     task: Task,
     model: ModelSpec,
@@ -79,39 +106,23 @@ def make_asks(
     Args:
         task: windows and prompts.
         model: who is asked.
-        sampling: how tokens are drawn; engines mix the sample's index into the seed. A thinking budget goes only to
-            models that think.
-        thinking: Qwen3's switch; None leaves the template's default, and models without the switch ignore it.
+        sampling, thinking: see :func:`request_to`; engines mix the sample's index into the seed.
         n_samples: samples of each window.
         constrained: enforce the JSON schema of a complete answer, after the thinking block (LLMs only);
             False = free text.
     """
-    sampling = sampling or Sampling()
-    if not model.thinking:  # an engine would refuse a budget for thinking that cannot happen
-        sampling = replace(sampling, thinking_budget=None)
     constrained = constrained and model.kind == "llm"
-    tokenizer_sha256 = model.tokenizer_sha256()
-    template_args = model.template_args | (
-        {"enable_thinking": thinking} if thinking is not None and model.thinking else {}
-    )
+    request = request_to(model, sampling, thinking)
     asks = []
     for window in task.windows:
         messages = task.prompt_of(window).messages(window)
         labels = task.sessions[window.session_id].labels
-        for k in range(n_samples):
-            request = Request(
-                model_id=model.hub_id,
-                revision=model.revision,
-                tokenizer_sha256=tokenizer_sha256,
-                messages=messages,
-                template_args=template_args,
-                sampling=sampling,
-                schema=answer_schema(len(window.events), labels, task.answer) if constrained else None,
-                adapter_sha256=model.adapter.sha256 if model.adapter else None,
-                sample_index=k,
-                adapter_path=str(model.adapter.path) if model.adapter else None,
-            )
-            asks.append(Ask(task.dataset, window.session_id, window.index, model.name, request))
+        schema = answer_schema(len(window.events), labels, task.answer) if constrained else None
+        asks += [
+            Ask(task.dataset, window.session_id, window.index, model.name,
+                request(messages=messages, schema=schema, sample_index=k))
+            for k in range(n_samples)
+        ]  # fmt: skip
     return asks
 
 

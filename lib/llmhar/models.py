@@ -7,7 +7,6 @@ Says nothing of how a model is run; that is the engines' part.
 from __future__ import annotations
 
 import functools
-import hashlib
 import importlib.util
 import json
 import os
@@ -370,14 +369,13 @@ def _convert(*arguments: str) -> None:
 
 
 def _check(file: Path, expected: str, shown: str) -> None:
-    with open(file, "rb") as stream:
-        found = hashlib.file_digest(stream, "sha256").hexdigest()
+    found = paths.file_sha256(file)
     if found != expected:
         raise ModelError(f"{shown} has sha256 {found[:12]}…, expected {expected[:12]}…: not used")
 
 
 def _tokenizer_hash(folder: Path) -> str:
-    files = {f: hashlib.sha256((folder / f).read_bytes()).hexdigest() for f in TOKENIZER_FILES if (folder / f).exists()}
+    files = {f: paths.file_sha256(folder / f) for f in TOKENIZER_FILES if (folder / f).exists()}
     if "tokenizer.json" not in files:
         raise ModelError(f"{folder} holds no tokenizer.json")
     return sha256_of(files)
@@ -386,9 +384,7 @@ def _tokenizer_hash(folder: Path) -> str:
 def _write_marker(folder: Path, extra: dict[str, Any]) -> None:
     files = {}
     for file in sorted(folder.iterdir()):
-        with open(file, "rb") as stream:
-            digest = hashlib.file_digest(stream, "sha256").hexdigest()
-        files[file.name] = {"sha256": digest, "bytes": file.stat().st_size}
+        files[file.name] = {"sha256": paths.file_sha256(file), "bytes": file.stat().st_size}
     tokenizer = {"tokenizer_sha256": _tokenizer_hash(folder)} if "tokenizer.json" in files else {}
     paths.write_text(folder / MARKER, canonical_json({"files": files, **tokenizer, **extra}))
 

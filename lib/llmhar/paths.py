@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import hashlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -53,6 +54,12 @@ def params() -> Path:
 def reports() -> Path:
     """Folder of the reports, one sub-folder a profile."""
     return _from_env("LLMHAR_REPORTS", root() / "reports")
+
+
+def file_sha256(file: Path) -> str:
+    """Hash of a file's bytes, 64 hex digits."""
+    with open(file, "rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 _SPACE, _WRITABLE = "free some space", "make the folder writable, or name another one"

@@ -205,7 +205,7 @@ def training_on_full_disk(disk: Disk, scratch: Path) -> Seen:
         disk.remount("size=200m")
         student = train()
         weights = students.weights_file(student.folder, "lora")
-        lost = students.file_sha256(weights) != student.record["weights_sha256"]
+        lost = paths.file_sha256(weights) != student.record["weights_sha256"]
         return Seen(said, lost + (student.record["resumed_at"] == 0))
 
 

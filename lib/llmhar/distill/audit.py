@@ -21,8 +21,9 @@ from jinja2 import TemplateError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from tokenizers import Tokenizer
 
+from llmhar import paths
 from llmhar.distill.examples import Example, data_hash
-from llmhar.distill.students import Student, file_sha256, weights_file
+from llmhar.distill.students import Student, weights_file
 from llmhar.distill.traces import Trace
 from llmhar.engines.worker import THINK
 from llmhar.models import ModelError
@@ -300,7 +301,7 @@ def check_tokenizer(case: Case) -> Finding:
 def check_weights(case: Case) -> Finding:
     """The weights on disk are those that training left."""
     file = weights_file(case.student.folder, case.student.recipe.method)
-    found, wanted = file_sha256(file), case.student.record["weights_sha256"]
+    found, wanted = paths.file_sha256(file), case.student.record["weights_sha256"]
     return Finding(found == wanted, f"{file.name}, {file.stat().st_size} bytes: {found[:12]}, recorded {wanted[:12]}")
 
 

@@ -12,7 +12,7 @@ import shutil
 from typing import Any
 
 from llmhar import paths
-from llmhar.distill.students import Student, file_sha256
+from llmhar.distill.students import Student
 from llmhar.distill.training import run_child
 from llmhar.models import Local, ModelSpec
 
@@ -66,7 +66,7 @@ def _merge(student: Student, progress: bool, threads: int | None) -> dict[str, A
                      progress=progress, threads=threads)  # fmt: skip
     shutil.rmtree(folder / "merged", ignore_errors=True)
     os.replace(folder / "merged.part", folder / "merged")
-    done["weights_sha256"] = file_sha256(folder / "merged" / "model.safetensors")
+    done["weights_sha256"] = paths.file_sha256(folder / "merged" / "model.safetensors")
     done["adapter_sha256"] = student.record["weights_sha256"]
     paths.write_text(folder / MERGED, json.dumps(done, indent=1))
     return done

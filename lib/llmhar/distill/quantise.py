@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 from llmhar import paths
-from llmhar.distill.students import file_sha256
 from llmhar.engines.child import child_environment, free_cores, last_words, new_log
 from llmhar.models import Local, ModelError, ModelSpec, _read_marker, _write_marker
 from llmhar.records import sha256_of
@@ -100,7 +99,7 @@ def _hashes(source: Path) -> dict[str, str]:
     """sha256 of everything that the conversion reads."""
     found = {}
     for file in [*_weight_files(source), *source.glob("*.json"), *source.glob("*.jinja")]:
-        found[file.name] = file_sha256(file)
+        found[file.name] = paths.file_sha256(file)
     return found
 
 

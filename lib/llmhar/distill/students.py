@@ -7,7 +7,6 @@ were trained on, and ``adapter/`` or ``model/`` in safetensors.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,12 +23,6 @@ RECORD = "student.json"
 def students_home() -> Path:
     """Folder of all students of this checkout."""
     return paths.home() / "students"
-
-
-def file_sha256(file: Path) -> str:
-    """Hash of a file's bytes, 64 hex digits."""
-    with open(file, "rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 @dataclass(frozen=True)

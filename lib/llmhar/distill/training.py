@@ -21,7 +21,7 @@ from typing import Any
 from llmhar import paths
 from llmhar.distill.examples import Example, data_hash, read_examples, write_examples
 from llmhar.distill.recipe import Recipe
-from llmhar.distill.students import RECORD, Student, file_sha256, open_student, students_home, weights_file
+from llmhar.distill.students import RECORD, Student, open_student, students_home, weights_file
 from llmhar.engines.child import child_environment, free_cores, last_words, new_log
 from llmhar.inference import Bar
 from llmhar.models import MODELS, ModelSpec
@@ -121,7 +121,7 @@ def _finish(folder: Path, parent: ModelSpec, recipe: Recipe, job: dict[str, Any]
     record = job | done | {
         "name": f"{parent.name}-distilled",
         "parent": parent.name,
-        "weights_sha256": file_sha256(weights_file(folder, recipe.method)),
+        "weights_sha256": paths.file_sha256(weights_file(folder, recipe.method)),
         "weights_bytes": weights_file(folder, recipe.method).stat().st_size,
         "train_sessions": sessions,
         "packages": {name: _version(name) for name in PACKAGES},

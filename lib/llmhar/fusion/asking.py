@@ -17,10 +17,10 @@ from llmhar.fusion.prompting import (
     closed_schema,
     pick_examples,
 )
-from llmhar.inference import Answer, collect, run_asks
+from llmhar.inference import Answer, collect, request_to, run_asks
 from llmhar.models import ModelSpec
 from llmhar.prompts import PromptError
-from llmhar.records import Request, Sampling, Verdict
+from llmhar.records import Sampling, Verdict
 from llmhar.store import Ask, Store, Stored
 
 
@@ -89,8 +89,7 @@ def fusion_asks(
         closed: whether the activities are listed.
         shots: 0, or 1: an example per activity.
         pool: clips that examples are taken from, never of the asked clip's fold; None = ``observations``.
-        sampling: how tokens are drawn. A thinking budget goes only to models that think.
-        thinking: Qwen3's switch; None leaves the template's default, and models without the switch ignore it.
+        sampling, thinking: see :func:`llmhar.inference.request_to`.
         constrained: enforce the JSON schema with the list of activities (closed answers of LLMs only); without a
             thinking block this leaves no room for reasoning.
         wording: of WORDINGS.
@@ -104,14 +103,8 @@ def fusion_asks(
     """
     if shots not in (0, 1):
         raise PromptError(f"shots must be 0, or 1 (an example per activity), not {shots}")
-    sampling = sampling or Sampling()
-    if not model.thinking:  # an engine would refuse a budget for thinking that cannot happen
-        sampling = replace(sampling, thinking_budget=None)
-    template_args = model.template_args | (
-        {"enable_thinking": thinking} if thinking is not None and model.thinking else {}
-    )
     schema = closed_schema(labels) if constrained and closed and model.kind == "llm" else None
-    tokenizer_sha256 = model.tokenizer_sha256()
+    request = request_to(model, sampling, thinking)
     prompts: dict[int, tuple[FusionPrompt, list[Observation]]] = {}
     asks = []
     for observation in observations:
@@ -127,18 +120,7 @@ def fusion_asks(
         messages = prompt.messages(observation)
         assert_no_leak(messages, observation, examples, modalities=prompt.shown, n_guesses=prompt.n_guesses,
                        example_steps=example_steps)  # fmt: skip
-        request = Request(
-            model_id=model.hub_id,
-            revision=model.revision,
-            tokenizer_sha256=tokenizer_sha256,
-            messages=messages,
-            template_args=template_args,
-            sampling=sampling,
-            schema=schema,
-            adapter_sha256=model.adapter.sha256 if model.adapter else None,
-            adapter_path=str(model.adapter.path) if model.adapter else None,
-        )
-        asks.append(Ask(dataset, observation.clip_id, 0, model.name, request))
+        asks.append(Ask(dataset, observation.clip_id, 0, model.name, request(messages=messages, schema=schema)))
     return asks
 
 

@@ -16,9 +16,9 @@ from sklearn.metrics import cohen_kappa_score
 from llmhar.engines.base import Engine
 from llmhar.fusion.answers import MAX_OPEN_CHARS, Reading, read_closed
 from llmhar.fusion.prompting import label_names
-from llmhar.inference import collect, run_asks
+from llmhar.inference import collect, request_to, run_asks
 from llmhar.models import ModelSpec
-from llmhar.records import Request, Sampling
+from llmhar.records import Sampling
 from llmhar.serialize import clean_text, fold_name
 from llmhar.store import Ask, Store
 
@@ -90,14 +90,8 @@ def _ask(
 ) -> Ask:
     system = JUDGE % "\n".join(f"- {name}" for name in label_names(labels))
     shown = json.dumps({"answer": clean_text(said, MAX_OPEN_CHARS)}, ensure_ascii=False)
-    switch = {"enable_thinking": thinking} if thinking is not None and judge.thinking else {}
-    request = Request(
-        judge.hub_id, judge.revision, judge.tokenizer_sha256(),
-        ({"role": "system", "content": system}, {"role": "user", "content": shown}),
-        template_args=judge.template_args | switch, sampling=sampling,
-        adapter_sha256=judge.adapter.sha256 if judge.adapter else None,
-        adapter_path=str(judge.adapter.path) if judge.adapter else None,
-    )  # fmt: skip
+    messages = ({"role": "system", "content": system}, {"role": "user", "content": shown})
+    request = request_to(judge, sampling, thinking)(messages=messages)
     return Ask(dataset, request.key[:16], 0, judge.name, request)
 
 

@@ -121,7 +121,7 @@ def train_motion(
                 folder, job | {"leaves": "model.safetensors"}, data, f"training {recipe.name}", progress, threads
             )
             record = job | done | {
-                "weights_sha256": hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest(),
+                "weights_sha256": paths.file_sha256(folder / "model.safetensors"),
                 "persons": sorted({int(person) for person in persons}),
                 "n_windows": len(y),
             }  # fmt: skip

@@ -8,7 +8,6 @@ the sha256 that was computed when they came.
 from __future__ import annotations
 
 import functools
-import hashlib
 import json
 import shutil
 from collections.abc import Mapping
@@ -257,7 +256,6 @@ def _hashed_once(file: Path, _stamp: tuple[int, int]) -> str:
 
 def _sha256(file: Path) -> str:
     try:
-        with open(file, "rb") as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()
+        return paths.file_sha256(file)
     except OSError:
         return ""

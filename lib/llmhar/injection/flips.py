@@ -20,13 +20,13 @@ from llmhar.fusion.answers import read_closed
 from llmhar.fusion.observations import Guess, Observation, StepSeen
 from llmhar.fusion.prompting import MAX_CAPTION_CHARS, STEPS_HEADING
 from llmhar.fusion.prompting import build_prompt as build_fusion_prompt
-from llmhar.inference import collect, run_asks
+from llmhar.inference import collect, request_to, run_asks
 from llmhar.injection.payloads import PAYLOADS, Payload, harmless
 from llmhar.injection.structure import Messages, hostile_observation, hostile_window
 from llmhar.models import MODELS, ModelSpec
 from llmhar.parsing import parse_answer
 from llmhar.prompts import build_prompt
-from llmhar.records import Request, Sampling
+from llmhar.records import Sampling
 from llmhar.serialize import MAX_NAME_CHARS, clean_text
 from llmhar.store import Ask, Store
 from llmhar.tasks import prepare
@@ -240,21 +240,11 @@ def attack(
     Raises:
         ModelError, EngineError, StoreError: see there.
     """
-    sampling = sampling or Sampling(max_tokens=300)
-    tokenizer_sha256 = model.tokenizer_sha256()
+    request = request_to(model, sampling or Sampling(max_tokens=300))
 
     def ask(target: Target, messages: Messages) -> Ask:
-        request = Request(
-            model_id=model.hub_id,
-            revision=model.revision,
-            tokenizer_sha256=tokenizer_sha256,
-            messages=tuple(messages),
-            template_args=model.template_args,
-            sampling=sampling,
-            adapter_sha256=model.adapter.sha256 if model.adapter else None,
-            adapter_path=str(model.adapter.path) if model.adapter else None,
-        )
-        return Ask(DATASET, f"{target.source} {target.unit}".replace("/", " "), 0, model.name, request)
+        unit = f"{target.source} {target.unit}".replace("/", " ")
+        return Ask(DATASET, unit, 0, model.name, request(messages=tuple(messages)))
 
     cases = list(_cases(targets, payloads, defences))
     asks = [ask(target, messages) for target, *_, twins in cases for messages in twins]
