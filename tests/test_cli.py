@@ -7,6 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from llmhar.datasets import DATASETS
+from llmhar.fusion.clipsets import CLIPSETS
+from llmhar.fusion.weights_files import WEIGHTS
+
 ROOT = Path(__file__).parents[1]
 SHARED = ROOT.parent / "shared" / "data"
 
@@ -119,14 +123,14 @@ def test_data_is_added_and_fetched(tmp_path, monkeypatch):
 
 
 def test_lists_for_people_and_programs():
-    assert {row["name"] for row in json.loads(llmhar("data", "list", "--json"))} == {
-        "mural",
-        "marble",
-        "uci_adl",
-        "simulated",
-        "simulated_long",
-    }
-    assert "licence" in llmhar("data", "list")
+    rows = json.loads(llmhar("data", "list", "--json"))
+    expected = {"sensor events": DATASETS, "clips": CLIPSETS, "encoder": WEIGHTS}
+    for what, entries in expected.items():
+        assert [row["name"] for row in rows if row["what"] == what] == list(entries)
+    assert len(rows) == sum(len(entries) for entries in expected.values())
+    assert all(row["licence"] and row["source"] and isinstance(row["present"], bool) for row in rows)
+    shown = llmhar("data", "list")
+    assert all(f": {row['name']} (" in shown for row in rows) and shown.count("licence: ") == len(rows)
     assert "qwen3-32b" in {row["name"] for row in json.loads(llmhar("models", "list", "--json"))}
 
 

@@ -57,16 +57,19 @@ def _pairs(options: Sequence[str] | None) -> dict[str, str]:
 
 @data.command("list")
 def data_list(as_json: Json = False) -> None:
-    """Say which data sets there are, which are here, their licence and where to get them."""
-    from llmhar.datasets.fetch import listing
+    """Say which data sets, sets of clips and encoders' weights there are, which are here, licence and source."""
+    from llmhar.datasets import fetch
+    from llmhar.fusion import clipsets, weights_files
 
-    rows = listing()
+    parts = {"sensor events": fetch.listing(), "clips": clipsets.listing(), "encoder": weights_files.listing()}
     if as_json:
-        return _print_json([{k: str(v) if isinstance(v, Path) else v for k, v in row.items()} for row in rows])
-    for row in rows:
-        typer.echo(f"{row['name']} ({row['kind']}): {row['title']}")
-        typer.echo(f"  {'here' if row['present'] else 'not here'}: {row['path']}")
-        typer.echo(f"  licence: {row['licence']}\n  source: {row['source']}")
+        return _print_json([{"what": what, **row} for what, rows in parts.items() for row in rows])
+    for what, rows in parts.items():
+        for row in rows:
+            typer.echo(f"{what}: {row['name']} ({row['kind']}): {row['title']}")
+            here = "here" if row["present"] else "not here"
+            typer.echo(f"  {here}: {row['path']}" if row["path"] else "  comes by itself when it is used")
+            typer.echo(f"  licence: {row['licence']}\n  source: {row['source']}")
 
 
 @data.command("fetch")

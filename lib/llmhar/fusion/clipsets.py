@@ -117,6 +117,22 @@ CLIPSETS: dict[str, ClipSetEntry] = {
 """Every set of clips; the names in parameters are its keys."""
 
 
+def listing() -> list[dict[str, Any]]:
+    """What ``llmhar data list`` shows: one dictionary a set; what comes by itself is ``present`` and has no path."""
+    return [
+        {
+            "name": name,
+            "title": entry.title,
+            "kind": entry.kind,
+            "licence": entry.licence,
+            "source": entry.source,
+            "path": str(paths.data() / name) if entry.brought else "",
+            "present": not entry.brought or (paths.data() / name).is_dir(),
+        }
+        for name, entry in CLIPSETS.items()
+    ]
+
+
 def load_clipset(name: str, path: Path | None = None, **options: Any) -> ClipSet:
     """Read a set of clips; what comes from a package is fetched first.
 

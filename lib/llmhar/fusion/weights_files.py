@@ -135,6 +135,22 @@ def located(name: str) -> Path:
     return weights_folder(name)
 
 
+def listing() -> list[dict[str, Any]]:
+    """What ``llmhar data list`` shows: one dictionary a set."""
+    return [
+        {
+            "name": name,
+            "title": entry.title,
+            "kind": "weights",
+            "licence": entry.licence,
+            "source": entry.source,
+            "path": str(weights_folder(name)),
+            "present": (weights_folder(name) / RECORD).is_file(),
+        }
+        for name, entry in WEIGHTS.items()
+    ]
+
+
 def cure(name: str) -> str:
     """How a user gets a set."""
     found = WEIGHTS[name]
