@@ -12,7 +12,7 @@ FIXTURES = Path(__file__).parent / "fixtures"
 
 
 def test_the_registry_is_complete():
-    assert list(DATASETS) == ["mural", "marble", "uci_adl", "simulated", "simulated_long"]
+    assert list(DATASETS) == ["mural", "marble", "uci_adl", "simulated", "simulated_long", "simulated_other"]
     for name, entry in DATASETS.items():
         assert entry.name == name
         for sentence in (entry.title, entry.licence, entry.source, entry.citation):
@@ -23,8 +23,13 @@ def test_the_registry_is_complete():
         "uci_adl": ("uci_adl_a", "uci_adl_b"),
         "simulated": ("simulated",),
         "simulated_long": ("simulated",),
+        "simulated_other": ("simulated",),
     }
-    assert [name for name, entry in DATASETS.items() if entry.kind == "simulated"] == ["simulated", "simulated_long"]
+    assert [name for name, entry in DATASETS.items() if entry.kind == "simulated"] == [
+        "simulated",
+        "simulated_long",
+        "simulated_other",
+    ]
     assert {name: dict(entry.options) for name, entry in DATASETS.items() if entry.options} == {
         "marble": {"locations": False},
         "uci_adl": {"home": "both"},
@@ -33,7 +38,8 @@ def test_the_registry_is_complete():
 
 def test_unknown_name_lists_the_names():
     with pytest.raises(
-        DataError, match="no data set 'casas': choose one of mural, marble, uci_adl, simulated, simulated_long"
+        DataError,
+        match="no data set 'casas': choose one of mural, marble, uci_adl, simulated, simulated_long, simulated_other",
     ):
         load("casas")
     with pytest.raises(DataError, match="no data set 'casas'"):
@@ -145,3 +151,9 @@ def test_a_simulated_home_of_an_earlier_llmhar_is_written_anew(monkeypatch, tmp_
     longer = load("simulated_long")
     assert len(longer.sessions) == len(whole.sessions) + 1 == 22
     assert len(load("simulated_long", tmp_path / "simulated_long").sessions) == 22
+
+
+def test_the_other_simulated_days_are_other_days(monkeypatch, tmp_path):
+    monkeypatch.setenv("LLMHAR_DATA", str(tmp_path))
+    known, other = ({s.session_id: s.events for s in load(name).sessions} for name in ("simulated", "simulated_other"))
+    assert list(known) == list(other) and not any(known[name] == other[name] for name in known)

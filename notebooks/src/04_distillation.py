@@ -182,7 +182,8 @@ tests, untaught = [course.test for course in known.values()], [course.asked for 
 examining = {"store": store, **asking}
 (of_teacher,) = courses.examine([teacher], untaught, **examining)
 served = {key: student.spec if serve == "adapter" else merged[key][0] for key, student in trained.items()}
-asked_on = {key: tests if key[0] in students[:1] else tests[: len(datasets)] for key in served}
+everywhere = [*students[:1], *(f"{name} twice" for name in students[:1])]
+asked_on = {key: tests if key[0] in everywhere else tests[: len(datasets)] for key in served}
 of_students = {key: courses.examine([spec], asked_on[key], **examining)[0] for key, spec in served.items()}
 of_base = courses.examine(students, untaught[: len(datasets)], **examining)
 bases = [results[0] for results in of_base]

@@ -44,6 +44,8 @@ class Dataset:
     """Option of ``load`` -> its default."""
     further: int = 0
     """Simulated homes: training sessions beyond MuRAL's 21."""
+    seed: int = 0
+    """Simulated homes: what its people do is drawn from it."""
 
     @property
     def cure(self) -> str:
@@ -115,6 +117,18 @@ _ALL = (
         split=mural.split,
         further=120,
     ),
+    Dataset(
+        name="simulated_other",
+        title="Simulated home, other days: nothing was chosen by looking at them",
+        kind="simulated",
+        licence="Made by llmhar itself: Apache-2.0.",
+        source="Written on this machine by llmhar, from a seed.",
+        citation="llmhar, llmhar.datasets.simulated, seed 1.",
+        homes=("simulated",),
+        load=partial(mural.load, dataset="simulated_other", home="simulated"),
+        split=mural.split,
+        seed=1,
+    ),
 )
 
 DATASETS: dict[str, Dataset] = {each.name: each for each in _ALL}
@@ -133,7 +147,7 @@ def dataset(name: str) -> Dataset:
 
 
 def load(name: str, path: Path | None = None, **options: Any) -> Loaded:
-    """Read a data set; a simulated home is written first where it is not there yet, or not whole (seed 0).
+    """Read a data set; a simulated home is written first where it is not there yet, or not whole.
 
     Args:
         name: key into :data:`DATASETS`.
@@ -148,7 +162,7 @@ def load(name: str, path: Path | None = None, **options: Any) -> Loaded:
     folder = Path(path) if path is not None else paths.data() / name
     try:
         if entry.kind == "simulated" and (not folder.exists() or (path is None and _is_short(folder, entry.further))):
-            _write_simulated(folder, entry.further)
+            _write_simulated(folder, entry)
         if not folder.exists():
             raise DataError(f"{entry.title} is not at {folder}: {entry.cure}")
         if not folder.is_dir():
@@ -166,11 +180,11 @@ def _is_short(folder: Path, further: int) -> bool:
     return (folder / simulated.MARK).is_file() and not (folder / f"{last:02}").is_dir()
 
 
-def _write_simulated(folder: Path, further: int) -> None:
+def _write_simulated(folder: Path, entry: Dataset) -> None:
     from llmhar.datasets import simulated  # its tables are needed here alone
 
     folder.parent.mkdir(parents=True, exist_ok=True)
-    simulated.write(folder, further=further)
+    simulated.write(folder, entry.seed, entry.further)
 
 
 def _check_options(entry: Dataset, options: Mapping[str, Any]) -> None:
