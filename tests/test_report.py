@@ -3,11 +3,14 @@
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import nbformat
+import psutil
 import pytest
 
 from llmhar import jobs, paths, report
@@ -145,6 +148,30 @@ def test_a_failing_notebook_leaves_its_copy_and_a_cause(tmp_path, code, cause):
         assert "before the fault" in (folder / "00_fails" / "report.ipynb").read_text()
     index = (folder / "index.html").read_text()
     assert "failed" in index and "<b>cause</b>" not in index
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
+def test_nothing_runs_on_after_a_killed_run(tmp_path, how):
+    started = tmp_path / "started"
+    code = f"import time\nopen({str(started)!r}, 'w').close()\ntime.sleep(600)"
+    env = {
+        **os.environ,
+        "LLMHAR_ROOT": str(failing_root(tmp_path, code)),
+        "LLMHAR_REPORTS": str(tmp_path / "reports"),
+        "LLMHAR_HOME": str(tmp_path / "home"),
+    }
+    with open(tmp_path / "log", "w") as log:
+        run = subprocess.Popen([sys.executable, "-m", "llmhar.cli", "run", "smoke"], env=env, stdout=log, stderr=log)
+    for _ in range(600):
+        if started.exists():
+            break
+        time.sleep(0.1)
+    below = psutil.Process(run.pid).children(recursive=True)
+    assert any("ipykernel" in " ".join(process.cmdline()) for process in below), (tmp_path / "log").read_text()
+    run.send_signal(how)
+    run.wait()
+    assert psutil.wait_procs(below, timeout=30)[1] == []
 
 
 @pytest.mark.parametrize(

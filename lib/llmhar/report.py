@@ -30,6 +30,7 @@ from tqdm import tqdm
 
 from llmhar import paths
 from llmhar.engines import child
+from llmhar.engines.worker import watch
 from llmhar.explorer import templates
 from llmhar.inference import Bar
 from llmhar.jobs import Job
@@ -83,7 +84,7 @@ def _run_apart(job: Job, progress: bool) -> dict[str, Any]:
     with _INDEX:  # an older run's record must not pass for this one's, nor its card, if this run is killed
         file.unlink(missing_ok=True)
         write_index(job.folder.parent)
-    process = multiprocessing.get_context("spawn").Process(target=run_job, args=(job, progress))
+    process = multiprocessing.get_context("spawn").Process(target=_run_watched, args=(job, progress, os.getpid()))
     process.start()
     process.join()
     if not file.is_file():
@@ -91,6 +92,12 @@ def _run_apart(job: Job, progress: bool) -> dict[str, Any]:
         _write_record(file, record)
     found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
     return found
+
+
+def _run_watched(job: Job, progress: bool, parent: int) -> None:
+    """:func:`run_job` in a process that leaves when ``parent`` is gone; its kernel, engines and trainers follow."""
+    threading.Thread(target=watch, args=(parent,), daemon=True).start()
+    run_job(job, progress)
 
 
 def _record(job: Job, cause: str, start: float) -> dict[str, Any]:
