@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from llmhar import courses, curves
+from llmhar import course_numbers, courses, curves
 from llmhar.distill.examples import LeakError, make_examples
 from llmhar.distill.recipe import Recipe
 from llmhar.distill.students import Student
@@ -119,13 +119,13 @@ def test_data_that_are_not_here_are_left_out(monkeypatch, tmp_path, capsys):
 def test_what_run_json_says(course, store):
     ((teacher,),) = courses.examine(["rules"], [course.asked], store=store)
     majority = curves.majority_result(course.asked)
-    numbers = courses.key_numbers(teacher, [majority, majority], [majority, teacher], majority)
+    numbers = course_numbers.key_numbers(teacher, [majority, majority], [majority, teacher], majority)
     assert numbers["best_student"] == "rules" and numbers["student_of_teacher_f1"] == 1
     assert numbers["teacher_f1"] == numbers["student_f1"] > 0.5 > numbers["majority_f1"] == numbers["zero_shot_f1"]
     assert numbers["student_missed_pct"] == numbers["zero_shot_missed_pct"] == 0
-    assert "student_f1" not in courses.key_numbers(teacher, [], [], majority)
+    assert "student_f1" not in course_numbers.key_numbers(teacher, [], [], majority)
     cells = courses.matrix_cells([("t", TEACHER, [teacher]), ("s", UNTRAINED, [majority])])
-    assert list(courses.matrix_numbers(cells).values()) == [teacher.macro_f1.mean, majority.macro_f1.mean]
+    assert list(course_numbers.matrix_numbers(cells).values()) == [teacher.macro_f1.mean, majority.macro_f1.mean]
     assert courses.examine([], [course.asked], store=store) == []
 
 
@@ -154,3 +154,13 @@ def test_probes_of_the_teacher_s_own_evidence(course, store):
     cited = [o.changed for o in outcomes if o.probe.kind == "drop"]
     control = [o.changed for o in outcomes if o.probe.kind == "control drop"]
     assert len(cited) == len(control) == 12 and sum(cited) > sum(control)
+
+
+def test_a_result_is_confirmed_on_other_sessions(course, store):
+    teacher, student = courses.confirm(course, RULES, RULES, store=store)
+    assert (teacher.task, student.task) == (course.asked, course.test)
+    numbers = course_numbers.confirm_numbers((teacher, student))
+    assert numbers["confirmed_on"] == course.test.data and numbers["confirmed_windows"] == len(course.test.windows)
+    assert numbers["confirmed_teacher_f1"] == teacher.macro_f1.mean
+    assert numbers["confirmed_student_of_teacher_f1"] == pytest.approx(student.macro_f1.mean / teacher.macro_f1.mean)
+    assert course_numbers.confirm_numbers(None) == {}

@@ -22,7 +22,7 @@ TIERS = [
     [
         *["tables", "study", "curves", "figures", "curve_figures", "publish"],
         *["mentions", "trace_bundle", "reask", "trace_browser", "explorer", "export", "lesson"],
-        *["student_tables", "student_sweeps", "excerpts", "student_figures", "courses"],
+        *["student_tables", "student_sweeps", "excerpts", "student_figures", "course_numbers", "courses"],
         *["fusion_tables", "fusion_figures", "fusion_study", "fusion_motion", "fusion_views"],
     ],
     ["jobs", "report", "explore", "cli"],

@@ -62,14 +62,13 @@ def data_list(as_json: Json = False) -> None:
     from llmhar.fusion import clipsets, weights_files
 
     parts = {"sensor events": fetch.listing(), "clips": clipsets.listing(), "encoder": weights_files.listing()}
+    rows = [{"what": what, **row} for what, own in parts.items() for row in own]
     if as_json:
-        return _print_json([{"what": what, **row} for what, rows in parts.items() for row in rows])
-    for what, rows in parts.items():
-        for row in rows:
-            typer.echo(f"{what}: {row['name']} ({row['kind']}): {row['title']}")
-            here = "here" if row["present"] else "not here"
-            typer.echo(f"  {here}: {row['path']}" if row["path"] else "  comes by itself when it is used")
-            typer.echo(f"  licence: {row['licence']}\n  source: {row['source']}")
+        return _print_json(rows)
+    for row in rows:
+        typer.echo(f"{row['what']}: {row['name']} ({row['kind']}): {row['title']}")
+        typer.echo(f"  {'here' if row['present'] else 'not here'}: {row['path'] or 'comes by itself when it is used'}")
+        typer.echo(f"  licence: {row['licence']}\n  source: {row['source']}")
 
 
 @data.command("fetch")

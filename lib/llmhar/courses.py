@@ -26,7 +26,6 @@ from llmhar.distill.training import train_student
 from llmhar.models import MODELS, ModelSpec, Pruned
 from llmhar.store import Store
 from llmhar.student_sweeps import GatewayPoint, MatrixCell, SessionsPoint
-from llmhar.student_tables import f1_ratio
 from llmhar.study import evaluate
 from llmhar.tables import Result
 from llmhar.tasks import Task, prepare, training_task
@@ -439,39 +438,8 @@ def probe(result: Result, n: int, seed: int, *, store: Store, **how: Any) -> lis
     return faithfulness.run_probes(result.task, probes, result.model, store, **how)
 
 
-def key_numbers(
-    teacher: Result, bases: Sequence[Result], students: Sequence[Result], majority: Result
-) -> dict[str, float | int | str | None]:
-    """What run.json says of a course: the best student's score beside its teacher, chance, and its untrained self."""
-    numbers: dict[str, float | int | str | None] = {
-        "teacher_f1": teacher.macro_f1.mean,
-        "majority_f1": majority.macro_f1.mean,
-        "windows": len(teacher.task.windows),
-    }
-    if not students:
-        return numbers
-    best = max(range(len(students)), key=lambda place: students[place].macro_f1.mean)
-    student, base = students[best], bases[min(best, len(bases) - 1)]
-    ratio = f1_ratio(student, teacher)
-    return numbers | {
-        "best_student": student.model.name,
-        "student_f1": student.macro_f1.mean,
-        "student_f1_low": student.macro_f1.low,
-        "student_f1_high": student.macro_f1.high,
-        "student_of_teacher_f1": ratio.mean,
-        "student_of_teacher_f1_low": ratio.low,
-        "student_of_teacher_f1_high": ratio.high,
-        "best_of": len(students),
-        "student_missed_pct": student.overall.missed_pct,
-        "zero_shot_f1": base.macro_f1.mean,
-        "zero_shot_missed_pct": base.overall.missed_pct,
-    }
-
-
-def matrix_numbers(cells: Sequence[MatrixCell]) -> dict[str, float]:
-    """Macro F1 of every cell of the cross-dataset matrix, by name."""
-    return {
-        f"f1 {cell.student}, taught {cell.trained_on}, on {cell.result.task.data} {cell.result.task.subset}":
-        cell.result.macro_f1.mean
-        for cell in cells
-    }  # fmt: skip
+def confirm(course: Course, teacher: ModelSpec, student: ModelSpec, **how: Any) -> tuple[Result, Result]:
+    """Teacher's and student's answers about sessions that no setting was chosen by; ``how`` as in :func:`examine`."""
+    ((of_teacher,),) = examine([teacher], [course.asked], **how)
+    ((of_student,),) = examine([student], [course.test], **how)
+    return of_teacher, of_student

@@ -23,6 +23,7 @@
 datasets: list[str] = ["simulated"]  # what students are taught, one course each; loader options behind a colon: "uci_adl:home=A"
 if_here: list[str] = []  # further courses, for the first student; left out with a word where their data are not on this machine
 test_on: list[str] = []  # further data to test on, left out likewise; every course is tested anyway
+confirm_on: str | None = None  # data that nothing was chosen by: teacher and first student, as it stands last, are asked there too
 data_dir: str | None = None  # folder of a single data set, relative to where you call from; None = LLMHAR_DATA/<name>
 teacher: str = "rules"  # whose traces are learnt: a name from params/models.yaml
 students: list[str] = []  # who learns: names from params/models.yaml
@@ -83,7 +84,7 @@ n_shown: int = 4  # events shown as excerpts (S1 Table 3)
 import pandas as pd
 from IPython.display import display
 
-from llmhar import courses, curves, excerpts, student_figures, student_sweeps, student_tables, tables
+from llmhar import course_numbers, courses, curves, excerpts, student_figures, student_sweeps, student_tables, tables
 from llmhar.distill import audit, faithfulness, merging
 from llmhar.distill.traces import FILTERS, filter_traces
 from llmhar.models import MODELS
@@ -163,7 +164,8 @@ student_figures.loss_curve(list(trained.values())) if trained else "nobody is ta
 # %%
 merged = {key: merging.merge(student) for key, student in trained.items()}
 test_prompts = {audit.prompt_sha256(course.test.prompt_of(w).messages(w)) for course in known.values() for w in course.test.windows}
-barred = courses.test_sessions(known.values())
+confirming = courses.prepare_course(confirm_on, data_dir, **prompts, **windows) if confirm_on and students else None
+barred = courses.test_sessions([*known.values(), *([confirming] if confirming else [])])
 checks = {student.spec.name: audit.audit(student, test_sessions=barred, traces=courses.lesson_of(key, lessons, again).traces,
                                          merged=merged[key][1] or None, test_prompts=test_prompts) for key, student in trained.items()}
 for found in checks.values():
@@ -182,8 +184,7 @@ tests, untaught = [course.test for course in known.values()], [course.asked for 
 examining = {"store": store, **asking}
 (of_teacher,) = courses.examine([teacher], untaught, **examining)
 served = {key: student.spec if serve == "adapter" else merged[key][0] for key, student in trained.items()}
-everywhere = [*students[:1], *(f"{name} twice" for name in students[:1])]
-asked_on = {key: tests if key[0] in everywhere else tests[: len(datasets)] for key in served}
+asked_on = {key: tests if key[0] in students[:1] else tests[: len(datasets)] for key in served}
 of_students = {key: courses.examine([spec], asked_on[key], **examining)[0] for key, spec in served.items()}
 of_base = courses.examine(students, untaught[: len(datasets)], **examining)
 bases = [results[0] for results in of_base]
@@ -199,6 +200,15 @@ scores.loc[scores["role"] == "student", verdicts].T
 # %%
 bars = student_figures.students_bars(of_teacher[0], bases, mine, majority)
 bars
+
+# %% [markdown]
+# Recipes were chosen by looking at these test sessions. So the first student, as it stands last, is asked once about sessions that nothing
+# was chosen by.
+
+# %%
+last = list({key: spec for key, spec in served.items() if key[0].removesuffix(" twice") in students[:1] and key[1] == taught_on[0]}.values())[-1:]
+confirmed = courses.confirm(confirming, MODELS[teacher], last[0], **examining) if confirming else None
+display(student_tables.student_table([confirmed[1]], confirmed[0]).round(3).astype(object) if confirmed else "not run in this profile")
 
 # %% [markdown]
 # Adapter and merged weights should answer alike; where the engine rounds, they need not to the last token.
@@ -282,7 +292,7 @@ student_tables.faithfulness_gap_table(faithfulness.gap_rows(outcomes)) if outcom
 # %%
 shown = [of_teacher[0], *bases, *mine]
 publish(
-    courses.key_numbers(of_teacher[0], bases_of, mine, majority) | courses.matrix_numbers(cells),
+    course_numbers.key_numbers(of_teacher[0], bases_of, mine, majority) | course_numbers.confirm_numbers(confirmed) | course_numbers.matrix_numbers(cells),
     table=scores.reset_index()[["model", "role", "kind", "macro F1", "95 % low", "95 % high", "sessions", "missed %", "of teacher's F1", "data"]].set_index("model"),
     figure=bars,
     results=[*shown, majority],
