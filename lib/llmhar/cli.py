@@ -75,17 +75,13 @@ def data_list(as_json: Json = False) -> None:
 def data_fetch(name: str, as_json: Json = False) -> None:
     """Fetch a data set or an encoder's weights (sha256 checked), or say how to get them by hand."""
     from llmhar.datasets.fetch import fetch
-    from llmhar.fusion import weights_files
+    from llmhar.fusion import clipsets, weights_files
 
     if name in weights_files.WEIGHTS:
         weights_files.fetch_weights(name)
         return _print_place(name, weights_files.weights_folder(name), as_json)
     if name == "scenes":
-        from llmhar.fusion.hapt import load_hapt
-        from llmhar.fusion.sounds import fetch_sounds
-
-        load_hapt()
-        return _print_place(name, fetch_sounds(), as_json)
+        return _print_place(name, clipsets.fetch_scenes(), as_json)
     _print_place(name, fetch(name), as_json)
 
 

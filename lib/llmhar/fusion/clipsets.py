@@ -11,7 +11,7 @@ from typing import Any
 from llmhar import paths
 from llmhar.datasets.report import DataError, WrongCall
 from llmhar.fusion.clips import ClipSet, Kind
-from llmhar.fusion.hapt import hapt_clips
+from llmhar.fusion.hapt import hapt_clips, load_hapt
 from llmhar.fusion.manifest import load_manifest
 from llmhar.fusion.pamap2 import pamap2_clips
 from llmhar.fusion.scenes import INDEX, compose_scenes, read_scene_index
@@ -115,6 +115,16 @@ CLIPSETS: dict[str, ClipSetEntry] = {
     ),
 }
 """Every set of clips; the names in parameters are its keys."""
+
+
+def fetch_scenes() -> Path:
+    """Bring what scenes are composed of, sounds and HAPT's motion; the folder of the sounds.
+
+    Raises:
+        DataError: an archive cannot be had, or is another.
+    """
+    load_hapt()
+    return fetch_sounds()
 
 
 def listing() -> list[dict[str, Any]]:
