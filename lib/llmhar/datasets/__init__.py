@@ -55,6 +55,23 @@ class Dataset:
         return f"get it by hand ({self.source.rstrip('.')}), then `llmhar data add {self.name} FILE`"
 
 
+def _simulated(name: str, title: str, *, further: int = 0, seed: int = 0) -> Dataset:
+    """A simulated home: what its loader reads is MuRAL's format."""
+    return Dataset(
+        name=name,
+        title=title,
+        kind="simulated",
+        licence="Made by llmhar itself: Apache-2.0.",
+        source="Written on this machine by llmhar, from a seed.",
+        citation=f"llmhar, llmhar.datasets.simulated, seed {seed}.",
+        homes=("simulated",),
+        load=partial(mural.load, dataset=name, home="simulated"),
+        split=mural.split,
+        further=further,
+        seed=seed,
+    )
+
+
 _ALL = (
     Dataset(
         name="mural",
@@ -94,41 +111,9 @@ _ALL = (
         split=uci_adl.split,
         options={"home": "both"},
     ),
-    Dataset(
-        name="simulated",
-        title="Simulated home (MuRAL's format)",
-        kind="simulated",
-        licence="Made by llmhar itself: Apache-2.0.",
-        source="Written on this machine by llmhar, from a seed.",
-        citation="llmhar, llmhar.datasets.simulated, seed 0.",
-        homes=("simulated",),
-        load=partial(mural.load, dataset="simulated", home="simulated"),
-        split=mural.split,
-    ),
-    Dataset(
-        name="simulated_long",
-        title="Simulated home with 120 further sessions to train on",
-        kind="simulated",
-        licence="Made by llmhar itself: Apache-2.0.",
-        source="Written on this machine by llmhar, from a seed.",
-        citation="llmhar, llmhar.datasets.simulated, seed 0.",
-        homes=("simulated",),
-        load=partial(mural.load, dataset="simulated_long", home="simulated"),
-        split=mural.split,
-        further=120,
-    ),
-    Dataset(
-        name="simulated_other",
-        title="Simulated home, other days: nothing was chosen by looking at them",
-        kind="simulated",
-        licence="Made by llmhar itself: Apache-2.0.",
-        source="Written on this machine by llmhar, from a seed.",
-        citation="llmhar, llmhar.datasets.simulated, seed 1.",
-        homes=("simulated",),
-        load=partial(mural.load, dataset="simulated_other", home="simulated"),
-        split=mural.split,
-        seed=1,
-    ),
+    _simulated("simulated", "Simulated home (MuRAL's format)"),
+    _simulated("simulated_long", "Simulated home with 120 further sessions to train on", further=120),
+    _simulated("simulated_other", "Simulated home, other days: nothing was chosen by looking at them", seed=1),
 )
 
 DATASETS: dict[str, Dataset] = {each.name: each for each in _ALL}
