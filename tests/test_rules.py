@@ -8,12 +8,13 @@ import re
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
 
 from llmhar.engines import common_sense, rules
-from llmhar.engines.rules import RULES_VERSION, RulesEngine
+from llmhar.engines.rules import RULES_VERSION, RulesEngine, tables_sha256
 from llmhar.prompts import BRIEFLY
 from llmhar.records import Fingerprint, Generation, Request, Sampling
 
@@ -393,7 +394,18 @@ def test_engine_is_a_context_manager_and_closes_twice() -> None:
         assert engine.fingerprint() == Fingerprint("rules", RULES_VERSION, "", "")
         assert list(engine.stream([])) == []
     engine.close()
-    assert re.fullmatch(r"1\+[0-9a-f]{8}", RULES_VERSION)
+
+
+def test_the_version_follows_tables_and_number_but_not_source() -> None:
+    """Moving a line of import must not void stored answers; editing a table must."""
+    assert re.fullmatch(rf"{rules.RULES_NUMBER}\+[0-9a-f]{{8}}", RULES_VERSION)
+    assert RULES_VERSION == "1+3104cbf4", "answers are stored under this version since commit ed81958"
+    copy = ModuleType("copy")
+    vars(copy).update(vars(common_sense))
+    copy.a_function, copy._PRIVATE = len, object()  # type: ignore[attr-defined]
+    assert tables_sha256(copy) == tables_sha256(common_sense)
+    copy.CUES = common_sense.CUES[:-1]  # type: ignore[attr-defined]
+    assert tables_sha256(copy) != tables_sha256(common_sense)
 
 
 @pytest.mark.parametrize("module", [rules, common_sense])
