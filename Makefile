@@ -35,10 +35,10 @@ check: setup  ## ruff, mypy, notebook sync and hygiene, import tiers
 	$(BIN)/ruff check lib tests notebooks/src
 	$(BIN)/ruff format --check lib tests
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -q -p no:cacheprovider tests/test_notebooks.py tests/test_tiers.py tests/test_requirements.py
+	$(BIN)/python -m pytest -q -p no:cacheprovider tests/test_notebooks.py tests/test_layers.py tests/test_requirements.py
 
 notebooks: setup  ## derive notebooks/*.ipynb from notebooks/src/*.py
-	$(BIN)/python -m tests.notebook_sync
+	$(BIN)/python -m tests.tools.notebook_sync
 
 lock: setup  ## resolve requirements/*.in to the hashed locks
 	UV_FIND_LINKS="$$($(BIN)/python -m pip config get global.find-links 2>/dev/null)" \
@@ -48,7 +48,7 @@ lock: setup  ## resolve requirements/*.in to the hashed locks
 	  --override requirements/gpu-overrides.txt requirements/gpu.in -o requirements/gpu.lock
 
 recorded: setup  ## record fusion's encoders on the composed scenes (params/recorded)
-	$(BIN)/python -m tests.record_fusion
+	$(BIN)/python -m tests.tools.record_fusion
 
 bench: models  ## speed: own overhead, lm-evaluation-harness, prefix cache, adapters, growth, memory, Ray: reports/proof/bench.md
 	$(BIN)/python -m tests.bench.bench

@@ -7,7 +7,7 @@ import functools
 import psutil
 import pytest
 
-from llmhar.models import MODELS, ModelError, ModelSpec, fetch
+from llmhar.ask.models import MODELS, ModelError, ModelSpec, fetch
 
 
 @functools.cache

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from llmhar.datasets import DATASETS
-from llmhar.fusion.clipsets import CLIPSETS
-from llmhar.fusion.weights_files import WEIGHTS
+from llmhar.data.registry import DATASETS
+from llmhar.fusion.clips.registry import CLIPSETS
+from llmhar.fusion.encoders.weights_files import WEIGHTS
 
 ROOT = Path(__file__).parents[1]
 SHARED = ROOT.parent / "shared" / "data"

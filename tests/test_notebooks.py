@@ -8,8 +8,8 @@ import pytest
 import yaml
 
 from llmhar import paths, settings
-from llmhar.jobs import notebook_names, parameters_of
-from tests.notebook_sync import ROOT, SOURCES, TO_FILL_IN, class_target, derive, for_class, target
+from llmhar.run.jobs import notebook_names, parameters_of
+from tests.tools.notebook_sync import ROOT, SOURCES, TO_FILL_IN, class_target, derive, for_class, target
 
 sources = sorted(SOURCES.glob("*.py"))
 
@@ -92,7 +92,7 @@ def test_profiles_fit_the_parameters(source, profile):
 
 
 def test_profiles_name_known_models(source):
-    from llmhar.models import load_models
+    from llmhar.ask.models import load_models
 
     for profile in settings.PROFILES:
         values = yaml.safe_load((paths.params() / source.stem / f"{profile}.yaml").read_text()) or {}

@@ -58,8 +58,9 @@ def _pairs(options: Sequence[str] | None) -> dict[str, str]:
 @data.command("list")
 def data_list(as_json: Json = False) -> None:
     """Say which data sets, sets of clips and encoders' weights there are, which are here, licence and source."""
-    from llmhar.datasets import fetch
-    from llmhar.fusion import clipsets, weights_files
+    from llmhar.data import fetch
+    from llmhar.fusion.clips import registry as clipsets
+    from llmhar.fusion.encoders import weights_files
 
     parts = {"sensor events": fetch.listing(), "clips": clipsets.listing(), "encoder": weights_files.listing()}
     rows = [{"what": what, **row} for what, own in parts.items() for row in own]
@@ -74,8 +75,9 @@ def data_list(as_json: Json = False) -> None:
 @data.command("fetch")
 def data_fetch(name: str, as_json: Json = False) -> None:
     """Fetch a data set or an encoder's weights (sha256 checked), or say how to get them by hand."""
-    from llmhar.datasets.fetch import fetch
-    from llmhar.fusion import clipsets, weights_files
+    from llmhar.data.fetch import fetch
+    from llmhar.fusion.clips import registry as clipsets
+    from llmhar.fusion.encoders import weights_files
 
     if name in weights_files.WEIGHTS:
         weights_files.fetch_weights(name)
@@ -93,8 +95,8 @@ def data_add(
     as_json: Json = False,
 ) -> None:
     """Add a data set (folder or archive, checked before it is unpacked) or an encoder's weights that you downloaded."""
-    from llmhar.datasets.fetch import add
-    from llmhar.fusion import weights_files
+    from llmhar.data.fetch import add
+    from llmhar.fusion.encoders import weights_files
 
     if name in weights_files.WEIGHTS:
         for file, sha256 in weights_files.add_weights(name, path).items():
@@ -104,7 +106,7 @@ def data_add(
 
 
 def _loaded(name: str, path: Path | None, options: Sequence[str] | None) -> Any:
-    from llmhar import datasets
+    from llmhar.data import registry as datasets
 
     words: dict[str, Any] = {"true": True, "false": False}
     return datasets.load(name, path, **{k: words.get(v.casefold(), v) for k, v in _pairs(options).items()})
@@ -150,7 +152,7 @@ def data_events(name: str, path: Folder = None, option: Options = None, as_json:
 @models_app.command("list")
 def models_list(as_json: Json = False) -> None:
     """Say which models there are and which are in the cache."""
-    from llmhar.models import ModelError, load_models
+    from llmhar.ask.models import ModelError, load_models
 
     rows = []
     for name, spec in load_models().items():
@@ -167,7 +169,7 @@ def models_list(as_json: Json = False) -> None:
 @models_app.command("fetch")
 def models_fetch(names: list[str], as_json: Json = False) -> None:
     """Bring models into the cache: downloads are checked by sha256, weights become safetensors."""
-    from llmhar.models import fetch
+    from llmhar.ask.models import fetch
 
     places = {}
     for name in names:
@@ -189,7 +191,7 @@ def bench_injection(
 ) -> None:
     """Attack models by hostile names: how often a label becomes what the name wants, with and without each defence."""
     from llmhar import injection
-    from llmhar.store import Store
+    from llmhar.ask.store import Store
 
     with Store() as store:
         pairs = injection.run(models.replace(" ", "").split(","), store, n, seed, wording=wording, engine=engine)
@@ -214,7 +216,7 @@ def parse(
     as_json: Json = False,
 ) -> None:
     """Read one raw answer from stdin: one verdict an event."""
-    from llmhar.parsing import as_rows, parse_answer
+    from llmhar.text.parsing import as_rows, parse_answer
 
     names = _read_names(labels)
     text = sys.stdin.buffer.read().decode("utf-8-sig", "replace")
@@ -232,7 +234,7 @@ def score(
     as_json: Json = False,
 ) -> None:
     """Score predictions against the truth: JSONL rows of {"session", "id", "activity"}."""
-    from llmhar.scoring import ScoreError, score_rows
+    from llmhar.score.f1 import ScoreError, score_rows
 
     names = list(_read_names(labels).values()) if labels else None
     rows = _read_jsonl(truth)
@@ -249,7 +251,7 @@ def score(
 
 def _read_text(path: Path) -> str:
     """A file's text; what is no UTF-8 is said in one sentence."""
-    from llmhar.scoring import ScoreError
+    from llmhar.score.f1 import ScoreError
 
     try:
         return path.read_text(encoding="utf-8-sig")
@@ -265,7 +267,7 @@ def _read_names(path: Path) -> dict[int, str]:
 
 def _read_jsonl(path: Path) -> list[dict[str, Any] | None]:
     """One object a line, None for a blank line, so that places in the list are lines of the file."""
-    from llmhar.scoring import ScoreError
+    from llmhar.score.f1 import ScoreError
 
     rows: list[dict[str, Any] | None] = []
     # Not splitlines(): JSON strings may hold U+2028 and other line ends that are none here.
@@ -290,7 +292,7 @@ def plan(
     as_json: Json = False,
 ) -> None:
     """Plan a study before it runs: GPU-hours, room for windows, bottleneck; starved layouts are marked."""
-    from llmhar.planner import make_plan, plan_table
+    from llmhar.scaling.planner.plan import make_plan, plan_table
 
     made = make_plan(profile, device, output_tokens=output_tokens, n_gpus=n_gpus, weights=_precision(weights))
     if as_json:
@@ -320,8 +322,8 @@ def run(
     as_json: Json = False,
 ) -> None:
     """Run notebooks through papermill into reports/PROFILE. Run again to resume."""
-    from llmhar.jobs import plan_jobs
-    from llmhar.report import run_jobs
+    from llmhar.run.jobs import plan_jobs
+    from llmhar.run.report import run_jobs
 
     options = _pairs(p) | ({"engine": engine} if engine else {})
     if address:
@@ -351,7 +353,7 @@ def explore(
     as_json: Json = False,
 ) -> None:
     """Browse traces: serve 06_traces by voila on loopback, or write the view as one file (--html)."""
-    from llmhar import explore as view
+    from llmhar.run import explore as view
 
     values = view.settings_of(profile, _pairs(p), Path.cwd())
     if html is None:
@@ -365,14 +367,14 @@ def explore(
 
 def main() -> None:
     """Entry point: known errors become one line on stderr and an exit code, never a traceback."""
-    from llmhar.datasets.report import DataError, WrongCall
-    from llmhar.engines.base import EngineError
-    from llmhar.models import ModelError, UnknownModel
-    from llmhar.planner import PlanError
-    from llmhar.prompts.homes import PromptError
-    from llmhar.scoring import ScoreError
+    from llmhar.ask.engines.base import EngineError
+    from llmhar.ask.models import ModelError, UnknownModel
+    from llmhar.ask.store import StoreError
+    from llmhar.data.load_report import DataError, WrongCall
+    from llmhar.scaling.planner.plan import PlanError
+    from llmhar.score.f1 import ScoreError
     from llmhar.settings import SettingsError
-    from llmhar.store import StoreError
+    from llmhar.text.homes import PromptError
 
     try:
         app()

@@ -40,14 +40,14 @@ max_tokens: int = 400  # most tokens a model may write
 # %%
 from pathlib import Path
 
-from llmhar import tables
-from llmhar.explorer import show_traces, window_html
-from llmhar.figures import events_by_room
-from llmhar.publish import publish
+from llmhar.ask.task import one_window, prepare
 from llmhar.records import Sampling
-from llmhar.serialize import SERIALIZERS
-from llmhar.study import evaluate
-from llmhar.tasks import one_window, prepare
+from llmhar.run.publish import publish
+from llmhar.score import tables
+from llmhar.score.evaluate import evaluate
+from llmhar.score.figures import events_by_room
+from llmhar.text.serialize import SERIALIZERS
+from llmhar.traces.view import show_traces, window_html
 
 task = prepare(dataset, Path(data_dir) if data_dir else None, answer=answer)
 tables.load_table(task.report.to_json())

@@ -32,12 +32,12 @@ n_shown: int = 2  # sessions drawn over the day
 # %%
 from pathlib import Path
 
-from llmhar import tables
-from llmhar.datasets import DATASETS
-from llmhar.figures import activity_counts, events_by_room, token_costs
-from llmhar.publish import publish
-from llmhar.serialize import SERIALIZERS
-from llmhar.tasks import prepare
+from llmhar.ask.task import prepare
+from llmhar.data.registry import DATASETS
+from llmhar.run.publish import publish
+from llmhar.score import tables
+from llmhar.score.figures import activity_counts, events_by_room, token_costs
+from llmhar.text.serialize import SERIALIZERS
 
 task = prepare(dataset, Path(data_dir) if data_dir else None, window_size=window_size)
 report = task.report.to_json()

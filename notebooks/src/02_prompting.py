@@ -46,14 +46,15 @@ tokenizer: str | None = None  # whose tokens are counted: a name from params/mod
 # %%
 from pathlib import Path
 
-from llmhar import injection, tables
-from llmhar.explorer import show_traces
-from llmhar.figures import f1_by_session, prompt_parts, verdict_bars
-from llmhar.publish import publish
+from llmhar import injection
+from llmhar.ask.store import Store
+from llmhar.ask.task import prepare
 from llmhar.records import Sampling
-from llmhar.store import Store
-from llmhar.study import evaluate
-from llmhar.tasks import prepare
+from llmhar.run.publish import publish
+from llmhar.score import tables
+from llmhar.score.evaluate import evaluate
+from llmhar.score.figures import f1_by_session, prompt_parts, verdict_bars
+from llmhar.traces.view import show_traces
 
 task = prepare(
     dataset, Path(data_dir) if data_dir else None, n_windows=n_windows, seed=seed, window_size=window_size,

@@ -51,13 +51,16 @@ from pathlib import Path
 
 import pandas as pd
 
-from llmhar import curve_figures, curves, planner, tables
-from llmhar.figures import describe
-from llmhar.publish import publish
+from llmhar.ask.store import Store
+from llmhar.ask.task import prepare
 from llmhar.records import Sampling
-from llmhar.store import Store
-from llmhar.study import evaluate, sweep_thinking
-from llmhar.tasks import prepare
+from llmhar.run.publish import publish
+from llmhar.scaling import figures as scaling_figures
+from llmhar.scaling import tables as scaling_tables
+from llmhar.scaling.planner import plan as planner
+from llmhar.score import tables
+from llmhar.score.evaluate import evaluate, sweep_thinking
+from llmhar.score.figures import describe
 
 plan = planner.make_plan("paper", "a100-80")
 print(f"{plan.gpu_hours_total:.1f} GPU-hours in all")
@@ -73,7 +76,7 @@ sampling = Sampling(temperature=temperature, max_tokens=max_tokens, seed=seed, t
 store = Store()
 how = {"engine": engine, "store": store, "engine_options": {"tensor_parallel_size": n_gpus}}
 found = evaluate(tasks, models, sampling=sampling, thinking=thinking, n_samples=n_samples, **how)
-results = [*found.results, *map(curves.majority_result, tasks)]
+results = [*found.results, *map(scaling_tables.majority_result, tasks)]
 asked = "; ".join(f"{task.data}: {task.subset}, {len(task.windows)} windows" for task in tasks)
 print(asked)
 tables.run_table(found.runs)
@@ -85,17 +88,17 @@ tables.run_table(found.runs)
 # S1's data, models and homes are others than ours: the two curves may be compared in shape, not in height.
 
 # %%
-figure = curve_figures.scaling_curve(results)
+figure = scaling_figures.scaling_curve(results)
 figure
 
 # %%
-curves.beside_published(results).round(2).fillna("")
+scaling_tables.beside_published(results).round(2).fillna("")
 
 # %% [markdown]
 # ## Missed events (S1 Table 4)
 
 # %%
-curves.missed_table(results)
+scaling_tables.missed_table(results)
 
 # %% [markdown]
 # ## What the data can prove
@@ -106,7 +109,7 @@ curves.missed_table(results)
 # few sessions, plan one.
 
 # %%
-pairs = curves.pair_table(results)
+pairs = scaling_tables.pair_table(results)
 pairs.round(3)
 
 # %% [markdown]
@@ -116,19 +119,19 @@ pairs.round(3)
 # both cheaper and better.
 
 # %%
-points = curves.points(found.results, store)
-curves.axes_table(points).round(3)
+points = scaling_tables.points(found.results, store)
+scaling_tables.axes_table(points).round(3)
 
 # %%
-floor = curves.roofline_seconds(found.results, device, n_gpus)
-curve_figures.four_axes(points, describe(found.results), floor)
+floor = scaling_tables.roofline_seconds(found.results, device, n_gpus)
+scaling_figures.four_axes(points, describe(found.results), floor)
 
 # %% [markdown]
 # Plan against actual: what the planner expects of this machine, and which share was reached of the limits that
 # `params/devices.yaml` names. For a processor these are fitted, not a data sheet's: a share above 1 says so.
 
 # %%
-curves.plan_against_actual(found.results, store, device, n_gpus)
+scaling_tables.plan_against_actual(found.results, store, device, n_gpus)
 
 # %% [markdown]
 # ## The error ledger: where every lost point went
@@ -137,8 +140,8 @@ curves.plan_against_actual(found.results, store, device, n_gpus)
 # about but not reported. "Same room" and "same hour" are mistakes between activities that share them in the training sessions.
 
 # %%
-ledger = curves.ledger_table(results)
-curve_figures.ledger_bars(ledger, describe(results))
+ledger = scaling_tables.ledger_table(results)
+scaling_figures.ledger_bars(ledger, describe(results))
 
 # %%
 ledger.round(1)
@@ -148,11 +151,11 @@ ledger.round(1)
 # wrong method, shown so that it is recognised.
 
 # %%
-curves.policy_table(results).round(3)
+scaling_tables.policy_table(results).round(3)
 
 # %%
 best = max(found.results, key=lambda result: result.macro_f1.mean)
-curve_figures.confusion_map(curves.confusion(best), best)
+scaling_figures.confusion_map(scaling_tables.confusion(best), best)
 
 # %% [markdown]
 # ## Answers bound to a schema
@@ -166,7 +169,7 @@ if constrained_model:
     names = [constrained_model]
     bound = evaluate(tasks, names, sampling=sampling, thinking=thinking, constrained=True, **how).results
     free = [result for result in found.results if result.model.name == constrained_model]
-schema_table = curves.constrained_table(free, bound, store) if bound else pd.DataFrame()
+schema_table = scaling_tables.constrained_table(free, bound, store) if bound else pd.DataFrame()
 schema_table.round(3)
 
 # %% [markdown]
@@ -186,7 +189,7 @@ repeated.round(1)
 # With several samples a window, the variance of being right splits into sessions, windows and samples.
 
 # %%
-curves.variance_table(found.samples).round(3)
+scaling_tables.variance_table(found.samples).round(3)
 
 # %% [markdown]
 # ## Thinking as a factor
@@ -198,13 +201,13 @@ curves.variance_table(found.samples).round(3)
 thinking_rows = pd.DataFrame()
 if thinking_model:
     sweep = sweep_thinking(tasks[0], thinking_model, thinking_budgets, sampling=sampling, **how)
-    thinking_rows = curves.thinking_table(sweep, store)
+    thinking_rows = scaling_tables.thinking_table(sweep, store)
 thinking_rows.round(3)
 
 # %%
 publish(
-    curves.result_numbers(results)
-    | curves.schema_numbers(schema_table)
+    scaling_tables.result_numbers(results)
+    | scaling_tables.schema_numbers(schema_table)
     | {"plan_gpu_hours_a100_80": round(plan.gpu_hours_total, 2), "windows": sum(len(task.windows) for task in tasks)},
     table=tables.score_table(results)[["kind", "macro F1", "95 % low", "95 % high", "sessions", "missed %", "engine", "data"]],
     figure=figure,

@@ -84,21 +84,26 @@ n_shown: int = 4  # events shown as excerpts (S1 Table 3)
 import pandas as pd
 from IPython.display import display
 
-from llmhar import course_numbers, courses, curves, excerpts, student_figures, student_sweeps, student_tables, tables
-from llmhar.distill import audit, faithfulness, merging
+from llmhar.ask.models import MODELS
+from llmhar.ask.store import Store
+from llmhar.distill import audit, key_numbers, merging, transfer
+from llmhar.distill import figures as student_figures
+from llmhar.distill import study as distill_study
+from llmhar.distill import tables as student_tables
 from llmhar.distill.traces import FILTERS, filter_traces
-from llmhar.models import MODELS
-from llmhar.publish import publish
 from llmhar.records import Sampling
-from llmhar.store import Store
+from llmhar.run.publish import publish
+from llmhar.scaling import tables as scaling_tables
+from llmhar.score import tables
+from llmhar.traces import excerpts, faithfulness
 
 prompts = {
     "teacher_prompt": {"wording": teacher_wording, "serializer": teacher_serializer, "answer": answer},
     "student_prompt": {"wording": student_wording, "serializer": student_serializer, "answer": answer},
 }
 windows = {"n_windows": n_windows, "seed": seed, "window_size": window_size, "step": step}
-taught_on, tested_on = courses.which(datasets, if_here, test_on, data_dir)
-known = {name: courses.prepare_course(name, data_dir, **prompts, **windows) for name in tested_on}
+taught_on, tested_on = distill_study.which(datasets, if_here, test_on, data_dir)
+known = {name: distill_study.prepare_course(name, data_dir, **prompts, **windows) for name in tested_on}
 pd.DataFrame([{"course": c.name, "taught": name in taught_on, "training windows": len(c.lesson.windows),
                "tested on": c.test.subset, "data": c.test.data} for name, c in known.items()]).set_index("course")
 
@@ -110,7 +115,7 @@ asking = {"sampling": sampling, "thinking": thinking, **how}
 kept = {"filter": trace_filter, "least_correct": least_correct, "least_agreement": least_agreement, "n_examples": n_examples, "seed": seed}
 teaching = {**asking, **kept, "n_samples": teacher_samples}
 first = {name: n_sessions if name in datasets else None for name in taught_on}
-lessons = {name: courses.teach(known[name], MODELS[teacher], store, n_sessions=first[name], **teaching) for name in taught_on}
+lessons = {name: distill_study.teach(known[name], MODELS[teacher], store, n_sessions=first[name], **teaching) for name in taught_on}
 lesson = lessons[taught_on[0]]
 print(lesson.examples[0].messages[-1]["content"], lesson.examples[0].completion, sep="\n\n")
 
@@ -145,12 +150,12 @@ common = {"method": method, "backend": backend, "rank": rank, "alpha": alpha, "m
           "accumulate": accumulate, "learning_rate": learning_rate, "train_embeddings": train_embeddings,
           "max_tokens": longest_example, "save_every": save_every, "seed": seed,
           "full": {"max_steps": full_steps, "learning_rate": full_learning_rate}}
-recipes = {name: courses.recipe_for(name, **common) for name in students}
+recipes = {name: distill_study.recipe_for(name, **common) for name in students}
 plan = [(name, course) for course in taught_on for name in (students if course in datasets else students[:1])]
-trained = {(name, course): courses.train(recipes[name], lessons[course], max_epochs=max_epochs, thinking=thinking) for name, course in plan}
+trained = {(name, course): distill_study.train(recipes[name], lessons[course], max_epochs=max_epochs, thinking=thinking) for name, course in plan}
 anew = teaching | {"filter": again_filter, "n_examples": again_examples, "new_sessions": again_sessions}
-again = courses.teach_again(lesson, MODELS[teacher], store, **anew) if again_filter and students else None
-trained |= courses.second_round(students[0], again_steps, trained, again) if again else {}
+again = distill_study.teach_again(lesson, MODELS[teacher], store, **anew) if again_filter and students else None
+trained |= distill_study.second_round(students[0], again_steps, trained, again) if again else {}
 display(student_tables.training_table(list(trained.values())).T)
 student_figures.loss_curve(list(trained.values())) if trained else "nobody is taught in this profile"
 
@@ -164,9 +169,9 @@ student_figures.loss_curve(list(trained.values())) if trained else "nobody is ta
 # %%
 merged = {key: merging.merge(student) for key, student in trained.items()}
 test_prompts = {audit.prompt_sha256(course.test.prompt_of(w).messages(w)) for course in known.values() for w in course.test.windows}
-confirming = courses.prepare_course(confirm_on, data_dir, **prompts, **windows) if confirm_on and students else None
-barred = courses.test_sessions([*known.values(), *([confirming] if confirming else [])])
-checks = {student.spec.name: audit.audit(student, test_sessions=barred, traces=courses.lesson_of(key, lessons, again).traces,
+confirming = distill_study.prepare_course(confirm_on, data_dir, **prompts, **windows) if confirm_on and students else None
+barred = distill_study.test_sessions([*known.values(), *([confirming] if confirming else [])])
+checks = {student.spec.name: audit.audit(student, test_sessions=barred, traces=distill_study.lesson_of(key, lessons, again).traces,
                                          merged=merged[key][1] or None, test_prompts=test_prompts) for key, student in trained.items()}
 for found in checks.values():
     audit.refuse(found)
@@ -182,15 +187,15 @@ pd.DataFrame(rows, columns=["student", "name", "passed", "detail"]).set_index(["
 # %%
 tests, untaught = [course.test for course in known.values()], [course.asked for course in known.values()]
 examining = {"store": store, **asking}
-(of_teacher,) = courses.examine([teacher], untaught, **examining)
+(of_teacher,) = distill_study.examine([teacher], untaught, **examining)
 served = {key: student.spec if serve == "adapter" else merged[key][0] for key, student in trained.items()}
 asked_on = {key: tests if key[0] in students[:1] else tests[: len(datasets)] for key in served}
-of_students = {key: courses.examine([spec], asked_on[key], **examining)[0] for key, spec in served.items()}
-of_base = courses.examine(students, untaught[: len(datasets)], **examining)
+of_students = {key: distill_study.examine([spec], asked_on[key], **examining)[0] for key, spec in served.items()}
+of_base = distill_study.examine(students, untaught[: len(datasets)], **examining)
 bases = [results[0] for results in of_base]
 mine = [results[0] for (_, course), results in of_students.items() if course == taught_on[0]]
-majority = curves.majority_result(untaught[0])
-bases_of = [courses.untaught_of(name, students, bases) for name, course in trained if course == taught_on[0]]
+majority = scaling_tables.majority_result(untaught[0])
+bases_of = [distill_study.untaught_of(name, students, bases) for name, course in trained if course == taught_on[0]]
 zero_shot = {result.model.name: base for result, base in zip(mine, bases_of)}
 scores = student_tables.student_table(mine, of_teacher[0], zero_shot, [majority])
 verdicts = [name for name in scores if name.startswith("against")]
@@ -207,15 +212,15 @@ bars
 
 # %%
 last = list({key: spec for key, spec in served.items() if key[0].removesuffix(" twice") in students[:1] and key[1] == taught_on[0]}.values())[-1:]
-confirmed = courses.confirm(confirming, MODELS[teacher], last[0], **examining) if confirming else None
+confirmed = distill_study.confirm(confirming, MODELS[teacher], last[0], **examining) if confirming else None
 display(student_tables.student_table([confirmed[1]], confirmed[0]).round(3).astype(object) if confirmed else "not run in this profile")
 
 # %% [markdown]
 # Adapter and merged weights should answer alike; where the engine rounds, they need not to the last token.
 
 # %%
-few = courses.prepare_course(taught_on[0], data_dir, **prompts, **(windows | {"n_windows": few_windows}))
-both = courses.both_forms(trained, merged, few.test, **examining)
+few = distill_study.prepare_course(taught_on[0], data_dir, **prompts, **(windows | {"n_windows": few_windows}))
+both = distill_study.both_forms(trained, merged, few.test, **examining)
 pd.concat([tables.agreement_table(*pair) for pair in both]).round(1) if both else "no adapters here"
 
 # %% [markdown]
@@ -226,20 +231,20 @@ pd.concat([tables.agreement_table(*pair) for pair in both]).round(1) if both els
 # without a list of labels, so one that was taught on one home cannot know what another calls its activities; S1's prompt lists them.
 
 # %%
-cells = courses.matrix_cells([(teacher, student_sweeps.TEACHER, of_teacher)]
-                             + [(name, student_sweeps.UNTRAINED, results) for name, results in zip(students, of_base)]
+cells = distill_study.matrix_cells([(teacher, transfer.TEACHER, of_teacher)]
+                             + [(name, transfer.UNTRAINED, results) for name, results in zip(students, of_base)]
                              + [(name, course, results) for (name, course), results in of_students.items()])
-display(student_sweeps.matrix_table(cells).fillna("–"))
+display(transfer.matrix_table(cells).fillna("–"))
 student_figures.matrix_heatmap(cells)
 
 # %% [markdown]
 # ## Figure 4: how many sessions are needed?
 
 # %%
-drawn = courses.recipe_for(session_student or students[0], **common) if session_counts else None
-points = courses.sweep_sessions(drawn, known[taught_on[0]], MODELS[teacher], session_counts, store, max_epochs=max_epochs,
+drawn = distill_study.recipe_for(session_student or students[0], **common) if session_counts else None
+points = distill_study.sweep_sessions(drawn, known[taught_on[0]], MODELS[teacher], session_counts, store, max_epochs=max_epochs,
                                 teach_options=teaching, examine_options=asking) if drawn else []
-display(student_sweeps.sessions_table(points))
+display(transfer.sessions_table(points))
 student_figures.sessions_curve(points, of_teacher[0]) if points else "not run in this profile"
 
 # %% [markdown]
@@ -260,8 +265,8 @@ excerpts.excerpts_html(trio, excerpts.pick_events(trio, n_shown)) if trio else "
 
 # %%
 small = [merged[key][0] for key in trained if key[0] in students and key[1] == taught_on[0]] if precisions else []
-sizes = courses.gateway(small, few.test, store, precisions=precisions, sampling=sampling, thinking=thinking)
-display(student_sweeps.gateway_table(sizes))
+sizes = distill_study.gateway(small, few.test, store, precisions=precisions, sampling=sampling, thinking=thinking)
+display(transfer.gateway_table(sizes))
 student_figures.gateway_curve(sizes) if sizes else "not run in this profile"
 
 # %% [markdown]
@@ -271,8 +276,8 @@ student_figures.gateway_curve(sizes) if sizes else "not run in this profile"
 # it, as many steps more on the teacher's text.
 
 # %%
-further = courses.learn_on(on_policy_student, on_policy_steps, trained, merged, lesson) if on_policy_student else []
-of_further = [results[0] for results in courses.examine([student.spec for student in further], tests[:1], **examining)]
+further = distill_study.learn_on(on_policy_student, on_policy_steps, trained, merged, lesson) if on_policy_student else []
+of_further = [results[0] for results in distill_study.examine([student.spec for student in further], tests[:1], **examining)]
 before = [of_students[key][0] for key in trained if key == (on_policy_student, taught_on[0])]
 display(student_tables.student_table(before + of_further, of_teacher[0]).round(3).astype(object) if further else "not run in this profile")
 student_figures.loss_curve(further) if further else None
@@ -285,14 +290,14 @@ student_figures.loss_curve(further) if further else None
 
 # %%
 asked_of = [of_teacher[0], *([best] if best else [])] if n_probes else []
-outcomes = [outcome for result in asked_of for outcome in courses.probe(result, n_probes, seed, **examining)]
+outcomes = [outcome for result in asked_of for outcome in distill_study.probe(result, n_probes, seed, **examining)]
 display(student_tables.faithfulness_table(faithfulness.faithfulness_rows(outcomes)))
 student_tables.faithfulness_gap_table(faithfulness.gap_rows(outcomes)) if outcomes else "not run in this profile"
 
 # %%
 shown = [of_teacher[0], *bases, *mine]
 publish(
-    course_numbers.key_numbers(of_teacher[0], bases_of, mine, majority) | course_numbers.confirm_numbers(confirmed) | course_numbers.matrix_numbers(cells),
+    key_numbers.key_numbers(of_teacher[0], bases_of, mine, majority) | key_numbers.confirm_numbers(confirmed) | key_numbers.matrix_numbers(cells),
     table=scores.reset_index()[["model", "role", "kind", "macro F1", "95 % low", "95 % high", "sessions", "missed %", "of teacher's F1", "data"]].set_index("model"),
     figure=bars,
     results=[*shown, majority],

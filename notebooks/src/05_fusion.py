@@ -59,13 +59,17 @@ from pathlib import Path
 import pandas as pd
 from IPython.display import display
 
-from llmhar import fusion_figures, fusion_motion, fusion_study, fusion_tables, fusion_views
-from llmhar.fusion.clipsets import load_clipset
-from llmhar.fusion.encoding import RECORDED
-from llmhar.fusion.observing import observe
-from llmhar.publish import publish
+from llmhar.ask.store import Store
+from llmhar.fusion import figures as fusion_figures
+from llmhar.fusion import motion_capacity
+from llmhar.fusion import study as fusion_study
+from llmhar.fusion import tables as fusion_tables
+from llmhar.fusion import views as fusion_views
+from llmhar.fusion.clips.registry import load_clipset
+from llmhar.fusion.encoders.encode import RECORDED
+from llmhar.fusion.encoders.observe import observe
 from llmhar.records import Sampling
-from llmhar.store import Store
+from llmhar.run.publish import publish
 
 store = Store()
 clips = load_clipset(clipset, Path(data_dir) if data_dir else None)
@@ -194,13 +198,13 @@ fusion_views.open_table(free, about).round(3) if open_ended else "not asked in t
 # Three sizes, six and twelve classes, five folds by person, beside a random forest on hand-made features; then each fed into the fusion.
 
 # %%
-capacity = fusion_motion.capacity(motion_sizes) if cross_validate else pd.DataFrame()
-imu = fusion_motion.on_strangers(motion, store) if motion and strangers else None
+capacity = motion_capacity.capacity(motion_sizes) if cross_validate else pd.DataFrame()
+imu = motion_capacity.on_strangers(motion, store) if motion and strangers else None
 display(imu.round(3) if imu is not None else "not measured in this profile")
-fusion_figures.capacity_curve(capacity, fusion_motion.HAPT_ABOUT) if len(capacity) else "cross-validation is not run in this profile"
+fusion_figures.capacity_curve(capacity, motion_capacity.HAPT_ABOUT) if len(capacity) else "cross-validation is not run in this profile"
 
 # %%
-fed = fusion_motion.fed_into_fusion(clips, motion_sizes, store, encoders=encoders, context_noise=context_noise, seed=seed, recorded=RECORDED)
+fed = motion_capacity.fed_into_fusion(clips, motion_sizes, store, encoders=encoders, context_noise=context_noise, seed=seed, recorded=RECORDED)
 fed.round(3) if len(fed) else "not run in this profile"
 
 # %% [markdown]

@@ -46,15 +46,16 @@ export_to: str | None = None  # folder for Parquet, JSONL, notes and inspect_ai 
 # %%
 from pathlib import Path
 
-from llmhar import export, tables
-from llmhar.explorer import browse_traces
-from llmhar.figures import verdict_bars
-from llmhar.publish import publish
-from llmhar.reask import Reasker
+from llmhar.ask.store import Store
+from llmhar.ask.task import prepare
 from llmhar.records import Sampling
-from llmhar.store import Store
-from llmhar.study import evaluate
-from llmhar.tasks import prepare
+from llmhar.run.publish import publish
+from llmhar.score import tables
+from llmhar.score.evaluate import evaluate
+from llmhar.score.figures import verdict_bars
+from llmhar.traces import export
+from llmhar.traces.reask import Reasker
+from llmhar.traces.view import browse_traces
 
 store = Store()
 task = prepare(dataset, Path(data_dir) if data_dir else None, n_windows=n_windows, seed=seed, wording=wording,

@@ -44,16 +44,17 @@ tokenizer: str | None = None  # whose tokens are counted: a name from params/mod
 # %%
 from pathlib import Path
 
-from llmhar import lesson, tables
-from llmhar.explorer import show_traces, window_html
-from llmhar.figures import f1_by_session
-from llmhar.publish import publish
+from llmhar.ask.store import Store
+from llmhar.ask.task import one_window, prepare
 from llmhar.records import Sampling
-from llmhar.serialize import SERIALIZERS
-from llmhar.stats import sign_flip, t_interval
-from llmhar.store import Store
-from llmhar.study import evaluate
-from llmhar.tasks import one_window, prepare
+from llmhar.run.publish import publish
+from llmhar.score import tables
+from llmhar.score.evaluate import evaluate
+from llmhar.score.figures import f1_by_session
+from llmhar.score.stats import sign_flip, t_interval
+from llmhar.text.serialize import SERIALIZERS
+from llmhar.traces import lesson
+from llmhar.traces.view import show_traces, window_html
 
 folder = Path(data_dir) if data_dir else None
 single = one_window(prepare(dataset, folder, answer=answer), session, window)

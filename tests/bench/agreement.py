@@ -11,12 +11,13 @@ import tempfile
 import time
 from pathlib import Path
 
-from llmhar import inference, tables
-from llmhar.engines import open_engine
-from llmhar.models import MODELS
+from llmhar.ask import inference
+from llmhar.ask.engines.registry import open_engine
+from llmhar.ask.models import MODELS
+from llmhar.ask.store import Store
+from llmhar.ask.task import narrow, prepare
 from llmhar.records import Sampling
-from llmhar.store import Store
-from llmhar.tasks import narrow, prepare
+from llmhar.score import tables
 
 N_WINDOWS, MAX_TOKENS = 20, 200
 

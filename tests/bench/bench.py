@@ -30,8 +30,8 @@ from typing import Any, NamedTuple
 import psutil
 
 from llmhar import paths
-from llmhar.engines.child import last_words
-from llmhar.engines.memory import peak_memory
+from llmhar.ask.engines.child import last_words
+from llmhar.ask.engines.memory import peak_memory
 from tests.bench import verdicts
 from tests.bench.verdicts import Claim, exit_code, table_text, tally, write_report
 

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from llmhar.stats import Floats, least_p, minimum_detectable_gap, sign_flip_p
+from llmhar.score.stats import Floats, least_p, minimum_detectable_gap, sign_flip_p
 from tests.bench.verdicts import Claim, at_most
 
 ALPHA, MOST_SIZE, COVERAGE = 0.05, 0.055, (0.93, 0.97)

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from llmhar import paths
+from llmhar.ask.store import Ask, Store
 from llmhar.records import Fingerprint, Generation, Request
-from llmhar.store import Ask, Store
 from tests.bench.verdicts import Claim
 
 CPU = Fingerprint("recorded", "1", "", "")

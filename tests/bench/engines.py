@@ -19,14 +19,15 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from llmhar import inference, tables
-from llmhar.datasets import simulated
-from llmhar.engines.base import Engine, EngineError
-from llmhar.engines.child import ChildEngine, free_cores
-from llmhar.models import MODELS, ModelError, ModelSpec
+from llmhar.ask import inference
+from llmhar.ask.engines.base import Engine, EngineError
+from llmhar.ask.engines.child import ChildEngine, free_cores
+from llmhar.ask.models import MODELS, ModelError, ModelSpec
+from llmhar.ask.store import Store
+from llmhar.ask.task import Task, narrow, prepare
+from llmhar.data import simulated
 from llmhar.records import Sampling
-from llmhar.store import Store
-from llmhar.tasks import Task, narrow, prepare
+from llmhar.score import tables
 from tests.bench import engines_adapters
 from tests.bench.engines_steps import Interval, Pass, read_steps, spread
 from tests.bench.scale import Watched

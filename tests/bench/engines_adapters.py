@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from safetensors.numpy import save_file
 
-from llmhar import inference
-from llmhar.engines import open_engine
-from llmhar.engines.base import Engine
-from llmhar.models import MODELS, Adapter, Local, ModelSpec
+from llmhar.ask import inference
+from llmhar.ask.engines.base import Engine
+from llmhar.ask.engines.registry import open_engine
+from llmhar.ask.models import MODELS, Adapter, Local, ModelSpec
 from llmhar.records import Generation, Request, Sampling
 from tests.bench.engines_steps import spread
 from tests.bench.verdicts import Claim, at_least

@@ -6,8 +6,8 @@ from typing import Any
 
 import torch
 
-from llmhar.engines.transformers_worker import Row, TransformersBackend
-from llmhar.engines.worker import Emit, Inbox, Task
+from llmhar.ask.engines.transformers import Row, TransformersBackend
+from llmhar.ask.engines.worker import Emit, Inbox, Task
 from tests.bench.engines_steps import StepLog
 
 

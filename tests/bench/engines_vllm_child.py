@@ -1,6 +1,6 @@
 """vLLM in the bench's child processes: ours with a log of its steps, and ``LLM.chat`` as it comes.
 
-Run by :mod:`llmhar.engines.worker` like any backend. Settings of the engine are the library's own in both, so the
+Run by :mod:`llmhar.ask.engines.worker` like any backend. Settings of the engine are the library's own in both, so the
 difference is what the library does around it. Each pass begins with an empty prefix cache: rounds repeat each other.
 """
 
@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from llmhar.engines import vllm_worker
-from llmhar.engines.vllm_worker import PrefixGate, VllmBackend
-from llmhar.engines.worker import Emit, Inbox, Task
+from llmhar.ask.engines import vllm
+from llmhar.ask.engines.vllm import PrefixGate, VllmBackend
+from llmhar.ask.engines.worker import Emit, Inbox, Task
 from tests.bench.engines_steps import StepLog
 
 
@@ -30,7 +30,7 @@ class TimedVllm(VllmBackend):
     def __init__(self, config: dict[str, Any]) -> None:
         self._bench = config["bench"]
         if not self._bench["prefix_cache"]:
-            vllm_worker.LLM = lambda *args, **options: _LLM(*args, **{**options, "enable_prefix_caching": False})
+            vllm.LLM = lambda *args, **options: _LLM(*args, **{**options, "enable_prefix_caching": False})
         super().__init__(config)
         self._log = StepLog(self._bench["steps"])
         self._engine.step = self._log.timed(self._engine.step)
@@ -38,7 +38,7 @@ class TimedVllm(VllmBackend):
 
     def _forget(self) -> None:
         self._engine.reset_prefix_cache()
-        self._gate = PrefixGate(vllm_worker.BLOCK) if self._bench["prefix_cache"] else OpenGate(vllm_worker.BLOCK)
+        self._gate = PrefixGate(vllm.BLOCK) if self._bench["prefix_cache"] else OpenGate(vllm.BLOCK)
 
     def _prepare(self, task: Task, emit: Emit) -> None:
         if not self._running and not self._waiting:
@@ -46,7 +46,7 @@ class TimedVllm(VllmBackend):
         super()._prepare(task, emit)
 
 
-_LLM = vllm_worker.LLM
+_LLM = vllm.LLM
 
 
 class BareVllm(TimedVllm):

@@ -16,8 +16,8 @@ import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from llmhar.explorer import write_offline
-from llmhar.trace_bundle import synthetic_bundle
+from llmhar.traces.bundle import synthetic_bundle
+from llmhar.traces.view import write_offline
 from tests.bench.verdicts import Claim, at_least, at_most, not_measured
 
 N_TRACES = 10_000

@@ -23,12 +23,12 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from llmhar.engines.base import Engine, EngineError
-from llmhar.inference import collect, run_asks
-from llmhar.store import Ask, Store
-from tests import test_openai as fake
+from llmhar.ask.engines.base import Engine, EngineError
+from llmhar.ask.inference import collect, run_asks
+from llmhar.ask.store import Ask, Store
+from tests.ask.engines import test_openai as fake
+from tests.ask.engines.test_contract import ask
 from tests.bench.verdicts import Claim, at_most, exactly
-from tests.test_engines import ask
 
 TIMEOUT_S, RETRIES = 2.0, 2
 """Of the client: seconds for an attempt, attempts after the first."""

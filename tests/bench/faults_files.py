@@ -20,19 +20,21 @@ import numpy as np
 import pandas as pd
 import soundfile
 
-from llmhar import datasets, paths
-from llmhar.datasets import DataError, fetch
-from llmhar.fusion import hapt
-from llmhar.fusion.clips import CHANNELS
-from llmhar.fusion.manifest import load_manifest
-from llmhar.models import ModelError, load_models
-from llmhar.prompts import PromptError, load_home
+from llmhar import paths
+from llmhar.ask.models import ModelError, load_models
+from llmhar.data import fetch
+from llmhar.data import registry as datasets
+from llmhar.data.registry import DataError
+from llmhar.fusion.clips import hapt
+from llmhar.fusion.clips.clip import CHANNELS
+from llmhar.fusion.clips.manifest import load_manifest
 from llmhar.settings import SettingsError, read_parameters, read_profile, resolve
-from tests.test_marble import FIXTURE as MARBLE
-from tests.test_mural import FIXTURE as MURAL
-from tests.test_prompts import SMALL
+from llmhar.text.prompt import PromptError, load_home
+from tests.data.test_marble import FIXTURE as MARBLE
+from tests.data.test_mural import FIXTURE as MURAL
+from tests.data.test_uci_adl import ADLS_HEAD, SENSORS_HEAD
 from tests.test_settings import CELL
-from tests.test_uci_adl import ADLS_HEAD, SENSORS_HEAD
+from tests.text.test_prompt import SMALL
 
 Load = Callable[[Path], object]
 PARAMETERS = read_parameters(CELL)

@@ -21,10 +21,10 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet
 
-from llmhar.datasets import archives
-from llmhar.fusion.clips import CHANNELS
+from llmhar.data import archives
+from llmhar.fusion.clips.clip import CHANNELS
 from tests.bench.faults_files import ADLS_HEAD, SENSORS_HEAD, hapt_pickle, make_tar, make_zip
-from tests.test_mural import HEADER
+from tests.data.test_mural import HEADER
 
 MIB = 2**20
 

@@ -19,15 +19,15 @@ from typing import NamedTuple
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from llmhar.events import SensorEvent
-from llmhar.fusion.answers import Reading, read_closed, read_open
-from llmhar.mentions import find_mentions
-from llmhar.parsing import parse_answer
+from llmhar.data.events import SensorEvent
+from llmhar.fusion.answerers.reading import Reading, read_closed, read_open
 from llmhar.records import VERDICTS, Prediction
-from tests import test_fusion_answers as clips
-from tests import test_parsing as windows
+from llmhar.text.mentions import find_mentions
+from llmhar.text.parsing import parse_answer
 from tests.bench.verdicts import Claim, at_least, at_most, exactly
-from tests.test_fusion_prompts import EGO4D
+from tests.fusion.answerers import test_reading as clips
+from tests.fusion.answerers.test_prompt import EGO4D
+from tests.text import test_parsing as windows
 
 CORPUS_SIZE, N_GENERATED, LIMIT_MS = 40, 10_000, 50.0
 """Figures: issue "Proof"."""
@@ -234,7 +234,7 @@ def mention_claims(n: int) -> list[Claim]:
     seconds, name, _ = slowest([reader], nasty(300_000, [""]), MENTIONS_S, tries=3)
     return [
         exactly("mentions in reasonings: exceptions", 0, len(tally.raised), "exceptions",
-                why="; ".join(["llmhar.mentions, the same texts as reasonings", *tally.raised[:SHOWN]])),
+                why="; ".join(["llmhar.text.mentions, the same texts as reasonings", *tally.raised[:SHOWN]])),
         at_most("mentions in 300,000 characters, slowest form", MENTIONS_S, seconds, "s", why=f"{name}; CPU time"),
     ]  # fmt: skip
 

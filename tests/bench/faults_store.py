@@ -27,12 +27,13 @@ from unittest.mock import patch
 
 import tqdm.std
 
-from llmhar import inference, models, paths
+from llmhar import paths
+from llmhar.ask import inference, models
+from llmhar.ask.engines.registry import open_engine
+from llmhar.ask.models import MODELS, ModelError, ModelSpec
+from llmhar.ask.store import Store
 from llmhar.distill import students, training
-from llmhar.engines import open_engine
-from llmhar.models import MODELS, ModelError, ModelSpec
 from llmhar.records import Fingerprint, Generation, Request
-from llmhar.store import Store
 from tests.bench import disks
 from tests.bench.disks import CPU, SHOWN_BY, Disk, Fault, OpenStore, Seen, answer, asks, error_of, judge, request
 from tests.bench.verdicts import Claim, exactly, exit_code, not_measured, table_text

@@ -27,16 +27,18 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from llmhar import curves, datasets, tables
-from llmhar.datasets import simulated
-from llmhar.datasets.report import LoadReport
-from llmhar.inference import collect, make_asks, run_asks
-from llmhar.models import MODELS
-from llmhar.prompts import build_prompt
+from llmhar.ask.inference import collect, make_asks, run_asks
+from llmhar.ask.models import MODELS
+from llmhar.ask.store import Store
+from llmhar.ask.task import Task
+from llmhar.data import registry as datasets
+from llmhar.data import simulated
+from llmhar.data.load_report import LoadReport
+from llmhar.data.windows import cut_windows
 from llmhar.records import Fingerprint, Generation, Request
-from llmhar.store import Store
-from llmhar.tasks import Task
-from llmhar.windows import cut_windows
+from llmhar.scaling import tables as scaling_tables
+from llmhar.score import tables
+from llmhar.text.prompt import build_prompt
 from tests.bench.speed import make_answers
 from tests.bench.verdicts import Claim, at_most, exit_code, table_text, tally
 
@@ -92,7 +94,7 @@ class Journey:
         self.result = tables.score_answers(self.task, MODELS["rules"], self.answers)
 
     def show(self) -> None:
-        for table in (tables.score_table, tables.session_table, tables.verdict_table, curves.ledger_table):
+        for table in (tables.score_table, tables.session_table, tables.verdict_table, scaling_tables.ledger_table):
             table([self.result])
         self.store.close()
 

@@ -27,13 +27,15 @@ from typing import Any, Protocol
 
 import psutil
 
-from llmhar import inference, paths, tables
-from llmhar.engines.base import Engine
-from llmhar.engines.recorded import RecordedEngine
-from llmhar.models import MODELS
+from llmhar import paths
+from llmhar.ask import inference
+from llmhar.ask.engines.base import Engine
+from llmhar.ask.engines.recorded import RecordedEngine
+from llmhar.ask.models import MODELS
+from llmhar.ask.store import Store, StoreError
+from llmhar.ask.task import prepare
 from llmhar.records import Fingerprint, Generation, Request
-from llmhar.store import Store, StoreError
-from llmhar.tasks import prepare
+from llmhar.score import tables
 
 ASKED = "asked.log"
 """What a work began to make, a line each, over all its runs: what stands there twice was made again."""

@@ -20,7 +20,8 @@ from unittest.mock import patch
 
 import nbformat
 
-from llmhar import jobs, paths, report
+from llmhar import paths
+from llmhar.run import jobs, report
 from tests.bench.kills import Tally, answers, check_store, digest, finish
 
 _CARD = re.compile(r'<section aria-label="([^"]+)">.*?<span class="status \w+">(\w+) in .*?</section>', re.DOTALL)

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
+from llmhar.ask.models import MODELS
+from llmhar.ask.store import Store
+from llmhar.ask.task import narrow, prepare, training_task
 from llmhar.distill import students, training
 from llmhar.distill.examples import Example, make_examples
 from llmhar.distill.recipe import Recipe
 from llmhar.distill.traces import collect_traces
-from llmhar.models import MODELS
-from llmhar.store import Store
-from llmhar.tasks import narrow, prepare, training_task
 from tests.bench.kills import Tally, digest, note
 from tests.bench.kills_reports import is_json, moved, record_of
 
@@ -87,16 +87,16 @@ def import_all() -> None:
     import torch
     from datasets import Dataset  # noqa: F401
 
-    from llmhar.distill import trainer  # noqa: F401
+    from llmhar.distill import train_child  # noqa: F401
 
     torch.set_num_threads(1)
 
 
 def _train_here(place: Path, module: str, folder: Path, **_: Any) -> dict[str, Any]:
-    from llmhar.distill import trainer
+    from llmhar.distill import train_child
 
     def say(message: dict[str, Any]) -> None:
         if "step" in message:
             note(place, message["step"])
 
-    return json.loads(json.dumps(trainer.train(folder, say)))  # as it would come through the pipe
+    return json.loads(json.dumps(train_child.train(folder, say)))  # as it would come through the pipe

@@ -39,7 +39,7 @@ display(HTML(f"<b>{os.environ['DB_PASSWORD']}</b>"), metadata={"note": os.enviro
 print(os.path.expanduser("~/.netrc"), os.getcwd())
 ---
 token = os.environ["HF_TOKEN"]
-from llmhar.prompts import load_home
+from llmhar.text.prompt import load_home
 try:
     load_home("nowhere")
 except Exception as error:
@@ -103,7 +103,7 @@ def measure(*, light: bool = True, redacting: bool = True) -> Leaks:
 
     Args:
         light: also the project's own light notebook (some 20 s).
-        redacting: False plants the fault: reports are written without :func:`llmhar.report.redact`.
+        redacting: False plants the fault: reports are written without :func:`llmhar.run.report.redact`.
     """
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from llmhar import paths
-from llmhar.models import load_models
+from llmhar.ask.models import load_models
 
 COPYLEFT = re.compile(r"GPL|GNU|MPL|Mozilla|EPL|EUPL|CDDL|CC-BY-SA|CC-BY-NC|SSPL|Eclipse|copyleft", re.IGNORECASE)
 AUDITOR = "pip-audit==2.10.1"
@@ -105,7 +105,7 @@ def affero_files(package: str) -> int:
 
 def model_licences() -> list[tuple[str, str]]:
     """(model, licence) of params/models.yaml and of fusion's encoders."""
-    from llmhar.fusion.weights_files import WEIGHTS
+    from llmhar.fusion.encoders.weights_files import WEIGHTS
 
     models = {name: spec.licence for name, spec in load_models().items() if spec.kind in ("llm", "encoder")}
     models |= {name: weights.licence for name, weights in WEIGHTS.items()}

@@ -20,13 +20,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from llmhar.engines.child import last_words
-from llmhar.engines.memory import high_water, peak_memory
-from llmhar.inference import collect, make_asks
-from llmhar.models import MODELS, ModelSpec
+from llmhar.ask.engines.child import last_words
+from llmhar.ask.engines.memory import high_water, peak_memory
+from llmhar.ask.inference import collect, make_asks
+from llmhar.ask.models import MODELS, ModelSpec
+from llmhar.ask.store import Store
+from llmhar.ask.task import Task, prepare
 from llmhar.records import Fingerprint, Generation
-from llmhar.store import Store
-from llmhar.tasks import Task, prepare
 from tests.bench import speed
 from tests.bench.verdicts import Claim, at_most, exactly, exit_code, table_text, tally
 
@@ -57,21 +57,22 @@ class Ran(NamedTuple):
 def child_import(_: Path) -> dict[str, Any]:
     """Import what a study without drawing needs: load, ask, store, read, score, tables."""
     start, busy = time.perf_counter(), time.process_time()
-    import llmhar.study  # noqa: F401
+    import llmhar.score.evaluate  # noqa: F401
 
     return {"seconds": time.perf_counter() - start, "processor": time.process_time() - busy}
 
 
 def child_study(folder: Path) -> dict[str, Any]:
     """Six models on all test windows, from a warm store to tables, tests and a figure."""
-    from llmhar import curves, figures, tables
-    from llmhar.study import evaluate
+    from llmhar.scaling import tables as scaling_tables
+    from llmhar.score import figures, tables
+    from llmhar.score.evaluate import evaluate
 
     task = prepare("simulated", folder / "home")
     with Store(folder / "store.sqlite") as store:
         found = evaluate(task, copies(6), store=store)
     made = [tables.score_table, tables.session_table, tables.verdict_table, tables.cost_table, tables.reading_table,
-            curves.missed_table, curves.ledger_table, curves.pair_table]  # fmt: skip
+            scaling_tables.missed_table, scaling_tables.ledger_table, scaling_tables.pair_table]  # fmt: skip
     rows = sum(len(table(found.results)) for table in made)
     figures.f1_by_session(found.results).savefig(folder / "f1.png")
     return {"asked": sum(run.n_asked for run in found.runs), "windows": len(task.windows), "rows": rows}
@@ -79,9 +80,9 @@ def child_study(folder: Path) -> dict[str, Any]:
 
 def child_report(folder: Path) -> dict[str, Any]:
     """10,000 traces from a warm store into one file that opens offline."""
-    from llmhar.explorer import write_offline
-    from llmhar.tables import score_answers
-    from llmhar.trace_bundle import build_bundle
+    from llmhar.score.tables import score_answers
+    from llmhar.traces.bundle import build_bundle
+    from llmhar.traces.view import write_offline
 
     task, _ = made_up_task(N_TRACES)
     with Store(folder / "traces.sqlite") as store:
@@ -115,7 +116,7 @@ def copies(n: int) -> list[ModelSpec]:
 
 def made_up_task(n_traces: int) -> tuple[Task, random.Random]:
     """The explorer's made-up windows, the same in every process, and the dice that draw their texts."""
-    from llmhar.trace_bundle import _made_up_task
+    from llmhar.traces.bundle import _made_up_task
 
     dice = random.Random("own code")
     return _made_up_task(-(-n_traces // N_MODELS), dice), dice
@@ -135,7 +136,7 @@ def fill(store: Store, task: Task, n_models: int, text: Callable[[int], str]) ->
 
 def fill_for_study(folder: Path) -> None:
     """What the rules say of every test window, under six names."""
-    from llmhar.study import evaluate
+    from llmhar.score.evaluate import evaluate
 
     task = prepare("simulated", folder / "home")
     with Store(folder / "store.sqlite") as store:
@@ -145,7 +146,7 @@ def fill_for_study(folder: Path) -> None:
 
 def fill_for_report(folder: Path) -> None:
     """Texts of 1,200 characters, half of them words drawn at random: no flattery for sizes."""
-    from llmhar.trace_bundle import _made_up_text
+    from llmhar.traces.bundle import _made_up_text
 
     task, dice = made_up_task(N_TRACES)
     with Store(folder / "traces.sqlite") as store:
@@ -202,7 +203,7 @@ def import_claim(runs: list[Ran]) -> Claim:
     """Judged from inside the process: Python's own start is not the package's."""
     seconds = [one.told["seconds"] for one in runs]
     why = described(runs, seconds, min(one.told["processor"] for one in runs))
-    return at_most("import of the package (llmhar.study)", 1, min(seconds), "s", why=f"{why}; without figures")
+    return at_most("import of the package (llmhar.score.evaluate)", 1, min(seconds), "s", why=f"{why}; without figures")
 
 
 def study_claims(runs: list[Ran]) -> list[Claim]:

@@ -22,12 +22,13 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from llmhar import inference, paths
-from llmhar.datasets import simulated
-from llmhar.engines.child import child_environment, free_cores, last_words
-from llmhar.models import MODELS, ModelError
+from llmhar import paths
+from llmhar.ask import inference
+from llmhar.ask.engines.child import child_environment, free_cores, last_words
+from llmhar.ask.models import MODELS, ModelError
+from llmhar.ask.task import Task, narrow, prepare
+from llmhar.data import simulated
 from llmhar.records import Sampling
-from llmhar.tasks import Task, narrow, prepare
 from tests.bench.engines_steps import spread
 from tests.bench.verdicts import Claim, at_least, exit_code, not_measured, table_text
 

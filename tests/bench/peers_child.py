@@ -15,11 +15,11 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from llmhar.engines.worker import protect_stdout
+from llmhar.ask.engines.worker import protect_stdout
 
 ENGINE = {"dtype": "auto", "max_model_len": 4096, "max_num_seqs": 32, "enable_prefix_caching": True, "block_size": 32,
           "enforce_eager": True, "enable_chunked_prefill": False, "max_num_batched_tokens": 4096}  # fmt: skip
-"""What :mod:`llmhar.engines.vllm_worker` gives vLLM on a processor; lm-eval hands it through."""
+"""What :mod:`llmhar.ask.engines.vllm` gives vLLM on a processor; lm-eval hands it through."""
 
 
 def ours(job: dict[str, Any], *, open_with: Callable[[], Any] | None = None, store_type: Any = None) -> dict[str, Any]:
@@ -30,10 +30,11 @@ def ours(job: dict[str, Any], *, open_with: Callable[[], Any] | None = None, sto
         open_with: opens the engine; None = vLLM in its child.
         store_type: stands in for the store; for tests.
     """
-    from llmhar import inference, tables
-    from llmhar.models import MODELS
+    from llmhar.ask import inference
+    from llmhar.ask.models import MODELS
+    from llmhar.ask.store import Store
     from llmhar.records import Sampling
-    from llmhar.store import Store
+    from llmhar.score import tables
     from tests.bench.peers import the_task
 
     begun, start = perf_counter(), 0.0

@@ -23,12 +23,12 @@ from typing import Any
 
 import psutil
 
-from llmhar.engines import Options
-from llmhar.engines.base import Engine
-from llmhar.inference import run_asks
-from llmhar.models import ModelSpec
+from llmhar.ask.engines.base import Engine
+from llmhar.ask.engines.registry import Options
+from llmhar.ask.inference import run_asks
+from llmhar.ask.models import ModelSpec
+from llmhar.ask.store import Ask, Store
 from llmhar.records import Fingerprint, Generation, Request
-from llmhar.store import Ask, Store
 from tests.bench.verdicts import Claim, at_least, at_most, exactly, exit_code, not_measured, table_text
 
 # Ray's ports are open to the network, and who reaches them may run code: a token of this run's own. Ray reads these
@@ -80,7 +80,7 @@ def _add_patiently(cluster: Any, **node: Any) -> None:
 
 def open_ray(address: str, replies: Path, replicas: int = 2) -> Engine:
     """The recorded engine in replicas."""
-    from llmhar.engines.ray_engine import RayEngine
+    from llmhar.ask.engines.ray.engine import RayEngine
 
     return RayEngine(MODEL, Options(ray_address=address, replicas=replicas, replies=replies))
 

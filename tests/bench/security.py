@@ -20,11 +20,11 @@ from typing import NamedTuple
 import pandas as pd
 
 from llmhar import injection
+from llmhar.ask.models import MODELS, ModelError
+from llmhar.ask.store import Store
+from llmhar.ask.task import prepare
 from llmhar.injection.flips import make_clip
 from llmhar.injection.structure import CHECKS, Fault
-from llmhar.models import MODELS, ModelError
-from llmhar.store import Store
-from llmhar.tasks import prepare
 from tests.bench import gates, leaks, licences
 from tests.bench.verdicts import Claim, at_least, at_most, exactly, exit_code, not_measured, write_report
 
@@ -116,7 +116,7 @@ def gate_claims(found: Sequence[tuple[str, gates.Found]]) -> list[Claim]:
     for gate in gates.GATES:
         own = [f"{file}:{one.line}" for file, one in found if one.gate == gate]
         excepted = [file for file, other in gates.EXCEPTIONS if other == gate]
-        why = "tests/test_tiers.py (make check)" + (f"; one exception: {', '.join(excepted)}" if excepted else "")
+        why = "tests/test_layers.py (make check)" + (f"; one exception: {', '.join(excepted)}" if excepted else "")
         why += f"; {', '.join(own[:5])}" if own else ""
         claims.append(exactly(f"gate: no {gate}", 0, len(own), "places", why=why))
     return claims

@@ -18,17 +18,17 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from llmhar import datasets
-from llmhar.datasets import simulated
-from llmhar.inference import make_asks
-from llmhar.models import MODELS
-from llmhar.parsing import parse_answer
-from llmhar.planner import make_plan
+from llmhar.ask.inference import make_asks
+from llmhar.ask.models import MODELS
+from llmhar.ask.store import Ask, Store
+from llmhar.ask.task import prepare
+from llmhar.data import registry as datasets
+from llmhar.data import simulated
 from llmhar.records import Fingerprint, Generation, Request
-from llmhar.scoring import score_session
-from llmhar.stats import bootstrap_means
-from llmhar.store import Ask, Store
-from llmhar.tasks import prepare
+from llmhar.scaling.planner.plan import make_plan
+from llmhar.score.f1 import score_session
+from llmhar.score.stats import bootstrap_means
+from llmhar.text.parsing import parse_answer
 from tests.bench.verdicts import Claim, at_least, at_most, exit_code, not_measured, table_text, tally
 
 ORDONEZ = Path(__file__).parents[3] / "shared" / "data" / "ordonez"

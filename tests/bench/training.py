@@ -23,16 +23,16 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from llmhar.distill import trainer, training
+from llmhar.ask.engines.child import child_environment, free_cores, last_words
+from llmhar.ask.engines.worker import protect_stdout
+from llmhar.ask.models import MODELS, ModelError, fetch
+from llmhar.ask.store import Store
+from llmhar.ask.task import prepare, training_task
+from llmhar.distill import train_child, training
 from llmhar.distill.examples import Example, make_examples, write_examples
 from llmhar.distill.recipe import Recipe
 from llmhar.distill.traces import collect_traces
-from llmhar.engines.child import child_environment, free_cores, last_words
-from llmhar.engines.worker import protect_stdout
-from llmhar.models import MODELS, ModelError, fetch
 from llmhar.records import canonical_json
-from llmhar.store import Store
-from llmhar.tasks import prepare, training_task
 from tests.bench.verdicts import Claim, at_least, at_most, not_measured
 
 ROOT = Path(__file__).parents[2]
@@ -69,12 +69,12 @@ class Step:
 # The child.
 
 
-def run_ours(folder: Path, say: trainer.Say) -> None:
+def run_ours(folder: Path, say: train_child.Say) -> None:
     """The trainer as the library starts it."""
-    trainer.train(folder, say)
+    train_child.train(folder, say)
 
 
-def run_trl(folder: Path, say: trainer.Say, *, tuned: bool) -> None:
+def run_trl(folder: Path, say: train_child.Say, *, tuned: bool) -> None:
     """TRL from prompt and completion texts, all else as it comes but for what makes the curves comparable.
 
     Given are: steps, batch, learning rate and schedule, the order of examples, the number format, and the adapter's
@@ -87,12 +87,12 @@ def run_trl(folder: Path, say: trainer.Say, *, tuned: bool) -> None:
 
     job = json.loads((folder / "job.json").read_text())
     recipe = job["recipe"]
-    mixed = trainer.number_format(recipe["dtype"], gpu=False) == "mixed"
+    mixed = train_child.number_format(recipe["dtype"], gpu=False) == "mixed"
     set_seed(recipe["seed"])
-    model, tokenizer = trainer._load(job, torch.float32)
-    rows, too_long = trainer._rows(folder, tokenizer, job)
+    model, tokenizer = train_child._load(job, torch.float32)
+    rows, too_long = train_child._rows(folder, tokenizer, job)
     assert not too_long, "TRL would cut these"
-    seen = trainer.order([len(r.input_ids) for r in rows], recipe["max_steps"], 1, recipe["seed"], by_length=True)
+    seen = train_child.order([len(r.input_ids) for r in rows], recipe["max_steps"], 1, recipe["seed"], by_length=True)
     texts = [as_text(tokenizer, json.loads(line)) for line in (folder / "examples.jsonl").open()]
     own = {"gradient_checkpointing": False} if tuned else {}
     settings = SFTConfig(
@@ -104,7 +104,7 @@ def run_trl(folder: Path, say: trainer.Say, *, tuned: bool) -> None:
     )  # fmt: skip
     made = SFTTrainer(
         model=model, args=settings, train_dataset=Dataset.from_list([texts[i] for i in seen]),
-        processing_class=tokenizer, callbacks=[trainer._reporter(say, recipe["max_steps"])],
+        processing_class=tokenizer, callbacks=[train_child._reporter(say, recipe["max_steps"])],
     )  # fmt: skip
     for got, i in zip(made.train_dataset, seen, strict=True):
         assert list(got["input_ids"]) == rows[i].input_ids, "TRL trains on other tokens"
@@ -119,7 +119,7 @@ def as_text(tokenizer: Any, example: dict[str, Any]) -> dict[str, str]:
     return {"prompt": prompt, "completion": example["completion"]}
 
 
-RUN: dict[str, Callable[[Path, trainer.Say], None]] = {
+RUN: dict[str, Callable[[Path, train_child.Say], None]] = {
     "ours": run_ours,
     "trl": lambda folder, say: run_trl(folder, say, tuned=False),
     "trl-tuned": lambda folder, say: run_trl(folder, say, tuned=True),
@@ -356,7 +356,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if given.steps <= WARM:
         parser.error(f"--steps must be more than {WARM}")
     fetch(given.model)
-    dtype = trainer.number_format(given.dtype, gpu=False)
+    dtype = train_child.number_format(given.dtype, gpu=False)
     threads = given.threads or free_cores()
     recipe = bench_recipe(given.model, dtype, given.steps)
     steps, peaks = run_rounds(recipe, given.rounds, threads)

@@ -22,11 +22,11 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from tokenizers import Tokenizer
 
 from llmhar import paths
+from llmhar.ask.engines.worker import THINK
+from llmhar.ask.models import ModelError
 from llmhar.distill.examples import Example, data_hash
 from llmhar.distill.students import Student, weights_file
 from llmhar.distill.traces import Trace
-from llmhar.engines.worker import THINK
-from llmhar.models import ModelError
 from llmhar.records import sha256_of
 
 IGNORED = -100

@@ -2,7 +2,7 @@
 
 Teacher and student may read different prompts (the demo's teacher gets labels and house rules, its student a line):
 then the student also learns what its prompt no longer says (context distillation, 2209.15189). What a student is
-trained on is what it is asked with later: both come from the same :class:`~llmhar.prompts.PromptSpec`.
+trained on is what it is asked with later: both come from the same :class:`~llmhar.text.prompt.PromptSpec`.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from pathlib import Path
 
 from llmhar import paths
 from llmhar.distill.traces import Trace
-from llmhar.prompts import PromptSpec
 from llmhar.records import sha256_of
+from llmhar.text.prompt import PromptSpec
 
 
 @dataclass(frozen=True)

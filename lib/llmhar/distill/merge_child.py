@@ -9,9 +9,9 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from llmhar.distill.trainer import tokenize
-from llmhar.engines.weights import COPIED
-from llmhar.engines.worker import protect_stdout, sentence, watch
+from llmhar.ask.engines.weights import COPIED
+from llmhar.ask.engines.worker import protect_stdout, sentence, watch
+from llmhar.distill.train_child import tokenize
 
 N_PROMPTS, N_TOKENS = 16, 512
 

@@ -12,9 +12,9 @@ import shutil
 from typing import Any
 
 from llmhar import paths
+from llmhar.ask.models import Local, ModelSpec
 from llmhar.distill.students import Student
 from llmhar.distill.training import run_child
-from llmhar.models import Local, ModelSpec
 
 MERGED = "merged.json"
 

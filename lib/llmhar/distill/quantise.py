@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from llmhar import paths
-from llmhar.engines.child import child_environment, free_cores, last_words, new_log
-from llmhar.models import Local, ModelError, ModelSpec, _read_marker, _write_marker
+from llmhar.ask.engines.child import child_environment, free_cores, last_words, new_log
+from llmhar.ask.models import Local, ModelError, ModelSpec, _read_marker, _write_marker
 from llmhar.records import sha256_of
 
 LAYOUT = 1

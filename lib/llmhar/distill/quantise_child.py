@@ -14,8 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
-from llmhar.engines.weights import COPIED
-from llmhar.engines.worker import watch
+from llmhar.ask.engines.weights import COPIED
+from llmhar.ask.engines.worker import watch
 
 BLOCK = 32
 """Weights that share one scale (float32): 9 and 5 bits a weight in all."""

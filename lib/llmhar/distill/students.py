@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from llmhar import paths
+from llmhar.ask.models import Adapter, Local, ModelSpec
 from llmhar.distill.examples import Example, read_examples
 from llmhar.distill.recipe import Recipe
-from llmhar.models import Adapter, Local, ModelSpec
 
 RECORD = "student.json"
 

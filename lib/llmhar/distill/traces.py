@@ -13,13 +13,13 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
 
-from llmhar.events import Session, Window
-from llmhar.inference import Answer, AskedRun, collect, make_asks, run_asks
-from llmhar.models import ModelSpec
-from llmhar.parsing import Reading, parse_answer
+from llmhar.ask.inference import Answer, AskedRun, collect, make_asks, run_asks
+from llmhar.ask.models import ModelSpec
+from llmhar.ask.store import Store
+from llmhar.ask.task import Task
+from llmhar.data.events import Session, Window
 from llmhar.records import Fingerprint, Sampling
-from llmhar.store import Store
-from llmhar.tasks import Task
+from llmhar.text.parsing import Reading, parse_answer
 
 
 @dataclass(frozen=True)
@@ -98,11 +98,11 @@ def collect_traces(
     """Ask the teacher about every window that the store has no answer to yet.
 
     Args:
-        task: from :func:`llmhar.tasks.training_task`; its truth is used by filters, never shown.
+        task: from :func:`llmhar.ask.task.training_task`; its truth is used by filters, never shown.
         teacher: any model of any engine.
         store: where answers are looked up and kept.
-        sampling, thinking, n_samples: see :func:`llmhar.inference.make_asks`; ``consistent`` needs several samples.
-        how: ``engine``, ``engine_options`` … of :func:`llmhar.inference.run_asks`.
+        sampling, thinking, n_samples: see :func:`llmhar.ask.inference.make_asks`; ``consistent`` needs several samples.
+        how: ``engine``, ``engine_options`` … of :func:`llmhar.ask.inference.run_asks`.
 
     Raises:
         EngineError, StoreError: see there.

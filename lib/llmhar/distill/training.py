@@ -19,12 +19,12 @@ from pathlib import Path
 from typing import Any
 
 from llmhar import paths
+from llmhar.ask.engines.child import child_environment, free_cores, last_words, new_log
+from llmhar.ask.inference import Bar
+from llmhar.ask.models import MODELS, ModelSpec
 from llmhar.distill.examples import Example, data_hash, read_examples, write_examples
 from llmhar.distill.recipe import Recipe
 from llmhar.distill.students import RECORD, Student, open_student, students_home, weights_file
-from llmhar.engines.child import child_environment, free_cores, last_words, new_log
-from llmhar.inference import Bar
-from llmhar.models import MODELS, ModelSpec
 from llmhar.records import canonical_json, sha256_of
 
 TRAINER_VERSION = 1
@@ -81,7 +81,7 @@ def train_student(
             write_examples(examples, folder / "examples.jsonl")
             paths.write_text(folder / "job.json", canonical_json(job | _places(parent, teacher)))
             done = run_child(
-                "llmhar.distill.trainer", folder, title=f"training {parent.name}",
+                "llmhar.distill.train_child", folder, title=f"training {parent.name}",
                 hub=not isinstance(parent.locate(), Path), progress=progress, threads=threads,
             )  # fmt: skip
             student = _finish(folder, parent, recipe, job, done)

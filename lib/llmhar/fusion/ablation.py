@@ -20,8 +20,8 @@ import numpy as np
 import pandas as pd
 from scipy import special
 
-from llmhar.fusion.observations import MODALITIES, Observation
-from llmhar.stats import NAN, Floats, holm, least_p, minimum_detectable_gap, sign_flip
+from llmhar.fusion.encoders.observation import MODALITIES, Observation
+from llmhar.score.stats import NAN, Floats, holm, least_p, minimum_detectable_gap, sign_flip
 
 Set = frozenset[str]
 Verdict = Literal["better", "worse", "not shown"]

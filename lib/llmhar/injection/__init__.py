@@ -5,7 +5,7 @@ its turns, no special token appears in a message, a window keeps its events, and
 back has answered nothing. **Flips** (:func:`attack`, :func:`run`): how often a label becomes what the payload wants,
 against the same input with a harmless name of the same length; with both defences, with one, with neither.
 
-The defences: *cleaning* (:func:`llmhar.serialize.clean_text`) and *encoding* (names as JSON strings). Writers without
+The defences: *cleaning* (:func:`.serialize.clean_text`) and *encoding* (names as JSON strings). Writers without
 them are built here only, for comparison; no run of the project uses them.
 """
 

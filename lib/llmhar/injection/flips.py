@@ -14,22 +14,22 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from llmhar.engines.base import Engine
-from llmhar.events import Session, Window, spoken
-from llmhar.fusion.answers import read_closed
-from llmhar.fusion.observations import Guess, Observation, StepSeen
-from llmhar.fusion.prompting import MAX_CAPTION_CHARS, STEPS_HEADING
-from llmhar.fusion.prompting import build_prompt as build_fusion_prompt
-from llmhar.inference import collect, request_to, run_asks
+from llmhar.ask.engines.base import Engine
+from llmhar.ask.inference import collect, request_to, run_asks
+from llmhar.ask.models import MODELS, ModelSpec
+from llmhar.ask.store import Ask, Store
+from llmhar.ask.task import prepare
+from llmhar.data.events import Session, Window, spoken
+from llmhar.fusion.answerers.prompt import MAX_CAPTION_CHARS, STEPS_HEADING
+from llmhar.fusion.answerers.prompt import build_prompt as build_fusion_prompt
+from llmhar.fusion.answerers.reading import read_closed
+from llmhar.fusion.encoders.observation import Guess, Observation, StepSeen
 from llmhar.injection.payloads import PAYLOADS, Payload, harmless
 from llmhar.injection.structure import Messages, hostile_observation, hostile_window
-from llmhar.models import MODELS, ModelSpec
-from llmhar.parsing import parse_answer
-from llmhar.prompts import build_prompt
 from llmhar.records import Sampling
-from llmhar.serialize import MAX_NAME_CHARS, clean_text
-from llmhar.store import Ask, Store
-from llmhar.tasks import prepare
+from llmhar.text.parsing import parse_answer
+from llmhar.text.prompt import build_prompt
+from llmhar.text.serialize import MAX_NAME_CHARS, clean_text
 
 DATASET = "injection"
 """Under this name the store notes what was asked: no study counts these windows."""
@@ -41,7 +41,7 @@ class Defence(NamedTuple):
     """How names are written into the prompt."""
 
     clean: bool
-    """By :func:`llmhar.serialize.clean_text`."""
+    """By :func:`llmhar.text.serialize.clean_text`."""
     encode: bool
     """As JSON strings."""
 
@@ -235,7 +235,7 @@ def attack(
         store: where answers are kept, under the data set "injection".
         payloads: what is tried.
         defences: keys into ``DEFENCES``.
-        sampling, engine, open_with, progress: see :func:`llmhar.inference.run_asks`.
+        sampling, engine, open_with, progress: see :func:`llmhar.ask.inference.run_asks`.
 
     Raises:
         ModelError, EngineError, StoreError: see there.

@@ -21,15 +21,15 @@ import pandas as pd
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from tokenizers import Tokenizer
 
-from llmhar.events import Session, Window
-from llmhar.fusion.answers import read_closed
-from llmhar.fusion.observations import MODALITIES, Guess, Observation, StepSeen
-from llmhar.fusion.prompting import WORDINGS, Wording
-from llmhar.fusion.prompting import build_prompt as build_fusion_prompt
+from llmhar.data.events import Session, Window
+from llmhar.fusion.answerers.prompt import WORDINGS, Wording
+from llmhar.fusion.answerers.prompt import build_prompt as build_fusion_prompt
+from llmhar.fusion.answerers.reading import read_closed
+from llmhar.fusion.encoders.observation import MODALITIES, Guess, Observation, StepSeen
 from llmhar.injection.payloads import PAYLOADS, Payload, harmless
-from llmhar.parsing import parse_answer
-from llmhar.prompts import ANSWER_STYLES, PROMPTS, build_prompt, load_home
-from llmhar.serialize import SERIALIZERS
+from llmhar.text.parsing import parse_answer
+from llmhar.text.prompt import ANSWER_STYLES, PROMPTS, build_prompt, load_home
+from llmhar.text.serialize import SERIALIZERS
 
 Messages = Sequence[Mapping[str, str]]
 HOME_PLACES = ("sensor", "room", "resident", "label")

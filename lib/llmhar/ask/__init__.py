@@ -1,0 +1,1 @@
+"""Ask: once, and keep the answer for ever."""

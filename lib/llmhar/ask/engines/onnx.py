@@ -1,0 +1,167 @@
+"""ONNX Runtime in the child process: int8 and int4 students on a processor, as a home gateway would run them.
+
+Serves what :func:`llmhar.distill.quantise.quantise` wrote, one request at a time, with our own sampling over ONNX
+Runtime GenAI's key-value cache. What two prompts in a row begin with is read once. No adapters, no schemas, no thinking
+budget: such requests come back as errors.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections import deque
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime_genai as og
+
+from llmhar.ask.engines.worker import Emit, Inbox, Task, render, seed_of, sentence, too_long
+from llmhar.records import Request, Sampling
+
+MADE = "quantised.json"
+"""What the converter says of a folder: precision, block size, its own version."""
+FRESH = 8
+"""Tokens of a prompt that are always read again. A piece of 2 to 33 tokens gave bit for bit the logits of the whole
+prompt (4 lengths, 1 and 2 threads); a single token takes another kernel and did not."""
+ROOM_STEP = 512
+"""The key-value cache grows by so many tokens: it is taken whole in advance, and 512 tokens of 30 layers are 24 MB."""
+
+
+class OnnxBackend:
+    """See :class:`llmhar.ask.engines.worker.Backend`."""
+
+    def __init__(self, config: dict[str, Any]) -> None:
+        folder = Path(config["model"])
+        if (config.get("dtype") or "auto") != "auto":
+            raise ValueError("dtype is not offered: weights are as they were quantised")
+        if not (folder / MADE).exists():
+            raise ValueError(f"{folder} holds no quantised model: make one with llmhar.distill.quantise")
+        self._dtype: str = json.loads((folder / MADE).read_text(encoding="utf-8"))["precision"]
+        settings = json.loads((folder / "genai_config.json").read_text(encoding="utf-8"))["model"]
+        self._tokenizer = _load_tokenizer(folder)
+        self._model = _load_model(folder)
+        ends = settings["eos_token_id"]
+        self._ends = {*(ends if isinstance(ends, list) else [ends]), self._tokenizer.eos_token_id} - {None}
+        self._limit: int = min(config.get("max_model_len") or 4096, settings["context_length"])
+        self._generator: Any = None
+        self._room = 0
+        self._held: list[int] = []
+        """The prompt whose keys and values the generator has."""
+
+    def info(self) -> dict[str, Any]:
+        """See the protocol."""
+        return {"version": og.__version__, "dtype": self._dtype, "device": "cpu", "max_model_len": self._limit,
+                "in_flight": 8}  # fmt: skip
+
+    def run(self, inbox: Inbox, emit: Emit) -> None:
+        """See the protocol."""
+        waiting: deque[Task] = deque()
+        while True:
+            tasks = inbox.poll(wait=not waiting)
+            if inbox.closed:
+                return
+            if inbox.cancelled:
+                waiting.clear()
+            waiting += tasks
+            if waiting:
+                self._answer(waiting.popleft(), inbox, emit)
+
+    def _answer(self, task: Task, inbox: Inbox, emit: Emit) -> None:
+        started = time.perf_counter()
+        try:
+            render(self._tokenizer, task)
+            if problem := refusal(task.request) or too_long(task.prompt, self._limit):
+                raise ValueError(problem)
+            limit = min(task.request.sampling.max_tokens, self._limit - len(task.prompt))
+            cached = self._read(task.prompt, limit)
+            tokens, reason = self._decode(task.request, limit, inbox)
+        except Exception as error:  # this request only
+            self._held = []
+            emit(task, finish_reason="error", error=sentence(error), prompt_tokens=len(task.prompt))
+            return
+        if reason:  # else it was cancelled
+            emit(task, text=self._tokenizer.decode(tokens, skip_special_tokens=True), finish_reason=reason,
+                 prompt_tokens=len(task.prompt), cached_tokens=cached, output_tokens=len(tokens),
+                 seconds=round(time.perf_counter() - started, 4))  # fmt: skip
+
+    def _read(self, prompt: list[int], limit: int) -> int:
+        """Let the model read a prompt; returns how many of its tokens the last prompt had left in the cache."""
+        shared = next((n for n, (a, b) in enumerate(zip(prompt, self._held)) if a != b), len(self._held))
+        kept = min(shared, len(prompt) - FRESH)
+        if kept > 0 and len(prompt) + limit <= self._room:
+            self._generator.rewind_to(kept)
+        else:
+            kept, self._room = 0, -(-(len(prompt) + limit) // ROOM_STEP) * ROOM_STEP
+            self._generator = None  # gives its cache back before the next takes its own
+            options = og.GeneratorParams(self._model)
+            options.set_search_options(max_length=self._room, do_sample=False)
+            self._generator = og.Generator(self._model, options)
+        self._generator.append_tokens(np.array(prompt[kept:], dtype=np.int32))
+        self._held = list(prompt)
+        return kept
+
+    def _decode(self, request: Request, limit: int, inbox: Inbox) -> tuple[list[int], str]:
+        """The answer's tokens and why it ended; no reason where the parent wants no more."""
+        random = np.random.default_rng(seed_of(request))
+        tokens: list[int] = []
+        while not inbox.interrupted:
+            tokens.append(choose(self._generator.get_logits()[0, -1], request.sampling, random))
+            if tokens[-1] in self._ends:
+                return tokens, "stop"
+            if len(tokens) >= limit:
+                return tokens, "length"
+            self._generator.append_tokens(np.array(tokens[-1:], dtype=np.int32))
+        return tokens, ""
+
+
+def refusal(request: Request) -> str:
+    """Why this engine cannot answer a request; empty if it can."""
+    if request.adapter_sha256 is not None:
+        return "the onnx engine takes no adapters: merge the adapter into the weights, then quantise them"
+    if request.schema:
+        return "the onnx engine does not bind answers to a schema: ask without one"
+    if request.sampling.thinking_budget is not None:
+        return "thinking_budget is not offered by the onnx engine"
+    return ""
+
+
+def choose(logits: np.ndarray, wanted: Sampling, random: np.random.Generator) -> int:
+    """The next token: the likeliest, or a draw among those that top_k and top_p leave.
+
+    Args:
+        logits: one number a token of the vocabulary.
+        wanted: temperature 0 takes the likeliest.
+        random: the request's own stream; each draw takes one number from it.
+    """
+    if wanted.temperature <= 0:
+        return int(logits.argmax())
+    scores = logits.astype(np.float64) / wanted.temperature
+    # Sorting 49,152 scores takes as long as computing them; all that is left out here has less than 1e-8 together.
+    order = np.flatnonzero(scores > scores.max() - 30)
+    order = order[scores[order].argsort(kind="stable")[::-1]]
+    if wanted.top_k > 0:
+        order = order[: wanted.top_k]
+    shares = np.exp(scores[order] - scores[order[0]])
+    ends = np.cumsum(shares / shares.sum())
+    if wanted.top_p < 1:
+        ends = ends[: int(np.searchsorted(ends, wanted.top_p)) + 1]
+    return int(order[min(np.searchsorted(ends, random.random() * ends[-1], side="right"), len(ends) - 1)])
+
+
+def _load_tokenizer(folder: Path) -> Any:
+    # transformers imports torch where it finds it: 550 MB in memory, not 136, for a tokenizer that needs none.
+    sys.modules["torch"] = None  # type: ignore[assignment]
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(folder)
+
+
+def _load_model(folder: Path) -> Any:
+    og.disable_telemetry_events()  # the rest is ORT_DISABLE_TELEMETRY's (child.py): it must be set before the import
+    runtime = og.Config(str(folder))
+    options = {"intra_op_num_threads": int(os.environ.get("OMP_NUM_THREADS", "1")), "enable_cpu_mem_arena": False}
+    runtime.overlay(json.dumps({"model": {"decoder": {"session_options": options}}}))
+    return og.Model(runtime)

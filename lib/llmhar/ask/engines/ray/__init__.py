@@ -1,0 +1,1 @@
+"""Engine ray: replicas of our own engines on more than one machine."""

@@ -1,0 +1,1 @@
+"""The scripted floor and teacher: rules, no language model."""

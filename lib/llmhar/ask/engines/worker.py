@@ -1,0 +1,200 @@
+"""Child side of an engine: ``python -m llmhar.ask.engines.worker BACKEND PARENT_PID``.
+
+First line in: the start configuration. Then one line a request, or {"cancel": true}. First line out: {"ready"} or
+{"fatal"}; then one line a result, as each finishes. End of input ends the process. Model code is in the backends.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import queue
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from llmhar.records import Request
+
+BACKENDS = {
+    "vllm": "llmhar.ask.engines.vllm:VllmBackend",
+    "transformers": "llmhar.ask.engines.transformers:TransformersBackend",
+    "onnx": "llmhar.ask.engines.onnx:OnnxBackend",
+    # encoders of sound and motion (llmhar.fusion): their requests name samples by hash
+    "yamnet": "llmhar.fusion.encoders.yamnet:YamnetBackend",
+    "vggish": "llmhar.fusion.encoders.vggish:VggishBackend",
+    "clap": "llmhar.fusion.encoders.clap:ClapBackend",
+    "imu-cnn": "llmhar.fusion.encoders.motion:MotionBackend",
+}
+Emit = Callable[..., None]
+"""``emit(task, **fields of Generation)``."""
+THINK = "<think>"
+COMPACT_JSON = {"any_whitespace": False, "separators": (",", ":")}
+"""How a schema is compiled: no white space, or small models get lost in it; vLLM's ``disable_any_whitespace``."""
+
+
+@dataclass
+class Task:
+    """A request on its way through a backend."""
+
+    id: int
+    request: Request
+    prompt: list[int] = field(default_factory=list)
+    opened: str = ""
+    """The thinking mark that the prompt ends with, where the chat template opens the block itself."""
+    started: float = 0.0
+
+
+class Inbox:
+    """What the parent sent, read by a thread of its own so that the parent never waits for a full pipe."""
+
+    GRACE = 5.0
+    """Seconds that a backend has to leave its loop once the input has ended."""
+
+    def __init__(self, stream: Any) -> None:
+        self.closed = False
+        self.cancelled = False
+        self.interrupted = False
+        """Set at once when a cancel or the end of input has arrived, before ``poll`` comes to it."""
+        self._lines: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
+        threading.Thread(target=self._read, args=(stream,), daemon=True).start()
+
+    def _read(self, stream: Any) -> None:
+        for line in stream:
+            message = json.loads(line)
+            self.interrupted |= "cancel" in message
+            self._lines.put(message)
+        self.interrupted = True
+        self._lines.put(None)
+        time.sleep(self.GRACE)
+        os._exit(0)
+
+    def poll(self, *, wait: bool) -> list[Task]:
+        """All tasks that arrived; with ``wait`` at least one message. Sets ``closed`` and ``cancelled``."""
+        tasks: list[Task] = []
+        self.cancelled = False
+        while (wait and not tasks and not self.cancelled) or not self._lines.empty():
+            message = self._lines.get()
+            if message is None:
+                self.closed = True
+                return []
+            if "cancel" in message:
+                tasks, self.cancelled, self.interrupted = [], True, False
+            else:
+                tasks.append(Task(message["id"], Request.from_json(message["request"])))
+        return tasks
+
+
+class Backend(Protocol):
+    """What a backend module offers; ``__init__`` takes the start configuration and loads the model."""
+
+    def info(self) -> dict[str, Any]:
+        """``version``, ``dtype``, ``device``, ``max_model_len``, ``in_flight``."""
+        ...
+
+    def run(self, inbox: Inbox, emit: Emit) -> None:
+        """Answer until the inbox is closed; end processes of one's own before returning."""
+        ...
+
+
+def render(tokenizer: Any, task: Task) -> None:
+    """Set a task's prompt, by the tokenizer's own chat template."""
+    request = task.request
+    text = tokenizer.apply_chat_template(
+        [dict(m) for m in request.messages], tokenize=False, add_generation_prompt=True, **request.template_args
+    )
+    task.opened = THINK if text.rstrip().endswith(THINK) else ""
+    task.prompt = list(tokenizer.encode(text, add_special_tokens=False))
+
+
+def reply(task: Task, fields: dict[str, Any]) -> dict[str, Any]:
+    """The line that answers a task.
+
+    A block that the prompt opened is opened in the text: cut thinking without any mark would be read as an answer.
+    """
+    if task.opened and "text" in fields:
+        fields = {**fields, "text": task.opened + fields["text"]}
+    return {"id": task.id, **fields}
+
+
+def seed_of(request: Request) -> int:
+    """Seed of the request's random stream: the k-th sample of a question draws from a stream of its own."""
+    return (request.sampling.seed + 1_000_003 * request.sample_index) % 2**31
+
+
+def too_long(prompt: list[int], limit: int) -> str:
+    """The error of a prompt that leaves no room for an answer, else nothing."""
+    return f"the prompt has {len(prompt)} tokens, the context {limit}" if len(prompt) >= limit else ""
+
+
+def sentence(error: BaseException) -> str:
+    """An exception as one line."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"[:400]
+
+
+def protect_stdout() -> Any:
+    """Take the protocol's stream away and point fd 1 at stderr: whatever prints now prints into the log."""
+    protocol = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    return protocol
+
+
+def watch(parent: int) -> None:
+    """Leave when the parent is gone, even where a fork of it still holds our input open."""
+    while os.getppid() == parent:
+        time.sleep(2)
+    os._exit(0)
+
+
+def do_job(work: Callable[[Path, Callable[[dict[str, Any]], None]], Any], folder: str, parent: int) -> None:
+    """Entry point of a child that does one job and ends; see :func:`llmhar.distill.training.run_child`.
+
+    Args:
+        work: takes the job's folder and a function that sends a message; returns what goes into {"done"}.
+        folder: the job.
+        parent: its process id; the child ends when that is gone.
+    """
+    protocol = protect_stdout()
+
+    def say(message: dict[str, Any]) -> None:
+        protocol.write(json.dumps(message) + "\n")
+        protocol.flush()
+
+    threading.Thread(target=watch, args=(parent,), daemon=True).start()
+    try:
+        done = work(Path(folder), say)
+    except Exception as error:
+        say({"fatal": sentence(error)})
+        raise
+    say({"done": done})
+    os._exit(0)
+
+
+def main(backend: str, parent: int) -> None:
+    """Load the backend and answer until the input ends."""
+    protocol = protect_stdout()
+
+    def say(message: dict[str, Any]) -> None:
+        protocol.write(json.dumps(message) + "\n")
+        protocol.flush()
+
+    threading.Thread(target=watch, args=(parent,), daemon=True).start()
+    config = json.loads(sys.stdin.buffer.readline() or "{}")
+    inbox = Inbox(sys.stdin.buffer)
+    try:
+        module, _, name = BACKENDS.get(backend, backend).partition(":")
+        engine: Backend = getattr(importlib.import_module(module), name)(config)
+    except Exception as error:
+        say({"fatal": sentence(error)})
+        raise
+    say({"ready": engine.info()})
+    engine.run(inbox, lambda task, **fields: say(reply(task, fields)))
+    os._exit(0)  # taking model libraries down in good order costs seconds and frees nothing more
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], int(sys.argv[2]))

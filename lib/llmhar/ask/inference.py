@@ -1,0 +1,242 @@
+"""The loop: look up, ask, store. Parses nothing and scores nothing.
+
+Requests whose answer the store has are never asked again, whoever made it; the engine is opened only if something is
+missing, so a warm run loads no weights. Each answer is stored the moment it arrives: a killed run resumes by running
+again.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, NamedTuple
+
+from tqdm import tqdm
+
+from llmhar import paths
+from llmhar.ask import energy
+from llmhar.ask.engines.base import Engine, EngineError
+from llmhar.ask.engines.memory import high_water
+from llmhar.ask.engines.registry import open_engine
+from llmhar.ask.models import ModelSpec
+from llmhar.ask.store import Ask, Store, Stored
+from llmhar.ask.task import Task
+from llmhar.records import Fingerprint, Generation, Request, Sampling
+from llmhar.text.schema import answer_schema
+
+GIVE_UP_AFTER = 100
+"""Failures in a row after which an engine is taken for dead; what is left stays unasked until the next run."""
+
+
+class Bar(tqdm):
+    """A progress bar by a clock that nobody sets: tqdm's own is the time of day, and rates turn negative with it."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._time = time.monotonic
+        self.start_t = self.last_print_t = self._time()
+
+
+class Answer(NamedTuple):
+    """What the store has for one ask."""
+
+    ask: Ask
+    stored: Stored | None
+    """None where every attempt failed (or none was made): its events count as missing."""
+    error: str
+    """Why, in one line."""
+
+
+@dataclass(frozen=True, slots=True)
+class AskedRun:
+    """What one pass over a model's asks cost."""
+
+    model: str
+    n_asks: int
+    n_from_store: int
+    n_asked: int
+    n_failed: int
+    seconds: float
+    """Wall time of this pass, engine start included."""
+    engine_seconds: float
+    """Wall time inside the engine's stream, its start excluded."""
+    fingerprint: Fingerprint | None = None
+    """The engine that was opened; None where the store had everything."""
+
+
+def request_to(
+    model: ModelSpec, sampling: Sampling | None = None, thinking: bool | None = None
+) -> Callable[..., Request]:
+    """What all requests to a model share; called with ``messages=`` (and ``schema=``, ``sample_index=``), it makes one.
+
+    Args:
+        model: who is asked.
+        sampling: how tokens are drawn. A thinking budget goes only to models that think: an engine would refuse one
+            for thinking that cannot happen.
+        thinking: Qwen3's switch; None leaves the template's default, and models without the switch ignore it.
+
+    Raises:
+        ModelError: its tokenizer is not here.
+    """
+    sampling = sampling or Sampling()
+    if not model.thinking:
+        sampling = replace(sampling, thinking_budget=None)
+    switch = {"enable_thinking": thinking} if thinking is not None and model.thinking else {}
+    return partial(
+        Request, model_id=model.hub_id, revision=model.revision, tokenizer_sha256=model.tokenizer_sha256(),
+        template_args=model.template_args | switch, sampling=sampling,
+        adapter_sha256=model.adapter.sha256 if model.adapter else None,
+        adapter_path=str(model.adapter.path) if model.adapter else None,
+    )  # fmt: skip
+
+
+def make_asks(
+    task: Task,
+    model: ModelSpec,
+    *,
+    sampling: Sampling | None = None,
+    thinking: bool | None = None,
+    n_samples: int = 1,
+    constrained: bool = False,
+) -> list[Ask]:
+    """Requests for all windows of a task.
+
+    Args:
+        task: windows and prompts.
+        model: who is asked.
+        sampling, thinking: see :func:`request_to`; engines mix the sample's index into the seed.
+        n_samples: samples of each window.
+        constrained: enforce the JSON schema of a complete answer, after the thinking block (LLMs only);
+            False = free text.
+    """
+    constrained = constrained and model.kind == "llm"
+    request = request_to(model, sampling, thinking)
+    asks = []
+    for window in task.windows:
+        messages = task.prompt_of(window).messages(window)
+        labels = task.sessions[window.session_id].labels
+        schema = answer_schema(len(window.events), labels, task.answer) if constrained else None
+        asks += [
+            Ask(task.dataset, window.session_id, window.index, model.name,
+                request(messages=messages, schema=schema, sample_index=k))
+            for k in range(n_samples)
+        ]  # fmt: skip
+    return asks
+
+
+def run_asks(
+    asks: Sequence[Ask],
+    model: ModelSpec,
+    store: Store,
+    *,
+    engine: str = "auto",
+    exact: bool = False,
+    progress: bool = True,
+    engine_options: Mapping[str, Any] | None = None,
+    open_with: Callable[[], Engine] | None = None,
+) -> AskedRun:
+    """Ask what the store does not have yet, and store each answer as it arrives.
+
+    Args:
+        asks: requests of one model.
+        model: whom to ask.
+        store: where answers are looked up and kept.
+        engine: key into ``ENGINES``, or "auto"; a model that has its own (rules, recorded) ignores it.
+        exact: take only answers that this very engine, version, dtype and device made (``--exact-engine``).
+        progress: show a bar on stderr.
+        engine_options: fields of :class:`llmhar.ask.engines.registry.Options`, e.g. {"tensor_parallel_size": 2}.
+        open_with: opens the engine; for tests and for engines that are shared.
+
+    Raises:
+        EngineError: the engine cannot start.
+        StoreError: the store cannot be written.
+    """
+    start = time.perf_counter()
+    store.note_asks(asks)
+    wanted = {ask.request.key: ask.request for ask in asks}
+    if not exact:
+        wanted = _missing(wanted, store)
+    if not wanted:
+        return AskedRun(model.name, len(asks), len(asks), 0, 0, time.perf_counter() - start, 0.0)
+    with open_with() if open_with else open_model(model, engine, engine_options or {}) as opened:
+        fingerprint = opened.fingerprint()
+        if exact:
+            wanted = _missing(wanted, store, fingerprint)
+        n_failed, engine_seconds = (
+            _ask(opened, fingerprint, wanted, store, model.name, progress) if wanted else (0, 0.0)
+        )
+    done = time.perf_counter() - start
+    return AskedRun(
+        model.name, len(asks), len(asks) - len(wanted), len(wanted), n_failed, done, engine_seconds, fingerprint
+    )
+
+
+def _ask(
+    opened: Engine, fingerprint: Fingerprint, wanted: Mapping[str, Request], store: Store, name: str, progress: bool
+) -> tuple[int, float]:
+    """One pass: ask everything, store each answer as it arrives; returns failures and seconds."""
+    number = store.begin_pass()
+    n_failed = in_a_row = tokens = 0
+    begun = time.perf_counter()
+    bar = Bar(total=len(wanted), desc=name, unit="window", mininterval=1.0, disable=not progress)
+    with energy.measured() as meter, bar:
+        for generation in _once_each(opened.stream(wanted.values()), wanted):
+            store.add(generation, fingerprint, number)
+            n_failed, in_a_row = (n_failed, 0) if generation.ok else (n_failed + 1, in_a_row + 1)
+            tokens += generation.output_tokens
+            bar.update()
+            if in_a_row == GIVE_UP_AFTER:
+                raise EngineError(f"{name}: {in_a_row} requests failed in a row, the last: {generation.error}")
+    seconds = time.perf_counter() - begun
+    cost = {"n_asked": len(wanted), "seconds": seconds, "output_tokens": tokens, "joules": meter.joules,
+            "peak_bytes": high_water(getattr(opened, "pid", None))}  # fmt: skip
+    store.end_pass(number, cost)
+    return n_failed, seconds
+
+
+def open_model(model: ModelSpec, engine: str, options: Mapping[str, Any]) -> Engine:
+    """The engine that answers for a model: its own where it has one, with its adapter.
+
+    Args:
+        model: whom to serve.
+        engine: key into ``ENGINES``, or "auto"; a model that has its own (rules, recorded) ignores it.
+        options: fields of :class:`llmhar.ask.engines.registry.Options`.
+
+    Raises:
+        EngineError: it cannot start.
+    """
+    if model.engine == "recorded":
+        return open_engine("recorded", model, replies=paths.params() / "recorded" / f"{model.name}.jsonl")
+    if model.adapter:
+        options = {**options, "adapters": [*options.get("adapters", ()), model.adapter.path]}
+    return open_engine(model.engine if model.engine != "auto" else engine, model, **options)
+
+
+def _missing(wanted: Mapping[str, Request], store: Store, exactly: Fingerprint | None = None) -> dict[str, Request]:
+    found = store.find(list(wanted), exactly)
+    return {key: request for key, request in wanted.items() if key not in found}
+
+
+def _once_each(generations: Iterable[Generation], wanted: Mapping[str, Request]) -> Iterator[Generation]:
+    """Pass each expected answer on once; an engine that breaks its contract is reported, its surplus not stored."""
+    seen: set[str] = set()
+    for generation in generations:
+        if generation.request_key in wanted and generation.request_key not in seen:
+            seen.add(generation.request_key)
+            yield generation
+        else:
+            print(f"engine gave an answer nobody asked for: {generation.request_key[:12]}…", file=sys.stderr)
+
+
+def collect(asks: Sequence[Ask], store: Store, exactly: Fingerprint | None = None) -> list[Answer]:
+    """What the store has for these asks, in their order; of ``exactly`` this engine, where one is named."""
+    keys = [ask.request.key for ask in asks]
+    found = store.find(keys, exactly)
+    reasons = store.failures([key for key in keys if key not in found])
+    return [
+        Answer(ask, found.get(key), "" if key in found else reasons.get(key, "never asked"))
+        for ask, key in zip(asks, keys)
+    ]

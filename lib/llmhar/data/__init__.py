@@ -1,0 +1,1 @@
+"""Data: raw files to sessions and windows."""

@@ -1,0 +1,138 @@
+"""Bringing data sets to ``paths.data()``: download, write, or take in what a user downloaded by hand; and list them.
+
+Whatever happens, ``paths.data() / name`` is absent, the old data set whole, or the new one whole and readable. Does
+not judge a licence: it shows it.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from llmhar import paths
+from llmhar.data import archives
+from llmhar.data.load_report import DataError
+from llmhar.data.registry import DATASETS, dataset, load
+
+
+class Archive(NamedTuple):
+    """A file with an address that lasts and a known content."""
+
+    url: str
+    sha256: str
+
+
+REGISTRY: dict[str, Archive] = {}
+"""Data set -> what to download. Empty: nobody has yet seen the archives of MuRAL, MARBLE and UCI ADL from here, and a
+hash that was not computed from the file is worth nothing. One line brings a data set in."""
+
+
+def fetch(name: str) -> Path:
+    """Bring a data set to ``paths.data() / name``: download and check it, or write the simulated home (seed 0).
+
+    A data set that is there already is left as it is.
+
+    Raises:
+        DataError: unknown name, no download known (the message says how to get it by hand), no network, or a content
+            other than the registry's.
+    """
+    entry = dataset(name)
+    target = paths.data() / name
+    if target.exists():
+        return target
+    if entry.kind == "simulated":
+        load(name)  # writes it first
+        return target
+    if name not in REGISTRY:
+        raise DataError(f"{entry.title} cannot be downloaded by llmhar, no address with a known sha256: {entry.cure}")
+    return add(name, _download(name, REGISTRY[name]))
+
+
+def add(name: str, path: Path, replace: bool = False) -> Path:
+    """Take a folder or an archive (.zip, .tar.gz) that lies on this machine in as data set ``name``.
+
+    Args:
+        name: key into DATASETS.
+        path: the folder or archive; it is copied and stays where it is.
+        replace: whether a data set that is there already gives way.
+
+    Raises:
+        DataError: unknown name, a data set already there, an archive that is broken or hostile or too large, or
+            content that the loader does not read. Then nothing has changed.
+    """
+    entry = dataset(name)
+    target = paths.data() / name
+    if target.exists() and not replace:
+        raise DataError(f"{entry.title} is already at {target}: add it with --replace, or remove that folder")
+    with _installing(target) as fresh:
+        archives.unpack(Path(path), fresh)
+        try:
+            entry.load(fresh)
+        except DataError as error:
+            raise DataError(f"{path} was not added as {name}: {str(error).replace(str(fresh), str(path))}") from error
+    return target
+
+
+def listing() -> list[dict[str, Any]]:
+    """What ``llmhar data list`` shows: one dictionary a data set, ``present`` = its folder is there."""
+    return [
+        {
+            "name": name,
+            "title": entry.title,
+            "kind": entry.kind,
+            "licence": entry.licence,
+            "source": entry.source,
+            "path": str(paths.data() / name),
+            "present": (paths.data() / name).is_dir(),
+        }
+        for name, entry in DATASETS.items()
+    ]
+
+
+def _download(name: str, archive: Archive) -> Path:
+    """Path of the checked download in the cache."""
+    import pooch  # slow to import, and a download is rare
+
+    pooch.get_logger().setLevel("ERROR")  # the caller says what happens
+    folder = paths.cache() / "downloads"
+    try:
+        return Path(
+            pooch.retrieve(archive.url, known_hash=f"sha256:{archive.sha256}", fname=f"{name}.archive", path=folder)
+        )
+    except (ValueError, OSError) as error:  # wrong hash; requests' errors are OSErrors
+        reason = str(error).splitlines()[0]
+        raise DataError(f"{archive.url} could not be fetched ({reason}): try again, or {dataset(name).cure}") from error
+
+
+@contextmanager
+def _installing(target: Path) -> Iterator[Path]:
+    """Yield an empty folder beside ``target`` that takes its place at the end; on an error both are as before.
+
+    Raises:
+        DataError: the folders cannot be written.
+    """
+    work = None
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        work = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent))
+        fresh, old = work / "fresh", work / "old"
+        fresh.mkdir()
+        yield fresh
+        if target.exists():
+            os.replace(target, old)
+        try:
+            os.replace(fresh, target)
+        except OSError:
+            if old.exists():
+                os.replace(old, target)
+            raise
+    except OSError as error:
+        raise DataError(f"{target} cannot be written: {error.strerror or error}") from error
+    finally:
+        if work is not None:
+            shutil.rmtree(work, ignore_errors=True)

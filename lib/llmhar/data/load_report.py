@@ -1,0 +1,88 @@
+"""What a loader read, mended, refused and set aside: nothing is dropped in silence. Knows no file format."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from llmhar.data.events import Session
+
+
+class DataError(ValueError):
+    """A data set that cannot be read at all; the message names the file, the line and the cure."""
+
+
+class WrongCall(DataError):
+    """A name or option that no data set has: the call is wrong, not the data."""
+
+
+class RowNote(NamedTuple):
+    """One row that did not pass as it was."""
+
+    file: str
+    """Path relative to the data set's folder."""
+    line: int
+    """From 1, as an editor counts; 0 = the whole file."""
+    reason: str
+
+    def to_json(self) -> dict[str, Any]:
+        """{"file", "line", "reason"}."""
+        return self._asdict()
+
+
+@dataclass
+class LoadReport:
+    """The books of one loading: every row read is a kept event's, mended, refused or set aside."""
+
+    dataset: str
+    path: Path
+    rows_read: int = 0
+    """Data rows in all files, headers not counted."""
+    mended: list[RowNote] = field(default_factory=list)
+    """Rows kept after a repair (e.g. out of order, sorted)."""
+    refused: list[RowNote] = field(default_factory=list)
+    """Rows that cannot be used (e.g. an interval that ends before it starts)."""
+    set_aside: list[RowNote] = field(default_factory=list)
+    """Well-formed rows that are no sensor events (e.g. MuRAL's annotation-only rows)."""
+    sessions: Sequence[Session] = ()
+
+    @property
+    def n_events(self) -> int:
+        """Events kept, in all sessions."""
+        return sum(len(session.events) for session in self.sessions)
+
+    @property
+    def n_unlabelled(self) -> int:
+        """Events without an activity: shown to models, left out of scores."""
+        return sum(event.activity_id is None for session in self.sessions for event in session.events)
+
+    def to_json(self) -> dict[str, Any]:
+        """The form of ``llmhar data report --json``."""
+        return {
+            "dataset": self.dataset,
+            "path": str(self.path),
+            "rows_read": self.rows_read,
+            "events": self.n_events,
+            "unlabelled_events": self.n_unlabelled,
+            "sessions": len(self.sessions),
+            "mended": [note.to_json() for note in self.mended],
+            "refused": [note.to_json() for note in self.refused],
+            "set_aside": [note.to_json() for note in self.set_aside],
+        }
+
+
+class Loaded(NamedTuple):
+    """What every loader returns."""
+
+    sessions: list[Session]
+    """In the data set's own order (that of its splits)."""
+    report: LoadReport
+
+
+class Split(NamedTuple):
+    """Session ids for training (teacher traces, examples) and for testing; disjoint."""
+
+    train: list[str]
+    test: list[str]

@@ -1,0 +1,273 @@
+"""Reading rows from files that may be broken: size, encoding, line numbers, clear errors. Knows no data set.
+
+What cannot be read at all raises :class:`DataError`; what can be read but not used goes into the report, row by row.
+Files are read whole: :data:`MAX_BYTES` bounds the memory, and text is decoded as it is needed.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+import stat
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from operator import itemgetter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from llmhar.data.events import Session
+from llmhar.data.load_report import DataError, LoadReport, RowNote
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+MAX_BYTES = 256 * 2**20
+"""Largest file that is read: 256 MiB, some 500 times MuRAL."""
+MAX_LINES = 50
+"""Most lines that one quoted field may run over."""
+MAX_FIELD = 2**16
+"""Longest field of a CSV row, in characters; more is an unclosed quote."""
+MAX_UNPACKED = 64 * 2**20
+"""Most bytes that a Parquet file may hold once unpacked: 64 MiB, hours of motion. A few of them can hold gigabytes."""
+
+
+def quoted(text: object) -> str:
+    """``text`` as a reason shows it: in quotes, control characters escaped, at most 60 characters."""
+    shown = repr(text)
+    return shown if len(shown) <= 60 else shown[:56] + "...'"
+
+
+def natural(name: str) -> list[int | str]:
+    """Sort key that puts "instance10" behind "instance9"."""
+    return [int(part) if i % 2 else part for i, part in enumerate(re.split(r"([0-9]+)", name))]
+
+
+def plain(text: str) -> str:
+    """``text`` on one line: runs of white space become one space."""
+    return " ".join(text.split())
+
+
+def folders(path: Path) -> list[Path]:
+    """Visible sub-folders in natural order; none where ``path`` cannot be listed."""
+    try:
+        found = [p for p in path.iterdir() if p.is_dir() and not p.name.startswith((".", "__MACOSX"))]
+    except OSError:
+        return []
+    return sorted(found, key=lambda p: natural(p.name))
+
+
+def find_root(path: Path, is_root: Callable[[Path], bool]) -> Path | None:
+    """``path``, or the first folder at most two levels below it, that ``is_root``: archives add outer folders."""
+    level = [path]
+    for _ in range(3):
+        for folder in level:
+            if is_root(folder):
+                return folder
+        level = [child for folder in level for child in folders(folder)]
+    return None
+
+
+@dataclass(frozen=True)
+class Reader:
+    """Reads files below ``report.path`` and keeps the books in ``report``."""
+
+    report: LoadReport
+
+    def name(self, path: Path) -> str:
+        """``path`` as the report shows it: relative to the data set's folder."""
+        return path.relative_to(self.report.path).as_posix()
+
+    def mended(self, path: Path, line: int, reason: str) -> None:
+        """Enter a row that was kept after a repair."""
+        self.report.mended.append(RowNote(self.name(path), line, reason))
+
+    def refused(self, path: Path, line: int, reason: str) -> None:
+        """Enter a row that cannot be used."""
+        self.report.refused.append(RowNote(self.name(path), line, reason))
+
+    def missing(self, what: str, folder: Path) -> DataError:
+        """The error for a file that must be there."""
+        return DataError(
+            f"{what} is missing in {folder}: give the folder that holds the unpacked data set, "
+            f"or unpack its archive with `llmhar data add {self.report.dataset} FILE`"
+        )
+
+    def bytes(self, path: Path) -> bytes:
+        """Content of a regular file of at most :data:`MAX_BYTES`, without NUL bytes.
+
+        Raises:
+            DataError: missing, too large, unreadable, no regular file, or a NUL byte in it.
+        """
+        try:
+            status = path.stat()
+            if not stat.S_ISREG(status.st_mode):
+                raise DataError(f"{path} is not a regular file: replace it by the data set's own")
+            if status.st_size > MAX_BYTES:
+                raise DataError(f"{path} has {status.st_size:,} bytes, more than the {MAX_BYTES:,} that are read")
+            content = path.read_bytes()
+        except FileNotFoundError as error:
+            raise self.missing(path.name, path.parent) from error
+        except OSError as error:
+            raise DataError(f"{path} cannot be read: {error.strerror or error}") from error
+        nul = content.find(b"\0")
+        if nul >= 0:
+            line = content.count(b"\n", 0, nul) + 1
+            raise DataError(f"{path}, line {line}: NUL byte; save the file as plain UTF-8 text (not UTF-16)")
+        return content
+
+    def lines(self, path: Path, encoding: str = "utf-8-sig", newline: str | None = None) -> io.TextIOWrapper:
+        """Text of a file, line by line; a byte order mark is dropped.
+
+        Raises:
+            DataError: as :meth:`bytes`, or bytes that are not in ``encoding``.
+        """
+        content = self.bytes(path)
+        try:
+            content.decode(encoding)
+        except UnicodeDecodeError as error:
+            line = content.count(b"\n", 0, error.start) + 1
+            raise DataError(f"{path}, line {line}: not UTF-8 text; save the file as UTF-8") from error
+        return io.TextIOWrapper(io.BytesIO(content), encoding=encoding, newline=newline)
+
+    def json(self, path: Path) -> Any:
+        """Content of a JSON file.
+
+        Raises:
+            DataError: as :meth:`lines`, or no JSON.
+        """
+        try:
+            return json.loads(self.lines(path).read())
+        except json.JSONDecodeError as error:
+            raise DataError(f"{path}, line {error.lineno}: not JSON ({error.msg})") from error
+        except DataError:
+            raise
+        except (ValueError, RecursionError) as error:  # a number of 5,000 digits, brackets 100,000 deep
+            raise DataError(f"{path}: not JSON that can be read ({error})") from error
+
+    def parquet(self, path: Path, max_rows: int) -> pd.DataFrame:
+        """Content of a Parquet file of at most ``max_rows`` rows and :data:`MAX_UNPACKED` bytes, its index a column.
+
+        Raises:
+            DataError: larger than that, or no Parquet.
+        """
+        import pyarrow.parquet  # slow to import, and most files are text
+
+        parts: list[Any] = []
+        try:
+            with pyarrow.parquet.ParquetFile(path) as file:
+                facts = file.metadata
+                size = sum(facts.row_group(i).total_byte_size for i in range(facts.num_row_groups))
+                if facts.num_rows > max_rows or size > MAX_UNPACKED:
+                    raise self._too_large(path, max_rows)
+                words = [c.path for c in file.schema if c.physical_type == "BYTE_ARRAY" and not c.precision]
+            # A word that many rows share takes a few bytes in the file; kept as a dictionary, it does so in memory.
+            with pyarrow.parquet.ParquetFile(path, read_dictionary=words) as file:
+                for part in file.iter_batches(batch_size=2**14):
+                    parts.append(part)
+                    if sum(part.nbytes for part in parts) > MAX_UNPACKED:
+                        raise self._too_large(path, max_rows)
+                table = pyarrow.Table.from_batches(parts, parts[0].schema if parts else file.schema_arrow)
+            return table.to_pandas(ignore_metadata=True)
+        except DataError:
+            raise
+        except Exception as error:  # Arrow's errors have no common parent but Exception
+            reason = (str(error).splitlines() or [type(error).__name__])[0][:300]
+            raise DataError(f"{path} cannot be read as Parquet ({reason}): write it again") from error
+
+    def _too_large(self, path: Path, max_rows: int) -> DataError:
+        return DataError(
+            f"{path} holds more than {max_rows:,} rows or {MAX_UNPACKED:,} bytes once unpacked: cut it into parts"
+        )
+
+    def table(self, path: Path, columns: Sequence[str]) -> Iterator[tuple[int, tuple[str, ...]]]:
+        """Rows of a CSV file with a header: line of the row's start, cells in the order of ``columns`` (2 or more).
+
+        Column names are matched without case; others are ignored. Blank lines are skipped. Rows with too few or too
+        many cells are refused. Every row counts as read.
+
+        Raises:
+            DataError: as :meth:`lines`, no header with these columns, or a field longer than :data:`MAX_FIELD`.
+        """
+        header: list[str] = []
+        for line, cells in self._records(path):
+            if not header:
+                header = [cell.strip().lower() for cell in cells or []]
+                absent = [column for column in columns if column.lower() not in header]
+                if absent:
+                    named, wanted = ", ".join(absent)[:200], ",".join(columns)[:300]
+                    raise DataError(f"{path}, line {line}: no column {named}; the header must name {wanted}")
+                pick = itemgetter(*(header.index(column.lower()) for column in columns))
+                continue
+            self.report.rows_read += 1
+            if cells is None:
+                self.refused(path, line, "a quote is opened and not closed, or stands inside a field")
+            elif len(cells) != len(header):
+                self.refused(path, line, _miscounted(len(cells), len(header)))
+            elif max(map(len, cells)) > MAX_FIELD:
+                raise DataError(f"{path}, line {line}: field of over {MAX_FIELD:,} characters; split it")
+            else:
+                yield line, pick(cells)
+        if not header:
+            raise DataError(f"{path}: empty; the header must name {','.join(columns)}")
+
+    def _records(self, path: Path) -> Iterator[tuple[int, list[str] | None]]:
+        """Line and cells of each record; None where quotes do not fit.
+
+        A quoted field may run over several lines. But where the next line is a whole row by itself, the quote before
+        it was a stray one and costs its own row alone.
+        """
+        start, held, width = 0, list[str](), 0
+        for line, text in enumerate(self.lines(path, newline=""), start=1):
+            if not text.strip() and not held:
+                continue
+            cells, is_open = _cells([text])
+            if held and (cells is None or len(cells) != width) and len(held) < MAX_LINES:
+                held.append(text)
+                cells, is_open = _cells(held)
+                if is_open:
+                    continue
+                yield start, cells
+                held = []
+                continue
+            yield from ((start + i, None) for i in range(len(held)))  # the stray quote's row, and what it took along
+            held = []
+            if is_open:
+                start, held = line, [text]
+                continue
+            width = width or len(cells or [])
+            yield line, cells
+        yield from ((start + i, None) for i in range(len(held)))
+
+
+def _cells(lines: list[str]) -> tuple[list[str] | None, bool]:
+    """Cells of one record, None where its quotes do not fit; and whether a quote is still open at its end."""
+    if len(lines) == 1 and '"' not in lines[0]:
+        return lines[0].rstrip("\r\n").split(","), False
+    try:
+        return next(csv.reader(lines, strict=True)), False
+    except csv.Error as error:
+        return None, "unexpected end of data" in str(error)
+
+
+def _miscounted(cells: int, columns: int) -> str:
+    if cells < columns:
+        return f"too few columns: {cells} of {columns}"
+    return f"too many columns: {cells} for {columns}; quote a field that holds a comma"
+
+
+def finish(report: LoadReport, sessions: list[Session]) -> list[Session]:
+    """Close the books.
+
+    Raises:
+        DataError: no session holds an event.
+    """
+    report.sessions = sessions
+    if not sessions:
+        first = "; first: {}, line {}: {}".format(*report.refused[0]) if report.refused else ""
+        raise DataError(
+            f"no usable sensor event in {report.path}: {report.rows_read} rows read, "
+            f"{len(report.refused)} refused{first}; check that this is the data set {report.dataset}"
+        )
+    return sessions

@@ -1,0 +1,194 @@
+"""Data sets by name: load one, split it, know where it comes from. Downloads nothing (``fetch.py`` does).
+
+A new data set is one module with ``load`` and ``split`` and one entry in :data:`DATASETS`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+from llmhar import paths
+from llmhar.data import marble, mural, uci_adl
+from llmhar.data.events import Session
+from llmhar.data.load_report import DataError, Loaded, LoadReport, RowNote, Split, WrongCall
+
+__all__ = ["DATASETS", "DataError", "Dataset", "LoadReport", "Loaded", "RowNote", "Split", "dataset", "load", "split"]
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """What is known of one data set before it is read."""
+
+    name: str
+    """Key into :data:`DATASETS`, and its folder's name below ``paths.data()``."""
+    title: str
+    kind: Literal["real", "simulated"]
+    """Shown wherever a number of this data set is."""
+    licence: str
+    """One sentence."""
+    source: str
+    """One sentence: where to get it."""
+    citation: str
+    homes: tuple[str, ...]
+    """Names of home files, ``params/homes/<name>.yaml``."""
+    load: Callable[..., Loaded]
+    """``load(path, **options)``: reads a folder that is there."""
+    split: Callable[[Sequence[Session]], Split]
+    """Call it through :func:`split`, which checks the result."""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """Option of ``load`` -> its default."""
+    further: int = 0
+    """Simulated homes: training sessions beyond MuRAL's 21."""
+    seed: int = 0
+    """Simulated homes: what its people do is drawn from it."""
+
+    @property
+    def cure(self) -> str:
+        """How to bring it, as an error message ends."""
+        if self.kind == "simulated":
+            return f"write it with `llmhar data fetch {self.name}`"
+        return f"get it by hand ({self.source.rstrip('.')}), then `llmhar data add {self.name} FILE`"
+
+
+def _simulated(name: str, title: str, *, further: int = 0, seed: int = 0) -> Dataset:
+    """A simulated home: what its loader reads is MuRAL's format."""
+    return Dataset(
+        name=name,
+        title=title,
+        kind="simulated",
+        licence="Made by llmhar itself: Apache-2.0.",
+        source="Written on this machine by llmhar, from a seed.",
+        citation=f"llmhar, llmhar.data.simulated, seed {seed}.",
+        homes=("simulated",),
+        load=partial(mural.load, dataset=name, home="simulated"),
+        split=mural.split,
+        further=further,
+        seed=seed,
+    )
+
+
+_ALL = (
+    Dataset(
+        name="mural",
+        title="MuRAL",
+        kind="real",
+        licence="No licence is stated with the files: use it for research, do not pass it on.",
+        source="MuRAL.zip (0.86 MB) from its authors' page, https://mural.imag.fr.",
+        citation="Chen, Cumin, Ramparany, Vaufreydaz: MuRAL: A multi-resident ambient sensor dataset annotated with "
+        "natural language for activities of daily living, 2025, arXiv 2504.20505.",
+        homes=("mural",),
+        load=mural.load,
+        split=mural.split,
+    ),
+    Dataset(
+        name="marble",
+        title="MARBLE",
+        kind="real",
+        licence="No licence is stated with the files: use it for research, do not pass it on.",
+        source="The MARBLE archive from its authors (EveryWare Lab, University of Milan).",
+        citation="Arrotta, Bettini, Civitarese: The MARBLE dataset: Multi-inhabitant activities of daily living "
+        "combining wearable and environmental sensors data, MobiQuitous 2021, pp. 451-468.",
+        homes=("marble",),
+        load=marble.load,
+        split=marble.split,
+        options={"locations": False},
+    ),
+    Dataset(
+        name="uci_adl",
+        title="UCI ADL binary sensors (Ordonez A and B)",
+        kind="real",
+        licence="Its README forbids any commercial use and asks to be cited; the UCI page is said to state CC BY 4.0.",
+        source="The archive of UCI data set 271, https://archive.ics.uci.edu/dataset/271.",
+        citation="Ordonez, de Toledo, Sanchis: Activity Recognition Using Hybrid Generative/Discriminative Models on "
+        "Home Environments Using Binary Sensors, Sensors 2013, 13, 5460-5477.",
+        homes=("uci_adl_a", "uci_adl_b"),
+        load=uci_adl.load,
+        split=uci_adl.split,
+        options={"home": "both"},
+    ),
+    _simulated("simulated", "Simulated home (MuRAL's format)"),
+    _simulated("simulated_long", "Simulated home with 120 further sessions to train on", further=120),
+    _simulated("simulated_other", "Simulated home, other days: nothing was chosen by looking at them", seed=1),
+)
+
+DATASETS: dict[str, Dataset] = {each.name: each for each in _ALL}
+"""Every data set; the names in parameters and on the command line are its keys."""
+
+
+def dataset(name: str) -> Dataset:
+    """The entry ``name``.
+
+    Raises:
+        DataError: there is none; the message lists those there are.
+    """
+    if name not in DATASETS:
+        raise WrongCall(f"no data set {name!r}: choose one of {', '.join(DATASETS)}")
+    return DATASETS[name]
+
+
+def load(name: str, path: Path | None = None, **options: Any) -> Loaded:
+    """Read a data set; a simulated home is written first where it is not there yet, or not whole.
+
+    Args:
+        name: key into :data:`DATASETS`.
+        path: its folder; None = ``paths.data() / name``.
+        options: those of ``Dataset.options``.
+
+    Raises:
+        DataError: unknown name or option, missing folder, or content that cannot be read.
+    """
+    entry = dataset(name)
+    _check_options(entry, options)
+    folder = Path(path) if path is not None else paths.data() / name
+    try:
+        if entry.kind == "simulated" and (not folder.exists() or (path is None and _is_short(folder, entry.further))):
+            _write_simulated(folder, entry)
+        if not folder.exists():
+            raise DataError(f"{entry.title} is not at {folder}: {entry.cure}")
+        if not folder.is_dir():
+            raise DataError(f"{folder} is a file, not a folder: unpack it with `llmhar data add {name} {folder}`")
+        return entry.load(folder, **options)
+    except OSError as error:
+        raise DataError(f"{folder} cannot be read or written: {error}") from error
+
+
+def _is_short(folder: Path, further: int) -> bool:
+    """Whether an earlier llmhar wrote this home, when it had fewer sessions."""
+    from llmhar.data import simulated
+
+    last = len(simulated.SESSIONS) + further
+    return (folder / simulated.MARK).is_file() and not (folder / f"{last:02}").is_dir()
+
+
+def _write_simulated(folder: Path, entry: Dataset) -> None:
+    from llmhar.data import simulated  # its tables are needed here alone
+
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    simulated.write(folder, entry.seed, entry.further)
+
+
+def _check_options(entry: Dataset, options: Mapping[str, Any]) -> None:
+    for key, value in options.items():
+        if key not in entry.options:
+            known = ", ".join(entry.options) or "none"
+            raise WrongCall(f"data set {entry.name} has no option {key!r}; it has: {known}")
+        kind = type(entry.options[key])
+        if type(value) is not kind:
+            raise WrongCall(f"option {key} of data set {entry.name} must be {kind.__name__}, not {value!r}")
+
+
+def split(name: str, sessions: Sequence[Session]) -> Split:
+    """Session ids to train on and to test on: each session in exactly one of them.
+
+    Raises:
+        DataError: unknown name, or a session would be in both, in none, or twice.
+    """
+    parts = dataset(name).split(sessions)
+    if Counter([*parts.train, *parts.test]) != Counter({session.session_id: 1 for session in sessions}):
+        raise DataError(f"the split of {name} does not put every session into exactly one of train and test")
+    return parts

@@ -1,0 +1,1 @@
+"""Answerers: from guesses to an activity, by a language model or without."""

@@ -1,0 +1,353 @@
+"""Prompts of fusion: what the encoders said, step by step, as text (S2), static text first and the clip last.
+
+Knows no engine and no chat template. A prompt is a system message (role, modalities, activities, examples: the same for
+every clip of a condition and fold, so that engines compute it once) and a user message that holds the clip and nothing
+else. What encoders and data sets call things is untrusted: it is cleaned and encoded as JSON.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from llmhar.distill.examples import LeakError
+from llmhar.fusion.encoders.observation import MODALITIES, Guess, Observation, StepSeen
+from llmhar.records import sha256_of
+from llmhar.text.prompt import PromptError
+from llmhar.text.serialize import clean_text, fold_name
+
+Wording = Literal["s2", "student"]
+WORDINGS: tuple[Wording, ...] = ("s2", "student")
+"""S2's full structure, and the line that is left for a student who has learnt the rest from its teacher's answers."""
+MAX_CAPTION_CHARS = 200
+"""Longest caption that enters a prompt."""
+STEPS_HEADING, EXAMPLE_HEADING = "Time steps:", "Example clip:"
+FIELDS: Mapping[str, str] = {"captions": "caption", "labels": "sounds", "motion": "motion"}
+"""Modality -> its field in a time step."""
+
+ROLE = (
+    "You are an assistant that recognizes what a person is doing from what wearable sensors heard and felt. You get a "
+    "clip of some 20 seconds with one activity. Specialised models have looked at each time step of the clip; you get "
+    "their predictions as text and decide what the person is doing."
+)
+ABOUT: Mapping[str, str] = {
+    "captions": (
+        '"caption": a sentence that an audio captioning model wrote about 2 seconds of sound. Usually the most telling '
+        "evidence, but it may name things that are not there."
+    ),
+    "labels": (
+        '"sounds": sound classes that an audio tagging model heard in the same 2 seconds, each with its probability. '
+        "Similar sounds are often confused; classes that return in several steps count more than single ones."
+    ),
+    "motion": (
+        '"motion": movements that a classifier of acceleration and rotation sees in the 4 seconds around the step, '
+        "each with its probability. It knows a few movements only and often errs; it tells posture and effort apart."
+    ),
+    "context": (
+        '"Context": where the person is and how hard the heart works, as a phone and a watch could tell. It may be '
+        "wrong, and many activities share it."
+    ),
+}
+"""What each modality is and how far it may be trusted."""
+STEPWISE = "Think step by step, but briefly: one short line for each kind of evidence, then what fits them all best."
+CLOSED = 'End with one line of JSON, {"activity": "..."}, the activity named exactly as in the list. Always choose one.'
+OPEN = 'End with one line of JSON, {"activity": "..."}, the activity in your own words: one to five words.'
+STUDENT = "Name the activity of the clip. Think in one short line per kind of evidence, then answer with JSON."
+
+
+@dataclass(frozen=True, slots=True)
+class FusionPrompt:
+    """A prompt's static parts in S2's order, and what of a clip is shown below them."""
+
+    role: str
+    """Role of the model and the task."""
+    about: str
+    """The modalities and how reliable they are; empty for a student."""
+    labels: str
+    """Activities that may be answered, a line each; empty for open answers and for a student."""
+    output: str
+    """How to think and what to end with; empty for a student."""
+    examples: str
+    """One-shot: an example clip per activity with its answer; empty for zero-shot."""
+    shown: tuple[str, ...]
+    """Modalities, in the order of MODALITIES."""
+    n_guesses: int = 3
+    """Likeliest classes shown a step."""
+    wording: Wording = "s2"
+
+    @property
+    def system(self) -> str:
+        """The static text, a blank line between its parts."""
+        return "\n\n".join(part for part in (self.role, self.about, self.labels, self.output, self.examples) if part)
+
+    @property
+    def sha256(self) -> str:
+        """Names the prompt in tables and figures."""
+        return sha256_of([self.system, list(self.shown), self.n_guesses, self.wording])
+
+    def messages(self, observation: Observation) -> tuple[dict[str, str], ...]:
+        """The chat turns that ask for one clip."""
+        write = _student_block if self.wording == "student" else _block
+        clip = write(observation, self.shown, self.n_guesses)
+        return ({"role": "system", "content": self.system}, {"role": "user", "content": clip})
+
+
+def build_prompt(
+    modalities: Collection[str],
+    labels: Sequence[str],
+    *,
+    closed: bool = True,
+    examples: Sequence[Observation] = (),
+    example_steps: int | None = None,
+    n_guesses: int = 3,
+    wording: Wording = "s2",
+) -> FusionPrompt:
+    """Build the static part for a condition.
+
+    Args:
+        modalities: any of MODALITIES, at least one.
+        labels: activities that may be answered, in the data set's order.
+        closed: whether the activities are listed; else the answer is free.
+        examples: one-shot examples, see :func:`pick_examples`; their labels are shown.
+        example_steps: most time steps shown of each, evenly spread; None = all. Twelve whole examples are some 8,500
+            tokens, more than small models take: two steps of each are some 2,500.
+        n_guesses: likeliest classes shown a step.
+        wording: of :data:`WORDINGS`; a student's prompt has no list and no examples, and one guess a step.
+
+    Raises:
+        PromptError: no or unknown modalities, labels that an answer's reader could not tell apart.
+    """
+    shown = _in_order(modalities)
+    names = label_names(labels)
+    if wording not in WORDINGS or n_guesses < 1 or (example_steps is not None and example_steps < 1):
+        raise PromptError(f"unknown wording {wording!r}, or n_guesses or example_steps below 1")
+    if wording == "student":
+        if examples or not closed:
+            raise PromptError("a student's prompt has neither examples nor open answers: it has learnt its activities")
+        return FusionPrompt(STUDENT, "", "", "", "", shown, n_guesses=1, wording=wording)
+    return FusionPrompt(
+        role=ROLE,
+        about="What you get:\n" + "\n".join(f"- {ABOUT[modality]}" for modality in shown),
+        labels="Activities:\n" + "\n".join(f"- {name}" for name in names) if closed else "",
+        output=f"{STEPWISE} {CLOSED if closed else OPEN}",
+        examples="\n\n".join(_example(observation, shown, n_guesses, example_steps) for observation in examples),
+        shown=shown,
+        n_guesses=n_guesses,
+    )
+
+
+def build_fusion_messages(
+    observation: Observation,
+    modalities: Collection[str],
+    labels: Sequence[str],
+    *,
+    closed: bool = True,
+    examples: Sequence[Observation] = (),
+    example_steps: int | None = None,
+    n_guesses: int = 3,
+    wording: Wording = "s2",
+) -> tuple[dict[str, str], ...]:
+    """The chat turns that ask for one clip, see :func:`build_prompt`; examples are checked against the clip.
+
+    Raises:
+        PromptError: see :func:`build_prompt`.
+        LeakError: an example that stands on the clip's side of the split.
+    """
+    prompt = build_prompt(modalities, labels, closed=closed, examples=examples, example_steps=example_steps,
+                          n_guesses=n_guesses, wording=wording)  # fmt: skip
+    messages = prompt.messages(observation)
+    assert_no_leak(messages, observation, examples, modalities=prompt.shown, n_guesses=n_guesses,
+                   example_steps=example_steps)  # fmt: skip
+    return messages
+
+
+def label_names(labels: Sequence[str]) -> list[str]:
+    """Activities as the prompt shows them.
+
+    Raises:
+        PromptError: none, or two that read the same.
+    """
+    names = [clean_text(label) for label in labels]
+    if not names or len({fold_name(name) for name in names} - {""}) < len(names):
+        raise PromptError(
+            f"activities must be named, and differently: {', '.join(map(repr, labels)) or 'there are none'}"
+        )
+    return names
+
+
+def closed_schema(labels: Sequence[str]) -> dict[str, Any]:
+    """JSON schema of the only answers that name an offered activity, for constrained decoding."""
+    return {
+        "type": "object",
+        "properties": {"activity": {"enum": label_names(labels)}},
+        "required": ["activity"],
+        "additionalProperties": False,
+    }
+
+
+# Examples and their hash check.
+
+
+def pick_examples(
+    observations: Iterable[Observation],
+    test_fold: int,
+    labels: Sequence[str],
+    seed: int = 0,
+    *,
+    pool: Iterable[Observation] | None = None,
+) -> list[Observation]:
+    """One example clip per activity for a test fold (S2's one-shot), in the order of ``labels``.
+
+    Args:
+        observations: all clips, those of the test fold among them: their people and recordings are kept clear of.
+        test_fold: the fold that is asked about.
+        labels: the data set's activities.
+        seed: of the draws.
+        pool: clips that may serve; None = ``observations``.
+
+    Only clips of other folds that share no person and no recording with any clip of the test fold; those whose
+    modalities agree and are complete come first, ``seed`` draws among equals. An activity without such a clip has no
+    example.
+    """
+    every = list(observations)
+    taken = {source for observation in every if observation.fold == test_fold for source in observation.sources}
+    free = [o for o in (every if pool is None else pool) if o.fold != test_fold and not o.sources & taken]
+    chosen = []
+    for label in labels:
+        own = sorted((o for o in free if o.label == label), key=lambda o: o.clip_id)
+        if own:
+            best = min(_preference(observation) for observation in own)
+            draw = random.Random(f"{seed} {test_fold} {label}")
+            chosen.append(draw.choice([o for o in own if _preference(o) == best]))
+    return chosen
+
+
+def _preference(observation: Observation) -> tuple[bool, int]:
+    return observation.conflict, -sum(observation.has(modality) for modality in MODALITIES)
+
+
+def observation_sha256(observation: Observation) -> str:
+    """Hash of all that was said of a clip, at full precision, whatever a prompt shows of it."""
+    said = (observation.steps, sorted(observation.context.items()))
+    return hashlib.sha256(repr(said).encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _is_telling(observation: Observation) -> bool:
+    """Whether what was said of a clip tells it: captions, and draws with shares of 0 and 1, repeat by chance."""
+    return any(0 < share < 1 for step in observation.steps for _, share in (*step.labels, *step.motion))
+
+
+def assert_no_leak(
+    messages: Sequence[Mapping[str, str]],
+    observation: Observation,
+    examples: Sequence[Observation] = (),
+    *,
+    modalities: Collection[str] = MODALITIES,
+    n_guesses: int = 3,
+    example_steps: int | None = None,
+) -> None:
+    """Check a finished prompt: its examples are these clips, and none of them belongs to the test clip.
+
+    By identity (clip, fold, person, recording), by the hash of all that was said, and by the hashes of the example
+    blocks that really stand in the messages. Two different clips may look alike where little is shown (motion alone) or
+    no probability was said; that is no leak.
+
+    Raises:
+        LeakError: names the clips.
+    """
+    own = observation_sha256(observation) if examples and _is_telling(observation) else ""
+    for example in examples:
+        shared = example.sources & observation.sources
+        if example.clip_id == observation.clip_id or example.fold == observation.fold or shared:
+            why = f"shares {min(shared)}" if shared else f"is of the same fold {example.fold}, or the same clip"
+            raise LeakError(f"the example {example.clip_id} of the test clip {observation.clip_id} {why}")
+        if observation_sha256(example) == own:
+            raise LeakError(f"the example {example.clip_id} says what the test clip {observation.clip_id} says")
+    shown = _in_order(modalities)
+    known = {sha256_of(_example(example, shown, n_guesses, example_steps)) for example in examples}
+    found = {sha256_of(block) for message in messages[:-1] for block in _example_blocks(message["content"])}
+    if found - known:
+        raise LeakError(f"the prompt of {observation.clip_id} holds an example that nobody chose")
+    if messages[-1]["content"].splitlines().count(STEPS_HEADING) > 1:
+        raise LeakError(f"the last message of {observation.clip_id} holds more than one clip")
+
+
+def _example_blocks(text: str) -> list[str]:
+    return [part for part in text.split("\n\n") if part.startswith(EXAMPLE_HEADING)]
+
+
+def _example(observation: Observation, shown: tuple[str, ...], n_guesses: int, n_steps: int | None) -> str:
+    steps = observation.steps
+    if n_steps is not None and len(steps) > n_steps:
+        picked = [(2 * i + 1) * len(steps) // (2 * n_steps) for i in range(n_steps)]  # middles of equal parts
+        observation = replace(observation, steps=tuple(steps[i] for i in picked))
+    answer = json.dumps({"activity": clean_text(observation.label)}, ensure_ascii=False)
+    return f"{EXAMPLE_HEADING}\n{_block(observation, shown, n_guesses)}\nAnswer: {answer}"
+
+
+# A clip as text.
+
+
+def _in_order(modalities: Collection[str]) -> tuple[str, ...]:
+    unknown = set(modalities) - set(MODALITIES)
+    if unknown or not modalities:
+        raise PromptError(
+            f"modalities must be some of {', '.join(MODALITIES)}, not {', '.join(sorted(map(repr, unknown))) or 'none'}"
+        )
+    return tuple(modality for modality in MODALITIES if modality in modalities)
+
+
+def _block(observation: Observation, shown: tuple[str, ...], n_guesses: int) -> str:
+    """One JSON line a time step, then the context."""
+    lines = [json.dumps(item, ensure_ascii=False) for step in observation.steps
+             if len(item := _step(step, shown, n_guesses)) > 1]  # fmt: skip
+    if set(shown) & set(FIELDS):
+        lines = [STEPS_HEADING, *(lines or ["none: no encoder said anything about this clip"])]
+    if "context" in shown:
+        lines.append("Context: " + json.dumps(_context(observation), ensure_ascii=False))
+    return "\n".join(lines)
+
+
+def _step(step: StepSeen, shown: tuple[str, ...], n_guesses: int) -> dict[str, Any]:
+    item: dict[str, Any] = {"t": round(step.centre, 1)}
+    for modality, name in FIELDS.items():
+        guesses: tuple[Guess, ...] = getattr(step, modality) if modality in shown else ()
+        if modality == "captions" and guesses:
+            item[name] = clean_text(guesses[0].name, MAX_CAPTION_CHARS)
+        elif guesses:
+            item[name] = {clean: f"{share:.0%}" for clean, share in _merged(guesses[:n_guesses]).items()}
+    return item
+
+
+def _merged(guesses: Sequence[Guess]) -> dict[str, float]:
+    """Names as the prompt shows them; two that read the same are one."""
+    shares: dict[str, float] = {}
+    for guess in guesses:
+        name = clean_text(guess.name)
+        shares[name] = min(1.0, shares.get(name, 0.0) + max(0.0, guess.share))
+    return shares
+
+
+def _context(observation: Observation) -> dict[str, str]:
+    return {clean_text(name): clean_text(value) for name, value in sorted(observation.context.items())}
+
+
+def _student_block(observation: Observation, shown: tuple[str, ...], _n_guesses: int) -> str:
+    """One short line a step, the likeliest guess of each modality: a third of the tokens of :func:`_block`.
+
+    :func:`clean_text` leaves no line break and no bar in a name, so the bars are ours.
+    """
+    lines = []
+    for step in observation.steps:
+        said = [
+            clean_text(getattr(step, m)[0].name, MAX_CAPTION_CHARS) for m in FIELDS if m in shown and getattr(step, m)
+        ]
+        if said:
+            lines.append(f"{step.centre:g} s: " + " | ".join(said))
+    if "context" in shown:
+        lines.append("context: " + " | ".join(f"{name} {value}" for name, value in _context(observation).items()))
+    return "\n".join(lines) or "nothing was heard or felt"

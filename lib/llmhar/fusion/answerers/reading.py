@@ -1,0 +1,174 @@
+"""From a model's text to the activity of a clip: the last JSON object counts, free answers are matched by embedding.
+
+Knows no truth, no engine and no store. Nothing is guessed: a closed answer names an offered activity or none, and an
+answer inside unfinished thinking is no answer (as in :mod:`llmhar.text.parsing`).
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import re
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from llmhar.records import Verdict
+from llmhar.text.parsing import split_reasoning
+from llmhar.text.serialize import clean_text, fold_name
+
+READ_CHARS = 20_000
+"""Characters at the end of an answer that are read: it was asked to end with one line of JSON."""
+MAX_OPEN_CHARS = 120
+"""Longest free answer that is matched; the rest is left away."""
+THRESHOLD = 0.20
+"""Cosine similarity below which a free answer means none of the activities. Chosen on the "calibration" half of
+``tests/fixtures/open_answers.csv`` (paraphrases mostly 0.2 to 0.9, other activities below), measured on the other."""
+
+_OBJECT = re.compile(r"\{[^{}]*\}")
+_QUOTES = "\"'`“”‘’"
+# What is left of an object whose quotes went wrong. Bounded repeats, no nested ones: linear on hostile text.
+_LOOSE = re.compile(
+    rf"^\{{\s*[{_QUOTES}]?activity[{_QUOTES}]?\s*[:=]\s*[{_QUOTES}]?([^{_QUOTES}{{}}\n]{{1,300}})[{_QUOTES}]?\s*,?\s*\}}$",
+    re.IGNORECASE,
+)
+_TRIM = " \t\r\n.,;:!*_#" + _QUOTES
+
+
+class Reading(NamedTuple):
+    """One answer, read."""
+
+    label: str | None
+    """The activity as the data set names it (closed), or the answer's own words (open); None where there is none."""
+    verdict: Verdict
+
+
+class Match(NamedTuple):
+    """A free answer and the activity that it means."""
+
+    label: str | None
+    """None: no activity is similar enough."""
+    similarity: float
+    """Cosine similarity to the nearest activity, in [-1, 1]."""
+    nearest: str
+    """That activity, also where it is not near enough."""
+
+
+def read_closed(text: str, labels: Sequence[str], finish_reason: str = "") -> Reading:
+    """The offered activity that an answer names.
+
+    Args:
+        text: raw generation, thinking marks included.
+        labels: activities that were offered.
+        finish_reason: the engine's, "length" where the token limit cut the text; empty = judge by the text alone.
+
+    Returns:
+        The last JSON object with an ``activity`` decides: ``ok``, or ``unknown_label``. Without one, a whole answer
+        that is a label and nothing else is ``ok``; else ``cut`` (in thinking, in the object, or by the token limit),
+        ``missing`` (nothing after the thinking) or ``malformed``.
+    """
+    found, verdict = _last_activity(text, finish_reason)
+    known = {folded: label for label in reversed(labels) for folded in (fold_name(label), fold_name(clean_text(label)))}
+    if verdict == "malformed" and isinstance(found, str) and found in known:
+        return Reading(known[found], "ok")
+    if verdict != "ok":
+        return Reading(None, verdict)
+    label = known.get(fold_name(found.strip(_TRIM))) if isinstance(found, str) else None
+    return Reading(label, "ok" if label is not None else "unknown_label")
+
+
+def read_open(text: str, finish_reason: str = "") -> Reading:
+    """The free answer of a text, in its own words, cleaned and on one line; verdicts as in :func:`read_closed`.
+
+    A whole answer of at most eight words counts without JSON: models that know no JSON still have something to say.
+    """
+    found, verdict = _last_activity(text, finish_reason)
+    if verdict == "malformed" and isinstance(found, str) and len(found.split()) <= 8:
+        verdict = "ok"
+    said = clean_text(found, MAX_OPEN_CHARS).strip(_TRIM) if isinstance(found, str) else ""
+    if verdict == "ok":
+        return Reading(said, "ok") if said else Reading(None, "missing" if found == "" else "unknown_label")
+    return Reading(None, verdict)
+
+
+def _last_activity(text: str, finish_reason: str) -> tuple[Any, Verdict]:
+    """The last ``activity`` and ``ok``; else why there is none (``malformed``: with the whole answer if short)."""
+    parts = split_reasoning(text)
+    if not parts.answer:
+        return None, "cut" if parts.thinking == "unclosed" or finish_reason == "length" else "missing"
+    answer, end = parts.answer[-READ_CHARS:], 0
+    value: Any = None
+    found = False
+    for match in _OBJECT.finditer(answer):
+        end = match.end()
+        if "activity" in match.group().casefold():
+            read, this = _read_object(match.group())
+            value, found = (this, True) if read else (value, found)
+    open_object = "activity" in answer[end:].partition("{")[2].casefold()
+    if open_object or (not found and finish_reason == "length"):
+        return None, "cut"
+    if found:
+        return value, "ok"
+    short = fold_name(answer.strip(_TRIM)) if len(parts.answer) <= 300 else None
+    return short, "malformed"
+
+
+def _read_object(span: str) -> tuple[bool, Any]:
+    """Whether an object says an activity, and which; one with two different ones says none."""
+    try:
+        pairs = json.loads(span, object_pairs_hook=list)
+        values = [value for name, value in pairs if str(name).strip().casefold() == "activity"]
+        return bool(values), values[0] if len(set(map(str, values))) == 1 else None
+    except (ValueError, RecursionError, TypeError):
+        loose = _LOOSE.match(span) if len(span) <= 600 else None
+        return bool(loose), loose.group(1).strip() if loose else None
+
+
+# Free answers.
+
+
+@lru_cache(maxsize=1)
+def _embedder() -> Any:
+    import wordllama  # the package brings its weights; it imports neither torch nor transformers
+
+    folder = Path(wordllama.__file__).parent
+    return wordllama.WordLlama.load(cache_dir=folder, disable_download=True)
+
+
+def embedder_revision() -> str:
+    """Names the embedding's weights: they are part of the package."""
+    return f"wordllama {importlib.metadata.version('wordllama')}"
+
+
+@lru_cache(maxsize=64)
+def _embedded(texts: tuple[str, ...]) -> np.ndarray:
+    """(n, 256) float32, rows of length 1."""
+    vectors = np.asarray(_embedder().embed(list(texts), norm=True), dtype=np.float32)
+    return np.nan_to_num(vectors)
+
+
+def match_open(answers: Sequence[str], labels: Sequence[str], *, threshold: float = THRESHOLD) -> list[Match]:
+    """The activity that each free answer means: the most similar one by sentence embedding.
+
+    Args:
+        answers: what models said, a few words each.
+        labels: the data set's activities, at least one.
+        threshold: cosine similarity below which the answer means none of them.
+
+    Returns:
+        One match an answer, in order. Equal words match whatever their embedding.
+    """
+    if not answers:
+        return []
+    plain = tuple(fold_name(label) for label in labels)
+    said = tuple(fold_name(answer) or "nothing" for answer in answers)
+    similarities = _embedded(said) @ _embedded(plain).T  # (n_answers, n_labels)
+    matches = []
+    for words, row in zip(said, similarities):
+        best = plain.index(words) if words in plain else int(np.argmax(row))
+        similarity = 1.0 if words in plain else float(row[best])
+        matches.append(Match(labels[best] if similarity >= threshold else None, similarity, labels[best]))
+    return matches

@@ -1,0 +1,302 @@
+"""How errors of the encoders become errors of the fusion: S2's next check. Asks nobody; the caller brings LLM answers.
+
+A modality's guesses are replaced by draws from a confusion matrix of a set accuracy (the *dose*). In this experiment
+every modality speaks the language of the activities: a guess is an activity, right with probability a. Draws depend on
+seed, clip, modality and step alone, and a higher dose keeps every right guess of a lower one: curves are paired, and
+smooth for what is not the answerer's doing.
+
+With one accuracy for all modalities and evenly spread errors, Bayes with the known confusion *is* the vote (above
+chance). They part where modalities differ in accuracy: hence doses of one modality with the others held.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from math import comb, factorial
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from llmhar.fusion.ablation import B, Compared, clustered_interval, compare, correct, within
+from llmhar.fusion.encoders.observation import Guess, Observation, StepSeen
+from llmhar.score.stats import Floats
+
+LEVELS = (0.10, 0.25, 0.50, 0.75, 0.90, 1.00)
+"""Doses: accuracies that a modality is set to."""
+STEPWISE = ("captions", "labels", "motion")
+"""Modalities that speak step by step; context has no steps to draw for."""
+TINY = 1e-12
+"""Stands for a probability of zero, so that one impossible guess does not silence the rest."""
+
+
+class Dose(NamedTuple):
+    """One condition of the experiment."""
+
+    varied: str
+    """The modality whose accuracy is varied, or "all"."""
+    accuracy: float
+    """What it is set to."""
+    accuracies: tuple[tuple[str, float], ...]
+    """(modality, accuracy) of every modality that speaks."""
+
+
+def doses(modalities: Sequence[str], levels: Sequence[float] = LEVELS, others: float = 0.5) -> list[Dose]:
+    """All modalities together at each level, then each alone with the others held at ``others``."""
+    made = [Dose("all", level, tuple((name, level) for name in modalities)) for level in levels]
+    if len(modalities) > 1:
+        made += [
+            Dose(name, level, tuple((own, level if own == name else others) for own in modalities))
+            for name in modalities
+            for level in levels
+        ]
+    return made
+
+
+def confusion_matrix(labels: Sequence[str], accuracy: float, weights: Floats | None = None) -> Floats:
+    """P(guess | activity), rows activities, columns guesses, (K, K): ``accuracy`` on the diagonal.
+
+    Args:
+        labels: K activities.
+        accuracy: 0 … 1.
+        weights: how errors spread, (K, K), the diagonal is not read; None: evenly. A row of zeros: evenly.
+
+    Raises:
+        ValueError: an accuracy outside 0 … 1, fewer than two labels, or negative weights.
+    """
+    k = len(labels)
+    if not 0 <= accuracy <= 1 or k < 2:
+        raise ValueError(f"an accuracy of {accuracy} over {k} labels: need 0 … 1 and at least two labels")
+    spread = np.ones((k, k)) if weights is None else np.array(weights, dtype=float)
+    if spread.shape != (k, k) or (spread < 0).any():
+        raise ValueError(f"weights of errors: need ({k}, {k}) and nothing below zero")
+    np.fill_diagonal(spread, 0.0)
+    spread[spread.sum(axis=1) == 0] = 1.0
+    np.fill_diagonal(spread, 0.0)
+    matrix = (1 - accuracy) * spread / spread.sum(axis=1, keepdims=True)
+    np.fill_diagonal(matrix, accuracy)
+    return matrix
+
+
+def corrupt(
+    observations: Sequence[Observation],
+    modality: str,
+    accuracy: float,
+    labels: Sequence[str],
+    seed: int = 0,
+    weights: Floats | None = None,
+) -> list[Observation]:
+    """The clips with this modality's guesses drawn anew, wherever it said something.
+
+    Each step's guesses become one: the true activity with probability ``accuracy``, else another by ``weights``. Its
+    share is ``accuracy``, so shares are calibrated (a caption's stays 1, as captions have none). The modality's
+    embedding goes: it would tell what the draw hides.
+
+    Raises:
+        ValueError: a modality without steps, a clip whose truth is not in ``labels``, or as :func:`confusion_matrix`.
+    """
+    if modality not in STEPWISE:
+        raise ValueError(f"{modality} does not speak step by step; draw for one of {', '.join(STEPWISE)}")
+    matrix = confusion_matrix(labels, accuracy, weights)
+    place = {label: i for i, label in enumerate(labels)}
+    if unknown := {one.label for one in observations} - set(place):
+        raise ValueError(f"clips of {sorted(unknown)}, which is no label of this experiment: {list(labels)}")
+    share = 1.0 if modality == "captions" else accuracy
+    return [_drawn(one, modality, matrix[place[one.label]], place[one.label], labels, share, seed)
+            for one in observations]  # fmt: skip
+
+
+def _drawn(
+    one: Observation, modality: str, row: Floats, truth: int, labels: Sequence[str], share: float, seed: int
+) -> Observation:
+    others = np.delete(np.arange(len(labels)), truth)
+    ladder = np.cumsum(row[others]) / max(float(row[others].sum()), TINY)
+
+    def redraw(i: int, step: StepSeen) -> StepSeen:
+        if not getattr(step, modality):
+            return step
+        first, second = _uniform(f"{seed} {modality} {i} {one.clip_id}")
+        wrong = int(others[min(int(np.searchsorted(ladder, second, side="right")), len(others) - 1)])
+        name = labels[truth if first < row[truth] else wrong]
+        changed: dict[str, Any] = {modality: (Guess(name, share),)}
+        return step._replace(**changed)
+
+    embeddings = {name: vector for name, vector in one.embeddings.items() if name != modality}
+    return replace(one, steps=tuple(redraw(i, step) for i, step in enumerate(one.steps)), embeddings=embeddings)
+
+
+def _uniform(name: str) -> tuple[float, float]:
+    """Two draws from [0, 1) that belong to this name: no generator, so no order matters."""
+    digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).digest()
+    return int.from_bytes(digest[:6], "big") / 2**48, int.from_bytes(digest[6:12], "big") / 2**48
+
+
+def corrupt_all(
+    observations: Sequence[Observation],
+    dose: Dose,
+    labels: Sequence[str],
+    seed: int = 0,
+    weights: Mapping[str, Floats] | None = None,
+) -> list[Observation]:
+    """Every modality of a dose drawn at its accuracy; modalities that the dose does not name are silenced."""
+    speaking = dict(dose.accuracies)
+    silent: dict[str, Any] = {name: () for name in STEPWISE if name not in speaking}
+    made = [replace(one, steps=tuple(step._replace(**silent) for step in one.steps), context={}, embeddings={})
+            for one in observations]  # fmt: skip
+    for name, accuracy in speaking.items():
+        made = corrupt(made, name, accuracy, labels, seed, (weights or {}).get(name))
+    return made
+
+
+# -- fusing guesses that are activities
+
+
+def vote(observations: Sequence[Observation], labels: Sequence[str], seed: int = 0) -> dict[str, str | None]:
+    """Most frequent guess over steps and modalities; ties are drawn. Nothing learnt: guesses are activities."""
+    unit = np.ones((len(labels), len(labels)))
+    np.fill_diagonal(unit, np.e)  # a guess adds 1 to its own activity
+    return _decide(observations, labels, dict.fromkeys(STEPWISE, unit), seed)
+
+
+def bayes(
+    observations: Sequence[Observation], labels: Sequence[str], confusions: Mapping[str, Floats], seed: int = 0
+) -> dict[str, str | None]:
+    """The activity under which these guesses are likeliest, confusions known, steps independent, priors equal.
+
+    Args:
+        observations: clips whose guesses are activities.
+        labels: activities, in the order of the matrices.
+        confusions: modality -> :func:`confusion_matrix` that its guesses were drawn from.
+        seed: of ties.
+    """
+    return _decide(observations, labels, confusions, seed)
+
+
+def _decide(
+    observations: Sequence[Observation], labels: Sequence[str], matrices: Mapping[str, Floats], seed: int
+) -> dict[str, str | None]:
+    place = {label: i for i, label in enumerate(labels)}
+    logs = {name: np.log(np.maximum(matrix, TINY)) for name, matrix in matrices.items()}
+    answers: dict[str, str | None] = {}
+    for one in observations:
+        score = np.zeros(len(labels))
+        for name, table in logs.items():
+            for step in one.steps:
+                if own := getattr(step, name):
+                    score += table[:, place[own[0].name]]
+        best = np.flatnonzero(score >= score.max() - 1e-9)
+        answers[one.clip_id] = labels[int(best[int(_uniform(f"{seed} tie {one.clip_id}")[0] * len(best))])]
+    return answers
+
+
+def expected_vote(n_votes: int, accuracy: float, n_labels: int) -> float:
+    """Accuracy of the majority of ``n_votes`` independent votes, errors spread evenly, ties drawn: exact.
+
+    Σ over k right votes of Binomial(k) · E[1 / (1 + number of others with k votes); nobody has more]; the ways to
+    spread n - k wrong votes over K - 1 others come from exponential generating functions.
+    """
+    others, total = n_labels - 1, 0.0
+    for k in range(n_votes + 1):
+        wrong = n_votes - k
+        chance = comb(n_votes, k) * accuracy**k * (1 - accuracy) ** wrong
+        below = np.array([1 / factorial(j) for j in range(k)])
+        for ties in range(min(others, wrong // k if k else others) + 1):
+            rest = np.array([1.0])
+            for _ in range(others - ties):
+                rest = np.convolve(rest, below)[: wrong + 1] if k else np.array([0.0])
+            left = wrong - ties * k
+            if 0 <= left < len(rest):
+                ways = comb(others, ties) * rest[left] / factorial(k) ** ties * factorial(wrong) / others**wrong
+                total += chance * float(ways) / (1 + ties)
+    return total
+
+
+# -- dose and response
+
+Answers = Mapping[tuple[str, Dose], Mapping[str, str | None]]
+"""(answerer, dose) -> prediction table over the corrupted clips."""
+
+
+def respond(
+    observations: Sequence[Observation],
+    given: Sequence[Dose],
+    labels: Sequence[str],
+    *,
+    seed: int = 0,
+    weights: Mapping[str, Floats] | None = None,
+) -> dict[tuple[str, Dose], dict[str, str | None]]:
+    """What vote and Bayes (confusions known) answer at each dose, ready to be joined by an LLM's answers."""
+    made: dict[tuple[str, Dose], dict[str, str | None]] = {}
+    for dose in given:
+        drawn = corrupt_all(observations, dose, labels, seed, weights)
+        known = {name: confusion_matrix(labels, a, (weights or {}).get(name)) for name, a in dose.accuracies}
+        made["vote", dose] = vote(drawn, labels, seed)
+        made["bayes", dose] = bayes(drawn, labels, known, seed)
+    return made
+
+
+def dose_response(
+    answers: Answers,
+    observations: Sequence[Observation],
+    kinds: Mapping[str, str],
+    *,
+    n_resamples: int = B,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Accuracy against dose: columns varied, dose, answerer, kind, accuracy, low, high, clips, clusters.
+
+    Args:
+        answers: see :data:`Answers`; an LLM may have answered some doses only.
+        observations: the clips that were asked (a named subset of them makes its own table).
+        kinds: answerer -> kind; "vote" and "bayes" are baselines.
+        n_resamples, seed: of intervals.
+    """
+    clusters = [one.cluster for one in observations]
+    rows = []
+    for (name, dose), predicted in answers.items():
+        right = correct(predicted, observations)
+        made = within(clustered_interval(right, clusters, n_resamples=n_resamples, seed=seed))
+        rows.append((dose.varied, dose.accuracy, name, kinds.get(name, "baseline"), made.mean, made.low, made.high,
+                     made.n_clips, made.n_clusters))  # fmt: skip
+    columns = ["varied", "dose", "answerer", "kind", "accuracy", "low", "high", "clips", "clusters"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def dose_verdicts(
+    answers: Answers,
+    observations: Sequence[Observation],
+    first: str,
+    second: str = "vote",
+    *,
+    n_resamples: int = B,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Does the first (an LLM) beat the second (the vote), and when? One row a dose that both answered.
+
+    Paired differences on the same corrupted clips, sign-flip over clusters, Holm over the rows.
+
+    Returns:
+        Index varied, dose; columns first, second (accuracies), gap, low, high, p_holm, p_least, verdict, clips,
+        clusters.
+    """
+    both = [dose for name, dose in answers if name == first and (second, dose) in answers]
+    clusters = [one.cluster for one in observations]
+    right = {
+        f"{name} {i}": correct(answers[name, dose], observations)
+        for i, dose in enumerate(both)
+        for name in (first, second)
+    }
+    pairs = [(f"{first} {i}", f"{second} {i}") for i in range(len(both))]
+    judged = compare(pairs, right, clusters, n_resamples=n_resamples, seed=seed)
+    rows = [_verdict_row(dose, one, right) for dose, one in zip(both, judged)]
+    columns = ["varied", "dose", first, second, "gap", "low", "high", "p_holm", "p_least", "verdict", "clips",
+               "clusters"]  # fmt: skip
+    return pd.DataFrame(rows, columns=columns).set_index(["varied", "dose"])
+
+
+def _verdict_row(dose: Dose, one: Compared, right: Mapping[str, Floats]) -> tuple[object, ...]:
+    gap = one.gap
+    return (dose.varied, dose.accuracy, float(right[one.first].mean()), float(right[one.second].mean()), gap.mean,
+            gap.low, gap.high, one.p_holm, one.p_least, one.verdict, gap.n_clips, gap.n_clusters)  # fmt: skip

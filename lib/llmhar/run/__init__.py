@@ -1,0 +1,1 @@
+"""Run: settings, papermill, pages."""

@@ -1,0 +1,96 @@
+"""``llmhar explore``: the traces of notebook 06 as one offline file, or served by voila on loopback.
+
+Both read the settings of ``06_traces``. The file shows what the store has and asks nobody; the served notebook may ask.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from llmhar import paths
+from llmhar.ask.engines.base import EngineError
+from llmhar.ask.inference import collect, make_asks
+from llmhar.ask.models import MODELS
+from llmhar.ask.store import Store
+from llmhar.ask.task import prepare
+from llmhar.records import Sampling
+from llmhar.run.jobs import plan_jobs
+from llmhar.score.tables import Result, score_answers
+from llmhar.traces.bundle import build_bundle
+from llmhar.traces.view import write_offline
+
+NOTEBOOK = "06_traces"
+
+
+def settings_of(profile: str, options: Mapping[str, str], cwd: Path) -> dict[str, Any]:
+    """Parameters of the notebook in this profile.
+
+    Raises:
+        SettingsError: an unknown profile or name, a value of another type.
+    """
+    (job,) = plan_jobs(profile, [NOTEBOOK], options, cwd)
+    return dict(job.spec.params)
+
+
+def stored_results(values: Mapping[str, Any], store: Store) -> list[Result]:
+    """Results from what the store has; unanswered windows count as missing.
+
+    Raises:
+        EngineError: a model has not answered a single window; says what to run.
+        DataError, ModelError, PromptError: see there.
+    """
+    folder = Path(values["data_dir"]) if values["data_dir"] else None
+    task = prepare(
+        values["dataset"], folder, n_windows=values["n_windows"], seed=values["seed"], wording=values["wording"],
+        serializer=values["serializer"], answer=values["answer"],
+    )  # fmt: skip
+    sampling = Sampling(temperature=values["temperature"], max_tokens=values["max_tokens"], seed=values["seed"])
+    results = []
+    for name in values["models"]:
+        model = MODELS[name]
+        answers = collect(make_asks(task, model, sampling=sampling, thinking=values["thinking"]), store)
+        if not any(answer.stored for answer in answers):
+            raise EngineError(
+                f"the store {store.path} has no answer of {name} to these windows; run: llmhar run demo 06"
+            )
+        results.append(score_answers(task, model, answers))
+    return results
+
+
+def write_html(values: Mapping[str, Any], target: Path, store: Store | None = None) -> int:
+    """Write the view as one file that needs no network; returns its size in bytes.
+
+    Raises:
+        EngineError: see :func:`stored_results`.
+    """
+    opened = store or Store()
+    try:
+        results = stored_results(values, opened)
+        bundle = build_bundle(results, notes=opened.notes(), teacher=values["teacher"], students=values["students"])
+        return write_offline(bundle, target)
+    finally:
+        if store is None:
+            opened.close()
+
+
+def serve(values: Mapping[str, Any], port: int = 8866) -> int:
+    """Serve the notebook by voila on 127.0.0.1 until it is interrupted; returns voila's exit code."""
+    import nbformat
+    from papermill.iorw import load_notebook_node
+    from papermill.parameterize import parameterize_notebook
+
+    notebook = load_notebook_node(str(paths.root() / "notebooks" / f"{NOTEBOOK}.ipynb"))
+    with tempfile.TemporaryDirectory(prefix="llmhar-explore-") as scratch:
+        copy = Path(scratch, f"{NOTEBOOK}.ipynb")
+        nbformat.write(parameterize_notebook(notebook, dict(values)), copy)
+        command = [sys.executable, "-m", "voila", str(copy), "--Voila.ip=127.0.0.1", f"--port={port}", "--no-browser",
+                   "--show_tracebacks=True"]  # fmt: skip
+        try:
+            return subprocess.run(command, check=False, cwd=Path.cwd()).returncode
+        except KeyboardInterrupt:
+            return 0

@@ -1,0 +1,90 @@
+"""The one call by which a notebook says what it found: key numbers, key table, key figure and their provenance.
+
+The payload travels inside the executed notebook as an output of its own media type; :mod:`.report` reads it from
+there into ``run.json`` and the index. Nothing is scraped from printed text.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import math
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from llmhar.score.tables import KINDS, Result
+
+MEDIA_TYPE = "application/vnd.llmhar.results+json"
+
+
+def make_payload(
+    key_numbers: Mapping[str, float | int | str | None],
+    *,
+    table: pd.DataFrame | None = None,
+    figure: Figure | None = None,
+    results: Sequence[Result] = (),
+    datasets: Sequence[str] = (),
+    kinds: Sequence[str] = (),
+    engines: Sequence[str] = (),
+) -> dict[str, Any]:
+    """What a notebook found, JSON-ready.
+
+    Args:
+        key_numbers: name -> number; NaN becomes None (missing stays missing, never zero).
+        table: shown in the index, at most its first 12 rows.
+        figure: shown in the index.
+        results: their models, engines, data and kinds are added to the provenance.
+        datasets: further data sets that were shown, "name (kind)".
+        kinds: further kinds: "rules", "published", "simulated" ….
+        engines: further answerers and what made their answers, "name: engine version".
+    """
+    return {
+        "key_numbers": {name: _json_number(value) for name, value in key_numbers.items()},
+        "engines": sorted({f"{r.model.name}: {r.made_by}" for r in results} | set(engines)),
+        "models": {r.model.name: {"id": r.model.hub_id, "revision": r.model.revision} for r in results},
+        "datasets": sorted({f"{r.task.data}, {r.task.subset}" for r in results} | set(datasets)),
+        "kinds": sorted({KINDS[r.model.kind] for r in results} | {f"{r.task.kind} data" for r in results} | set(kinds)),
+        "table": None if table is None else _table(table),
+        "figure_png": None if figure is None else _png(figure),
+        "torch_in_kernel": "torch" in sys.modules,
+    }
+
+
+def publish(key_numbers: Mapping[str, float | int | str | None], **parts: Any) -> None:
+    """Publish a notebook's results to the index and to ``run.json``; see :func:`make_payload` for the arguments."""
+    _display(make_payload(key_numbers, **parts))
+
+
+def _json_number(value: Any) -> Any:
+    value = value.item() if hasattr(value, "item") else value
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _table(table: pd.DataFrame) -> dict[str, Any]:
+    shown = table.reset_index().head(12)
+    rows = [[_json_number(value) for value in row] for row in shown.itertuples(index=False)]
+    return {"columns": [str(column) for column in shown.columns], "rows": rows}
+
+
+def _png(figure: Figure) -> str:
+    buffer = io.BytesIO()
+    # No software version and date in the file: the same store gives the same bytes.
+    figure.savefig(buffer, format="png", metadata={"Software": None})
+    return base64.b64encode(buffer.getvalue()).decode("ascii")
+
+
+def _display(payload: Mapping[str, Any]) -> None:
+    from IPython import get_ipython
+    from IPython.display import display
+
+    if get_ipython() is not None:
+        numbers = ", ".join(f"{name} = {_short(value)}" for name, value in payload["key_numbers"].items())
+        display({MEDIA_TYPE: dict(payload), "text/plain": f"Published: {numbers}"}, raw=True)
+
+
+def _short(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

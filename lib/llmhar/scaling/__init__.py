@@ -1,0 +1,1 @@
+"""Scaling: what size buys (notebook 03)."""

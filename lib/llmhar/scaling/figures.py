@@ -1,0 +1,160 @@
+"""Figures of the scaling study. Computes no score; every figure is stamped as in :mod:`llmhar.score.figures`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import matplotlib.pyplot as plt
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
+
+from llmhar.score.figures import MARKS, StudyFigure, axes_of, colours, describe, plain, stamp
+from llmhar.score.published import AXES, DATASETS_IN_S1, Point, pareto_front, published_curve
+from llmhar.score.tables import Result
+
+
+def scaling_curve(results: Sequence[Result]) -> Figure:
+    """S1 Figure 3 (published, without interval) and ours with 95 % t interval, to scale and on a log axis."""
+    figure, panels = plt.subplots(1, 2, figsize=(11, 5.0), sharey=True, FigureClass=StudyFigure)
+    plt.close(figure)
+    palette = colours(8)
+    for panel, scale in zip(panels, ("linear", "log")):
+        for place, dataset in enumerate(DATASETS_IN_S1):
+            curve = published_curve(dataset)
+            panel.plot(curve["n_params"] / 1e9, curve["f1"], color=palette[place], marker=MARKS[place], linestyle="--",
+                       label=f"published, S1: Qwen3 on {dataset}")  # fmt: skip
+        _draw_ours(panel, results)
+        for place, flat in enumerate(r for r in results if r.model.kind != "llm"):
+            panel.axhline(flat.macro_f1.mean, color=palette[4 + place % 4], linestyle=(":", "-.")[place % 2],
+                          label=plain(f"{flat.model.name} on {flat.task.data}"))  # fmt: skip
+        panel.set_xscale(scale)
+        panel.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+        panel.set_ylim(-0.03, 1.03)
+        panel.set_xlabel("parameters, billions" + (" (log)" if scale == "log" else " (to scale)"))
+        panel.grid(alpha=0.25)
+    panels[0].set_ylabel("F1 (S1: averaging not stated; ours: macro)")
+    handles, labels = panels[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper center", ncols=3, frameon=False, fontsize=9)
+    return stamp(figure, describe(results))
+
+
+def _draw_ours(panel: Axes, results: Sequence[Result]) -> None:
+    """One curve a data set: LLMs by their parameters, with intervals."""
+    for place, data in enumerate(dict.fromkeys(r.task.data for r in results)):
+        ours = [r for r in results if r.model.kind == "llm" and r.task.data == data]
+        ours.sort(key=lambda r: r.model.n_params)
+        if ours:
+            low = [r.macro_f1.mean - r.macro_f1.low for r in ours]  # NaN, no bar, for a single session
+            high = [r.macro_f1.high - r.macro_f1.mean for r in ours]
+            panel.errorbar([r.model.n_params / 1e9 for r in ours], [r.macro_f1.mean for r in ours], yerr=[low, high],
+                           color=colours(8)[2 + place], marker="Dv"[place % 2], capsize=4,
+                           label=plain(f"ours: LLM on {data}"))  # fmt: skip
+
+
+def four_axes(points: Sequence[Point], stamped: str, roofline: Mapping[str, float] | None = None) -> Figure:
+    """F1 against each cost axis with its Pareto front; what was not measured is said, not drawn at zero.
+
+    What has no parameters (rules, chance) has no place on these axes: it is a dotted line.
+
+    Args:
+        points: models on the axes.
+        stamped: data, engines and n, as :func:`llmhar.score.figures.describe` says them.
+        roofline: model -> least seconds a window that the machine's limits allow; drawn where given.
+    """
+    figure, panels = plt.subplots(1, 4, figsize=(13, 4.2), sharey=True, FigureClass=StudyFigure)
+    plt.close(figure)
+    palette = colours(len(points))
+    floor = {model: least for model, least in (roofline or {}).items() if math.isfinite(least)}  # infinite: no room
+    shapes = {point.model: (MARKS[i % len(MARKS)], palette[i]) for i, point in enumerate(points)}
+    for panel, (axis, title) in zip(panels, AXES.items()):
+        for point in points:
+            if point.n_params is None:
+                panel.axhline(point.f1, color=shapes[point.model][1], linestyle=":", zorder=0,
+                              label=plain(f"{point.model} ({point.kind})"))  # fmt: skip
+        drawn = [point for point in points if getattr(point, axis) is not None and point.n_params is not None]
+        for point in drawn:
+            mark, colour = shapes[point.model]
+            panel.plot(getattr(point, axis), point.f1, linestyle="none", marker=mark, color=colour, markersize=8,
+                       alpha=0.8, label=plain(f"{point.model} ({point.kind})"))  # fmt: skip
+            if axis == "seconds" and point.model in floor:
+                panel.plot(floor[point.model], point.f1, linestyle="none", marker=mark, markerfacecolor="none",
+                           markeredgecolor=colour, markersize=8)  # fmt: skip
+                panel.plot([floor[point.model], getattr(point, axis)], [point.f1] * 2, color=colour, linewidth=0.8)
+        front = pareto_front(drawn, axis)
+        panel.plot([getattr(p, axis) for p in front], [p.f1 for p in front], color="0.4", linewidth=1, zorder=0)
+        panel.set_xlabel(title)
+        panel.grid(alpha=0.25)
+        if drawn:
+            open_marks = [floor[point.model] for point in drawn if axis == "seconds" and point.model in floor]
+            _set_scale(panel, axis, [*(getattr(point, axis) for point in drawn), *open_marks])
+        else:
+            panel.set_xticks([])
+            said = "no language model here" if axis == "n_params" else "not measured here"
+            panel.text(0.5, 0.5, said, transform=panel.transAxes, ha="center", color="0.35")
+    panels[0].set_ylabel("macro F1")
+    best = max((point.f1 for point in points if point.f1 == point.f1), default=0.0)
+    panels[0].set_ylim(-0.05 * max(0.1, best), 1.1 * max(0.1, best))
+    handles = {label: handle for panel in panels for handle, label in zip(*panel.get_legend_handles_labels())}
+    figure.legend(handles.values(), handles.keys(), loc="outside upper center", ncols=3, frameon=False, fontsize=9)
+    note = " Open marks: the roofline, the least that the limits in params/devices.yaml allow." if floor else ""
+    return stamp(figure, f"{stamped}\nGrey line: Pareto front.{note}")
+
+
+def _set_scale(panel: Axes, axis: str, values: Sequence[float]) -> None:
+    """From zero; on a log axis where marks lie further apart. A handful of plain numbers as ticks."""
+    panel.xaxis.set_major_locator(MaxNLocator(4))
+    if 0 < 10 * min(values) < max(values):
+        panel.set_xscale("log")
+        far = max(values) > 100 * min(values)
+        panel.xaxis.set_major_locator(LogLocator(subs=(1.0,) if far else (1.0, 3.0), numticks=4 if far else 6))
+        panel.xaxis.set_minor_formatter(NullFormatter())
+    else:
+        panel.set_xlim(0, 1.1 * max(values) or 1.0)
+    unit, letter = (1.0, "") if axis != "n_params" else (1e9, "B") if max(values) >= 1e9 else (1e6, "M")
+    panel.xaxis.set_major_formatter(lambda value, _: f"{value / unit:g}{letter}" if value else "0")
+
+
+def ledger_bars(ledger: pd.DataFrame, stamped: str) -> Figure:
+    """Each model's 100 F1 points: what was scored, and what each cause cost."""
+    figure, axes = axes_of(11, 0.55 * len(ledger) + 2.6)
+    hatches = ["", "//", "\\\\", "..", "xx", "oo", "++", "--", "||", "**"]
+    palette = [*colours(10), (0.75, 0.75, 0.75)]
+    rows = range(len(ledger))
+    left = pd.Series(0.0, index=ledger.index)
+    for place, cause in enumerate(ledger.columns):
+        values = ledger[cause]
+        axes.barh(rows, values, left=left, color=palette[place], edgecolor="white",
+                  hatch=hatches[place % len(hatches)], label=cause)  # fmt: skip
+        for row, (value, start) in enumerate(zip(values, left)):
+            if value >= 5:
+                axes.text(start + value / 2, row, f"{value:.0f}", ha="center", va="center", fontsize=9,
+                          bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1.0})  # fmt: skip
+        left = left + values
+    axes.set_yticks(rows, [plain(str(model)) for model in ledger.index])
+    axes.invert_yaxis()
+    axes.set_xlim(0, 100)
+    axes.set_xlabel("macro F1 points (mean over sessions)")
+    figure.legend(loc="outside upper center", ncols=4, frameon=False, fontsize=9)
+    return stamp(figure, stamped)
+
+
+def confusion_map(table: pd.DataFrame, result: Result) -> Figure:
+    """Share of each true activity's events (rows, with n) by answered activity."""
+    n = table.sum(axis=1)
+    figure, axes = axes_of(0.42 * len(table.columns) + 4.5, 0.34 * len(table) + 3.2)
+    shares = table.div(n, axis=0)
+    shares.index = pd.Index([plain(f"{name} (n = {count})") for name, count in n.items()])
+    shares.columns = pd.Index([plain(str(name)) for name in table.columns])
+    sns.heatmap(shares, ax=axes, mask=shares.to_numpy() == 0, cmap="cividis_r", vmin=0, vmax=1, linewidths=0.5,
+                linecolor="0.9", cbar_kws={"label": "share of the row (never: blank)"})  # fmt: skip
+    axes.set_xticks([i + 0.5 for i in range(len(shares.columns))], shares.columns)
+    axes.set_yticks([i + 0.5 for i in range(len(shares))], shares.index)
+    axes.set_xlabel("answered")
+    axes.set_ylabel("")
+    axes.tick_params(axis="x", rotation=90)
+    axes.set_title(plain(f"{result.model.name}: what was answered instead"), loc="left")
+    return stamp(figure, describe([result]))

@@ -1,0 +1,1 @@
+"""The planner: what a study takes before it runs."""

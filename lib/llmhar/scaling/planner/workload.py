@@ -1,0 +1,162 @@
+"""The jobs of a plan: S1 as published, or what a profile's settings would ask. Counts windows and prompt tokens."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from llmhar import paths, settings
+from llmhar.ask.models import MODELS, ModelError, ModelSpec, UnknownModel
+from llmhar.ask.task import Task, prepare
+from llmhar.data.registry import DataError
+from llmhar.data.windows import WINDOW_SIZE, cut_windows
+from llmhar.scaling.planner.roofline import S1_PROMPT, Load, PlanError
+from llmhar.text.prompt import PromptError
+from llmhar.text.tokens import count_tokens
+
+TRAIN_STEPS, TRAIN_BATCH, MFU = 500, 8, 0.325
+"""Fine-tuning: S1 §4.3.2's 500 steps, of 8 examples (32 epochs of 126 windows say so); share of the peak that training
+reaches, the middle of 25-40 %."""
+PUBLISHED: Mapping[str, tuple[int, int]] = {"mural": (544, 250), "marble": (126, 60)}
+"""Windows (train, test): train from S1 §4.3.2; test estimated from MuRAL's size and S1's split of MARBLE."""
+SIZES = ("qwen3-0.6b", "qwen3-1.7b", "qwen3-4b", "qwen3-8b", "qwen3-14b", "qwen3-32b")
+TEACHER, STUDENTS, FIGURE_4_RUNS = "qwen3-32b", ("qwen3-0.6b", "qwen3-1.7b"), 14
+PROMPT_SETTINGS = ("n_windows", "seed", "window_size", "wording", "serializer", "answer", "rules")
+
+
+@dataclass(frozen=True)
+class Job:
+    """Windows for one model, before anything is known of cards."""
+
+    job: str
+    """"base", "teacher traces", "fine-tuned", "Figure 4", "training" or "ask"."""
+    model: ModelSpec
+    dataset: str
+    windows: int
+    """Answers to generate; for training: examples seen, all runs together."""
+    load: Load
+    windows_from: str
+    """Where the count is from."""
+    tokens_by: str
+    """What counted the prompt's tokens."""
+    runs: int = 1
+    """Passes or training runs that ``windows`` is the sum of."""
+
+
+class _Windows(NamedTuple):
+    """A data set's windows, read or published."""
+
+    train: int
+    test: int
+    source: str
+    task: Task | None
+    """None: the data set is not here."""
+
+
+def _windows(name: str, whole: bool, folder: str | None = None, **how: Any) -> _Windows:
+    """Count windows in ``LLMHAR_DATA``, else take the published counts; ``whole``: a fragment does not count."""
+    published, path = PUBLISHED.get(name), Path(folder) if folder else None
+    try:
+        task = prepare(name, path, **how)
+        size = how.get("window_size", WINDOW_SIZE)
+        train = sum(len(cut_windows(session, size)) for session in task.train.values())
+    except (DataError, PromptError) as error:
+        if published is None:
+            raise PlanError(f"windows of {name} cannot be counted: {error}") from error
+        return _Windows(*published, f"published counts of {name}: not in LLMHAR_DATA, or not readable", None)
+    if whole and published and not 0.9 <= train / published[0] <= 1.1:
+        why = f"published counts of {name}: LLMHAR_DATA has {train} training windows of {published[0]}"
+        return _Windows(*published, why, task)
+    return _Windows(train, len(task.windows), f"{name} in {'its folder' if folder else 'LLMHAR_DATA'}", task)
+
+
+def _load(found: _Windows, model: ModelSpec, output: int) -> tuple[Load, str]:
+    """Mean tokens of a window's prompt without the chat template's marks, and what counted them."""
+    tokenizer = _tokenizer(model.name)
+    if found.task is None or not found.task.windows or tokenizer is None:
+        missing = "no tokenizer of its family is fetched" if tokenizer is None else "the data set is not here"
+        return Load(*S1_PROMPT, output), f"assumed: S1's prompts, {missing}"
+    who, file = tokenizer
+    task = found.task
+    texts = [[turn["content"] for turn in task.prompt_of(window).messages(window)] for window in task.windows]
+    tokens = {text: n for part in zip(*texts) for text, n in zip(part, count_tokens(part, file).counts)}
+    shared, private = (sum(tokens[text] for text in part) / len(texts) for part in zip(*texts))
+    return Load(round(shared), round(private), output), f"{who} tokenizer"
+
+
+def _tokenizer(name: str) -> tuple[str, Path] | None:
+    """A fetched tokenizer of the model's family (names share it up to the first hyphen), its own first."""
+    family = [other for other in MODELS if other.split("-")[0] == name.split("-")[0]]
+    for other in sorted(family, key=lambda each: each != name):
+        try:
+            place = MODELS[other].locate()
+        except ModelError:
+            continue
+        if isinstance(place, Path) and (place / "tokenizer.json").is_file():
+            return other, place / "tokenizer.json"
+    return None
+
+
+def paper_jobs(output: int) -> tuple[list[Job], list[str]]:
+    """S1 as published: six sizes, teacher traces, four students, Figure 4, and all fine-tuning."""
+    sets = {name: _windows(name, whole=True, answer="number") for name in PUBLISHED}
+
+    def job(what: str, model: str, name: str, windows: int, runs: int = 1) -> Job:
+        load, counted = _load(sets[name], MODELS[model], output)
+        return Job(what, MODELS[model], name, windows * runs, load, sets[name].source, counted, runs)
+
+    steps, figure = TRAIN_STEPS * TRAIN_BATCH, FIGURE_4_RUNS
+    jobs = [job("base", model, name, sets[name].test) for model in SIZES for name in sets]
+    jobs += [job("teacher traces", TEACHER, name, sets[name].train) for name in sets]
+    # Each student is trained once on each data set, and each of the four is tested on both.
+    jobs += [job("fine-tuned", model, name, sets[name].test, len(sets)) for model in STUDENTS for name in sets]
+    jobs += [job("Figure 4", STUDENTS[0], "mural", sets["mural"].test, figure)]
+    jobs += [job("training", model, name, steps) for model in STUDENTS for name in sets]
+    jobs += [job("training", STUDENTS[0], "mural", steps, figure)]
+    return jobs, [
+        "S1 as published, each window asked once (K = 1); Figure 4: 14 students besides the one of Table 2",
+        f"training: 6 × parameters × tokens at {MFU:.1%} of the bf16 peak (25-40 % is usual), {TRAIN_STEPS} steps of "
+        f"{TRAIN_BATCH} prompts with traces of full length; whether its memory fits is not checked",
+    ]
+
+
+def profile_jobs(profile: str, output: int) -> tuple[list[Job], list[str]]:
+    """The models and windows that a profile's settings name; what needs no weights is left out."""
+    values, notebook = _settings(profile)
+    names = values.get("datasets") or values.get("dataset", "simulated")
+    how = {key: values[key] for key in PROMPT_SETTINGS if key in values}
+    capped = min(output, values.get("max_tokens") or output)
+    samples = values.get("n_samples") or values.get("samples") or 1
+    jobs, free = [], []
+    for name in [names] if isinstance(names, str) else names:
+        found = _windows(name, whole=False, folder=values.get("data_dir"), **how)
+        for model in values.get("models", []):
+            try:
+                spec = MODELS[model]
+            except UnknownModel as error:
+                raise PlanError(str(error)) from error
+            if spec.kind != "llm":
+                free.append(model)
+                continue
+            load, counted = _load(found, spec, capped)
+            jobs.append(Job("ask", spec, name, found.test * samples, load, found.source, counted, samples))
+    again = [values[key] for key in ("constrained_model", "repeated_model") if values.get(key)]
+    notes = [f"models and windows from params/{notebook}/{profile}.yaml; answers of {capped} tokens"]
+    notes += [f"{', '.join(dict.fromkeys(free))}: no weights, takes seconds, not planned"] if free else []
+    notes += [f"{', '.join(again)}: second passes (constrained, repeated) are not planned"] if again else []
+    return jobs, notes
+
+
+def _settings(profile: str) -> tuple[dict[str, Any], str]:
+    """Defaults of the notebook's parameters cell, then the profile's own; and the notebook's name."""
+    for notebook in ("03_scaling", "02_prompting"):
+        file, source = paths.params() / notebook / f"{profile}.yaml", paths.root() / "notebooks/src" / f"{notebook}.py"
+        if file.is_file():
+            text = source.read_text(encoding="utf-8") if source.is_file() else ""
+            cell = re.search(r'^# %% tags=\["parameters"\]\n(.*?)(?=^# %%|\Z)', text, re.S | re.M)
+            defaults = settings.read_parameters(cell[1]) if cell else {}
+            return {k: p.default for k, p in defaults.items()} | settings.read_profile(file), notebook
+    raise PlanError(f"profile {profile!r} has no settings: params/03_scaling/{profile}.yaml is not there")

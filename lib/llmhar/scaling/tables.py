@@ -1,0 +1,361 @@
+"""Tables of the scaling study: ours beside S1's, four cost axes, error ledger, chance. Asks nobody, draws nothing."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+import pandas as pd
+
+from llmhar.ask.models import ModelSpec
+from llmhar.ask.store import Store
+from llmhar.ask.task import Task
+from llmhar.data.windows import Window
+from llmhar.records import Fingerprint, Prediction, Verdict
+from llmhar.scaling.planner.roofline import Device, Layout, Load, PlanError, devices
+from llmhar.score.evaluate import Condition
+from llmhar.score.f1 import score_session
+from llmhar.score.ledger import CAUSES, learn_habits, session_ledger
+from llmhar.score.published import DATASETS_IN_S1, Point, pareto_front, published
+from llmhar.score.stats import compare_pairs, t_interval, variance_split
+from llmhar.score.stats import verdict as verdict_of
+from llmhar.score.tables import KINDS, Result, score_answers, score_readings, tokenizer_file
+from llmhar.text.parsing import Reading
+from llmhar.text.tokens import count_tokens
+
+
+def majority_result(task: Task) -> Result:
+    """Chance: every event gets the activity that is most frequent in the *training* sessions."""
+    seen = Counter(
+        event.activity_id
+        for session in task.train.values()
+        for event in session.events
+        if event.activity_id is not None and event.activity_id in session.labels
+    )
+    label = seen.most_common(1)[0][0] if seen else None
+    verdict: Verdict = "missing" if label is None else "ok"
+    readings = tuple(
+        Reading(tuple(Prediction(i, verdict, label) for i in range(len(w.events))), "", "", "absent")
+        for w in task.windows
+    )
+    model = ModelSpec(name="majority class", kind="chance", n_params=0, hub_id="none", revision="training")
+    return Result(
+        model=model,
+        task=task,
+        answers=(),
+        readings=readings,
+        sessions=score_readings(task, readings),
+        verdicts=Counter({verdict: sum(len(w.events) for w in task.windows)}),
+        n_failed=0,
+        fingerprints=(Fingerprint("majority class", "", "", ""),),
+    )
+
+
+def _row_name(result: Result, results: Sequence[Result]) -> str:
+    """The model's name, with the data set where there are several."""
+    several = len({r.task.dataset for r in results}) > 1
+    return f"{result.model.name} on {result.task.data}" if several else result.model.name
+
+
+def points(results: Sequence[Result], store: Store) -> list[Point]:
+    """Each result on the four axes; costs come from the passes that gave its answers, where these ended."""
+    return [
+        Point(_row_name(r, results), KINDS[r.model.kind], r.model.n_params or None, r.macro_f1.mean, *_costs(r, store))
+        for r in results
+    ]
+
+
+def _costs(result: Result, store: Store) -> tuple[float | None, float | None, float | None]:
+    """Tokens, seconds and joules a window; None where not measured, or where a mixture of engines hides it."""
+    made = list({generation.request_key: generation for generation in result.generations}.values())
+    if result.model.kind != "llm" or not made:  # windows that read alike are asked once
+        return None, None, None
+    tokens = sum(generation.output_tokens for generation in made) / len(made)
+    if len(result.fingerprints) != 1:
+        return tokens, None, None
+    passes = store.costs([generation.request_key for generation in made], result.fingerprints[0])
+    covered = sum(one.n_here for one in passes)
+    if covered < len(made):  # a pass that was killed keeps no time
+        return tokens, None, None
+    seconds = sum(one.n_here * one.seconds / one.n_asked for one in passes) / covered
+    joules = [one.n_here * one.joules / one.n_asked for one in passes if one.joules is not None]
+    return tokens, seconds, sum(joules) / covered if len(joules) == len(passes) else None
+
+
+def axes_table(rows: Sequence[Point]) -> pd.DataFrame:
+    """The four axes and F1, with the axes on whose Pareto front a model lies."""
+    fronts = {axis: pareto_front(rows, axis) for axis in ("n_params", "tokens", "seconds", "joules")}
+    table = [
+        point._asdict()
+        | {"on the front of": ", ".join(axis for axis, front in fronts.items() if point in front) or "–"}
+        for point in rows
+    ]
+    shown = pd.DataFrame(table, columns=[*Point._fields, "on the front of"]).set_index("model")
+    shown = shown.astype({"n_params": "Int64"}).astype({"n_params": object, "joules": object})
+    return shown.fillna({"n_params": "none", "joules": "not measured"})
+
+
+def beside_published(results: Sequence[Result]) -> pd.DataFrame:
+    """S1 Table 1 beside ours: F1 in percent, ours with interval; what was not run or not published stays empty."""
+    table = published("table1").set_index("model")
+    rows: dict[str, dict[str, object]] = {
+        name.lower(): {"parameters": row["params_b"] * 1e9}
+        | {f"S1 {dataset}, %": row[f"{dataset}_f1_pct"] for dataset in DATASETS_IN_S1}
+        for name, row in table.iterrows()
+    }
+    for result in results:
+        f1 = result.macro_f1
+        row = rows.setdefault(result.model.name, {"parameters": result.model.n_params or None})
+        interval = f" [{100 * f1.low:.1f}, {100 * f1.high:.1f}]" if f1.n > 1 else ""
+        row[f"ours, {result.task.data}, %"] = f"{100 * f1.mean:.1f}{interval} (n = {f1.n})" if f1.n else None
+        row["kind of ours"] = KINDS[result.model.kind]
+    table = pd.DataFrame.from_dict(rows, orient="index").rename_axis("model")
+    table = table.astype({"parameters": "Int64"}).astype(object)
+    return table.where(table.notna(), "")
+
+
+def missed_table(results: Sequence[Result]) -> pd.DataFrame:
+    """S1 Table 4 beside ours: missed events in percent, mean ± standard deviation over sessions."""
+    rows: dict[str, dict[str, str]] = {}
+    for _, row in published("table4").iterrows():
+        rows[row["model"].lower()] = {
+            f"S1 {d}": f"{row[f'{d}_mean']:.2f} ± {row[f'{d}_sd']:.2f}" for d in DATASETS_IN_S1
+        }
+    for result in results:
+        overall = result.overall
+        spread = f" ± {overall.missed_sd:.2f}" if overall.n_sessions > 1 else ""
+        shown = f"{overall.missed_pct:.2f}{spread} (n = {overall.n_sessions})" if overall.n_sessions else "–"
+        rows.setdefault(result.model.name, {})[f"ours, {result.task.data}"] = shown
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("model, missed %").fillna("–")
+
+
+def ledger_table(results: Sequence[Result]) -> pd.DataFrame:
+    """Macro F1 points (0 … 100) that each cause cost: mean over sessions; with macro F1 a row adds up to 100."""
+    rows = {}
+    for result in results:
+        task, habits = result.task, learn_habits(result.task.train.values())
+        by_session: dict[str, list[int]] = {name: [] for name in task.sessions}
+        for position, window in enumerate(task.windows):
+            by_session[window.session_id].append(position)
+        ledgers = [
+            session_ledger(
+                [task.windows[p].events for p in own], [result.readings[p] for p in own], session.labels, habits
+            )
+            for (name, session), own in zip(task.sessions.items(), by_session.values())
+            if any(score.session == name and score.n_events for score in result.sessions)
+        ]
+        rows[_row_name(result, results)] = {"macro F1": 100 * result.macro_f1.mean} | {
+            cause: 100 * sum(ledger[cause] for ledger in ledgers) / max(1, len(ledgers)) for cause in CAUSES
+        }
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("model, F1 points lost to")
+
+
+def policy_table(results: Sequence[Result]) -> pd.DataFrame:
+    """How far the way of reading and counting alone moves macro F1, on the same answers."""
+    rows = {}
+    for result in results:
+        if result.answers:
+            strict = score_answers(result.task, result.model, result.answers, strict=True)
+            answered = [_only_answered(result, score_of) for score_of in result.task.sessions]
+            rows[_row_name(result, results)] = {
+                "flexible (the study's)": result.macro_f1.mean,
+                "strict": strict.macro_f1.mean,
+                "only answered events (misleading)": t_interval(answered).mean,
+            }
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("model")
+
+
+def _only_answered(result: Result, session: str) -> float:
+    """Macro F1 of a session if unanswered events were left out instead of counted as wrong."""
+    truth: list[int | None] = []
+    guess: list[int | None] = []
+    for window, reading in zip(result.task.windows, result.readings):
+        if window.session_id == session:
+            kept = [i for i, p in enumerate(reading.predictions) if p.label is not None]
+            truth += [window.events[i].activity_id for i in kept]
+            guess += [reading.predictions[i].label for i in kept]
+    return score_session(session, truth, guess, result.task.sessions[session].labels).macro_f1
+
+
+def pair_table(results: Sequence[Result]) -> pd.DataFrame:
+    """Every pair of models on the same sessions: gap, interval, sign-flip p, Holm, and the verdict in words.
+
+    Holm is over the pairs of one data set. ``p_least`` is the smallest ``p_holm`` that these sessions can give over
+    these pairs: above 0.05, "not shown" was certain beforehand. The last column is the verdict that a pair would have
+    had as the one planned comparison.
+    """
+    rows: list[dict[str, object]] = []
+    for data in dict.fromkeys(r.task.data for r in results):
+        scores = {r.model.name: [score.macro_f1 for score in r.sessions] for r in results if r.task.data == data}
+        rows += [
+            {"data": data, **row._asdict(), "verdict if planned alone": verdict_of(row.p, row.gap)}
+            for row in compare_pairs(scores)
+        ]
+    return pd.DataFrame(rows)
+
+
+def variance_table(samples: Sequence[Sequence[Result]]) -> pd.DataFrame:
+    """Where the variance of window accuracy lies: between sessions, windows, or samples of one window.
+
+    Args:
+        samples: all samples of each model and task; those with a single sample are left out.
+    """
+    rows = {}
+    for own in (own for own in samples if len(own) > 1):
+        long = [
+            (window.session_id, f"{window.session_id}/{window.index}", _share_right(result.task, window, reading))
+            for result in own
+            for window, reading in zip(result.task.windows, result.readings)
+        ]
+        name = _row_name(own[0], [first for first, *_ in samples])
+        split = variance_split([row[0] for row in long], [row[1] for row in long], [row[2] for row in long])
+        rows[name] = split._asdict() | {f"{part}, share": share for part, share in split.shares.items()}
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("model")
+
+
+def _share_right(task: Task, window: Window, reading: Reading) -> float:
+    """Share of a window's scored events that are right; NaN where none is scored."""
+    labels = task.sessions[window.session_id].labels
+    scored = [(e.activity_id, p.label) for e, p in zip(window.events, reading.predictions) if e.activity_id in labels]
+    return sum(t == g for t, g in scored) / len(scored) if scored else float("nan")
+
+
+def confusion(result: Result) -> pd.DataFrame:
+    """Events of each true activity (rows) by answered activity (columns), "no answer" last; all test sessions."""
+    counts: Counter[tuple[str, str]] = Counter()
+    names: dict[str, None] = {}
+    for window, reading in zip(result.task.windows, result.readings):
+        labels = result.task.sessions[window.session_id].labels
+        for event, found in zip(window.events, reading.predictions):
+            if event.activity_id in labels:
+                true = labels[event.activity_id]
+                answered = labels[found.label] if found.label is not None else "no answer"
+                counts[true, answered] += 1
+                names |= {true: None}
+    order = sorted(names, key=lambda name: -sum(n for (true, _), n in counts.items() if true == name))
+    columns = [*order, *sorted({a for _, a in counts} - {*order, "no answer"}), "no answer"]
+    table = [[counts.get((true, answered), 0) for answered in columns] for true in order]
+    return pd.DataFrame(table, index=order, columns=columns).rename_axis("truth")
+
+
+def roofline_seconds(results: Sequence[Result], device: str, n_gpus: int = 1) -> dict[str, float]:
+    """Least seconds a window that a device's limits allow each model, for the very tokens it read and wrote.
+
+    Args:
+        results: whose windows.
+        device: key into ``params/devices.yaml``.
+        n_gpus: cards that share one model.
+
+    Raises:
+        PlanError: no such device; names those there are.
+    """
+    card = _device(device)
+    found = {}
+    for result in results:
+        load, n = _load(result)
+        if load is not None and result.model.kind == "llm":
+            found[_row_name(result, results)] = Layout(result.model, card, n_gpus).seconds(load, n) / n
+    return found
+
+
+def plan_against_actual(results: Sequence[Result], store: Store, device: str, n_gpus: int = 1) -> pd.DataFrame:
+    """Planned and measured seconds a window, and the fraction of the roofline that was reached."""
+    card, floor, rows = _device(device), roofline_seconds(results, device, n_gpus), {}
+    for point in points(results, store):
+        if point.model in floor:
+            measured = point.seconds or float("nan")
+            rows[point.model] = {
+                "planned s / window": floor[point.model] * card.derate,
+                "measured s / window": measured,
+                "planned / measured": floor[point.model] * card.derate / measured,
+                "fraction of roofline": floor[point.model] / measured,
+                "device": f"{n_gpus} × {device} ({card.derate_note})"
+                if n_gpus > 1
+                else f"{device} ({card.derate_note})",
+            }
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("model")
+
+
+def _device(name: str) -> Device:
+    known = devices()
+    if name not in known:
+        raise PlanError(f"unknown device {name!r}; there are: {', '.join(known)}")
+    return known[name]
+
+
+def _load(result: Result) -> tuple[Load | None, int]:
+    """Mean tokens of a result's windows, and how many there are; None where nothing was answered."""
+    made = result.generations
+    if not made:
+        return None, 0
+    shared, prompt, output = (
+        round(sum(getattr(g, name) for g in made) / len(made))
+        for name in ("cached_tokens", "prompt_tokens", "output_tokens")
+    )
+    return Load(shared, prompt - shared, max(1, output)), len(made)
+
+
+def constrained_table(free: Sequence[Result], bound: Sequence[Result], store: Store) -> pd.DataFrame:
+    """Free answers against answers bound to the schema: missed events, F1, tokens and time."""
+    rows = []
+    for name, results in (("free text", free), ("bound to the schema", bound)):
+        for result, point in zip(results, points(results, store)):
+            speed = point.tokens / point.seconds if point.tokens and point.seconds else float("nan")
+            rows.append(
+                {
+                    "model": point.model,
+                    "answers": name,
+                    "missed %": result.overall.missed_pct,
+                    "macro F1": result.macro_f1.mean,
+                    "95 % low": result.macro_f1.low,
+                    "95 % high": result.macro_f1.high,
+                    "tokens / window": point.tokens,
+                    "seconds / window": point.seconds,
+                    "tokens / s": speed,
+                }
+            )
+    return pd.DataFrame(rows).set_index(["model", "answers"]) if rows else pd.DataFrame()
+
+
+def thinking_table(sweep: Sequence[Condition], store: Store) -> pd.DataFrame:
+    """Thinking as a factor: F1, missed events and seconds against thinking tokens a window (the model's own tokens)."""
+    rows = {}
+    for name, result in sweep:
+        reasoning = [reading.reasoning for reading in result.readings]
+        counted = count_tokens(reasoning, tokenizer_file(result.model.name))
+        point = points([result], store)[0]
+        rows[name] = {
+            "thinking tokens / window": sum(counted.counts) / max(1, len(reasoning)),
+            "tokens / window": point.tokens,
+            "seconds / window": point.seconds,
+            "macro F1": result.macro_f1.mean,
+            "95 % low": result.macro_f1.low,
+            "95 % high": result.macro_f1.high,
+            "missed %": result.overall.missed_pct,
+        }
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("thinking")
+
+
+def schema_numbers(table: pd.DataFrame) -> dict[str, float]:
+    """Key numbers of the constrained run: missed events and tokens a second, free and bound.
+
+    Where there are several models or data sets, each name says which.
+    """
+    found: dict[str, float] = {}
+    names = [] if table.empty else list(dict.fromkeys(table.index.get_level_values("model")))
+    for name in names:
+        own = table.loc[name]
+        suffix = f"_{name.replace(' ', '_')}" if len(names) > 1 else ""
+        for answers, short in (("free text", "free"), ("bound to the schema", "schema")):
+            if answers in own.index:
+                found[f"missed_pct_{short}{suffix}"] = float(own.loc[answers, "missed %"])
+                found[f"tokens_per_s_{short}{suffix}"] = float(own.loc[answers, "tokens / s"])
+    return found
+
+
+def result_numbers(results: Sequence[Result]) -> dict[str, float]:
+    """Key numbers of each result: macro F1 and missed events."""
+    names = [_row_name(result, results).replace(" ", "_") for result in results]
+    return {f"macro_f1_{name}": r.macro_f1.mean for name, r in zip(names, results)} | {
+        f"missed_pct_{name}": r.overall.missed_pct for name, r in zip(names, results)
+    }

@@ -1,0 +1,1 @@
+"""Score: from answers to numbers."""

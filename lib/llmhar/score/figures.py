@@ -1,0 +1,217 @@
+"""Figures of the study, each drawn from a table or a result. Computes no score and reads no file.
+
+Every figure is stamped with what it shows: kind, engine, model revision, data and n. Colours are seaborn's
+colour-blind palette, and marks differ in shape too.
+"""
+
+from __future__ import annotations
+
+import io
+import textwrap
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import matplotlib.dates as mdates
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from llmhar.data.events import Session
+from llmhar.records import VERDICTS
+from llmhar.score.tables import KINDS, Result
+from llmhar.text.prompt import PromptSpec
+from llmhar.text.tokens import TokenCounts
+
+MARKS = "osD^vP*X"
+"""One shape a series, so that no figure needs colour to be read."""
+
+plt.rcParams.update({"figure.dpi": 110, "savefig.dpi": 110, "font.size": 11, "axes.spines.top": False,
+                     "axes.spines.right": False, "figure.constrained_layout.use": True})  # fmt: skip
+
+
+def colours(n: int) -> list[Any]:
+    """The first ``n`` of seaborn's colour-blind palette."""
+    return list(sns.color_palette("colorblind", max(n, 1)))
+
+
+class StudyFigure(Figure):
+    """A figure that also says in words what it shows, for readers who cannot see it."""
+
+    @property
+    def alt(self) -> str:
+        """Title, axes and stamp, at most 600 characters."""
+        parts = [self.get_suptitle()]
+        for axes in self.axes:
+            titles = [axes.get_title(loc) for loc in ("left", "center", "right")]
+            spanned = [text for text in (axes.get_ylabel(), axes.get_xlabel()) if text]
+            parts += [*titles, " against ".join(spanned)]
+        text = ". ".join(dict.fromkeys(part for part in [*parts, self.get_supxlabel()] if part))
+        return textwrap.shorten(text.replace(r"\$", "$"), 600, placeholder=" …")
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> tuple[dict[str, Any], dict[str, Any]]:
+        """The picture as notebooks show it, with the words as its alternative text."""
+        picture = io.BytesIO()
+        self.savefig(picture, format="png", bbox_inches="tight")
+        return {"image/png": picture.getvalue(), "text/plain": self.alt}, {"image/png": {"alt": self.alt}}
+
+
+def axes_of(width: float, height: float) -> tuple[Figure, Axes]:
+    """A figure of this size in inches, with one pair of axes."""
+    figure, axes = plt.subplots(figsize=(width, height), FigureClass=StudyFigure)
+    plt.close(figure)  # shown where a notebook returns it, once
+    return figure, axes
+
+
+def plain(text: str) -> str:
+    """Text as it is: matplotlib would read ``$`` in a data set's name as mathematics."""
+    return text.replace("$", r"\$")
+
+
+def stamp(figure: Figure, text: str) -> Figure:
+    """Write what a figure was made from under it."""
+    figure.supxlabel(plain(text), fontsize=8, color="0.35", x=0.01, ha="left")
+    return figure
+
+
+def describe(results: Sequence[Result]) -> str:
+    """The stamp of a figure made from results: data, windows, and each model with kind, revision and engine."""
+    models = {
+        r.model.name: f"{r.model.name} ({KINDS[r.model.kind]}, revision {r.revision}, {r.made_by})" for r in results
+    }
+    data = {
+        (
+            r.task.data,
+            r.task.subset,
+        ): f"{r.task.data}, {r.task.subset}, {sum(s.n_events for s in r.sessions)} scored events"
+        for r in results
+    }
+    return f"Data: {'; '.join(data.values())}.\n{_wrapped('; '.join(models.values()))}"
+
+
+def _wrapped(text: str, width: int = 130) -> str:
+    return "\n".join(textwrap.wrap(text, width))
+
+
+def events_by_room(session: Session, data: str) -> Figure:
+    """Events of a session over time, by room and resident (ground truth, never shown to a model)."""
+    rooms = sorted({event.room or "(no room)" for event in session.events})
+    residents = sorted({", ".join(event.residents) or "unknown" for event in session.events})
+    figure, axes = axes_of(9.5, 0.45 * len(rooms) + 1.9)
+    lanes = {resident: i for i, resident in enumerate(residents)}
+    for (resident, lane), colour in zip(lanes.items(), colours(len(lanes))):
+        own = [event for event in session.events if (", ".join(event.residents) or "unknown") == resident]
+        # Residents get a lane of their own inside a room, so that events at one moment do not hide each other.
+        shift = 0.5 * (lane / max(1, len(lanes) - 1) - 0.5) if len(lanes) > 1 else 0.0
+        axes.plot(
+            mdates.date2num([event.time for event in own]),
+            [rooms.index(event.room or "(no room)") + shift for event in own],
+            linestyle="none", marker=MARKS[lane % len(MARKS)], markersize=4.5, alpha=0.8, color=colour,
+            label=plain(f"resident {resident}" if resident != "unknown" else resident),
+        )  # fmt: skip
+    axes.set_yticks(range(len(rooms)), [plain(room) for room in rooms])
+    axes.set_ylim(-0.6, len(rooms) - 0.4)
+    axes.grid(axis="y", alpha=0.25)
+    axes.xaxis.set_major_locator(mdates.AutoDateLocator())
+    axes.xaxis.set_major_formatter(mdates.DateFormatter("%H:%M"))
+    axes.set_xlabel("time of day")
+    axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False)
+    axes.set_title(plain(f"Session {session.session_id}: who set off which room's sensors, and when"), loc="left")
+    return stamp(figure, f"Data: {data}, session {session.session_id}, n = {len(session.events)} events.")
+
+
+def activity_counts(sessions: Sequence[Session], data: str) -> Figure:
+    """How often each activity occurs among the events of some sessions."""
+    names = [
+        s.activities[e.activity_id] if e.activity_id is not None else "(not annotated)"
+        for s in sessions
+        for e in s.events
+    ]
+    counts = pd.Series(names).value_counts().sort_values()
+    figure, axes = axes_of(9.5, 0.26 * len(counts) + 1.4)
+    axes.barh([plain(str(name)) for name in counts.index], counts.to_numpy(), color=colours(1)[0])
+    axes.bar_label(axes.containers[0], padding=3, fontsize=9)  # type: ignore[arg-type]
+    axes.set_xlabel("events")
+    axes.set_title("Activities are far from balanced: hence macro F1", loc="left")
+    return stamp(figure, f"Data: {data}, {len(sessions)} sessions, n = {len(names)} events.")
+
+
+def token_costs(costs: pd.DataFrame, counted_by: str, data: str) -> Figure:
+    """Tokens a window takes in each representation: mean, and the spread from 5 % to 95 % of windows.
+
+    Args:
+        costs: columns "mean", "p5", "p95"; one row a serializer.
+        counted_by: whose tokens.
+        data: data set, kind and n for the stamp.
+    """
+    figure, axes = axes_of(7.5, 2.9)
+    spread = np.array([costs["mean"] - costs["p5"], costs["p95"] - costs["mean"]])
+    axes.barh(list(costs.index), costs["mean"], xerr=spread, color=colours(len(costs)), capsize=4, height=0.6)
+    for y, mean in enumerate(costs["mean"]):
+        axes.text(4, y, f"{mean:.0f}", va="center", color="white", fontweight="bold")
+    axes.set_xlabel(f"tokens a window ({plain(counted_by)})")
+    axes.set_title("What each way of writing a window costs", loc="left")
+    return stamp(figure, f"{data} Bars: mean; whiskers: 5 % to 95 % of windows.")
+
+
+def prompt_parts(prompt: PromptSpec, counts: TokenCounts, window_tokens: float) -> Figure:
+    """Tokens of each part of a prompt, static parts first, the window last."""
+    names = [*prompt.parts, "window"]
+    values = [*counts.counts, window_tokens]
+    figure, axes = axes_of(9.5, 2.4)
+    left = 0.0
+    for name, value, colour in zip(names, values, colours(len(names))):
+        axes.barh(0, value, left=left, color=colour, edgecolor="white", label=f"{name.replace('_', ' ')}: {value:.0f}")
+        left += value
+    axes.set_yticks([])
+    axes.spines["left"].set_visible(False)
+    axes.set_xlabel(f"tokens ({plain(counts.counted_by)})")
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.35), ncols=4, frameon=False)
+    static = 100 * sum(counts.counts) / left if left else 0.0
+    axes.set_title(
+        f"{static:.0f} % of this prompt is the same for every window: computed once, then cached", loc="left"
+    )
+    return stamp(figure, f"Prompt {prompt.sha256[:12]}, serializer {prompt.serializer}.")
+
+
+def f1_by_session(results: Sequence[Result]) -> Figure:
+    """Macro F1 of each session (small) and its mean with 95 % t interval over sessions (large), one row a model."""
+    figure, axes = axes_of(9.5, 0.75 * len(results) + 2.1)
+    for row, (result, colour) in enumerate(zip(results, colours(len(results)))):
+        scores = [score.macro_f1 for score in result.sessions if score.n_events]
+        f1, mark = result.macro_f1, MARKS[row % len(MARKS)]
+        axes.plot(scores, [row - 0.18] * len(scores), linestyle="none", marker=mark, alpha=0.45, color=colour)
+        if f1.n > 1:
+            axes.plot([max(f1.low, 0), min(f1.high, 1)], [row + 0.12] * 2, color=colour, linewidth=2.5)
+        axes.plot([f1.mean], [row + 0.12], marker=mark, markersize=10, color=colour)
+        axes.annotate(f"{f1.mean:.2f}", (f1.mean, row + 0.12), xytext=(0, 8), textcoords="offset points", ha="center")
+    axes.set_yticks(range(len(results)), [plain(f"{r.model.name}\n({KINDS[r.model.kind]})") for r in results])
+    axes.set_ylim(-0.6, len(results) - 0.3)
+    axes.set_xlim(-0.02, 1.02)
+    axes.set_xlabel("macro F1 (small: one session; large: mean with 95 % t interval)")
+    axes.grid(axis="x", alpha=0.25)
+    return stamp(figure, describe(results))
+
+
+def verdict_bars(results: Sequence[Result]) -> Figure:
+    """What became of each event: share of verdicts, one bar a model."""
+    figure, axes = axes_of(9.5, 0.6 * len(results) + 2.0)
+    colour_of = dict(zip(VERDICTS, colours(len(VERDICTS))))
+    hatches: Mapping[str, str] = dict(zip(VERDICTS, ["", "//", "..", "xx", "\\\\", "oo"]))
+    for row, result in enumerate(results):
+        total, left = max(1, sum(result.verdicts.values())), 0.0
+        for verdict in VERDICTS:
+            share = 100 * result.verdicts.get(verdict, 0) / total
+            axes.barh(row, share, left=left, color=colour_of[verdict], hatch=hatches[verdict], edgecolor="white",
+                      label=verdict.replace("_", " ") if row == 0 else None)  # fmt: skip
+            if share >= 4:
+                axes.text(left + share / 2, row, f"{share:.0f}", ha="center", va="center", fontsize=10,
+                          bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1.0})  # fmt: skip
+            left += share
+    axes.set_yticks(range(len(results)), [plain(r.model.name) for r in results])
+    axes.set_xlim(0, 100)
+    axes.set_xlabel("% of events")
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, 1.28), ncols=6, frameon=False)
+    return stamp(figure, describe(results))

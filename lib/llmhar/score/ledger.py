@@ -1,0 +1,125 @@
+"""The error ledger: where every lost F1 point went. Exact: the causes of a session add up to 1 - macro F1.
+
+For an activity c with ``support`` true and ``predicted`` answered events, 1 - F1 = (misses + false alarms) / (support +
+predicted). So each wrong event costs its true activity 1 / (support + predicted), and the activity it was mistaken for
+likewise, each over the number of activities that macro F1 averages. Both go to the one cause that the event's verdict
+and reasoning name. Knows no engine and no file.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+from llmhar.data.events import SensorEvent, Session
+from llmhar.text.parsing import Reading
+
+CAUSES = (
+    "missing: never mentioned",
+    "missing: reasoned about, not reported",
+    "cut",
+    "malformed",
+    "duplicate",
+    "unknown label",
+    "confusable: same room",
+    "confusable: same hour",
+    "other activity",
+)
+"""In the ledger's order. The first two and ``malformed`` are S1 §4.9's three."""
+
+
+class Habits(NamedTuple):
+    """Where and when activities happen, counted in *training* sessions: what makes two of them confusable."""
+
+    rooms: Mapping[int, frozenset[str]]
+    """Activity -> rooms of at least 10 % of its events; a sensor without a room is a place of its own."""
+    hours: Mapping[int, frozenset[int]]
+    """Activity -> hours of the day (0 … 23) of at least 10 % of its events."""
+
+
+def learn_habits(sessions: Iterable[Session], share: float = 0.1) -> Habits:
+    """Count rooms and hours of each activity."""
+    rooms: dict[int, Counter[str]] = {}
+    hours: dict[int, Counter[int]] = {}
+    for session in sessions:
+        for event in session.events:
+            if event.activity_id is not None:
+                rooms.setdefault(event.activity_id, Counter())[_place(event)] += 1
+                hours.setdefault(event.activity_id, Counter())[event.time.hour] += 1
+    keep_rooms = {a: frozenset(r for r, n in c.items() if n >= share * c.total()) for a, c in rooms.items()}
+    keep_hours = {a: frozenset(h for h, n in c.items() if n >= share * c.total()) for a, c in hours.items()}
+    return Habits(keep_rooms, keep_hours)
+
+
+def _place(event: SensorEvent) -> str:
+    """Where a sensor is; without a room (a phone, the main door) it is a place of its own."""
+    return event.room or event.sensor
+
+
+# "event 3", "id: 3", "events 3, 4 and 6-8"; neither "activity id 3" nor "event 19:53:04". Every number is read
+# whole, so the scan is linear on hostile text.
+_IDS = re.compile(
+    r"(?<!activity )(?<!label )\b(?:events?|ids?)(?![a-z])(?:\s+(?:number|no\.))?[\s_#:=\"'(\[]*"
+    r"((?:\d{1,4}(?!\d|:\d)(?:[\s,&\-–]|and\b|to\b)*)+)",
+    re.IGNORECASE,
+)
+_RANGE = re.compile(r"(\d+)(?:\s*(?:-|–|to)\s*(\d+))?", re.IGNORECASE)
+
+
+def is_mentioned(position: int, event: SensorEvent, reasoning: str) -> bool:
+    """Whether a reasoning speaks of an event: by its id (alone, in a list or range), its time, or its sensor's name."""
+    for run in _IDS.finditer(reasoning):
+        for low, high in _RANGE.findall(run.group(1)):
+            if int(low) <= position <= int(high or low):
+                return True
+    names = (event.time.strftime("%H:%M:%S"), f"{event.room} {event.sensor}".strip())
+    return any(name and re.search(rf"(?<!\w){re.escape(name)}(?!\w)", reasoning, re.IGNORECASE) for name in names)
+
+
+def cause_of(position: int, event: SensorEvent, reading: Reading, habits: Habits) -> str:
+    """Why an event of a window was not answered rightly."""
+    found = reading.predictions[position]
+    if found.label is None:
+        if found.verdict == "missing":
+            text = f"{reading.reasoning}\n{reading.answer}" if reading.thinking == "absent" else reading.reasoning
+            return CAUSES[1] if is_mentioned(position, event, text) else CAUSES[0]
+        return found.verdict.replace("_", " ")
+    if found.verdict == "duplicate":
+        return "duplicate"
+    if _place(event) in habits.rooms.get(found.label, ()):
+        return "confusable: same room"
+    if event.time.hour in habits.hours.get(found.label, ()):
+        return "confusable: same hour"
+    return "other activity"
+
+
+def session_ledger(
+    events: Sequence[Sequence[SensorEvent]], readings: Sequence[Reading], labels: Iterable[int], habits: Habits
+) -> dict[str, float]:
+    """Macro F1 points (0 … 1) that each cause cost in one session.
+
+    Args:
+        events: events of each asked window of the session.
+        readings: reading of each window, in the same order.
+        labels: the label set; events of other activities are not scored.
+        habits: from training sessions.
+    """
+    scored = frozenset(labels)
+    rows: list[tuple[int, int | None, int, SensorEvent, Reading]] = [
+        (event.activity_id, reading.predictions[i].label, i, event, reading)
+        for window, reading in zip(events, readings)
+        for i, event in enumerate(window)
+        if event.activity_id is not None and event.activity_id in scored
+    ]
+    support = Counter(true for true, *_ in rows)
+    predicted = Counter(guess for _, guess, *_ in rows)
+    costs = dict.fromkeys(CAUSES, 0.0)
+    for true, guess, i, event, reading in rows:
+        if true != guess:
+            cost = 1 / (support[true] + predicted[true])
+            if guess is not None and guess in support:  # a false alarm of an activity that macro F1 averages
+                cost += 1 / (support[guess] + predicted[guess])
+            costs[cause_of(i, event, reading, habits)] += cost / len(support)
+    return costs

@@ -1,0 +1,346 @@
+"""Tables of the study, each derived from the store's answers and the truth. Asks nobody, draws nothing.
+
+Every table that holds a score also says n, interval, engine, model revision, data and kind.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from llmhar.ask.inference import Answer, AskedRun
+from llmhar.ask.models import MODELS, ModelError, ModelSpec
+from llmhar.ask.task import Task
+from llmhar.records import VERDICTS, Fingerprint, Generation, Prediction
+from llmhar.score.f1 import Overall, SessionScore, average, score_session
+from llmhar.score.stats import Interval, t_interval
+from llmhar.text.parsing import Reading, parse_answer
+from llmhar.text.serialize import SERIALIZERS
+from llmhar.text.tokens import TokenCounts, count_tokens
+
+pd.set_option("display.max_colwidth", 160)  # reasons and file names are shown whole
+
+SCORES = ("macro_f1", "weighted_f1", "accuracy", "missed_pct")
+"""Fields of a session's score that are averaged over samples."""
+KINDS = {
+    "llm": "LLM",
+    "rules": "rules, not an LLM",
+    "recorded": "recorded replies",
+    "chance": "chance",
+    "encoder": "encoder",
+}
+"""How tables name what answered."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """One model's answers on one task, read and scored."""
+
+    model: ModelSpec
+    task: Task
+    answers: tuple[Answer, ...]
+    """In the order of ``task.windows``, one sample each."""
+    readings: tuple[Reading, ...]
+    sessions: tuple[SessionScore, ...]
+    verdicts: Mapping[str, int]
+    """Verdict -> number of events, labelled or not."""
+    n_failed: int
+    """Windows whose every attempt failed; their events count as missing."""
+    fingerprints: tuple[Fingerprint, ...]
+    """All engines that made these answers; more than one is a mixture and is said."""
+
+    @property
+    def overall(self) -> Overall:
+        """Means over sessions."""
+        return average(self.sessions)
+
+    @property
+    def macro_f1(self) -> Interval:
+        """Macro F1 with t interval over sessions."""
+        return t_interval([score.macro_f1 for score in self.sessions if score.n_events])
+
+    @property
+    def generations(self) -> list[Generation]:
+        """What was generated, window by window; windows whose every attempt failed are left out."""
+        return [answer.stored.generation for answer in self.answers if answer.stored]
+
+    @property
+    def revision(self) -> str:
+        """The model's revision, short; what was done to its parent (pruned, tuned) stays visible."""
+        commit, *changes = self.model.revision.split("+")
+        # of layers the number is enough ("l8"); weights that were tuned, merged or quantised differ by their hash alone
+        parts = [change.partition(":") for change in changes]
+        marks = [what if "-" in which or not which else f"{what}:{which[:8]}" for what, _, which in parts]
+        marks += [f"lora {self.model.adapter.sha256[:8]}"] if self.model.adapter else []
+        return "+".join([commit[:8], *marks])
+
+    @property
+    def made_by(self) -> str:
+        """Engine and version, all of them where several made the answers."""
+        names = sorted(
+            {" ".join(part for part in (f.engine, f.version, f.dtype, f.device) if part) for f in self.fingerprints}
+        )
+        return (" + ".join(names) + (" (mixed engines)" if len(names) > 1 else "")) or "no answers"
+
+
+def score_answers(task: Task, model: ModelSpec, answers: Sequence[Answer], *, strict: bool = False) -> Result:
+    """Read and score one model's answers.
+
+    Args:
+        task: the windows that were asked, with truth.
+        model: who answered.
+        answers: one for each of ``task.windows`` in any order (one sample).
+        strict: the strict reading instead of the flexible one.
+
+    Raises:
+        ValueError: answers to other windows than the task's, or two for one.
+    """
+    by_window = {(a.ask.session_id, a.ask.window_index): a for a in answers}
+    windows = {(w.session_id, w.index) for w in task.windows}
+    if len(by_window) != len(answers) or set(by_window) != windows:
+        raise ValueError(f"{len(answers)} answers do not match the task's {len(windows)} windows one to one")
+    ordered = tuple(by_window[w.session_id, w.index] for w in task.windows)
+    readings = tuple(
+        _read(answer, len(window.events), task.sessions[window.session_id].labels, strict)
+        for answer, window in zip(ordered, task.windows)
+    )
+    return Result(
+        model=model,
+        task=task,
+        answers=ordered,
+        readings=readings,
+        sessions=score_readings(task, readings),
+        verdicts=Counter(p.verdict for reading in readings for p in reading.predictions),
+        n_failed=sum(answer.stored is None for answer in ordered),
+        fingerprints=tuple(sorted({a.stored.fingerprint for a in ordered if a.stored}, key=str)),
+    )
+
+
+def average_samples(samples: Sequence[Result]) -> Result:
+    """The first sample's result with each session's scores averaged over all samples of the same windows."""
+    if len(samples) == 1:
+        return samples[0]
+    sessions = []
+    for same in zip(*[result.sessions for result in samples]):
+        means = {name: sum(getattr(one, name) for one in same) / len(same) for name in SCORES}
+        sessions.append(replace(same[0], **means))
+    return replace(samples[0], sessions=tuple(sessions))
+
+
+def score_readings(task: Task, readings: Sequence[Reading]) -> tuple[SessionScore, ...]:
+    """Score of each test session, from one reading a window in the order of ``task.windows``."""
+    truth: dict[str, list[int | None]] = {session_id: [] for session_id in task.sessions}
+    guess: dict[str, list[int | None]] = {session_id: [] for session_id in task.sessions}
+    for window, reading in zip(task.windows, readings):
+        truth[window.session_id] += [event.activity_id for event in window.events]
+        guess[window.session_id] += [p.label for p in reading.predictions]
+    return tuple(
+        score_session(name, truth[name], guess[name], session.labels) for name, session in task.sessions.items()
+    )
+
+
+def _read(answer: Answer, n: int, labels: Mapping[int, str], strict: bool) -> Reading:
+    if answer.stored is None:
+        return Reading(tuple(Prediction(i, "missing", None) for i in range(n)), "", "", "absent")
+    made = answer.stored.generation
+    return parse_answer(made.text, n, labels, strict=strict, finish_reason=made.finish_reason)
+
+
+def score_table(results: Sequence[Result]) -> pd.DataFrame:
+    """One row a model: macro F1 with interval, weighted F1, missed events, and where the numbers come from."""
+    rows = []
+    for result in results:
+        overall, f1 = result.overall, result.macro_f1
+        rows.append(
+            {
+                "model": result.model.name,
+                "kind": KINDS[result.model.kind],
+                "macro F1": f1.mean,
+                "95 % low": f1.low,
+                "95 % high": f1.high,
+                "sessions": f1.n,
+                "events": overall.n_events,
+                "weighted F1": overall.weighted_f1,
+                "missed %": overall.missed_pct,
+                "missed sd": overall.missed_sd,
+                "failed windows": result.n_failed,
+                "engine": result.made_by,
+                "revision": result.revision,
+                "data": result.task.data,
+            }
+        )
+    return pd.DataFrame(rows).set_index("model")
+
+
+def session_table(results: Sequence[Result]) -> pd.DataFrame:
+    """Macro F1 of each session (rows) and model (columns), with the number of scored events."""
+    columns: dict[str, Any] = {}
+    for result in results:
+        columns.setdefault("events", {score.session: score.n_events for score in result.sessions})
+        columns[result.model.name] = {score.session: score.macro_f1 for score in result.sessions}
+    return pd.DataFrame(columns).rename_axis("session")
+
+
+def verdict_table(results: Sequence[Result]) -> pd.DataFrame:
+    """Share of events with each verdict, in percent, one row a model (S1 §4.9)."""
+    rows = {
+        result.model.name: {
+            "events": sum(result.verdicts.values()),
+            **{v: 100 * result.verdicts.get(v, 0) / max(1, sum(result.verdicts.values())) for v in VERDICTS},
+        }
+        for result in results
+    }
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("model")
+
+
+def cost_table(results: Sequence[Result]) -> pd.DataFrame:
+    """Tokens and seconds of each model's answers, as the store recorded them when they were made."""
+    rows = []
+    for result in results:
+        made = result.generations
+        prompt = sum(g.prompt_tokens for g in made)
+        rows.append(
+            {
+                "model": result.model.name,
+                "windows": len(made),
+                "prompt tokens / window": prompt / len(made) if made else float("nan"),
+                "from prefix cache %": 100 * sum(g.cached_tokens for g in made) / prompt if prompt else float("nan"),
+                "output tokens / window": sum(g.output_tokens for g in made) / len(made) if made else float("nan"),
+                "seconds / window (in batch)": sum(g.seconds for g in made) / len(made) if made else float("nan"),
+                "cut at the limit %": 100 * sum(g.finish_reason == "length" for g in made) / max(1, len(made)),
+            }
+        )
+    return pd.DataFrame(rows).set_index("model")
+
+
+def agreement_table(first: Result, second: Result) -> pd.DataFrame:
+    """How far two sets of answers to the same windows agree: texts, verdicts and labels.
+
+    Raises:
+        ValueError: the two are of different windows.
+    """
+    if [a.ask[:3] for a in first.answers] != [a.ask[:3] for a in second.answers]:
+        raise ValueError("agreement needs the same windows in both results")
+    texts = [
+        a.stored is not None and b.stored is not None and a.stored.generation.text == b.stored.generation.text
+        for a, b in zip(first.answers, second.answers)
+    ]
+    pairs = [(p, q) for a, b in zip(first.readings, second.readings) for p, q in zip(a.predictions, b.predictions)]
+    rows = {
+        "windows": (len(texts), len(texts)),
+        "same text": (sum(texts), len(texts)),
+        "same verdict": (sum(p.verdict == q.verdict for p, q in pairs), len(pairs)),
+        "same label": (sum(p.label == q.label for p, q in pairs), len(pairs)),
+    }
+    return pd.DataFrame(
+        [{"what": what, "agree": a, "of": n, "%": 100 * a / n if n else float("nan")} for what, (a, n) in rows.items()]
+    ).set_index("what")
+
+
+def load_table(results: Mapping[str, Any]) -> pd.DataFrame:
+    """A loader's report as rows: what was read, kept, mended, refused and set aside."""
+    counts = {key: value if not isinstance(value, list) else len(value) for key, value in results.items()}
+    return pd.DataFrame({"count": {k: v for k, v in counts.items() if isinstance(v, int)}}).rename_axis(
+        "rows and events"
+    )
+
+
+def note_table(notes: Sequence[Mapping[str, Any]], most: int = 20) -> pd.DataFrame:
+    """The first ``most`` row notes of a loader: file, line, reason; says so where there is none."""
+    none = [{"file": "–", "line": "–", "reason": "none"}]
+    shown = [dict(note) for note in notes[:most]] or none
+    if len(notes) > most:
+        shown.append(
+            {"file": "…", "line": "…", "reason": f"and {len(notes) - most} more: llmhar data report lists all"}
+        )
+    return pd.DataFrame(shown, columns=["file", "line", "reason"])
+
+
+def run_table(runs: Sequence[AskedRun]) -> pd.DataFrame:
+    """What this pass asked and what the store had already."""
+    return pd.DataFrame(
+        [
+            {
+                "model": run.model,
+                "windows": run.n_asks,
+                "from the store": run.n_from_store,
+                "asked now": run.n_asked,
+                "failed": run.n_failed,
+                "seconds": round(run.seconds, 1),
+            }
+            for run in runs
+        ]
+    ).set_index("model")
+
+
+def reading_table(results: Sequence[Result]) -> pd.DataFrame:
+    """Macro F1 and missed events under the flexible and the strict reading of the same answers."""
+    rows = {}
+    for result in results:
+        strict = score_answers(result.task, result.model, result.answers, strict=True)
+        rows[result.model.name] = {
+            "macro F1 flexible": result.macro_f1.mean,
+            "macro F1 strict": strict.macro_f1.mean,
+            "missed % flexible": result.overall.missed_pct,
+            "missed % strict": strict.overall.missed_pct,
+            "items mended": sum(reading.n_repaired for reading in result.readings),
+        }
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("model")
+
+
+def tokenizer_file(model_name: str | None) -> Path | None:
+    """A model's tokenizer.json; None for None.
+
+    Raises:
+        ModelError: the model was not fetched.
+    """
+    if model_name is None:
+        return None
+    place = MODELS[model_name].locate()
+    if not isinstance(place, Path):
+        raise ModelError(f"{model_name}'s tokenizer is not here; run: llmhar models fetch {model_name}")
+    return place / "tokenizer.json"
+
+
+class TokenTable(NamedTuple):
+    """Tokens of windows by serializer, and what counted them."""
+
+    costs: pd.DataFrame
+    """Columns mean, p5, p95, "per event"; one row a serializer."""
+    counted_by: str
+
+
+def token_table(task: Task, tokenizer: str | None) -> TokenTable:
+    """Tokens a window takes in each representation, over all windows of a task."""
+    rows, counted_by = {}, ""
+    for name, write in SERIALIZERS.items():
+        counts, counted_by = _count([write(window) for window in task.windows], tokenizer)
+        events = sum(len(window.events) for window in task.windows)
+        low, high = (float(pd.Series(counts).quantile(q)) for q in (0.05, 0.95))
+        mean = sum(counts) / max(1, len(counts))
+        rows[name] = {"mean": mean, "p5": low, "p95": high, "per event": sum(counts) / max(1, events)}
+    return TokenTable(pd.DataFrame.from_dict(rows, orient="index").rename_axis("serializer"), counted_by)
+
+
+class PromptTokens(NamedTuple):
+    """Tokens of a prompt's static parts, and the mean of the window below them."""
+
+    parts: TokenCounts
+    window_mean: float
+
+
+def prompt_tokens(task: Task, tokenizer: str | None) -> PromptTokens:
+    """Tokens of the parts of the first window's prompt; chat-template marks not included."""
+    prompt = task.prompt_of(task.windows[0])
+    windows = [task.prompt_of(window).messages(window)[-1]["content"] for window in task.windows]
+    counts = _count(windows, tokenizer).counts
+    return PromptTokens(_count(list(prompt.parts.values()), tokenizer), sum(counts) / len(counts))
+
+
+def _count(texts: Sequence[str], tokenizer: str | None) -> TokenCounts:
+    return count_tokens(texts, tokenizer_file(tokenizer), f"{tokenizer} tokenizer")

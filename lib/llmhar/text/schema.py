@@ -1,0 +1,72 @@
+"""The JSON schema of a window's answer: constrained decoding can then neither miss an event nor invent an activity.
+
+Knows no engine: both LLM engines compile the schema with xgrammar and enforce it after the thinking block.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any
+
+from llmhar.text.homes import PromptError
+from llmhar.text.prompt import AnswerStyle
+from llmhar.text.serialize import clean_text, fold_name
+
+
+def answer_schema(n_events: int, labels: Mapping[int, str], answer: AnswerStyle = "name") -> dict[str, Any]:
+    """JSON schema of the only answers to a window of ``n_events`` that miss nothing.
+
+    A list of exactly one {"id", "activity"} an event: ids 0 to n-1 in order, the activity one of the label set. The
+    activities stand once, under ``$defs``: a schema is part of every request, and label sets are long.
+
+    Args:
+        n_events: events of the window, at least 1.
+        labels: number -> name of each activity that may be answered.
+        answer: whether activities are named (as the prompt shows them) or numbered, as in the prompt.
+
+    Returns:
+        The same object for the same arguments: treat it as read-only.
+
+    Raises:
+        PromptError: Names that an answer's reader could not tell apart, or no events.
+    """
+    return _schema(n_events, tuple(labels.items()), answer)
+
+
+@lru_cache(maxsize=256)
+def _schema(n_events: int, labels: tuple[tuple[int, str], ...], answer: AnswerStyle) -> dict[str, Any]:
+    if n_events < 1 or not labels:
+        raise PromptError("a schema needs at least one event and one activity")
+    values: list[int] | list[str] = [number for number, _ in labels]
+    if answer == "name":
+        values = _names(labels)
+    return {
+        "$defs": {"activity": {"enum": values}},
+        "type": "array",
+        "prefixItems": [_item(i) for i in range(n_events)],
+        "items": False,
+        "minItems": n_events,
+        "maxItems": n_events,
+    }
+
+
+def _item(i: int) -> dict[str, Any]:
+    return {
+        "type": "object",
+        "properties": {"id": {"const": i}, "activity": {"$ref": "#/$defs/activity"}},
+        "required": ["id", "activity"],
+        "additionalProperties": False,
+    }
+
+
+def _names(labels: tuple[tuple[int, str], ...]) -> list[str]:
+    """Names as the prompt shows them, each readable as one activity only."""
+    names = [clean_text(name) for _, name in labels]
+    told_apart = {fold_name(name) for name in names} - {""}
+    if len(told_apart) < len(names) or any(name.isdecimal() for name in names):
+        raise PromptError(
+            "some activity names are equal in the prompt, or are numbers, so that an answer by name could mean two "
+            "activities; set answer: number"
+        )
+    return names

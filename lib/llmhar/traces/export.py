@@ -1,0 +1,370 @@
+"""Takes traces and notes out of the house: JSONL, Parquet, inspect_ai's logs, CSV. Asks nobody, sends nothing.
+
+inspect_ai writes and reads its own format (optional extra ``export``), so its viewer opens what we write
+(``inspect view --log-dir FOLDER``); it is imported only when a log is written.
+"""
+
+from __future__ import annotations
+
+import csv
+import importlib
+import io
+import json
+import math
+import re
+import sys
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from llmhar import paths
+from llmhar.ask.inference import Answer
+from llmhar.ask.store import Store
+from llmhar.data.events import Session
+from llmhar.records import Request
+from llmhar.score.tables import KINDS, Result
+from llmhar.text.mentions import find_mentions
+from llmhar.text.parsing import Reading
+
+COLUMNS = {
+    "model": "name of the model",
+    "kind": "LLM, rules, recorded …",
+    "engine": "engine, version, number format and device that made this answer",
+    "revision": "the model's, whole",
+    "data": "data set and its kind",
+    "home": "name of the home file",
+    "session": "session id",
+    "window": "position of the window in its session",
+    "key": "request key: the answer's name in the store",
+    "sample": "k-th sample of the same question",
+    "temperature": "0 = the likeliest token",
+    "prompt_sha256": "hash of the prompt's static parts",
+    "system": "the prompt's static text",
+    "user": "the window as the model read it",
+    "reasoning": "what stands in thinking marks",
+    "answer": "what stands after them",
+    "thinking": "absent, closed or unclosed",
+    "finish_reason": "stop, length or failed",
+    "error": "why there is no answer, else empty",
+    "prompt_tokens": "tokens",
+    "output_tokens": "tokens, thinking included",
+    "seconds": "in its batch",
+    "n_scored": "events with a truth that is scored",
+    "n_right": "of these, answered right",
+    "n_missed": "of these, without a valid label",
+    "events": "list: id, time, room, sensor, state, truth (null: none that is scored), label (null: none), verdict",
+}
+"""Columns of the trace files, one row a trace, and what they mean."""
+_RISKY = ("=", "+", "-", "@", "\t", "\r")  # what spreadsheets take for a formula, or strip before one
+_STOPS = {"stop": "stop", "length": "max_tokens"}
+
+
+class ExportError(RuntimeError):
+    """An export that cannot be made; one sentence with the cure."""
+
+
+def trace_rows(results: Sequence[Result]) -> Iterator[dict[str, Any]]:
+    """One row a trace, its events nested; :data:`COLUMNS` says what the columns hold."""
+    for result in results:
+        task = result.task
+        for window, answer, reading in zip(task.windows, result.answers, result.readings):
+            session, request = task.sessions[window.session_id], answer.ask.request
+            events = [
+                {"id": i, "time": event.time.strftime("%H:%M:%S"), "room": _fit(event.room),
+                 "sensor": _fit(event.sensor), "state": _fit(event.state), "truth": _name(session, event.activity_id),
+                 "label": _name(session, found.label), "verdict": found.verdict}
+                for i, (event, found) in enumerate(zip(window.events, reading.predictions))
+            ]  # fmt: skip
+            scored = [event for event in events if event["truth"] is not None]
+            made = answer.stored.generation if answer.stored else None
+            system, user = _turns(request)
+            yield {
+                "model": result.model.name,
+                "kind": KINDS[result.model.kind],
+                "engine": _engine(answer),
+                "revision": result.model.revision,
+                "data": task.data,
+                "home": session.home,
+                "session": window.session_id,
+                "window": window.index,
+                "key": request.key,
+                "sample": request.sample_index,
+                "temperature": float(request.sampling.temperature),
+                "prompt_sha256": task.prompt_of(window).sha256,
+                "system": system,
+                "user": user,
+                "reasoning": _fit(reading.reasoning),
+                "answer": _fit(reading.answer),
+                "thinking": reading.thinking,
+                "finish_reason": made.finish_reason if made else "failed",
+                "error": _fit(answer.error),
+                "prompt_tokens": made.prompt_tokens if made else 0,
+                "output_tokens": made.output_tokens if made else 0,
+                "seconds": float(made.seconds) if made and math.isfinite(made.seconds) else None,
+                "n_scored": len(scored),
+                "n_right": sum(event["truth"] == event["label"] for event in scored),
+                "n_missed": sum(event["label"] is None for event in scored),
+                "events": events,
+            }
+
+
+def _fit(text: str) -> str:
+    """Lone surrogates, which UTF-8 cannot hold, become question marks."""
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
+def _name(session: Session, number: int | None) -> str | None:
+    return None if number is None or number not in session.labels else _fit(session.labels[number])
+
+
+def _turns(request: Request) -> tuple[str, str]:
+    """What the system turns say and what the others say."""
+    texts: dict[bool, list[str]] = {True: [], False: []}
+    for message in request.messages:
+        texts[message["role"] == "system"].append(_fit(message["content"]))
+    return "\n\n".join(texts[True]), "\n\n".join(texts[False])
+
+
+def _engine(answer: Answer) -> str:
+    made = answer.stored.fingerprint if answer.stored else None
+    return " ".join(part for part in (made.engine, made.version, made.dtype, made.device) if part) if made else ""
+
+
+def write_jsonl(results: Sequence[Result], path: Path) -> int:
+    """Write :func:`trace_rows` as one JSON object a line; returns the number of traces."""
+    lines = [json.dumps(row, ensure_ascii=False, allow_nan=False) for row in trace_rows(results)]
+    paths.write_text(path, "".join(line + "\n" for line in lines))
+    return len(lines)
+
+
+def write_parquet(results: Sequence[Result], path: Path) -> int:
+    """Write :func:`trace_rows` as one Parquet file, events as a list of structs; returns the number of traces.
+
+    Raises:
+        ExportError: pyarrow is not installed.
+    """
+    pa, parquet = _need("pyarrow"), _need("pyarrow.parquet")
+    rows = list(trace_rows(results))
+    whole, real = (
+        ("window", "sample", "prompt_tokens", "output_tokens", "n_scored", "n_right", "n_missed"),
+        pa.float64(),
+    )
+    event = {name: pa.string() for name in ("time", "room", "sensor", "state", "truth", "label", "verdict")}
+    types: dict[str, Any] = {name: pa.string() for name in COLUMNS}
+    types |= {name: pa.int64() for name in whole} | {"temperature": real, "seconds": real}
+    types["events"] = pa.list_(pa.struct({"id": pa.int64(), **event}))
+    table = pa.Table.from_pylist(rows, schema=pa.schema(types, metadata=COLUMNS))
+    with paths.replacing(path) as temporary:
+        parquet.write_table(table, temporary, compression="zstd")
+    return len(rows)
+
+
+def _need(module: str) -> Any:
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        package = module.partition(".")[0].replace("_", "-")
+        raise ExportError(
+            f"this export needs {package}, which is not installed: pip install {package} ({error})"
+        ) from error
+
+
+def write_inspect_logs(results: Sequence[Result], folder: Path) -> list[Path]:
+    """Write one inspect_ai log for each result: each window a sample, scored by events.
+
+    A sample's input are the chat turns, its target the true labels, its output reasoning and answer, and its scores
+    "right" and "missed": shares of its scored events (absent where it has none). The log's own scores are their means
+    over samples, and, as scorer "sessions", what our tables show: means over sessions.
+
+    Args:
+        results: of one or several models and tasks.
+        folder: for ``inspect view --log-dir``; files of the same name are replaced whole.
+
+    Returns:
+        The files, one a result, in order.
+
+    Raises:
+        ExportError: inspect_ai is not installed.
+    """
+    log = _need("inspect_ai.log")
+    files = []
+    for number, result in enumerate(results):
+        name = re.sub(r"[^\w.-]+", "-", f"{number:02}-{result.model.name}-{result.task.data}", flags=re.ASCII)[:120]
+        target = folder.absolute() / f"{name}.eval"
+        with paths.replacing(target) as temporary:
+            log.write_eval_log(_inspect_log(result), str(temporary), format="eval")
+        files.append(target)
+    return files
+
+
+def _inspect_log(result: Result) -> Any:
+    log, models, scorer = _need("inspect_ai.log"), _need("inspect_ai.model"), _need("inspect_ai.scorer")
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    rows = list(trace_rows([result]))
+    samples = [
+        _inspect_sample(row, answer, reading, log, models, scorer)
+        for row, answer, reading in zip(rows, result.answers, result.readings)
+    ]
+    done, usage = [sample for sample in samples if sample.error is None], models.ModelUsage()
+    for sample in done:
+        usage = usage + sample.output.usage
+    scores = [
+        _inspect_score(
+            name, "events", {"mean": _mean(values)}, log, scored=len(values), unscored=len(rows) - len(values)
+        )
+        for name in ("right", "missed")
+        for values in [[sample.scores[name].value for sample in samples if name in sample.scores]]
+    ]
+    overall = result.overall._asdict()
+    scores.append(_inspect_score("sessions", "sessions", overall, log))
+    return log.EvalLog(
+        status="success",
+        eval=log.EvalSpec(
+            created=now,
+            task=f"llmhar: {result.task.data}",
+            dataset=log.EvalDataset(
+                name=result.task.data, samples=len(samples), sample_ids=[sample.id for sample in samples]
+            ),
+            model=result.model.name,
+            config=log.EvalConfig(),
+            metadata={"kind": KINDS[result.model.kind], "engine": result.made_by, "revision": result.model.revision,
+                      "windows": result.task.subset},
+        ),
+        results=log.EvalResults(total_samples=len(samples), completed_samples=len(done), scores=scores),
+        stats=log.EvalStats(started_at=now, completed_at=now, model_usage={result.model.name: usage}),
+        samples=samples,
+    )  # fmt: skip
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values) if values else float("nan")
+
+
+def _inspect_score(
+    name: str,
+    scorer: str,
+    values: dict[str, float],
+    log: Any,
+    *,
+    scored: int | None = None,
+    unscored: int | None = None,
+) -> Any:
+    """Metrics of one scorer; what has no value (NaN) is left out, for JSON has no word for it."""
+    metrics = {key: log.EvalMetric(name=key, value=value) for key, value in values.items() if math.isfinite(value)}
+    return log.EvalScore(
+        name=name, scorer=scorer, reducer="mean", scored_samples=scored, unscored_samples=unscored, metrics=metrics
+    )
+
+
+def _inspect_sample(row: dict[str, Any], answer: Answer, reading: Reading, log: Any, models: Any, scorer: Any) -> Any:
+    roles = {
+        "system": models.ChatMessageSystem,
+        "user": models.ChatMessageUser,
+        "assistant": models.ChatMessageAssistant,
+    }
+    turns = [roles[m["role"]](content=_fit(m["content"])) for m in answer.ask.request.messages]
+    made, name = answer.stored.generation if answer.stored else None, row["model"]
+    content = [models.ContentText(text=row["answer"])]
+    if row["reasoning"]:
+        content.insert(0, models.ContentReasoning(reasoning=row["reasoning"]))
+    output = models.ModelOutput(model=name)
+    if made:
+        output = models.ModelOutput.from_content(name, content, _STOPS.get(made.finish_reason, "unknown"))
+        output.usage = models.ModelUsage(
+            input_tokens=made.prompt_tokens, output_tokens=made.output_tokens,
+            total_tokens=made.prompt_tokens + made.output_tokens, input_tokens_cache_read=made.cached_tokens,
+        )  # fmt: skip
+        output.time = row["seconds"]
+    shares = {"right": row["n_right"], "missed": row["n_missed"]} if row["n_scored"] else {}
+    labels = ", ".join(event["label"] or f"({event['verdict']})" for event in row["events"])
+    return log.EvalSample(
+        id=f"{row['session']}/{row['window']}",
+        epoch=1,
+        input=turns,
+        target=[event["truth"] or "(not scored)" for event in row["events"]],
+        messages=[*turns, *([output.message] if made else [])],
+        output=output,
+        scores={key: scorer.Score(value=n / row["n_scored"], answer=labels) for key, n in shares.items()},
+        metadata={key: row[key] for key in ("key", "home", "thinking", "n_scored", "n_right", "n_missed", "events")}
+        | {"items mended": reading.n_repaired},
+        model_usage={name: output.usage} if made else {},
+        total_time=row["seconds"],
+        error=None if made else log.EvalError(message=row["error"], traceback="", traceback_ansi=""),
+    )
+
+
+def export_notes_csv(store: Store, path: Path) -> int:
+    """Write the notes of a store for a spreadsheet; returns their number.
+
+    Columns: key, data set, session, window, model (of the first window that the request was made for), tags, text,
+    created, updated (ISO, UTC). Cells that a spreadsheet would take for a formula begin with an apostrophe.
+    """
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(("key", "data set", "session", "window", "model", "tags", "text", "created", "updated"))
+    notes = store.notes()
+    for note in notes:
+        asked = next(iter(store.asked_for(note.key)), ("", "", "", ""))
+        times = [datetime.fromtimestamp(at, UTC).isoformat(timespec="seconds") for at in note[3:]]
+        cells = [note.key, *map(str, asked), ", ".join(note.tags), note.text, *times]
+        writer.writerow([_harmless(cell) for cell in cells])
+    paths.write_text(path, text.getvalue())
+    return len(notes)
+
+
+def _harmless(cell: str) -> str:
+    return f"'{cell}" if cell.lstrip(" \n").startswith(_RISKY) else cell
+
+
+def write_all(results: Sequence[Result], store: Store, folder: Path) -> dict[str, Path]:
+    """Write everything: Parquet, JSONL, notes as CSV, and inspect_ai logs where that package is installed.
+
+    Args:
+        results: whose traces.
+        store: whose notes.
+        folder: is made if need be.
+
+    Returns:
+        Kind -> file or folder.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    made = {name: folder / f"traces.{name}" for name in ("parquet", "jsonl")} | {"notes": folder / "notes.csv"}
+    write_parquet(results, made["parquet"])
+    write_jsonl(results, made["jsonl"])
+    export_notes_csv(store, made["notes"])
+    try:
+        write_inspect_logs(results, folder / "inspect")
+    except ExportError as error:
+        print(f"no inspect_ai logs: {error}", file=sys.stderr)
+        return made
+    return made | {"inspect": folder / "inspect"}
+
+
+def mention_table(results: Sequence[Result]) -> pd.DataFrame:
+    """How reasonings cite: share that mentions some event, and mentions of each kind a reasoning, by model.
+
+    Returns:
+        Index model; columns kind, reasonings, "cite an event %", then mentions a reasoning by kind.
+    """
+    rows = {}
+    for result in results:
+        found = [
+            find_mentions(reading.reasoning, window.events)
+            for reading, window in zip(result.readings, result.task.windows)
+            if reading.reasoning
+        ]
+        n = len(found)
+        citing = sum(any(mention.events for mention in own) for own in found)
+        counts = {
+            kind: sum(m.kind == kind for own in found for m in own) for kind in ("event", "time", "sensor", "room")
+        }
+        rows[result.model.name] = {
+            "kind": KINDS[result.model.kind],
+            "reasonings": n,
+            "cite an event %": 100 * citing / n if n else float("nan"),
+            **{f"{kind} mentions": count / n if n else float("nan") for kind, count in counts.items()},
+        }  # fmt: skip
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("model")

@@ -1,0 +1,129 @@
+"""What the lesson's exercises need: compare a guess with what was measured, take evidence away. Draws nothing."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from llmhar.ask.store import Store
+from llmhar.data.events import Session, Window
+from llmhar.score.tables import Result
+from llmhar.text.serialize import fold_name
+from llmhar.traces.bundle import clean
+from llmhar.traces.reask import ReaskError, ReaskOrder, reask
+
+
+def activity_names(session: Session) -> list[str]:
+    """Names that may be answered, in the order of the prompt."""
+    return list(session.labels.values())
+
+
+def check_guess(window: Window, session: Session, guess: Sequence[str]) -> pd.DataFrame:
+    """A person's labels beside the truth, one row an event.
+
+    Args:
+        window: what was looked at.
+        session: its session, which knows the truth.
+        guess: a label an event; "" or "?" = no idea. Case, blanks and underscores do not matter.
+
+    Returns:
+        Columns time, event, guess, truth, right ("yes", "no", "–" where nothing was annotated).
+
+    Raises:
+        ValueError: not one label an event, or a name that is none: says which was meant.
+    """
+    if len(guess) != len(window.events):
+        raise ValueError(f"{len(window.events)} events need as many labels, not {len(guess)}")
+    known = {fold_name(name): name for name in activity_names(session)}
+    rows = []
+    for event, said in zip(window.events, guess):
+        name = "" if said.strip() in ("", "?") else _known(said, known)
+        truth = "" if event.activity_id is None else session.activities[event.activity_id]
+        right = "–" if not truth else "yes" if fold_name(name) == fold_name(truth) else "no"
+        row = {"time": f"{event.time:%H:%M:%S}", "event": event.text, "guess": name or "–", "truth": truth or "–"}
+        rows.append({**row, "right": right})
+    return pd.DataFrame(rows).rename_axis("id")
+
+
+def _known(said: str, known: Mapping[str, str]) -> str:
+    folded = fold_name(said)
+    if folded not in known:
+        near = difflib.get_close_matches(folded, known, n=1, cutoff=0.0)
+        raise ValueError(f"no activity is called {said!r}; did you mean {known[near[0]]!r}?")
+    return known[folded]
+
+
+def predictions(guessed: Mapping[str, float | None], measured: Mapping[str, float]) -> pd.DataFrame:
+    """What was predicted before looking, what was measured, and how far apart they are.
+
+    Args:
+        guessed: question -> prediction; None = none was made.
+        measured: question -> value; the same questions.
+
+    Raises:
+        ValueError: other questions than were asked.
+    """
+    if set(guessed) != set(measured):
+        raise ValueError(f"predict exactly these: {', '.join(measured)}")
+    rows = [{"question": q, "you said": guessed[q], "measured": measured[q]} for q in measured]
+    table = pd.DataFrame(rows).set_index("question").astype(float)
+    table["off by"] = table["you said"] - table["measured"]
+    return table
+
+
+def without(result: Result, dropped: int, store: Store, *, position: int = 0, **how: Any) -> pd.DataFrame:
+    """Take one event away, ask the same model again, and lay the labels side by side.
+
+    Args:
+        result: of a model; the window must have been answered.
+        dropped: id of the event that goes.
+        store: where the answer is looked up and kept.
+        position: index into the task's windows.
+        how: see :func:`llmhar.traces.reask.reask`.
+
+    Returns:
+        See :func:`changes`.
+
+    Raises:
+        ReaskError: no such event, the only one, or no answer.
+    """
+    window = result.task.windows[position]
+    session = result.task.sessions[window.session_id]
+    if not 0 <= dropped < len(window.events):
+        raise ReaskError(f"no event {dropped}: this window has 0 to {len(window.events) - 1}")
+    rows = [(f"{e.time:%H:%M:%S}", clean(e.room), clean(e.sensor), clean(e.state)) for e in window.events]
+    order = ReaskOrder(window.session_id, window.index, result.model, tuple(rows[:dropped] + rows[dropped + 1 :]),
+                       like=result.answers[position].ask.request)  # fmt: skip
+    names = activity_names(session)
+    after = reask(result.task, order, store=store, labels=names, **how)
+    before = [None if p.label is None else session.activities[p.label] for p in result.readings[position].predictions]
+    return changes(window, dropped, before, [None if i < 0 else names[i] for i in after["l"]])
+
+
+def changes(window: Window, dropped: int, before: Sequence[str | None], after: Sequence[str | None]) -> pd.DataFrame:
+    """Labels of a window's events before and after one event was taken away.
+
+    Args:
+        window: as it was.
+        dropped: id of the event that is gone.
+        before: a label an event of the whole window; None = none.
+        after: a label an event of the rest.
+
+    Returns:
+        Columns time, event, before, after, changed ("yes", "no", "gone").
+    """
+    rest = [*after[:dropped], None, *after[dropped:]]
+    rows = [
+        {
+            "time": f"{event.time:%H:%M:%S}",
+            "event": event.text,
+            "before": was or "–",
+            "after": now or "–",
+            "changed": "gone" if i == dropped else "no" if was == now else "yes",
+        }
+        for i, (event, was, now) in enumerate(zip(window.events, before, rest, strict=True))
+    ]
+    return pd.DataFrame(rows).rename_axis("id")

@@ -1,0 +1,301 @@
+"""The store: exactly once, keyed by content, whole after any kill."""
+
+import multiprocessing
+import os
+import random
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from llmhar.ask.store import Ask, Store, StoreError
+from llmhar.records import Fingerprint, Generation, Request, Sampling
+
+CPU = Fingerprint("vllm", "1", "bfloat16", "cpu")
+GPU = Fingerprint("vllm", "1", "bfloat16", "cuda:A100")
+
+
+def request(text="hello", **changes):
+    return Request("model", "rev", "tok", ({"role": "user", "content": text},), **changes)
+
+
+def ask(made, window=0, model="m"):
+    return Ask("data", "01", window, model, made)
+
+
+@pytest.fixture
+def store(tmp_path):
+    with Store(tmp_path / "store.sqlite") as opened:
+        yield opened
+
+
+def test_a_success_is_found_whole(store):
+    made = request(sampling=Sampling(temperature=0.6, seed=3), schema={"type": "array"})
+    store.note_asks([ask(made)])
+    generation = Generation(made.key, "<think>a</think>[…] \x00 é", "stop", "", 10, 4, 7, 1.5)
+    assert store.add(generation, CPU)
+    assert store.find([made.key]) == {made.key: (generation, CPU)}
+    assert store.request(made.key) == made
+
+
+def test_one_success_per_request_and_fingerprint(store):
+    made = request()
+    store.note_asks([ask(made)])
+    assert store.add(Generation(made.key, "first", "stop"), CPU)
+    assert not store.add(Generation(made.key, "second", "stop"), CPU)
+    assert store.add(Generation(made.key, "from a GPU", "stop"), GPU)
+    assert store.find([made.key])[made.key].generation.text == "first"
+    assert store.find([made.key], GPU)[made.key].generation.text == "from a GPU"
+    assert store.find([made.key], Fingerprint("vllm", "2", "bfloat16", "cpu")) == {}
+    assert store.counts()["successes"] == 2
+
+
+def test_failures_keep_their_reason_and_do_not_count_as_answers(store):
+    made = request()
+    store.note_asks([ask(made)])
+    for reason in ("out of memory", "killed"):
+        store.add(Generation(made.key, error=reason, finish_reason="error"), CPU)
+    assert store.find([made.key]) == {}
+    assert store.failures([made.key]) == {made.key: "killed"}
+    assert store.counts()["failures"] == 2
+    store.add(Generation(made.key, "at last", "stop"), CPU)
+    assert store.failures([made.key]) == {}
+
+
+def test_noting_twice_changes_nothing(store):
+    store.note_asks([ask(request()), ask(request())])
+    store.note_asks([ask(request())])
+    assert store.counts() == {"requests": 1, "successes": 0, "failures": 0, "asks": 1, "runs": 0}
+
+
+def test_an_answer_to_an_unknown_request_is_refused(store):
+    with pytest.raises(StoreError, match="never noted"):
+        store.add(Generation("0" * 64, "x", "stop"), CPU)
+
+
+def test_lone_surrogates_are_stored_readably(store):
+    made = request()
+    store.note_asks([ask(made)])
+    store.add(Generation(made.key, "bad \ud800 text", "stop"), CPU)
+    assert store.find([made.key])[made.key].generation.text == "bad ? text"
+
+
+def test_another_format_and_a_damaged_file_are_refused(tmp_path):
+    path = tmp_path / "store.sqlite"
+    with sqlite3.connect(path) as db:
+        db.execute("PRAGMA user_version = 99")
+    with pytest.raises(StoreError, match="format 99"):
+        Store(path)
+    path.write_bytes(b"this is no database, but a text of some length" * 10)
+    with pytest.raises(StoreError, match="cannot open the store"):
+        Store(path)
+
+
+def test_a_run_is_kept_whole(store):
+    assert store.add_run({"notebook": "02", "params": {"a": 1}}) == 1
+    assert store.counts()["runs"] == 1
+
+
+def _write_all(path, n, order):
+    with Store(path) as store:
+        requests = [request(f"q{i}") for i in range(n)]
+        random.Random(order).shuffle(requests)
+        store.note_asks(ask(made) for made in requests)
+        for made in requests:
+            store.add(Generation(made.key, made.messages[0]["content"], "stop"), CPU)
+
+
+def test_four_processes_share_a_store(tmp_path):
+    path, n = tmp_path / "store.sqlite", 500
+    spawn = multiprocessing.get_context("spawn")
+    writers = [spawn.Process(target=_write_all, args=(path, n, order)) for order in range(4)]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join(120)
+    assert [writer.exitcode for writer in writers] == [0] * 4
+    with Store(path) as store:
+        assert store.counts() == {"requests": n, "successes": n, "failures": 0, "asks": n, "runs": 0}
+        found = store.find([request(f"q{i}").key for i in range(n)])
+        assert {stored.generation.text for stored in found.values()} == {f"q{i}" for i in range(n)}
+
+
+RUN = """
+import sys
+from pathlib import Path
+from llmhar import inference, tables
+from llmhar.ask.engines.recorded import RecordedEngine
+from llmhar.ask.models import MODELS
+from llmhar.ask.store import Store
+from llmhar.ask.task import prepare
+
+task = prepare("simulated", Path(sys.argv[1]) / "home", n_windows=8, answer="name")
+model = MODELS["recorded-smoke"]
+with Store(Path(sys.argv[1]) / "store.sqlite") as store:
+    asks = inference.make_asks(task, model)
+    print("go", flush=True)
+    inference.run_asks(asks, model, store, open_with=lambda: RecordedEngine(sys.argv[2]), progress=False)
+    result = tables.score_answers(task, model, inference.collect(asks, store))
+    assert store.counts()["successes"] == len({a.request.key for a in asks}), store.counts()
+for table in (tables.score_table, tables.session_table, tables.verdict_table):
+    sys.stdout.write(table([result]).to_csv())
+"""
+
+
+def _run(folder: Path, replies: Path) -> subprocess.Popen:
+    return subprocess.Popen([sys.executable, "-c", RUN, folder, replies], stdout=subprocess.PIPE, text=True)
+
+
+@pytest.mark.timeout(400)
+def test_killed_at_random_points_and_run_again_gives_the_same_tables(tmp_path):
+    """Kill -9 in the middle of generation, over and over on one store; then finish and compare with an unkilled run."""
+    from llmhar import paths
+    from llmhar.data import simulated
+
+    text = (paths.params() / "recorded" / "recorded-smoke.jsonl").read_text()
+    slow = tmp_path / "slow.jsonl"
+    slow.write_text(
+        text.replace('"match"', '"delay_s": 0.02, "match"').replace('"default"', '"delay_s": 0.02, "default"')
+    )
+    (tmp_path / "killed").mkdir()
+    (tmp_path / "whole").mkdir()
+    for folder in ("killed", "whole"):
+        simulated.write(tmp_path / folder / "home", seed=0)
+    dice, stored = random.Random(5), []
+    for _ in range(8):  # `make faults` does it 110 times
+        run = _run(tmp_path / "killed", slow)
+        assert run.stdout.readline() == "go\n"
+        time.sleep(dice.uniform(0.0, 0.08))
+        os.kill(run.pid, signal.SIGKILL)
+        run.communicate()
+        with Store(tmp_path / "killed" / "store.sqlite") as store:
+            stored.append(store.counts()["successes"])
+    assert stored == sorted(stored), "an answer that was stored got lost"
+    assert stored[-1] > stored[0]
+    resumed = _run(tmp_path / "killed", slow).communicate()[0]
+    whole = _run(tmp_path / "whole", slow).communicate()[0]
+    assert len(whole.splitlines()) > 10 and resumed == whole
+
+
+def test_a_pass_keeps_its_cost_once_it_has_ended(store):
+    asks = [ask(request(f"q{i}"), window=i) for i in range(4)]
+    store.note_asks(asks)
+    keys = [made.request.key for made in asks]
+    first, killed = store.begin_pass(), store.begin_pass()
+    for key, number in zip(keys, (first, first, first, killed)):
+        store.add(Generation(key, "x", "stop"), CPU, number)
+    store.end_pass(first, {"n_asked": 3, "seconds": 6.0, "output_tokens": 30, "joules": None})
+    assert store.costs(keys, CPU) == [(3, 3, 6.0, 30, None, None)]
+    assert store.costs(keys[:2], CPU) == [(2, 3, 6.0, 30, None, None)]
+    assert store.costs(keys[3:], CPU) == [] and store.costs(keys, GPU) == []
+    store.end_pass(first, {"n_asked": 0, "seconds": 0.0, "output_tokens": 0, "joules": None})
+    store.end_pass(killed, {"n_asked": 1, "seconds": 1.0, "output_tokens": 9, "joules": None, "peak_bytes": 7})
+    assert store.costs(keys[3:], CPU) == [(1, 1, 1.0, 9, None, 7)]
+    assert store.costs(keys, CPU)[0].seconds == 6.0, "a pass's cost is never overwritten"
+
+
+def test_a_disk_that_refuses_is_a_clear_error(store):
+    store._db.execute("PRAGMA query_only = 1")  # as a read-only folder or a full disk would
+    with pytest.raises(StoreError, match=r"cannot write to the store .*store.sqlite"):
+        store.note_asks([ask(request())])
+
+
+def _open_and_close(path):
+    for _ in range(20):
+        Store(path).close()
+
+
+def test_many_processes_may_open_a_new_store_at_once(tmp_path):
+    spawn = multiprocessing.get_context("spawn")
+    openers = [spawn.Process(target=_open_and_close, args=(tmp_path / "s.sqlite",)) for _ in range(4)]
+    for opener in openers:
+        opener.start()
+    for opener in openers:
+        opener.join(120)
+    assert [opener.exitcode for opener in openers] == [0] * 4
+
+
+def test_notes_keep_every_version_and_show_the_latest(store):
+    made, other = request(), request("other")
+    store.note_asks([ask(made), ask(other)])
+    assert store.notes() == []
+    first = store.add_note(made.key, [" odd ", "odd", "", "two  words"], " Why? ")
+    assert (first.key, first.tags, first.text) == (made.key, ("odd", "two words"), "Why?")
+    store.add_note(other.key[:16], ["other"], "=1+1")
+    second = store.add_note(made.key, ["sure"], "Because.")
+    assert second.created_utc == first.created_utc <= second.updated_utc
+    assert [(note.key, note.text) for note in store.notes()] == [(made.key, "Because."), (other.key, "=1+1")]
+    assert store.notes([other.key]) == [store.notes()[1]] and store.notes([]) == []
+    shown = second.to_json()
+    assert shown["k"] == made.key[:16] and shown["tags"] == ["sure"] and shown["at"].endswith("+00:00")
+    with sqlite3.connect(store.path) as db:
+        assert db.execute("SELECT text FROM notes ORDER BY id").fetchall() == [("Why?",), ("=1+1",), ("Because.",)]
+
+
+def test_an_empty_note_takes_the_note_back(store):
+    made = request()
+    store.note_asks([ask(made)])
+    store.add_note(made.key, ["odd"], "Why?")
+    assert store.add_note(made.key, [" "], " ").tags == ()
+    assert store.notes() == []
+
+
+@pytest.mark.parametrize(
+    ("key", "tags", "text", "message"),
+    [
+        ("0" * 64, [], "x", "no requests"),
+        ("", [], "x", "no requests"),
+        ("%", [], "x", "no requests"),
+        (None, [], "x" * 10_001, "shorten"),
+        (None, ["t" * 61], "", "shorten"),
+        (None, [str(i) for i in range(21)], "", "shorten"),
+    ],
+)
+def test_notes_that_cannot_be_kept(store, key, tags, text, message):
+    made = request()
+    store.note_asks([ask(made)])
+    with pytest.raises(StoreError, match=message):
+        store.add_note(made.key if key is None else key, tags, text)
+    assert store.notes() == []
+
+
+def test_notes_hold_any_text(store):
+    made = request()
+    store.note_asks([ask(made)])
+    note = store.add_note(made.key, ["<b>\ud800", "'; DROP TABLE notes; --"], "a\x00b\n\ud83d </script>")
+    assert note.tags == ("<b>?", "'; DROP TABLE notes; --") and note.text == "a\x00b\n? </script>"
+    assert store.notes() == [note]
+
+
+def test_a_store_from_before_there_were_notes(tmp_path):
+    """The table comes with the first note; reading alone changes nothing."""
+    made = request()
+    with Store(tmp_path / "s.sqlite") as store:
+        store.note_asks([ask(made)])
+
+    def tables():
+        with sqlite3.connect(tmp_path / "s.sqlite") as db:
+            return {name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+
+    assert "notes" not in tables()
+    with Store(tmp_path / "s.sqlite") as store:
+        assert store.notes() == [] and "notes" not in tables()
+        store.add_note(made.key, [], "first")
+    with Store(tmp_path / "s.sqlite") as store:
+        assert "notes" in tables() and [note.text for note in store.notes()] == ["first"]
+        assert store._db.execute("PRAGMA user_version").fetchone() == (2,)
+
+
+def test_a_read_only_connection_reads_notes(tmp_path):
+    made = request()
+    with Store(tmp_path / "s.sqlite") as store:
+        store.note_asks([ask(made)])
+    with Store(tmp_path / "s.sqlite") as store:
+        store._db.execute("PRAGMA query_only = ON")
+        assert store.notes() == []
+        with pytest.raises(StoreError, match="cannot write"):
+            store.add_note(made.key, [], "x")

@@ -1,0 +1,269 @@
+"""Taking in archives that may be broken or hostile; downloads are served from this machine."""
+
+import hashlib
+import http.server
+import io
+import os
+import shutil
+import stat
+import tarfile
+import threading
+import zipfile
+from functools import partial
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from llmhar import paths
+from llmhar.data import archives, fetch
+from llmhar.data.registry import DataError, load
+
+MURAL = Path(__file__).parents[1] / "fixtures" / "mural"
+MARBLE = Path(__file__).parents[1] / "fixtures" / "marble"
+
+
+@pytest.fixture(autouse=True)
+def data(monkeypatch, tmp_path):
+    monkeypatch.setenv("LLMHAR_DATA", str(tmp_path / "data"))
+    monkeypatch.setenv("LLMHAR_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "data"
+
+
+@pytest.fixture
+def archive(tmp_path):
+    """The MuRAL fixture as .zip or .tar.gz, with further entries."""
+
+    def make(kind="zip", extra=()):
+        path = tmp_path / f"MuRAL.{kind}"
+        files = [(f"MuRAL/{p.relative_to(MURAL).as_posix()}", p.read_bytes()) for p in MURAL.rglob("*") if p.is_file()]
+        if kind == "zip":
+            with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as out:
+                for name, content in [*files, *extra]:
+                    out.writestr(name, content)
+        else:
+            with tarfile.open(path, "w:gz") as out:
+                for name, content in files:
+                    info = tarfile.TarInfo(name)
+                    info.size = len(content)
+                    out.addfile(info, io.BytesIO(content))
+                for info in extra:
+                    out.addfile(info)
+        return path
+
+    return make
+
+
+def _left(data):
+    return sorted(p.name for p in data.iterdir()) if data.exists() else []
+
+
+@pytest.mark.parametrize("kind", ["zip", "tar.gz"])
+def test_an_archive_is_taken_in(archive, data, kind):
+    assert fetch.add("mural", archive(kind)) == data / "mural"
+    assert load("mural").sessions == load("mural", MURAL).sessions
+    assert _left(data) == ["mural"]
+    assert archive(kind).exists()
+
+
+def test_a_folder_is_taken_in(data):
+    fetch.add("marble", MARBLE)
+    assert load("marble").sessions == load("marble", MARBLE).sessions
+    assert _left(data) == ["marble"]
+
+
+def test_what_is_there_is_not_overwritten_unless_asked(archive, data):
+    fetch.add("mural", MURAL)
+    (data / "mural" / "mine.txt").write_text("x")
+    with pytest.raises(DataError, match=r"MuRAL is already at .*--replace"):
+        fetch.add("mural", archive())
+    assert (data / "mural" / "mine.txt").exists()
+    fetch.add("mural", archive(), replace=True)
+    assert not (data / "mural" / "mine.txt").exists()
+    assert _left(data) == ["mural"]
+
+
+def test_what_does_not_load_leaves_the_old_one(archive, data, tmp_path):
+    fetch.add("mural", MURAL)
+    with zipfile.ZipFile(tmp_path / "other.zip", "w") as out:
+        out.writestr("readme.txt", "not MuRAL")
+    with pytest.raises(DataError, match=r"other.zip was not added as mural: activities.json is missing in .*other.zip"):
+        fetch.add("mural", tmp_path / "other.zip", replace=True)
+    assert len(load("mural").sessions) == 3
+    assert _left(data) == ["mural"]
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["../evil.txt", "MuRAL/../../evil.txt", "/tmp/evil.txt", "..\\evil.txt", "\\evil.txt", "C:/evil.txt", "C:\\evil"],
+)
+def test_zip_slip(archive, data, tmp_path, name):
+    with pytest.raises(DataError, match="would lie outside the data set's folder"):
+        fetch.add("mural", archive(extra=[(name, b"x")]))
+    assert _left(data) == []
+    assert not list(tmp_path.rglob("evil*")) and not Path("/tmp/evil.txt").exists()
+
+
+def test_tar_slip(archive, data):
+    with pytest.raises(DataError, match="would lie outside"):
+        fetch.add("mural", archive("tar.gz", extra=[tarfile.TarInfo("../evil.txt")]))
+    assert _left(data) == []
+
+
+@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE, tarfile.CHRTYPE])
+def test_links_and_devices_in_a_tar(archive, data, kind):
+    link = tarfile.TarInfo("MuRAL/link")
+    link.type, link.linkname = kind, "/etc/passwd"
+    with pytest.raises(DataError, match="'MuRAL/link' is a link or a device"):
+        fetch.add("mural", archive("tar.gz", extra=[link]))
+    assert _left(data) == []
+
+
+def test_links_in_a_zip_and_in_a_folder(archive, data, tmp_path):
+    link = zipfile.ZipInfo("MuRAL/link")
+    link.external_attr = (stat.S_IFLNK | 0o777) << 16
+    with pytest.raises(DataError, match="'MuRAL/link' is a link or a device"):
+        fetch.add("mural", archive(extra=[(link, "/etc/passwd")]))
+    shutil.copytree(MURAL, tmp_path / "folder")
+    os.symlink("/etc/passwd", tmp_path / "folder" / "link")
+    with pytest.raises(DataError, match="'link' is a link or a device"):
+        fetch.add("mural", tmp_path / "folder")
+    assert _left(data) == []
+
+
+@pytest.mark.parametrize("kind", ["zip", "tar.gz"])
+def test_caps(archive, data, kind, monkeypatch):
+    path = archive(kind)
+    monkeypatch.setattr(archives, "MAX_FILES", 5)
+    with pytest.raises(DataError, match="holds more than 5 files"):
+        fetch.add("mural", path)
+    monkeypatch.undo()
+    monkeypatch.setenv("LLMHAR_DATA", str(data))
+    monkeypatch.setattr(archives, "MAX_UNPACKED", 1000)
+    with pytest.raises(DataError, match="holds more than 1,000 bytes"):
+        fetch.add("mural", path)
+    assert _left(data) == []
+
+
+def test_a_bomb_stops_at_the_cap(archive, data, monkeypatch):
+    path = archive(extra=[("MuRAL/bomb", bytes(50_000_000))])
+    assert path.stat().st_size < 100_000
+    monkeypatch.setattr(archives, "MAX_UNPACKED", 5_000_000)
+    with pytest.raises(DataError, match="holds more than 5,000,000 bytes"):
+        fetch.add("mural", path)
+    assert _left(data) == []
+
+
+def test_a_tar_header_as_a_bomb(data, tmp_path, monkeypatch):
+    header = tarfile.TarInfo("long")
+    header.type, header.size = tarfile.GNUTYPE_LONGNAME, 50_000_000
+    with tarfile.open(tmp_path / "bomb.tar.gz", "w:gz") as out:
+        out.addfile(header, io.BytesIO(b"a" * 50_000_000))
+    with pytest.raises(DataError, match="a header of 50,000,000 bytes"):
+        fetch.add("mural", tmp_path / "bomb.tar.gz")
+
+
+def test_a_name_twice_is_refused(archive, data):
+    with pytest.warns(UserWarning), pytest.raises(DataError, match="File exists"):
+        fetch.add("mural", archive(extra=[("MuRAL/activities.json", b"[]")]))
+    assert _left(data) == []
+
+
+def test_no_archive_at_all(data, tmp_path):
+    (tmp_path / "x.zip").write_text("no zip")
+    with pytest.raises(DataError, match=r"x.zip is no folder, .zip or .tar.gz that can be unpacked"):
+        fetch.add("mural", tmp_path / "x.zip")
+    with pytest.raises(DataError, match=r"nothing.zip is not there: give a folder"):
+        fetch.add("mural", tmp_path / "nothing.zip")
+    with pytest.raises(DataError, match="no data set 'casas'"):
+        fetch.add("casas", tmp_path)
+    assert _left(data) == []
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.sampled_from(["zip", "tar.gz"]), st.floats(0, 1), st.binary(min_size=1, max_size=4), st.booleans())
+def test_a_damaged_archive_gives_a_data_error_or_loads(archive, data, kind, where, patch, cut):
+    path = archive(kind)
+    content = bytearray(path.read_bytes())
+    at = int(where * (len(content) - 1))
+    content[at : at + len(patch)] = patch
+    path.write_bytes(content[:at] if cut else content)
+    try:
+        fetch.add("mural", path, replace=True)
+    except DataError as error:
+        assert "\n" not in str(error)
+    assert set(_left(data)) <= {"mural"}
+
+
+def test_data_folder_that_cannot_be_written(monkeypatch, tmp_path):
+    (tmp_path / "file").write_text("x")
+    monkeypatch.setenv("LLMHAR_DATA", str(tmp_path / "file" / "data"))
+    with pytest.raises(DataError, match="cannot be written"):
+        fetch.add("mural", MURAL)
+
+
+@pytest.mark.parametrize("name", ["mural", "marble", "uci_adl"])
+def test_fetch_says_how_to_get_it_by_hand(name):
+    with pytest.raises(
+        DataError, match=f"no address with a known sha256: get it by hand .*llmhar data add {name} FILE"
+    ):
+        fetch.fetch(name)
+
+
+def test_fetch_leaves_what_is_there(data):
+    fetch.add("mural", MURAL)
+    assert fetch.fetch("mural") == data / "mural"
+
+
+@pytest.fixture
+def server(tmp_path):
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *args):
+            pass
+
+    served = tmp_path / "served"
+    served.mkdir()
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(served))) as running:
+        threading.Thread(target=running.serve_forever, daemon=True).start()
+        yield served, f"http://127.0.0.1:{running.server_port}"
+        running.shutdown()
+
+
+def test_fetch_downloads_and_checks(archive, data, server, monkeypatch):
+    served, url = server
+    content = archive().read_bytes()
+    (served / "MuRAL.zip").write_bytes(content)
+    good = fetch.Archive(f"{url}/MuRAL.zip", hashlib.sha256(content).hexdigest())
+    monkeypatch.setitem(fetch.REGISTRY, "mural", good._replace(sha256="0" * 64))
+    with pytest.raises(DataError, match=r"could not be fetched .*llmhar data add mural FILE"):
+        fetch.fetch("mural")
+    assert _left(data) == []
+    assert not [p for p in (paths.cache() / "downloads").rglob("*") if p.is_file()]
+    monkeypatch.setitem(fetch.REGISTRY, "mural", good._replace(url=f"{url}/nothing.zip"))
+    with pytest.raises(DataError, match="could not be fetched"):
+        fetch.fetch("mural")
+    monkeypatch.setitem(fetch.REGISTRY, "mural", good)
+    assert fetch.fetch("mural") == data / "mural"
+    assert len(load("mural").sessions) == 3
+
+
+def test_fetch_writes_the_simulated_home(data):
+    pytest.importorskip("llmhar.data.simulated", reason="the simulated home is not there yet")
+    assert fetch.fetch("simulated") == data / "simulated"
+    assert len(load("simulated").sessions) == 21
+
+
+def test_listing(data):
+    fetch.add("mural", MURAL)
+    rows = fetch.listing()
+    assert [(row["name"], row["kind"], row["present"]) for row in rows] == [
+        ("mural", "real", True),
+        ("marble", "real", False),
+        ("uci_adl", "real", False),
+        ("simulated", "simulated", False),
+        ("simulated_long", "simulated", False),
+        ("simulated_other", "simulated", False),
+    ]
+    assert rows[0]["path"] == str(data / "mural")
+    assert all(set(row) == {"name", "title", "kind", "licence", "source", "path", "present"} for row in rows)

@@ -1,0 +1,212 @@
+"""From settings to report: the smoke profile end to end, failures, and pages that run and fetch nothing."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import nbformat
+import psutil
+import pytest
+
+from llmhar import paths
+from llmhar.run import jobs, report
+from llmhar.settings import SettingsError
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def places(tmp_path_factory):
+    """A home, cache-less and away from the checkout's own."""
+    folder = tmp_path_factory.mktemp("run")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LLMHAR_HOME", str(folder / "home"))
+        patch.setenv("LLMHAR_REPORTS", str(folder / "reports"))
+        patch.setenv("LLMHAR_SECRET_KEY", "canary-3f9a")
+        yield folder
+
+
+@pytest.fixture(scope="module")
+def smoke(places):
+    """All notebooks of the smoke profile, run once for the module."""
+    planned = jobs.plan_jobs("smoke", [], {}, Path.cwd())
+    return report.run_jobs(planned, 2), paths.reports() / "smoke"
+
+
+@pytest.mark.timeout(300)
+def test_smoke_runs_every_notebook(smoke):
+    runs, folder = smoke
+    assert [run["notebook"] for run in runs] == jobs.notebook_names()
+    assert [(run["status"], run["cause"]) for run in runs] == [("ok", "")] * len(runs)
+    for run in runs:
+        kept = json.loads((folder / run["notebook"] / "run.json").read_text())
+        assert kept == run
+        assert {"status", "commit", "params", "engines", "datasets", "kinds", "seconds", "key_numbers"} <= set(kept)
+        assert kept["key_numbers"] and kept["datasets"] and kept["kinds"] and kept["params"]
+        assert kept["torch_in_kernel"] is False
+
+
+def test_smoke_numbers_are_those_of_the_library(smoke):
+    """The notebook adds nothing: the same call in this process gives the same score."""
+    from llmhar.ask.task import prepare
+    from llmhar.records import Sampling
+    from llmhar.score import evaluate as evaluation
+
+    runs, _ = smoke
+    run = next(run for run in runs if run["notebook"] == "02_prompting")
+    task = prepare("simulated", n_windows=run["params"]["n_windows"], answer=run["params"]["answer"])
+    found = evaluation.evaluate(task, ["rules"], sampling=Sampling(max_tokens=run["params"]["max_tokens"]))
+    assert found.runs[0].n_asked == 0, "the report's own answers should be in the store"
+    assert run["key_numbers"]["macro_f1_rules"] == pytest.approx(found.results[0].macro_f1.mean, abs=1e-12)
+
+
+def test_pages_run_nothing_and_fetch_nothing(smoke):
+    _, folder = smoke
+    pages = [folder / "index.html", *folder.glob("*/report.html")]
+    assert len(pages) == 1 + len(jobs.notebook_names())
+    for page in pages:
+        text = page.read_text()
+        assert "<script" not in text and "Content-Security-Policy" in text
+        assert not re.search(r'(?:src|href)\s*=\s*"(?:https?:)?//', text)
+        assert not re.search(r"@import|url\(\s*['\"]?https?:", text)
+        assert len(text) > 5000
+
+
+def test_reports_hold_no_machine_path_and_no_secret(smoke):
+    _, folder = smoke
+    for file in folder.rglob("*"):
+        if file.suffix in (".html", ".ipynb", ".json"):
+            text = file.read_text()
+            assert "canary-3f9a" not in text
+            assert str(ROOT) not in text and str(folder) not in text, file
+
+
+def test_executed_notebooks_hold_no_progress_bar_and_no_widget_state(smoke):
+    _, folder = smoke
+    for file in folder.glob("*/report.ipynb"):
+        notebook = nbformat.read(file, as_version=4)
+        assert "widgets" not in notebook.metadata
+        for cell in notebook.cells:
+            for output in cell.get("outputs", []):
+                assert report.MEDIA_TYPE not in output.get("data", {})
+                assert not re.search(r"\d+%\|", output.get("text", ""))
+
+
+def test_nothing_half_written_is_left(smoke):
+    _, folder = smoke
+    assert not [file for file in folder.rglob(".*") if file.is_file()]
+
+
+def failing_root(tmp_path, code):
+    """A checkout with one notebook that fails in its second cell."""
+    root = tmp_path / "root"
+    (root / "notebooks").mkdir(parents=True)
+    (root / "params").mkdir()
+    cells = [
+        nbformat.v4.new_code_cell("n: int = 1  # a number", metadata={"tags": ["parameters"]}),
+        nbformat.v4.new_code_cell("print('before the fault')"),
+        nbformat.v4.new_code_cell(code),
+    ]
+    notebook = nbformat.v4.new_notebook(cells=cells)
+    notebook.metadata["kernelspec"] = {"display_name": "Python 3", "language": "python", "name": "python3"}
+    nbformat.write(notebook, root / "notebooks" / "00_fails.ipynb")
+    return root
+
+
+@pytest.mark.parametrize(
+    ("code", "cause"),
+    [
+        ("raise ValueError('the <b>cause</b>\\nand more')", "ValueError: the <b>cause</b>"),
+        pytest.param("import os; os._exit(1)", "DeadKernelError", marks=pytest.mark.slow),
+        ("import os, signal; os.kill(os.getppid(), signal.SIGKILL)", "process ended early"),
+        pytest.param("x = 1", "published no results", marks=pytest.mark.slow),
+    ],
+)
+@pytest.mark.timeout(120)
+def test_a_failing_notebook_leaves_its_copy_and_a_cause(tmp_path, code, cause):
+    root = failing_root(tmp_path, code)
+    env = {
+        **os.environ,
+        "LLMHAR_ROOT": str(root),
+        "LLMHAR_REPORTS": str(tmp_path / "reports"),
+        "LLMHAR_HOME": str(tmp_path / "home"),
+    }
+    done = subprocess.run(
+        [sys.executable, "-m", "llmhar.cli", "run", "smoke", "--json"],
+        env=env, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 1, done.stderr
+    assert json.loads(done.stdout)[0]["status"] == "failed"
+    folder = tmp_path / "reports" / "smoke"
+    run = json.loads((folder / "00_fails" / "run.json").read_text())
+    assert run["status"] == "failed" and cause in run["cause"] and "\n" not in run["cause"]
+    if "ended early" not in cause:  # who is killed leaves no copy, but its cause and an index
+        assert "before the fault" in (folder / "00_fails" / "report.ipynb").read_text()
+    index = (folder / "index.html").read_text()
+    assert "failed" in index and "<b>cause</b>" not in index
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
+def test_nothing_runs_on_after_a_killed_run(tmp_path, how):
+    started = tmp_path / "started"
+    code = f"import time\nopen({str(started)!r}, 'w').close()\ntime.sleep(600)"
+    env = {
+        **os.environ,
+        "LLMHAR_ROOT": str(failing_root(tmp_path, code)),
+        "LLMHAR_REPORTS": str(tmp_path / "reports"),
+        "LLMHAR_HOME": str(tmp_path / "home"),
+    }
+    with open(tmp_path / "log", "w") as log:
+        run = subprocess.Popen([sys.executable, "-m", "llmhar.cli", "run", "smoke"], env=env, stdout=log, stderr=log)
+    for _ in range(600):
+        if started.exists():
+            break
+        time.sleep(0.1)
+    below = psutil.Process(run.pid).children(recursive=True)
+    assert any("ipykernel" in " ".join(process.cmdline()) for process in below), (tmp_path / "log").read_text()
+    run.send_signal(how)
+    run.wait()
+    assert psutil.wait_procs(below, timeout=30)[1] == []
+
+
+@pytest.mark.parametrize(
+    ("profile", "names", "options", "said"),
+    [
+        ("demmo", [], {}, "unknown profile 'demmo'"),
+        ("smoke", ["09"], {}, "unknown notebook '09'"),
+        ("smoke", ["02"], {"modells": "rules"}, "unknown parameter modells"),
+        ("smoke", ["02"], {"n_windows": "many"}, "n_windows should be int | None"),
+        ("smoke", ["00"], {"n_windows": "3"}, "unknown parameter n_windows"),
+    ],
+)
+def test_settings_are_checked_before_any_work(places, profile, names, options, said):
+    with pytest.raises(SettingsError, match=re.escape(said)):
+        jobs.plan_jobs(profile, names, options, Path.cwd())
+
+
+def test_options_reach_the_notebooks_they_fit(places):
+    planned = jobs.plan_jobs("smoke", [], {"models": "rules", "n_windows": "none"}, Path.cwd())
+    params = {job.notebook: job.spec.params for job in planned}
+    assert params["00_tour"]["models"] == ["rules"] and params["02_prompting"]["n_windows"] is None
+    assert "n_windows" not in params["00_tour"]
+
+
+def test_killed_while_writing_leaves_the_old_file(tmp_path):
+    """Kill -9 between the temporary file and its move: the old report stays whole."""
+    target = tmp_path / "report.html"
+    paths.write_text(target, "old")
+    code = (
+        "import os, signal, sys\nfrom pathlib import Path\nfrom llmhar import paths\n"
+        "with paths.replacing(Path(sys.argv[1])) as temporary:\n"
+        "    temporary.write_text('half of the ne')\n    os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(target)], check=False)
+    assert done.returncode == -9 and target.read_text() == "old"
+    paths.write_text(target, "new")
+    assert target.read_text() == "new"

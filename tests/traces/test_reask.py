@@ -1,0 +1,310 @@
+"""Asking again about a window changed by hand: the right question, one generation, kept in the store."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from datetime import datetime
+
+import pytest
+
+from llmhar.ask.engines.base import EngineError
+from llmhar.ask.inference import collect, make_asks, run_asks
+from llmhar.ask.models import MODELS
+from llmhar.ask.store import Store
+from llmhar.ask.task import one_window, prepare
+from llmhar.data.events import SensorEvent, Window
+from llmhar.records import VERDICTS, Sampling
+from llmhar.score import tables
+from llmhar.traces import reask as reasking
+from llmhar.traces.bundle import build_bundle
+from llmhar.traces.faithfulness import PROBE_INDEX
+from llmhar.traces.reask import REASK_INDEX, Reasker, ReaskError, ReaskOrder, change_window, reask
+from llmhar.traces.widget import ReaskOrder as ViewOrder
+from llmhar.traces.widget import TraceBrowser
+
+RULES, SMOKE = MODELS["rules"], MODELS["recorded-smoke"]
+
+
+@pytest.fixture(scope="module")
+def task(tmp_path_factory):
+    return prepare("simulated", tmp_path_factory.mktemp("data") / "home", n_windows=2, answer="name", wording="brief")
+
+
+@pytest.fixture
+def store(tmp_path):
+    with Store(tmp_path / "s.sqlite") as opened:
+        yield opened
+
+
+def rows_of(window):
+    return [(f"{e.time:%H:%M:%S}", e.room, e.sensor, e.state) for e in window.events]
+
+
+def window_at(*clocks, index=3):
+    events = [
+        SensorEvent(
+            40 + i, datetime.fromisoformat(f"2000-01-0{day}T{clock}"), "kitchen", f"thing {i}", "turned ON", ("A",), i
+        )
+        for i, (day, clock) in enumerate(clocks)
+    ]
+    return Window("01", index, tuple(events))
+
+
+MORNING = window_at((3, "07:00:00.250"), (3, "07:00:05"), (3, "07:00:09"), (3, "07:01:00"))
+
+
+def test_dropped_events_leave_the_others_with_their_truth():
+    rows = rows_of(MORNING)
+    made = change_window(MORNING, [rows[0], rows[2], rows[3]])
+    assert [(e.event_id, e.sensor, e.activity_id, e.residents) for e in made.events] == [
+        (0, "thing 0", 0, ("A",)), (1, "thing 2", 2, ("A",)), (2, "thing 3", 3, ("A",)),
+    ]  # fmt: skip
+    assert made.events[0].time == MORNING.events[0].time  # to the millisecond
+
+
+def test_edited_events_lose_their_truth():
+    rows = rows_of(MORNING)
+    made = change_window(MORNING, [rows[0], ("07:00:07", "bathroom", "shower", "turned OFF"), *rows[2:]])
+    new = made.events[1]
+    assert (new.room, new.sensor, new.state, new.activity_id, new.residents) == (
+        "bathroom",
+        "shower",
+        "turned OFF",
+        None,
+        (),
+    )
+    assert new.time == datetime(2000, 1, 3, 7, 0, 7)
+    assert [e.activity_id for e in made.events] == [0, None, 2, 3]
+    added = change_window(MORNING, [*rows, ("07:02:00", "", "phone", "turned ON")])
+    assert [e.activity_id for e in added.events] == [0, 1, 2, 3, None]
+
+
+def test_an_unchanged_window_is_the_window_itself():
+    assert change_window(MORNING, rows_of(MORNING)) is MORNING
+
+
+def test_changed_windows_are_numbered_by_what_they_hold():
+    rows = rows_of(MORNING)
+    one, same, other = (change_window(MORNING, rows[start:]) for start in (1, 1, 2))
+    assert one == same and one.index != other.index
+    assert one.index >= REASK_INDEX and REASK_INDEX >= PROBE_INDEX + 2**48 and one.index < 2**53  # exact in JavaScript
+    assert change_window(replace(MORNING, session_id="02"), rows[1:]).index != one.index
+
+
+def test_clocks_pass_midnight():
+    night = window_at((3, "23:58:00"), (3, "23:59:30"), (4, "00:00:10"))
+    rows = rows_of(night)
+    made = change_window(night, [rows[0], ("00:00:01", "hall", "lamp", "turned ON"), rows[2]])
+    assert [e.time.day for e in made.events] == [3, 4, 4]
+    same_second = change_window(MORNING, [rows_of(MORNING)[0], ("07:00:00", "hall", "lamp", "turned ON")])
+    assert same_second.events[1].time >= same_second.events[0].time
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ([], "1 to 30 events, not 0"),
+        ([("07:00:00", "a", "b", "c")] * 31, "not 31"),
+        ([("7:00:00", "a", "b", "c")], "HH:MM:SS"),
+        ([("24:00:00", "a", "b", "c")], "HH:MM:SS"),
+        ([("07:00", "a", "b", "c")], "HH:MM:SS"),
+        ([("０７:００:００", "a", "b", "c")], "HH:MM:SS"),
+        ([("07:00:00", "a" * 81, "b", "c")], "room has 81"),
+        ([("07:00:00", "a", "b" * 81, "c")], "sensor has 81"),
+        ([("07:00:00", "a", "b", "c" * 81)], "state has 81"),
+        ([("07:00:00", "a", " \u202e ", "c")], "sensor is empty"),
+        ([("07:00:00", "a", "b", "")], "state is empty"),
+        ([("07:00:05", "a", "b", "c"), ("07:00:01", "a", "b", "c")], "event 1 at 07:00:01 comes before event 0"),
+    ],
+)
+def test_orders_that_make_no_window(rows, message):
+    with pytest.raises(ReaskError, match=message):
+        change_window(MORNING, rows)
+
+
+def test_one_generation_about_the_changed_window_from_the_rules(task, store):
+    old = task.windows[0]
+    rows = rows_of(old)[1:]
+    order = ReaskOrder(old.session_id, old.index, RULES, tuple(rows))
+    reply = reask(task, order, store=store)
+    assert store.counts()["requests"] == store.counts()["successes"] == 1
+    assert set(reply) == {"r", "x", "l", "v", "t", "c", "f", "k", "m"}
+    assert len(reply["l"]) == len(reply["v"]) == len(rows) and {VERDICTS[v] for v in reply["v"]} == {"ok"}
+    names = list(task.sessions[old.session_id].labels.values())
+    assert [names[label] for label in reply["l"]] == [item["activity"] for item in json.loads(reply["x"])]
+    assert [m[2] for m in reply["m"] if m[3] == "event"] == [[i] for i in range(len(rows))]
+    (key,) = [key for (key,) in store._db.execute("SELECT key FROM requests")]
+    asked = store.request(key)
+    assert reply["k"] == key[:16] and asked.messages[0]["content"] == task.prompt_of(old).system
+    assert rows[0][0] in asked.messages[1]["content"] and rows_of(old)[0][0] not in asked.messages[1]["content"]
+    assert store.asked_for(key)[0][2] == change_window(old, rows).index
+    assert reask(task, order, store=store) == reply  # the store answers: no second attempt
+    assert store.counts()["successes"] == 1
+
+
+def test_nothing_changed_asks_nothing(task, store):
+    asks = make_asks(task, RULES)
+    run_asks(asks, RULES, store, progress=False)
+    before, window = store.counts(), task.windows[0]
+    like = asks[0].request
+    reply = reask(
+        task, ReaskOrder(window.session_id, window.index, RULES, tuple(rows_of(window)), like=like), store=store
+    )
+    assert store.counts() == before and reply["k"] == like.key[:16]
+
+
+def test_wording_serializer_temperature_and_the_rest_as_it_was(task, store):
+    window = task.windows[0]
+    like = make_asks(task, RULES, sampling=Sampling(top_p=0.9, max_tokens=77, seed=5), constrained=True)[0].request
+    order = ReaskOrder(window.session_id, window.index, RULES, tuple(rows_of(window)), wording="s1", serializer="lines",
+                       temperature=0.5, like=like)  # fmt: skip
+    reask(task, order, store=store)
+    (key,) = [key for (key,) in store._db.execute("SELECT key FROM requests")]
+    asked = store.request(key)
+    assert asked.sampling == Sampling(temperature=0.5, top_p=0.9, max_tokens=77, seed=5)
+    assert asked.messages[0]["content"].startswith("You are an assistant") and "\n1 " in asked.messages[1]["content"]
+    other = replace(order, wording=None, temperature=None)
+    reask(task, other, store=store)
+    (second,) = [found for (found,) in store._db.execute("SELECT key FROM requests") if found != key]
+    asked = store.request(second)
+    assert asked.messages[0]["content"].startswith("Name the home activity") and asked.sampling == like.sampling
+    with pytest.raises(ReaskError, match="temperature"):
+        reask(task, replace(order, temperature=float("nan")), store=store)
+
+
+def test_a_model_that_fails_says_why(task, store):
+    window = task.windows[0]
+    prompts = {home: replace(prompt, labels="") for home, prompt in task.prompts.items()}
+    with pytest.raises(ReaskError, match=r"rules gave no answer: .*label list"):
+        order = ReaskOrder(window.session_id, window.index, RULES, tuple(rows_of(window)))
+        reask(replace(task, prompts=prompts), order, store=store)
+    with pytest.raises(ReaskError, match="no window 999"):
+        reask(task, ReaskOrder(window.session_id, 999, RULES, tuple(rows_of(window))), store=store)
+
+
+class Counting:
+    """Stands before an engine and counts."""
+
+    opened, closed, asked = 0, 0, 0
+
+    def __init__(self, inner):
+        self.inner = inner
+        Counting.opened += 1
+
+    def fingerprint(self):
+        return self.inner.fingerprint()
+
+    def stream(self, requests):
+        for generation in self.inner.stream(requests):
+            Counting.asked += 1
+            yield generation
+
+    def close(self):
+        Counting.closed += 1
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exc):
+        self.close()
+
+
+@pytest.fixture
+def counting(monkeypatch):
+    Counting.opened = Counting.closed = Counting.asked = 0
+    real = reasking.open_model
+    monkeypatch.setattr(reasking, "open_model", lambda *how: Counting(real(*how)))
+    return Counting
+
+
+@pytest.fixture
+def results(task, store):
+    made = []
+    for model in (RULES, SMOKE):
+        asks = make_asks(task, model, sampling=Sampling(max_tokens=99))
+        run_asks(asks, model, store, progress=False)
+        made.append(tables.score_answers(task, model, collect(asks, store)))
+    return made
+
+
+def view(bundle, n, m, rows, **changes):
+    window = bundle["windows"][n]
+    told = {"window": n, "dataset": bundle["datasets"][window["d"]]["name"], "session": window["s"],
+            "index": window["i"], "model": m, "model_name": bundle["models"][m]["name"], "events": tuple(rows),
+            "labels": tuple(bundle["labels"]), "wording": None, "temperature": 0.0}  # fmt: skip
+    return ViewOrder(**{**told, **changes})
+
+
+def test_the_widget_s_orders_reuse_one_open_engine(results, store, counting):
+    bundle = build_bundle(results)
+    rows = [tuple(row[:4]) for row in bundle["windows"][1]["e"]]
+    with Reasker(results, store) as reasker:
+        assert counting.opened == 0
+        same = reasker(view(bundle, 1, 0, rows))
+        assert same == bundle["windows"][1]["a"][0] and counting.opened == 0  # the store had it
+        first, second = reasker(view(bundle, 1, 0, rows[1:])), reasker(view(bundle, 1, 0, rows[2:]))
+        assert len(first["l"]) == len(rows) - 1 and len(second["l"]) == len(rows) - 2
+        assert (counting.opened, counting.closed, counting.asked) == (1, 0, 2)
+        assert {bundle["labels"][label] for label in first["l"]} <= set(bundle["labels"]) and -1 not in first["l"]
+        assert reasker(view(bundle, 1, 0, rows[1:])) == first and counting.asked == 2
+        recorded = reasker(view(bundle, 1, 1, rows[1:]))  # another model: the first engine goes, memory holds one
+        assert recorded["f"] == "stop" and (counting.opened, counting.closed) == (2, 1)
+        key = next(k for (k,) in store._db.execute("SELECT key FROM requests") if k.startswith(first["k"]))
+        assert store.request(key).sampling.max_tokens == 99  # as the model was asked before
+    assert counting.closed == 2
+    reasker.close()
+    assert counting.closed == 2
+
+
+def test_an_engine_that_failed_is_opened_anew(results, store, counting, monkeypatch):
+    bundle = build_bundle(results)
+    rows = [tuple(row[:4]) for row in bundle["windows"][0]["e"]]
+    with Reasker(results, store) as reasker:
+        reasker(view(bundle, 0, 0, rows[1:]))
+
+        def die(self, requests):
+            raise EngineError("the child died")
+            yield
+
+        with monkeypatch.context() as broken:
+            broken.setattr(reasker._open[1].__class__, "stream", die)
+            with pytest.raises(EngineError, match="died"):
+                reasker(view(bundle, 0, 0, rows[2:]))
+        assert counting.closed == 1
+        reasker(view(bundle, 0, 0, rows[2:]))
+        assert counting.opened == 2
+        with pytest.raises(ReaskError, match="HH:MM:SS"):
+            reasker(view(bundle, 0, 0, [("late", *rows[0][1:])]))
+        assert counting.closed == 1  # a slip of the pen does not cost an engine
+
+
+def test_a_model_that_was_not_asked_about_a_window_can_be(results, store, task):
+    few = one_window(task, 0, 0)
+    asks = make_asks(few, SMOKE)
+    run_asks(asks, SMOKE, store, progress=False)
+    mixed = [results[0], tables.score_answers(few, SMOKE, collect(asks, store))]
+    bundle = build_bundle(mixed)
+    far = next(n for n, window in enumerate(bundle["windows"]) if window["a"][1] is None)
+    rows = [tuple(row[:4]) for row in bundle["windows"][far]["e"]]
+    with Reasker(mixed, store) as reasker:
+        assert len(reasker(view(bundle, far, 1, rows[:5]))["l"]) == 5
+        with pytest.raises(ReaskError, match="no model 7"):
+            reasker(view(bundle, far, 1, rows, model=7))
+        with pytest.raises(ReaskError, match="among the results"):
+            reasker(view(bundle, far, 1, rows, dataset="elsewhere"))
+
+
+def test_through_the_widget(results, store):
+    bundle = build_bundle(results)
+    rows = [list(row[:4]) for row in bundle["windows"][0]["e"]][1:]
+    with Reasker(results, store) as reasker:
+        widget = TraceBrowser(bundle, reask=reasker, save_note=lambda *note: store.add_note(*note).to_json())
+        order = {"type": "reask", "window": 0, "model": 0, "events": rows, "wording": "short", "temperature": 0}
+        told = widget.answer(order)
+        assert told["type"] == "reasked" and told["events"] == rows and len(told["answer"]["l"]) == len(rows)
+        assert widget.answer({**order, "events": [["25:00:00", "a", "b", "c"]]})["type"] == "failed"
+    key = told["answer"]["k"]
+    noted = widget.answer({"type": "note", "k": key, "tags": ["counterfactual"], "text": "flips"})
+    assert noted["type"] == "noted" and noted["note"]["k"] == key and store.notes()[0].text == "flips"
+    assert "no requests" in widget.answer({"type": "note", "k": "f" * 16, "tags": [], "text": "x"})["text"]
