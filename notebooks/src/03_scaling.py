@@ -58,7 +58,7 @@ from llmhar.run.publish import publish
 from llmhar.scaling import figures as scaling_figures
 from llmhar.scaling import tables as scaling_tables
 from llmhar.scaling.planner import plan as planner
-from llmhar.score import tables
+from llmhar.score import controls, cost, tables
 from llmhar.score.evaluate import evaluate, sweep_thinking
 from llmhar.score.figures import describe
 
@@ -76,7 +76,7 @@ sampling = Sampling(temperature=temperature, max_tokens=max_tokens, seed=seed, t
 store = Store()
 how = {"engine": engine, "store": store, "engine_options": {"tensor_parallel_size": n_gpus}}
 found = evaluate(tasks, models, sampling=sampling, thinking=thinking, n_samples=n_samples, **how)
-results = [*found.results, *map(scaling_tables.majority_result, tasks)]
+results = [*found.results, *map(controls.majority_result, tasks)]
 asked = "; ".join(f"{task.data}: {task.subset}, {len(task.windows)} windows" for task in tasks)
 print(asked)
 tables.run_table(found.runs)
@@ -119,7 +119,7 @@ pairs.round(3)
 # both cheaper and better.
 
 # %%
-points = scaling_tables.points(found.results, store)
+points = cost.points(found.results, store)
 scaling_tables.axes_table(points).round(3)
 
 # %%

@@ -93,8 +93,7 @@ from llmhar.distill import tables as student_tables
 from llmhar.distill.traces import FILTERS, filter_traces
 from llmhar.records import Sampling
 from llmhar.run.publish import publish
-from llmhar.scaling import tables as scaling_tables
-from llmhar.score import tables
+from llmhar.score import controls, tables
 from llmhar.traces import excerpts, faithfulness
 
 prompts = {
@@ -194,7 +193,7 @@ of_students = {key: distill_study.examine([spec], asked_on[key], **examining)[0]
 of_base = distill_study.examine(students, untaught[: len(datasets)], **examining)
 bases = [results[0] for results in of_base]
 mine = [results[0] for (_, course), results in of_students.items() if course == taught_on[0]]
-majority = scaling_tables.majority_result(untaught[0])
+majority = controls.majority_result(untaught[0])
 bases_of = [distill_study.untaught_of(name, students, bases) for name, course in trained if course == taught_on[0]]
 zero_shot = {result.model.name: base for result, base in zip(mine, bases_of)}
 scores = student_tables.student_table(mine, of_teacher[0], zero_shot, [majority])

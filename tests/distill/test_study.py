@@ -13,7 +13,7 @@ from llmhar.distill.examples import LeakError, make_examples
 from llmhar.distill.recipe import Recipe
 from llmhar.distill.students import Student
 from llmhar.distill.transfer import TEACHER, UNTRAINED
-from llmhar.scaling import tables as scaling_tables
+from llmhar.score import controls
 
 PROMPTS = {
     "teacher_prompt": {"wording": "brief", "serializer": "s1-json", "answer": "name"},
@@ -122,7 +122,7 @@ def test_data_that_are_not_here_are_left_out(monkeypatch, tmp_path, capsys):
 
 def test_what_run_json_says(course, store):
     ((teacher,),) = distill_study.examine(["rules"], [course.asked], store=store)
-    majority = scaling_tables.majority_result(course.asked)
+    majority = controls.majority_result(course.asked)
     numbers = key_numbers.key_numbers(teacher, [majority, majority], [majority, teacher], majority)
     assert numbers["best_student"] == "rules" and numbers["student_of_teacher_f1"] == 1
     assert numbers["teacher_f1"] == numbers["student_f1"] > 0.5 > numbers["majority_f1"] == numbers["zero_shot_f1"]

@@ -24,10 +24,11 @@ from llmhar.run import publish
 from llmhar.scaling import figures as scaling_figures
 from llmhar.scaling import tables as scaling_tables
 from llmhar.scaling.planner.roofline import Device, Layout, Load, PlanError, devices
+from llmhar.score import controls, figures
+from llmhar.score import cost as score_cost
 from llmhar.score import evaluate as evaluation
-from llmhar.score import figures
+from llmhar.score.cost import Point
 from llmhar.score.ledger import CAUSES
-from llmhar.score.published import Point
 from llmhar.score.tables import score_answers
 
 ACTIVITIES = {1: "cooking", 2: "eating", 3: "sleeping", 4: "reading", 9: "TRANSITION"}
@@ -123,7 +124,7 @@ SILENT = ["I cannot tell."] * 4
 
 
 def test_majority_class_is_the_training_sessions_most_frequent_label(task):
-    chance = scaling_tables.majority_result(task)
+    chance = controls.majority_result(task)
     assert {p.label for r in chance.readings for p in r.predictions} == {1}, "9 and None are more frequent, unscored"
     # s1: truth 1 1 2 answered 1 1 1: F1 4/5 and 0; s2 has no 1
     assert [s.macro_f1 for s in chance.sessions] == pytest.approx([0.4, 0.0], abs=1e-12)
@@ -132,10 +133,8 @@ def test_majority_class_is_the_training_sessions_most_frequent_label(task):
 
 def test_majority_class_does_not_look_at_test_sessions(task):
     other = [replace(s, events=tuple(replace(e, activity_id=2) for e in s.events)) for s in TEST]
-    changed = scaling_tables.majority_result(task_of(other, TRAIN))
-    assert [r.predictions for r in changed.readings] == [
-        r.predictions for r in scaling_tables.majority_result(task).readings
-    ]
+    changed = controls.majority_result(task_of(other, TRAIN))
+    assert [r.predictions for r in changed.readings] == [r.predictions for r in controls.majority_result(task).readings]
 
 
 def test_ledger_habits_do_not_look_at_test_sessions(task):
@@ -147,7 +146,7 @@ def test_ledger_habits_do_not_look_at_test_sessions(task):
 
 
 def test_majority_class_without_training_events_answers_nothing():
-    chance = scaling_tables.majority_result(task_of(TEST))
+    chance = controls.majority_result(task_of(TEST))
     assert chance.overall.missed_pct == 100.0 and dict(chance.verdicts) == {"missing": 8}
     row = scaling_tables.ledger_table([chance]).loc["majority class"]
     assert row["missing: never mentioned"] == pytest.approx(100.0, abs=1e-9)
@@ -176,7 +175,7 @@ def scored(store, task, model):
 
 def test_costs_are_those_of_the_passes(task, store):
     run(store, task, SMALL, PERFECT, seconds=8.0, joules=20.0)
-    assert scaling_tables.points([scored(store, task, SMALL)], store) == [
+    assert score_cost.points([scored(store, task, SMALL)], store) == [
         Point("small", "LLM", 1_000_000, 1.0, 50.0, 2.0, 5.0),
     ]
 
@@ -184,28 +183,28 @@ def test_costs_are_those_of_the_passes(task, store):
 def test_costs_of_two_passes_add_up(task, store):
     run(store, task, SMALL, PERFECT, seconds=3.0, joules=6.0, windows=slice(0, 1), tokens=10)
     run(store, task, SMALL, PERFECT, seconds=9.0, joules=2.0, windows=slice(1, 4), tokens=30)
-    (point,) = scaling_tables.points([scored(store, task, SMALL)], store)
+    (point,) = score_cost.points([scored(store, task, SMALL)], store)
     assert point[4:] == (25.0, 3.0, 2.0)
 
 
 def test_a_pass_over_more_than_these_windows_counts_in_part(task, store):
     run(store, task, SMALL, PERFECT, seconds=8.0, joules=4.0)
     half = task_of(TEST[:1], TRAIN)
-    (point,) = scaling_tables.points([scored(store, half, SMALL)], store)
+    (point,) = score_cost.points([scored(store, half, SMALL)], store)
     assert point[4:] == (50.0, 2.0, 1.0)
 
 
 def test_joules_measured_in_part_are_not_measured(task, store):
     run(store, task, SMALL, PERFECT, joules=6.0, windows=slice(0, 2))
     run(store, task, SMALL, PERFECT, joules=None, windows=slice(2, 4))
-    (point,) = scaling_tables.points([scored(store, task, SMALL)], store)
+    (point,) = score_cost.points([scored(store, task, SMALL)], store)
     assert point.seconds == 4.0 and point.joules is None
 
 
 def test_a_killed_pass_has_no_seconds(task, store):
     run(store, task, SMALL, PERFECT, killed=True, windows=slice(0, 1))
     run(store, task, SMALL, PERFECT, joules=6.0, windows=slice(1, 4))
-    (point,) = scaling_tables.points([scored(store, task, SMALL)], store)
+    (point,) = score_cost.points([scored(store, task, SMALL)], store)
     assert point[4:] == (50.0, None, None)
 
 
@@ -214,14 +213,14 @@ def test_mixed_engines_have_no_seconds(task, store):
     run(store, task, SMALL, PERFECT, made_by=replace(HERE, device="cuda:A100"), windows=slice(2, 4))
     result = scored(store, task, SMALL)
     assert len(result.fingerprints) == 2
-    (point,) = scaling_tables.points([result], store)
+    (point,) = score_cost.points([result], store)
     assert point[4:] == (50.0, None, None)
 
 
 def test_rules_and_chance_have_neither_parameters_nor_costs(task, store):
     run(store, task, FLOOR, PERFECT, joules=3.0)
-    results = [scored(store, task, FLOOR), scaling_tables.majority_result(task)]
-    assert [tuple(p[2:]) for p in scaling_tables.points(results, store)] == [
+    results = [scored(store, task, FLOOR), controls.majority_result(task)]
+    assert [tuple(p[2:]) for p in score_cost.points(results, store)] == [
         (None, 1.0, None, None, None),
         (None, 0.2, None, None, None),
     ]
@@ -237,7 +236,7 @@ def test_windows_that_read_alike_are_asked_once_and_keep_their_seconds(store):
     for ask in (asks[0], asks[2], asks[3]):
         store.add(generation(ask, "[]"), HERE, number)
     store.end_pass(number, {"n_asked": 3, "seconds": 6.0, "output_tokens": 150, "joules": 3.0})
-    (point,) = scaling_tables.points([score_answers(task, SMALL, inference.collect(asks, store))], store)
+    (point,) = score_cost.points([score_answers(task, SMALL, inference.collect(asks, store))], store)
     assert point[4:] == (50.0, 2.0, 1.0)
 
 
@@ -269,7 +268,7 @@ def test_beside_published_keeps_missing_empty():
     ours, mural = two_homes()
     qwen = ModelSpec(name="qwen3-0.6b", kind="llm", n_params=596_049_920, revision="c" * 8, hub_id="x/q")
     table = scaling_tables.beside_published(
-        [result_of(mural, qwen, HALF), result_of(ours, SMALL, PERFECT), scaling_tables.majority_result(ours)]
+        [result_of(mural, qwen, HALF), result_of(ours, SMALL, PERFECT), controls.majority_result(ours)]
     )
     assert list(table.columns) == [
         "parameters", "S1 marble, %", "S1 mural, %", "ours, mural (real), %", "kind of ours", "ours, simulated, %",
@@ -316,7 +315,7 @@ def test_ledger_rows_add_up_to_100():
         result_of(
             mural, LARGE, ['[{"id": 0, "activ', "<think>event 0", reply("flying", "flying"), reply("eating") * 2]
         ),
-        scaling_tables.majority_result(ours),
+        controls.majority_result(ours),
     ]
     table = scaling_tables.ledger_table(results)
     assert list(table.columns) == ["macro F1", *CAUSES]
@@ -344,7 +343,7 @@ def test_ledger_leaves_out_sessions_without_a_scored_event():
 def test_policy_table(task):
     prose = ["Sure! " + text for text in HALF]
     table = scaling_tables.policy_table(
-        [result_of(task, SMALL, prose), result_of(task, LARGE, SILENT), scaling_tables.majority_result(task)]
+        [result_of(task, SMALL, prose), result_of(task, LARGE, SILENT), controls.majority_result(task)]
     )
     assert table.index.tolist() == ["small", "large"], "chance answers no text that could be read otherwise"
     # answered events alone, s2: truth 2 3, answers 3 3: F1 0 and 2/3
@@ -379,7 +378,7 @@ def test_pair_table_of_six_sessions():
     row = two.iloc[0]
     assert (row["gap"], row["p"], row["p_holm"], row["p_least"]) == (1.0, 1 / 32, 1 / 32, 1 / 32)
     assert (row["verdict"], row["verdict if planned alone"]) == ("higher", "higher")
-    three = scaling_tables.pair_table([wrong, right, scaling_tables.majority_result(task)])
+    three = scaling_tables.pair_table([wrong, right, controls.majority_result(task)])
     assert three["p_least"].tolist() == [3 / 32] * 3 and three["verdict"].tolist() == ["not shown"] * 3
     assert three["verdict if planned alone"].tolist() == ["lower", "lower", "higher"]
     assert scaling_tables.pair_table([right]).empty and scaling_tables.pair_table([]).empty
@@ -428,7 +427,7 @@ def test_roofline_is_the_planners_for_the_very_tokens(task):
     result = result_of(task, SMALL, PERFECT)
     card = devices()["a100-80"]
     found = scaling_tables.roofline_seconds(
-        [result, result_of(task, FLOOR, PERFECT), scaling_tables.majority_result(task)], "a100-80"
+        [result, result_of(task, FLOOR, PERFECT), controls.majority_result(task)], "a100-80"
     )
     assert found == {"small": Layout(SMALL, card).seconds(Load(400, 100, 50), 4) / 4}
     two = scaling_tables.roofline_seconds([result], "a100-80", n_gpus=2)
@@ -618,9 +617,9 @@ def test_two_data_sets_start_each_engine_once(home, mural, store, thinker):
     assert [run.n_asked for run in found.runs] == [2 * (len(home.windows) + len(mural.windows))] * 2
     assert [len(own) for own in found.samples] == [2] * 4
     assert [r.macro_f1.mean for r in found.results] == [1.0, 1.0, 0.0, 0.0], "large has no thinking mode"
-    every = [*found.results, *map(scaling_tables.majority_result, (home, mural))]
+    every = [*found.results, *map(controls.majority_result, (home, mural))]
     assert scaling_tables.ledger_table(every).sum(axis=1).tolist() == pytest.approx([100.0] * 6, abs=1e-9)
-    assert [p.model for p in scaling_tables.points(found.results, store)][1] == "deep on mural (real)"
+    assert [p.model for p in score_cost.points(found.results, store)][1] == "deep on mural (real)"
     assert set(scaling_tables.pair_table(every)["data"]) == {"simulated", "mural (real)"}
     table = scaling_tables.beside_published(every)
     assert table.loc["deep", "ours, simulated, %"] == "100.0 [100.0, 100.0] (n = 6)"
@@ -631,7 +630,7 @@ def test_two_data_sets_start_each_engine_once(home, mural, store, thinker):
     for figure in (
         scaling_figures.scaling_curve(every),
         scaling_figures.ledger_bars(scaling_tables.ledger_table(every), figures.describe(every)),
-        scaling_figures.four_axes(scaling_tables.points(found.results, store), figures.describe(found.results)),
+        scaling_figures.four_axes(score_cost.points(found.results, store), figures.describe(found.results)),
     ):
         png_of(figure)
 
@@ -664,7 +663,7 @@ STAMPED = (
 def test_scaling_curve_is_labelled_and_stamped(task):
     results = [
         result_of(task, LARGE, PERFECT), result_of(task, SMALL, HALF), result_of(task, ODD, SILENT),
-        result_of(task, FLOOR, HALF), scaling_tables.majority_result(task),
+        result_of(task, FLOOR, HALF), controls.majority_result(task),
     ]  # fmt: skip
     figure = scaling_figures.scaling_curve(results)
     png_of(figure)
@@ -763,7 +762,7 @@ def test_four_axes_of_nobody_and_of_zero():
 
 
 def test_ledger_bars(task):
-    results = [result_of(task, ODD, HALF), scaling_tables.majority_result(task)]
+    results = [result_of(task, ODD, HALF), controls.majority_result(task)]
     figure = scaling_figures.ledger_bars(scaling_tables.ledger_table(results), figures.describe(results))
     png_of(figure)
     assert legend_of(figure) == ["macro F1", *CAUSES]
@@ -793,7 +792,7 @@ def test_confusion_map(task):
 
 
 def test_confusion_map_names_every_activity_of_a_large_home(home):
-    result = scaling_tables.majority_result(home)
+    result = controls.majority_result(home)
     table = scaling_tables.confusion(result)
     figure = scaling_figures.confusion_map(table, result)
     png_of(figure)

@@ -6,7 +6,8 @@ import pytest
 
 from llmhar import paths
 from llmhar.ask.models import MODELS
-from llmhar.score.published import PUBLISHED, Point, pareto_front, published, published_curve
+from llmhar.score.cost import Point, pareto_front
+from llmhar.score.published import PUBLISHED, published, published_curve
 
 SHARED = paths.root().parent / "shared" / "published"
 

@@ -26,7 +26,7 @@ from llmhar.distill.students import Student
 from llmhar.distill.traces import FunnelStep, Taught, Trace, balance, collect_traces, count, filter_traces
 from llmhar.distill.training import train_student
 from llmhar.distill.transfer import GatewayPoint, MatrixCell, SessionsPoint
-from llmhar.scaling.tables import points
+from llmhar.score.cost import points
 from llmhar.score.evaluate import evaluate
 from llmhar.score.tables import Result
 from llmhar.traces import faithfulness

@@ -12,8 +12,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
+from llmhar.score.cost import AXES, Point, pareto_front
 from llmhar.score.figures import MARKS, StudyFigure, axes_of, colours, describe, plain, stamp
-from llmhar.score.published import AXES, DATASETS_IN_S1, Point, pareto_front, published_curve
+from llmhar.score.published import DATASETS_IN_S1, published_curve
 from llmhar.score.tables import Result
 
 

@@ -7,79 +7,20 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from llmhar.ask.models import ModelSpec
 from llmhar.ask.store import Store
 from llmhar.ask.task import Task
 from llmhar.data.windows import Window
-from llmhar.records import Fingerprint, Prediction, Verdict
 from llmhar.scaling.planner.roofline import Device, Layout, Load, PlanError, devices
+from llmhar.score.cost import Point, pareto_front, points, row_name
 from llmhar.score.evaluate import Condition
 from llmhar.score.f1 import score_session
 from llmhar.score.ledger import CAUSES, learn_habits, session_ledger
-from llmhar.score.published import DATASETS_IN_S1, Point, pareto_front, published
+from llmhar.score.published import DATASETS_IN_S1, published
 from llmhar.score.stats import compare_pairs, t_interval, variance_split
 from llmhar.score.stats import verdict as verdict_of
-from llmhar.score.tables import KINDS, Result, score_answers, score_readings, tokenizer_file
+from llmhar.score.tables import KINDS, Result, score_answers, tokenizer_file
 from llmhar.text.parsing import Reading
 from llmhar.text.tokens import count_tokens
-
-
-def majority_result(task: Task) -> Result:
-    """Chance: every event gets the activity that is most frequent in the *training* sessions."""
-    seen = Counter(
-        event.activity_id
-        for session in task.train.values()
-        for event in session.events
-        if event.activity_id is not None and event.activity_id in session.labels
-    )
-    label = seen.most_common(1)[0][0] if seen else None
-    verdict: Verdict = "missing" if label is None else "ok"
-    readings = tuple(
-        Reading(tuple(Prediction(i, verdict, label) for i in range(len(w.events))), "", "", "absent")
-        for w in task.windows
-    )
-    model = ModelSpec(name="majority class", kind="chance", n_params=0, hub_id="none", revision="training")
-    return Result(
-        model=model,
-        task=task,
-        answers=(),
-        readings=readings,
-        sessions=score_readings(task, readings),
-        verdicts=Counter({verdict: sum(len(w.events) for w in task.windows)}),
-        n_failed=0,
-        fingerprints=(Fingerprint("majority class", "", "", ""),),
-    )
-
-
-def _row_name(result: Result, results: Sequence[Result]) -> str:
-    """The model's name, with the data set where there are several."""
-    several = len({r.task.dataset for r in results}) > 1
-    return f"{result.model.name} on {result.task.data}" if several else result.model.name
-
-
-def points(results: Sequence[Result], store: Store) -> list[Point]:
-    """Each result on the four axes; costs come from the passes that gave its answers, where these ended."""
-    return [
-        Point(_row_name(r, results), KINDS[r.model.kind], r.model.n_params or None, r.macro_f1.mean, *_costs(r, store))
-        for r in results
-    ]
-
-
-def _costs(result: Result, store: Store) -> tuple[float | None, float | None, float | None]:
-    """Tokens, seconds and joules a window; None where not measured, or where a mixture of engines hides it."""
-    made = list({generation.request_key: generation for generation in result.generations}.values())
-    if result.model.kind != "llm" or not made:  # windows that read alike are asked once
-        return None, None, None
-    tokens = sum(generation.output_tokens for generation in made) / len(made)
-    if len(result.fingerprints) != 1:
-        return tokens, None, None
-    passes = store.costs([generation.request_key for generation in made], result.fingerprints[0])
-    covered = sum(one.n_here for one in passes)
-    if covered < len(made):  # a pass that was killed keeps no time
-        return tokens, None, None
-    seconds = sum(one.n_here * one.seconds / one.n_asked for one in passes) / covered
-    joules = [one.n_here * one.joules / one.n_asked for one in passes if one.joules is not None]
-    return tokens, seconds, sum(joules) / covered if len(joules) == len(passes) else None
 
 
 def axes_table(rows: Sequence[Point]) -> pd.DataFrame:
@@ -144,7 +85,7 @@ def ledger_table(results: Sequence[Result]) -> pd.DataFrame:
             for (name, session), own in zip(task.sessions.items(), by_session.values())
             if any(score.session == name and score.n_events for score in result.sessions)
         ]
-        rows[_row_name(result, results)] = {"macro F1": 100 * result.macro_f1.mean} | {
+        rows[row_name(result, results)] = {"macro F1": 100 * result.macro_f1.mean} | {
             cause: 100 * sum(ledger[cause] for ledger in ledgers) / max(1, len(ledgers)) for cause in CAUSES
         }
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("model, F1 points lost to")
@@ -157,7 +98,7 @@ def policy_table(results: Sequence[Result]) -> pd.DataFrame:
         if result.answers:
             strict = score_answers(result.task, result.model, result.answers, strict=True)
             answered = [_only_answered(result, score_of) for score_of in result.task.sessions]
-            rows[_row_name(result, results)] = {
+            rows[row_name(result, results)] = {
                 "flexible (the study's)": result.macro_f1.mean,
                 "strict": strict.macro_f1.mean,
                 "only answered events (misleading)": t_interval(answered).mean,
@@ -207,7 +148,7 @@ def variance_table(samples: Sequence[Sequence[Result]]) -> pd.DataFrame:
             for result in own
             for window, reading in zip(result.task.windows, result.readings)
         ]
-        name = _row_name(own[0], [first for first, *_ in samples])
+        name = row_name(own[0], [first for first, *_ in samples])
         split = variance_split([row[0] for row in long], [row[1] for row in long], [row[2] for row in long])
         rows[name] = split._asdict() | {f"{part}, share": share for part, share in split.shares.items()}
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("model")
@@ -254,7 +195,7 @@ def roofline_seconds(results: Sequence[Result], device: str, n_gpus: int = 1) ->
     for result in results:
         load, n = _load(result)
         if load is not None and result.model.kind == "llm":
-            found[_row_name(result, results)] = Layout(result.model, card, n_gpus).seconds(load, n) / n
+            found[row_name(result, results)] = Layout(result.model, card, n_gpus).seconds(load, n) / n
     return found
 
 
@@ -355,7 +296,7 @@ def schema_numbers(table: pd.DataFrame) -> dict[str, float]:
 
 def result_numbers(results: Sequence[Result]) -> dict[str, float]:
     """Key numbers of each result: macro F1 and missed events."""
-    names = [_row_name(result, results).replace(" ", "_") for result in results]
+    names = [row_name(result, results).replace(" ", "_") for result in results]
     return {f"macro_f1_{name}": r.macro_f1.mean for name, r in zip(names, results)} | {
         f"missed_pct_{name}": r.overall.missed_pct for name, r in zip(names, results)
     }

@@ -6,9 +6,6 @@ no published value.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple
-
 import pandas as pd
 
 from llmhar import paths
@@ -45,42 +42,3 @@ def published_curve(dataset: str) -> pd.DataFrame:
             "f1": table[f"{dataset}_f1_pct"] / 100,
         }
     )
-
-
-class Point(NamedTuple):
-    """One model on the four axes; None = not measured."""
-
-    model: str
-    kind: str
-    n_params: int | None
-    """None: no language model, so it has none."""
-    f1: float
-    tokens: float | None
-    """Generated tokens a window."""
-    seconds: float | None
-    """Seconds a window, in the batches it was run in."""
-    joules: float | None
-    """Joules a window."""
-
-
-AXES = {
-    "n_params": "parameters",
-    "tokens": "generated tokens / window",
-    "seconds": "seconds / window",
-    "joules": "joules / window",
-}
-"""Cost axes: attribute of :class:`Point` -> how figures call it."""
-
-
-def pareto_front(points: Sequence[Point], axis: str) -> list[Point]:
-    """Points that no other beats, cheapest first; unmeasured ones are out, equal ones share their place.
-
-    One beats another that is worse on ``axis`` (less is better) or on F1, and not better on the other.
-    """
-    measured = [point for point in points if getattr(point, axis) is not None and point.f1 == point.f1]
-    place = lambda point: (getattr(point, axis), -point.f1)  # noqa: E731
-    front: list[Point] = []
-    for point in sorted(measured, key=place):
-        if not front or point.f1 > front[-1].f1 or place(point) == place(front[-1]):
-            front.append(point)
-    return front
