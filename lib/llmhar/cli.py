@@ -10,6 +10,7 @@ import json
 import os
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -194,7 +195,14 @@ def bench_injection(
     from llmhar.ask.store import Store
 
     with Store() as store:
-        pairs = injection.run(models.replace(" ", "").split(","), store, n, seed, wording=wording, engine=engine)
+        pairs = injection.run(
+            models.replace(" ", "").split(","),
+            store,
+            n,
+            seed,
+            wording=wording,
+            asking=replace(injection.ASKING, engine=engine),
+        )
     table = injection.flip_table(pairs)
     if as_json:
         return _print_json(table.astype(object).where(table.notna(), None).to_dict("records"))

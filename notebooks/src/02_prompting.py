@@ -47,6 +47,7 @@ tokenizer: str | None = None  # whose tokens are counted: a name from params/mod
 from pathlib import Path
 
 from llmhar import injection
+from llmhar.ask.asking import Asking
 from llmhar.ask.store import Store
 from llmhar.ask.task import prepare
 from llmhar.records import Sampling
@@ -81,7 +82,7 @@ print(prompt.messages(task.windows[0])[1]["content"])
 
 # %%
 sampling = Sampling(temperature=temperature, max_tokens=max_tokens, seed=seed)
-found = evaluate(task, models, engine=engine, sampling=sampling, thinking=thinking, exact_engine=exact_engine)
+found = evaluate(task, models, asking=Asking(engine=engine, sampling=sampling, thinking=thinking, exact=exact_engine))
 tables.run_table(found.runs)
 
 # %% [markdown]

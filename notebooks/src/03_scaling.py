@@ -47,10 +47,12 @@ device: str = "cpu-2core"  # this machine in params/devices.yaml: for the roofli
 # fine-tuned students, Figure 4 and all fine-tuning, at 3,000 generated tokens a window.
 
 # %%
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 
+from llmhar.ask.asking import Asking
 from llmhar.ask.store import Store
 from llmhar.ask.task import prepare
 from llmhar.records import Sampling
@@ -74,8 +76,8 @@ options = {"n_windows": n_windows, "seed": seed, "window_size": window_size, "wo
 tasks = [prepare(name, Path(data_dir) if data_dir else None, **options) for name in datasets]
 sampling = Sampling(temperature=temperature, max_tokens=max_tokens, seed=seed, thinking_budget=thinking_budget)
 store = Store()
-how = {"engine": engine, "store": store, "engine_options": {"tensor_parallel_size": n_gpus}}
-found = evaluate(tasks, models, sampling=sampling, thinking=thinking, n_samples=n_samples, **how)
+asking = Asking(sampling=sampling, thinking=thinking, engine=engine, engine_options={"tensor_parallel_size": n_gpus})
+found = evaluate(tasks, models, replace(asking, n_samples=n_samples), store)
 results = [*found.results, *map(controls.majority_result, tasks)]
 asked = "; ".join(f"{task.data}: {task.subset}, {len(task.windows)} windows" for task in tasks)
 print(asked)
@@ -167,7 +169,7 @@ scaling_figures.confusion_map(scaling_tables.confusion(best), best)
 bound = []
 if constrained_model:
     names = [constrained_model]
-    bound = evaluate(tasks, names, sampling=sampling, thinking=thinking, constrained=True, **how).results
+    bound = evaluate(tasks, names, replace(asking, constrained=True), store).results
     free = [result for result in found.results if result.model.name == constrained_model]
 schema_table = scaling_tables.constrained_table(free, bound, store) if bound else pd.DataFrame()
 schema_table.round(3)
@@ -181,7 +183,7 @@ schema_table.round(3)
 # %%
 repeated = pd.DataFrame()
 if repeated_model:
-    twice = evaluate(tasks, [repeated_model], sampling=sampling, thinking=thinking, n_samples=2, **how)
+    twice = evaluate(tasks, [repeated_model], replace(asking, n_samples=2), store)
     repeated = tables.agreement_table(*twice.samples[0])
 repeated.round(1)
 
@@ -200,7 +202,7 @@ scaling_tables.variance_table(found.samples).round(3)
 # %%
 thinking_rows = pd.DataFrame()
 if thinking_model:
-    sweep = sweep_thinking(tasks[0], thinking_model, thinking_budgets, sampling=sampling, **how)
+    sweep = sweep_thinking(tasks[0], thinking_model, thinking_budgets, asking, store)
     thinking_rows = scaling_tables.thinking_table(sweep, store)
 thinking_rows.round(3)
 

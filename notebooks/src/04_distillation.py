@@ -81,9 +81,12 @@ n_shown: int = 4  # events shown as excerpts (S1 Table 3)
 # Training sessions are cut into windows and the teacher is asked about each, through the store. Test sessions never are.
 
 # %%
+from dataclasses import replace
+
 import pandas as pd
 from IPython.display import display
 
+from llmhar.ask.asking import Asking
 from llmhar.ask.models import MODELS
 from llmhar.ask.store import Store
 from llmhar.distill import audit, key_numbers, merging, transfer
@@ -108,11 +111,10 @@ pd.DataFrame([{"course": c.name, "taught": name in taught_on, "training windows"
 
 # %%
 store = Store()
-how = {"engine": engine, "engine_options": {"tensor_parallel_size": n_gpus}}
 sampling = Sampling(temperature=temperature, max_tokens=max_tokens, seed=seed)
-asking = {"sampling": sampling, "thinking": thinking, **how}
+asking = Asking(sampling=sampling, thinking=thinking, engine=engine, engine_options={"tensor_parallel_size": n_gpus})
 kept = {"filter": trace_filter, "least_correct": least_correct, "least_agreement": least_agreement, "n_examples": n_examples, "seed": seed}
-teaching = {**asking, **kept, "n_samples": teacher_samples}
+teaching = {"asking": replace(asking, n_samples=teacher_samples), **kept}
 first = {name: n_sessions if name in datasets else None for name in taught_on}
 lessons = {name: distill_study.teach(known[name], MODELS[teacher], store, n_sessions=first[name], **teaching) for name in taught_on}
 lesson = lessons[taught_on[0]]
@@ -185,12 +187,11 @@ pd.DataFrame(rows, columns=["student", "name", "passed", "detail"]).set_index(["
 
 # %%
 tests, untaught = [course.test for course in known.values()], [course.asked for course in known.values()]
-examining = {"store": store, **asking}
-(of_teacher,) = distill_study.examine([teacher], untaught, **examining)
+(of_teacher,) = distill_study.examine([teacher], untaught, store, asking)
 served = {key: student.spec if serve == "adapter" else merged[key][0] for key, student in trained.items()}
 asked_on = {key: tests if key[0] in students[:1] else tests[: len(datasets)] for key in served}
-of_students = {key: distill_study.examine([spec], asked_on[key], **examining)[0] for key, spec in served.items()}
-of_base = distill_study.examine(students, untaught[: len(datasets)], **examining)
+of_students = {key: distill_study.examine([spec], asked_on[key], store, asking)[0] for key, spec in served.items()}
+of_base = distill_study.examine(students, untaught[: len(datasets)], store, asking)
 bases = [results[0] for results in of_base]
 mine = [results[0] for (_, course), results in of_students.items() if course == taught_on[0]]
 majority = controls.majority_result(untaught[0])
@@ -211,7 +212,7 @@ bars
 
 # %%
 last = list({key: spec for key, spec in served.items() if key[0].removesuffix(" twice") in students[:1] and key[1] == taught_on[0]}.values())[-1:]
-confirmed = distill_study.confirm(confirming, MODELS[teacher], last[0], **examining) if confirming else None
+confirmed = distill_study.confirm(confirming, MODELS[teacher], last[0], store, asking) if confirming else None
 display(student_tables.student_table([confirmed[1]], confirmed[0]).round(3).astype(object) if confirmed else "not run in this profile")
 
 # %% [markdown]
@@ -219,7 +220,7 @@ display(student_tables.student_table([confirmed[1]], confirmed[0]).round(3).asty
 
 # %%
 few = distill_study.prepare_course(taught_on[0], data_dir, **prompts, **(windows | {"n_windows": few_windows}))
-both = distill_study.both_forms(trained, merged, few.test, **examining)
+both = distill_study.both_forms(trained, merged, few.test, store, asking)
 pd.concat([tables.agreement_table(*pair) for pair in both]).round(1) if both else "no adapters here"
 
 # %% [markdown]
@@ -242,7 +243,7 @@ student_figures.matrix_heatmap(cells)
 # %%
 drawn = distill_study.recipe_for(session_student or students[0], **common) if session_counts else None
 points = distill_study.sweep_sessions(drawn, known[taught_on[0]], MODELS[teacher], session_counts, store, max_epochs=max_epochs,
-                                teach_options=teaching, examine_options=asking) if drawn else []
+                                teach_options=teaching, asking=asking) if drawn else []
 display(transfer.sessions_table(points))
 student_figures.sessions_curve(points, of_teacher[0]) if points else "not run in this profile"
 
@@ -264,7 +265,7 @@ excerpts.excerpts_html(trio, excerpts.pick_events(trio, n_shown)) if trio else "
 
 # %%
 small = [merged[key][0] for key in trained if key[0] in students and key[1] == taught_on[0]] if precisions else []
-sizes = distill_study.gateway(small, few.test, store, precisions=precisions, sampling=sampling, thinking=thinking)
+sizes = distill_study.gateway(small, few.test, store, precisions=precisions, asking=asking)
 display(transfer.gateway_table(sizes))
 student_figures.gateway_curve(sizes) if sizes else "not run in this profile"
 
@@ -276,7 +277,7 @@ student_figures.gateway_curve(sizes) if sizes else "not run in this profile"
 
 # %%
 further = distill_study.learn_on(on_policy_student, on_policy_steps, trained, merged, lesson) if on_policy_student else []
-of_further = [results[0] for results in distill_study.examine([student.spec for student in further], tests[:1], **examining)]
+of_further = [results[0] for results in distill_study.examine([student.spec for student in further], tests[:1], store, asking)]
 before = [of_students[key][0] for key in trained if key == (on_policy_student, taught_on[0])]
 display(student_tables.student_table(before + of_further, of_teacher[0]).round(3).astype(object) if further else "not run in this profile")
 student_figures.loss_curve(further) if further else None
@@ -289,7 +290,7 @@ student_figures.loss_curve(further) if further else None
 
 # %%
 asked_of = [of_teacher[0], *([best] if best else [])] if n_probes else []
-outcomes = [outcome for result in asked_of for outcome in distill_study.probe(result, n_probes, seed, **examining)]
+outcomes = [outcome for result in asked_of for outcome in distill_study.probe(result, n_probes, seed, store, asking)]
 display(student_tables.faithfulness_table(faithfulness.faithfulness_rows(outcomes)))
 student_tables.faithfulness_gap_table(faithfulness.gap_rows(outcomes)) if outcomes else "not run in this profile"
 

@@ -54,11 +54,13 @@ seed: int = 0  # of subsets, draws and examples
 # on two sides of the split; that is checked each time.
 
 # %%
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 from IPython.display import display
 
+from llmhar.ask.asking import Asking
 from llmhar.ask.store import Store
 from llmhar.fusion import figures as fusion_figures
 from llmhar.fusion import motion_capacity
@@ -109,8 +111,8 @@ fusion_views.show_prompt(asked[0], labels, n_guesses=n_guesses)
 
 # %%
 sampling = Sampling(temperature=temperature, max_tokens=max_tokens, seed=seed)
-how = {"store": store, "dataset": clips.name, "sampling": sampling, "constrained": constrained, "n_guesses": n_guesses,
-       "example_steps": example_steps, "engine": engine}
+asking = Asking(sampling=sampling, constrained=constrained, engine=engine)
+how = {"store": store, "dataset": clips.name, "asking": asking, "n_guesses": n_guesses, "example_steps": example_steps}
 without = fusion_study.by_baselines(observations, labels, baselines, seed)
 conditions = fusion_study.design(observations, shots)
 who = fusion_study.who_is_asked(models, observations, asked)
@@ -188,7 +190,7 @@ fusion_figures.dose_curves(doses.curves, about, n_labels=len(labels), others=0.5
 # set, by a language model, with their agreement.
 
 # %%
-open_how = how | {"constrained": False}
+open_how = how | {"asking": replace(asking, constrained=False)}
 free = fusion_study.open_answers(with_models, labels, judge, **open_how) if open_ended else []
 fusion_views.open_table(free, about).round(3) if open_ended else "not asked in this profile"
 

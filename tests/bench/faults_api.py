@@ -23,6 +23,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from llmhar.ask.asking import Asking
 from llmhar.ask.engines.base import Engine, EngineError
 from llmhar.ask.inference import collect, run_asks
 from llmhar.ask.store import Ask, Store
@@ -178,7 +179,7 @@ def run_in(weather: Weather, open_with: Open = open_client, n: int = N) -> Resul
 
         def run() -> str:
             try:
-                run_asks(asks, fake.MODEL, store, progress=False, open_with=lambda: open_with(server))
+                run_asks(asks, fake.MODEL, store, asking=Asking(progress=False, open_with=lambda: open_with(server)))
             except EngineError as error:  # a server that is gone: what it had answered stays
                 return str(error)
             return ""

@@ -23,6 +23,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from llmhar.ask.asking import Asking
 from llmhar.ask.engines.child import child_environment, free_cores, last_words
 from llmhar.ask.engines.worker import protect_stdout
 from llmhar.ask.models import MODELS, ModelError, fetch
@@ -162,7 +163,7 @@ def make_examples_of_the_simulated_home(scratch: Path, n: int = N_EXAMPLES) -> l
                    serializer="sentences", rules=False)  # fmt: skip
     task = training_task(test, window_size=5)
     with Store(scratch / "store.sqlite") as store:
-        traces = collect_traces(task, MODELS["rules"], store, progress=False).traces
+        traces = collect_traces(task, MODELS["rules"], store, asking=Asking(progress=False)).traces
     return make_examples(traces[:: len(traces) // n][:n], dict(test.prompts), test_sessions=list(test.sessions))
 
 

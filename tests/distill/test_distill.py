@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from llmhar.ask.asking import Asking
 from llmhar.ask.inference import AskedRun
 from llmhar.ask.models import MODELS
 from llmhar.ask.store import Store
@@ -222,7 +223,7 @@ def test_a_training_home_needs_a_prompt(task):
 def test_the_teachers_answers_come_from_the_store(task, tmp_path):
     own = training_task(task, window_size=5, n_sessions=1)
     with Store(tmp_path / "store.sqlite") as store:
-        first, again = (collect_traces(own, MODELS["rules"], store, progress=False) for _ in range(2))
+        first, again = (collect_traces(own, MODELS["rules"], store, asking=Asking(progress=False)) for _ in range(2))
     assert len(first.traces) == len(own.windows) == first.run.n_asked and first.n_failed == 0
     assert again.traces == first.traces and again.run.n_asked == 0
     assert [t.window for t in first.traces] == list(own.windows)

@@ -18,6 +18,7 @@ from tokenizers import Tokenizer
 
 from llmhar import paths
 from llmhar.ask import inference
+from llmhar.ask.asking import Asking
 from llmhar.ask.engines.base import Engine
 from llmhar.ask.engines.registry import open_engine
 from llmhar.ask.models import MODELS, Local, ModelSpec
@@ -65,7 +66,7 @@ def task(tmp_path_factory: pytest.TempPathFactory) -> Task:
 @pytest.fixture(scope="module")
 def examples(task: Task, tmp_path_factory: pytest.TempPathFactory) -> list[Example]:
     with Store(tmp_path_factory.mktemp("store") / "store.sqlite") as store:
-        taught = collect_traces(task, MODELS["rules"], store, progress=False)
+        taught = collect_traces(task, MODELS["rules"], store, asking=Asking(progress=False))
     return make_examples(taught.traces, dict(task.prompts), test_sessions=[])
 
 
@@ -113,8 +114,10 @@ def ask(
     found = []
     with Store(tmp_path / "store.sqlite") as store:
         for model in models:
-            asks = inference.make_asks(task, model, sampling=Sampling(max_tokens=max_tokens))
-            inference.run_asks(asks, model, store, progress=False, open_with=lambda: contextlib.nullcontext(engine))
+            asks = inference.make_asks(task, model, asking=Asking(sampling=Sampling(max_tokens=max_tokens)))
+            inference.run_asks(
+                asks, model, store, asking=Asking(progress=False, open_with=lambda: contextlib.nullcontext(engine))
+            )
             found.append(inference.collect(asks, store))
     return found
 

@@ -5,6 +5,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
+from llmhar.ask.asking import Asking
 from llmhar.ask.models import MODELS
 from llmhar.ask.store import Store
 from llmhar.data.load_report import DataError
@@ -135,7 +136,9 @@ def test_the_design_from_answers_to_key_numbers(clips, observed, store):
     labels, every = list(clips.labels), observed.observations
     conditions = fusion_study.design(every)
     assert len(conditions) == 15 and len(set(conditions)) == 15
-    rules = fusion_study.by_model(every, labels, "rules", conditions, store, dataset="scenes", progress=False)
+    rules = fusion_study.by_model(
+        every, labels, "rules", conditions, store, asking=Asking(progress=False), dataset="scenes"
+    )
     bases = fusion_study.by_baselines(every, labels, ["vote", "bayes"])
     cells = fusion_study.cells([rules, *bases], labels)
     assert len(cells) == 15 + 2 * 16
@@ -158,8 +161,15 @@ def test_the_design_from_answers_to_key_numbers(clips, observed, store):
 
 def test_doses_are_paired_and_rise(clips, observed, store):
     own = [one for one in observed.observations if not one.conflict]
-    doses = fusion_study.dose_experiment(own, list(clips.labels), ["rules"], store, dataset="scenes",
-                                         levels=(0.1, 0.5, 1.0), progress=False)  # fmt: skip
+    doses = fusion_study.dose_experiment(
+        own,
+        list(clips.labels),
+        ["rules"],
+        store,
+        asking=Asking(progress=False),
+        dataset="scenes",
+        levels=(0.1, 0.5, 1.0),
+    )
     curves = doses.curves.pivot(index="dose", columns="answerer", values="accuracy")
     assert set(curves.columns) == {"vote", "bayes", "rules"}
     for name in curves:
@@ -170,9 +180,18 @@ def test_doses_are_paired_and_rise(clips, observed, store):
 
 def test_free_answers_are_matched_and_conflicts_stand_apart(clips, observed, store):
     own, _ = fusion_study.named_subset(observed.observations, 10)
-    rules = fusion_study.by_model(own, list(clips.labels), "rules", [Condition(frozenset(MODALITIES))], store,
-                                  dataset="scenes", progress=False)  # fmt: skip
-    free = fusion_study.open_answers([rules], list(clips.labels), None, store=store, dataset="scenes", progress=False)
+    rules = fusion_study.by_model(
+        own,
+        list(clips.labels),
+        "rules",
+        [Condition(frozenset(MODALITIES))],
+        store,
+        asking=Asking(progress=False),
+        dataset="scenes",
+    )
+    free = fusion_study.open_answers(
+        [rules], list(clips.labels), None, asking=Asking(progress=False), store=store, dataset="scenes"
+    )
     table = fusion_views.open_table(free, fusion_study.about(clips, observed))
     assert table.loc[("consistent", "rules"), "clips"] == 10 and table["accuracy"].between(0, 1).all()
 

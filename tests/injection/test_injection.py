@@ -10,6 +10,7 @@ from dataclasses import replace
 import pytest
 
 from llmhar import injection
+from llmhar.ask.asking import Asking
 from llmhar.ask.engines.rules import home as rules
 from llmhar.ask.models import MODELS
 from llmhar.ask.store import Store
@@ -23,6 +24,8 @@ from llmhar.text.prompt import build_prompt
 from llmhar.text.serialize import SERIALIZERS, clean_text
 
 BUILT = "cleaning and encoding"
+
+QUIET = replace(injection.ASKING, progress=False)
 
 
 @pytest.fixture(scope="module")
@@ -209,9 +212,9 @@ def test_the_table_counts_by_hand():
 
 def test_the_bench_on_rules_is_stored_and_repeats(tmp_path):
     with Store(tmp_path / "store.sqlite") as store:
-        first = injection.run(["rules"], store, 2, progress=False)
+        first = injection.run(["rules"], store, 2, asking=QUIET)
         n_attempts = store._db.execute("SELECT count(*) FROM attempts").fetchone()
-        again = injection.run(["rules"], store, 2, progress=False)
+        again = injection.run(["rules"], store, 2, asking=QUIET)
         assert store._db.execute("SELECT count(*) FROM attempts").fetchone() == n_attempts  # nor the silenced ones
         assert first == again
         table = injection.flip_table(first)
@@ -236,7 +239,9 @@ def test_windows_follow_the_seed():
 
 def test_asks_are_noted_apart_from_every_study(tmp_path):
     with Store(tmp_path / "store.sqlite") as store:
-        injection.attack(MODELS["rules"], fusion_targets(1), store, payloads=PAYLOADS[:1], progress=False)
+        injection.attack(
+            MODELS["rules"], fusion_targets(1), store, asking=Asking(progress=False), payloads=PAYLOADS[:1]
+        )
         assert {row[0] for row in store._db.execute("SELECT dataset FROM asks")} == {DATASET}
 
 

@@ -12,6 +12,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from llmhar.ask import inference
+from llmhar.ask.asking import Asking
 from llmhar.ask.inference import Answer
 from llmhar.ask.models import ModelSpec, Shape
 from llmhar.ask.store import Ask, Store, Stored
@@ -577,7 +578,9 @@ def home(tmp_path_factory):
 
 def test_thinking_table_from_a_sweep(home, store, thinker):
     opened = thinker(home)
-    sweep = evaluation.sweep_thinking(home, "deep", [5, 25, 1000], sampling=Sampling(max_tokens=99), store=store)
+    sweep = evaluation.sweep_thinking(
+        home, "deep", [5, 25, 1000], asking=Asking(sampling=Sampling(max_tokens=99)), store=store
+    )
     table = scaling_tables.thinking_table(sweep, store)
     assert table.index.tolist() == ["off", "budget 5", "budget 25", "budget 1000", "on, no limit"]
     assert table["thinking tokens / window"].tolist() == [0.0, 5.0, 25.0, 40.0, 40.0]
@@ -585,14 +588,14 @@ def test_thinking_table_from_a_sweep(home, store, thinker):
     assert table["macro F1"].tolist() == [0.0, 0.0, 1.0, 1.0, 1.0]
     assert table["missed %"].tolist() == [100.0, 100.0, 0.0, 0.0, 0.0]
     assert (table["seconds / window"] > 0).all() and opened == ["deep"] * 5
-    evaluation.sweep_thinking(home, "deep", [5, 25, 1000], sampling=Sampling(max_tokens=99), store=store)
+    evaluation.sweep_thinking(home, "deep", [5, 25, 1000], asking=Asking(sampling=Sampling(max_tokens=99)), store=store)
     assert opened == ["deep"] * 5, "the store has all answers"
 
 
 def test_a_sweep_needs_a_model_that_thinks(home, store, thinker):
     opened = thinker(home)
     with pytest.raises(ValueError, match="shallow has no thinking mode: set thinking_model to one that has"):
-        evaluation.sweep_thinking(home, "shallow", [5], sampling=Sampling(), store=store)
+        evaluation.sweep_thinking(home, "shallow", [5], asking=Asking(sampling=Sampling()), store=store)
     assert opened == [] and store.counts()["asks"] == 0
 
 
@@ -609,7 +612,9 @@ def mural(tmp_path):
 
 def test_two_data_sets_start_each_engine_once(home, mural, store, thinker):
     opened = thinker(home, mural)
-    found = evaluation.evaluate([home, mural], ["deep", "large"], thinking=True, n_samples=2, store=store)
+    found = evaluation.evaluate(
+        [home, mural], ["deep", "large"], asking=Asking(thinking=True, n_samples=2), store=store
+    )
     assert opened == ["deep", "large"]
     assert [(r.model.name, r.task.data) for r in found.results] == [
         ("deep", "simulated"), ("deep", "mural (real)"), ("large", "simulated"), ("large", "mural (real)"),

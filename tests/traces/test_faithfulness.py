@@ -9,6 +9,7 @@ import pytest
 from statsmodels.stats.proportion import proportion_confint
 
 from llmhar.ask import inference
+from llmhar.ask.asking import Asking
 from llmhar.ask.models import MODELS
 from llmhar.ask.store import Store
 from llmhar.ask.task import prepare
@@ -123,7 +124,7 @@ def store(tmp_path_factory):
 @pytest.fixture(scope="module")
 def cited(task, store):
     asks = inference.make_asks(task, RULES)
-    inference.run_asks(asks, RULES, store, progress=False)
+    inference.run_asks(asks, RULES, store, asking=Asking(progress=False))
     return faith.find_citations(task, inference.collect(asks, store))
 
 
@@ -189,7 +190,7 @@ def test_a_window_without_control_is_not_probed(task):
 
 
 def test_the_rules_teacher_follows_what_it_cites(task, store, probes):
-    outcomes = faith.run_probes(task, probes, RULES, store, progress=False)
+    outcomes = faith.run_probes(task, probes, RULES, store, asking=Asking(progress=False))
     rows = {row["kind"]: row for row in faith.faithfulness_rows(outcomes)}
     for kind in KINDS:
         row = rows[kind]
@@ -231,9 +232,9 @@ class Constant:
 def test_a_constant_answer_follows_nothing_and_is_asked_once(task, probes, tmp_path):
     engine = Constant()
     with Store(tmp_path / "s.sqlite") as store:
-        outcomes = faith.run_probes(task, probes, RULES, store, open_with=lambda: engine, progress=False)
+        outcomes = faith.run_probes(task, probes, RULES, store, asking=Asking(open_with=lambda: engine, progress=False))
         asked = engine.asked
-        again = faith.run_probes(task, probes, RULES, store, open_with=lambda: engine, progress=False)
+        again = faith.run_probes(task, probes, RULES, store, asking=Asking(open_with=lambda: engine, progress=False))
         notes = store.counts()["asks"]
     assert [row["changed"] for row in faith.faithfulness_rows(outcomes)] == [0, 0, 0, 0]
     assert [row["gap"] for row in faith.gap_rows(outcomes)] == [0, 0]
@@ -246,7 +247,7 @@ def test_the_original_windows_are_those_of_the_study(task, store, cited, probes)
     """The label before a probe comes from the very request that the study asked."""
     known = store.counts()["asks"]
     original = {(w.session_id, w.index) for w in task.windows}
-    faith.run_probes(task, probes[:4], RULES, store, progress=False, exact=True)
+    faith.run_probes(task, probes[:4], RULES, store, asking=Asking(progress=False, exact=True))
     assert store.counts()["asks"] == known
     assert {(c.window.session_id, c.window.index) for c in cited.citations} <= original
 

@@ -8,6 +8,7 @@ from datetime import datetime
 
 import pytest
 
+from llmhar.ask.asking import Asking
 from llmhar.ask.engines.base import EngineError
 from llmhar.ask.inference import collect, make_asks, run_asks
 from llmhar.ask.models import MODELS
@@ -145,7 +146,7 @@ def test_one_generation_about_the_changed_window_from_the_rules(task, store):
 
 def test_nothing_changed_asks_nothing(task, store):
     asks = make_asks(task, RULES)
-    run_asks(asks, RULES, store, progress=False)
+    run_asks(asks, RULES, store, asking=Asking(progress=False))
     before, window = store.counts(), task.windows[0]
     like = asks[0].request
     reply = reask(
@@ -156,7 +157,9 @@ def test_nothing_changed_asks_nothing(task, store):
 
 def test_wording_serializer_temperature_and_the_rest_as_it_was(task, store):
     window = task.windows[0]
-    like = make_asks(task, RULES, sampling=Sampling(top_p=0.9, max_tokens=77, seed=5), constrained=True)[0].request
+    like = make_asks(task, RULES, asking=Asking(sampling=Sampling(top_p=0.9, max_tokens=77, seed=5), constrained=True))[
+        0
+    ].request
     order = ReaskOrder(window.session_id, window.index, RULES, tuple(rows_of(window)), wording="s1", serializer="lines",
                        temperature=0.5, like=like)  # fmt: skip
     reask(task, order, store=store)
@@ -222,8 +225,8 @@ def counting(monkeypatch):
 def results(task, store):
     made = []
     for model in (RULES, SMOKE):
-        asks = make_asks(task, model, sampling=Sampling(max_tokens=99))
-        run_asks(asks, model, store, progress=False)
+        asks = make_asks(task, model, asking=Asking(sampling=Sampling(max_tokens=99)))
+        run_asks(asks, model, store, asking=Asking(progress=False))
         made.append(tables.score_answers(task, model, collect(asks, store)))
     return made
 
@@ -282,7 +285,7 @@ def test_an_engine_that_failed_is_opened_anew(results, store, counting, monkeypa
 def test_a_model_that_was_not_asked_about_a_window_can_be(results, store, task):
     few = one_window(task, 0, 0)
     asks = make_asks(few, SMOKE)
-    run_asks(asks, SMOKE, store, progress=False)
+    run_asks(asks, SMOKE, store, asking=Asking(progress=False))
     mixed = [results[0], tables.score_answers(few, SMOKE, collect(asks, store))]
     bundle = build_bundle(mixed)
     far = next(n for n, window in enumerate(bundle["windows"]) if window["a"][1] is None)

@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from llmhar import paths
+from llmhar.ask.asking import Asking
+from llmhar.ask.inference import STUDY
 from llmhar.ask.models import MODELS, ModelSpec, Pruned
 from llmhar.ask.store import Store
 from llmhar.ask.task import Task, prepare, training_task
@@ -30,9 +32,6 @@ from llmhar.score.cost import points
 from llmhar.score.evaluate import evaluate
 from llmhar.score.tables import Result
 from llmhar.traces import faithfulness
-
-GATEWAY_SEED = 1_000_000
-"""Added to the seed of requests that are timed one by one."""
 
 
 @dataclass(frozen=True)
@@ -125,7 +124,7 @@ def teach(
     after: int = 0,
     n_examples: int | None = None,
     seed: int = 0,
-    **how: Any,
+    asking: Asking = STUDY,
 ) -> Lesson:
     """Collect the teacher's traces (from the store, or by asking), filter them, put them below the student's prompt.
 
@@ -138,10 +137,10 @@ def teach(
         after: training sessions that are passed over before these.
         n_examples: so many traces, those with rare labels before others; None = all.
         seed: of that draw.
-        how: see :func:`llmhar.distill.traces.collect_traces`.
+        asking: how the teacher is asked.
     """
     lesson = course.lesson if n_sessions is None else first_sessions(course.lesson, n_sessions, after)
-    taught = collect_traces(lesson, teacher, store, **how)
+    taught = collect_traces(lesson, teacher, store, asking)
     traces, funnel = filter_traces(taught, filter, least_correct=least_correct, least_agreement=least_agreement)
     if not traces:
         raise ValueError(
@@ -267,7 +266,7 @@ def untaught_of(name: str, students: Sequence[str], bases: Sequence[Result]) -> 
 
 
 def examine(
-    models: Sequence[str | ModelSpec], tasks: Sequence[Task], *, store: Store, **how: Any
+    models: Sequence[str | ModelSpec], tasks: Sequence[Task], store: Store, asking: Asking = STUDY
 ) -> list[list[Result]]:
     """Ask each model all tasks, its engine started once; one list a model, in the order of the tasks.
 
@@ -275,11 +274,11 @@ def examine(
         models: names or specs.
         tasks: windows and prompts.
         store: where answers are looked up and kept.
-        how: see :func:`llmhar.score.evaluate.evaluate`.
+        asking: how they are asked.
     """
     if not models:
         return []
-    found = evaluate(tasks, models, store=store, **how).results
+    found = evaluate(tasks, models, asking, store).results
     return [found[start : start + len(tasks)] for start in range(0, len(found), len(tasks))]
 
 
@@ -292,7 +291,7 @@ def matrix_cells(
 
 def sweep_sessions(
     recipe: Recipe, course: Course, teacher: ModelSpec, counts: Sequence[int], store: Store, *,
-    teach_options: Mapping[str, Any], examine_options: Mapping[str, Any], max_epochs: int | None = None,
+    teach_options: Mapping[str, Any], asking: Asking = STUDY, max_epochs: int | None = None,
 ) -> list[SessionsPoint]:  # fmt: skip
     """S1 Figure 4: one student for each number of training sessions, same recipe, same test windows, merged.
 
@@ -303,7 +302,8 @@ def sweep_sessions(
         counts: training sessions, 0 = the untrained parent under the teacher's prompt; more than there are say so on
             stderr and are left out.
         store: where answers are looked up and kept.
-        teach_options, examine_options: see :func:`teach` and :func:`examine`.
+        teach_options: of :func:`teach`.
+        asking: how students are asked.
         max_epochs: see :func:`train`.
     """
     points = []
@@ -312,12 +312,12 @@ def sweep_sessions(
         print(f"{course.name} has {most} training sessions: {beyond} are left out", file=sys.stderr)
     for n in sorted({n for n in counts if n <= most}):
         if n == 0:
-            (results,) = examine([recipe.student], [course.asked], store=store, **examine_options)
+            (results,) = examine([recipe.student], [course.asked], store, asking)
         else:
             lesson = teach(course, teacher, store, n_sessions=n, **teach_options)
             student = train(recipe, lesson, f"{recipe.student} taught on {n} sessions", max_epochs=max_epochs,
-                            thinking=examine_options.get("thinking"))  # fmt: skip
-            (results,) = examine([merge(student)[0]], [course.test], store=store, **examine_options)
+                            thinking=asking.thinking)  # fmt: skip
+            (results,) = examine([merge(student)[0]], [course.test], store, asking)
         points.append(SessionsPoint(n, results[0], recipe.seed))
     return points
 
@@ -327,7 +327,7 @@ def gateway_point(result: Result, store: Store, *, precision: str) -> GatewayPoi
     spec = result.model
     made = [generation.request_key for generation in result.generations]
     (point,) = points([result], store)
-    passes = store.costs(made, result.fingerprints[0]) if len(result.fingerprints) == 1 else []
+    passes = store.costs(made, result.fingerprints[0], timed=True) if len(result.fingerprints) == 1 else []
     peaks = [one.peak_bytes for one in passes if one.peak_bytes is not None]
     return GatewayPoint(
         result=result,
@@ -340,31 +340,29 @@ def gateway_point(result: Result, store: Store, *, precision: str) -> GatewayPoi
 
 
 def gateway(
-    students: Sequence[ModelSpec], task: Task, store: Store, *, precisions: Sequence[Precision], **how: Any
+    students: Sequence[ModelSpec], task: Task, store: Store, *, precisions: Sequence[Precision], asking: Asking = STUDY
 ) -> list[GatewayPoint]:
     """How small before it breaks (S1 §5): each student as it is, and quantised, asked one window at a time.
 
     One at a time is what a home does: a batch would hide the memory traffic that quantising saves. As it is, a student
-    is answered for by transformers in bfloat16; quantised by ONNX Runtime. The requests have a sampling seed of their
-    own, so that answers which the store has from batches do not pass for these.
+    is answered for by transformers in bfloat16; quantised by ONNX Runtime. The store keeps answers that were
+    timed apart from those of batches.
 
     Args:
         students: without adapters (merged).
         task: windows under the students' prompt.
         store: where answers are looked up and kept.
         precisions: of :func:`llmhar.distill.quantise.quantise`.
-        how: see :func:`llmhar.score.evaluate.evaluate`; the engine is set here.
+        asking: how they are asked; engine and purpose are set here.
     """
     found = []
-    sampling = how.pop("sampling")
-    how["sampling"] = replace(sampling, seed=sampling.seed + GATEWAY_SEED)
-    one_by_one = {**how.pop("engine_options", {}), "max_num_seqs": 1}
+    alone = replace(asking, engine_options={**asking.engine_options, "max_num_seqs": 1}, purpose="timed")
     for student in students:
-        plain = {**how, "engine": "transformers", "engine_options": {**one_by_one, "dtype": "bfloat16"}}
+        plain = replace(alone, engine="transformers", engine_options={**alone.engine_options, "dtype": "bfloat16"})
         forms = [("bfloat16", student, plain)]
-        forms += [(p, quantise(student, precision=p), {**how, "engine_options": one_by_one}) for p in precisions]
-        for precision, spec, options in forms:
-            ((result,),) = examine([spec], [task], store=store, **options)
+        forms += [(precision, quantise(student, precision=precision), alone) for precision in precisions]
+        for precision, spec, how in forms:
+            ((result,),) = examine([spec], [task], store, how)
             found.append(gateway_point(result, store, precision=precision))
     return found
 
@@ -396,11 +394,12 @@ def both_forms(
     trained: Mapping[tuple[str, str], Student],
     merged: Mapping[tuple[str, str], tuple[ModelSpec, Mapping[str, Any]]],
     task: Task,
-    **how: Any,
+    store: Store,
+    asking: Asking = STUDY,
 ) -> list[tuple[Result, Result]]:
     """(adapter's result, merged weights' result) on the same windows, for the first student that has an adapter."""
     forms = [(student.spec, merged[key][0]) for key, student in trained.items() if student.spec.adapter][:1]
-    found = [examine(list(pair), [task], **how) for pair in forms]
+    found = [examine(list(pair), [task], store, asking) for pair in forms]
     return [(adapter, whole) for ((adapter,), (whole,)) in found]
 
 
@@ -432,15 +431,17 @@ def learn_on(
     ]
 
 
-def probe(result: Result, n: int, seed: int, *, store: Store, **how: Any) -> list[faithfulness.Outcome]:
+def probe(result: Result, n: int, seed: int, store: Store, asking: Asking = STUDY) -> list[faithfulness.Outcome]:
     """Probe the evidence that a model's own reasoning cites, on the windows of its result."""
     cited = faithfulness.find_citations(result.task, result.answers)
     probes = faithfulness.plan_probes(result.task, cited.citations, seed=seed, n=n)
-    return faithfulness.run_probes(result.task, probes, result.model, store, **how)
+    return faithfulness.run_probes(result.task, probes, result.model, store, asking)
 
 
-def confirm(course: Course, teacher: ModelSpec, student: ModelSpec, **how: Any) -> tuple[Result, Result]:
-    """Teacher's and student's answers about sessions that no setting was chosen by; ``how`` as in :func:`examine`."""
-    ((of_teacher,),) = examine([teacher], [course.asked], **how)
-    ((of_student,),) = examine([student], [course.test], **how)
+def confirm(
+    course: Course, teacher: ModelSpec, student: ModelSpec, store: Store, asking: Asking = STUDY
+) -> tuple[Result, Result]:
+    """Teacher's and student's answers about sessions that no setting was chosen by."""
+    ((of_teacher,),) = examine([teacher], [course.asked], store, asking)
+    ((of_student,),) = examine([student], [course.test], store, asking)
     return of_teacher, of_student

@@ -11,14 +11,15 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from llmhar.ask.inference import Answer, AskedRun, collect, make_asks, run_asks
+from llmhar.ask.asking import Asking
+from llmhar.ask.inference import STUDY, Answer, AskedRun, collect, make_asks, run_asks
 from llmhar.ask.models import ModelSpec
 from llmhar.ask.store import Store
 from llmhar.ask.task import Task
 from llmhar.data.events import Session, Window
-from llmhar.records import Fingerprint, Sampling
+from llmhar.records import Fingerprint
 from llmhar.text.parsing import Reading, parse_answer
 
 
@@ -85,30 +86,21 @@ class Taught(NamedTuple):
     run: AskedRun
 
 
-def collect_traces(
-    task: Task,
-    teacher: ModelSpec,
-    store: Store,
-    *,
-    sampling: Sampling | None = None,
-    thinking: bool | None = None,
-    n_samples: int = 1,
-    **how: Any,
-) -> Taught:
+def collect_traces(task: Task, teacher: ModelSpec, store: Store, asking: Asking = STUDY) -> Taught:
     """Ask the teacher about every window that the store has no answer to yet.
 
     Args:
         task: from :func:`llmhar.ask.task.training_task`; its truth is used by filters, never shown.
         teacher: any model of any engine.
         store: where answers are looked up and kept.
-        sampling, thinking, n_samples: see :func:`llmhar.ask.inference.make_asks`; ``consistent`` needs several samples.
-        how: ``engine``, ``engine_options`` … of :func:`llmhar.ask.inference.run_asks`.
+        asking: how the teacher is asked; the filter ``consistent`` needs several samples.
 
     Raises:
-        EngineError, StoreError: see there.
+        EngineError: the engine cannot start.
+        StoreError: the store cannot be written.
     """
-    asks = make_asks(task, teacher, sampling=sampling, thinking=thinking, n_samples=n_samples)
-    run = run_asks(asks, teacher, store, **how)
+    asks = make_asks(task, teacher, asking)
+    run = run_asks(asks, teacher, store, asking)
     windows = {(w.session_id, w.index): w for w in task.windows}
     answers = collect(asks, store)
     traces = [_trace(task, windows[a.ask.session_id, a.ask.window_index], a) for a in answers if a.stored]

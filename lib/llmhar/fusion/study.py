@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 import sklearn
 
+from llmhar.ask.asking import Asking
 from llmhar.ask.models import MODELS, ModelSpec
 from llmhar.ask.store import Store
 from llmhar.distill.merging import merge
@@ -296,7 +298,14 @@ class Free(NamedTuple):
 
 
 def open_answers(
-    models: Sequence[Answered], labels: Sequence[str], judge: str | None, *, store: Store, dataset: str, **how: Any
+    models: Sequence[Answered],
+    labels: Sequence[str],
+    judge: str | None,
+    *,
+    store: Store,
+    dataset: str,
+    asking: Asking,
+    **how: Any,
 ) -> list[Free]:
     """Ask each model about its clips without a list of activities, everything shown; match, and judge where one is set.
 
@@ -311,13 +320,16 @@ def open_answers(
     found = []
     for model in models:
         condition = Condition(all_shown(model.observations), 0, closed=False)
-        one = by_model(model.observations, labels, model.answerer, [condition], store, dataset=dataset, **how)
+        one = by_model(
+            model.observations, labels, model.answerer, [condition], store, dataset=dataset, asking=asking, **how
+        )
         said = one.given[condition].answers
         judged = None
         if judge:
-            options = {key: value for key, value in how.items() if key in ("engine", "engine_options", "sampling")}
             words = [answer.said for answer in said]
-            readings = judge_open(words, labels, MODELS[judge], store, dataset=dataset, **options)
+            readings = judge_open(
+                words, labels, MODELS[judge], store, dataset, replace(asking, thinking=None, constrained=False)
+            )
             judged = judge_agreement([a.label for a in said], readings, [clip.label for clip in one.observations])
         found.append(Free(one, judged))
     return found
@@ -355,7 +367,7 @@ def distilled(
     shown = all_shown(observations)
     own = [one for one in observations if one.fold == test_fold]
     others = [one for one in observations if one.fold != test_fold and not one.conflict]
-    free = {key: value for key, value in how.items() if key != "constrained"}
+    free = {**how, "asking": replace(how["asking"], constrained=False)}
     lesson = by_model(others, labels, teacher, [Condition(shown)], store, dataset=dataset, **free)
     examples = fusion_examples(observations, lesson.given[Condition(shown)].answers, dataset=dataset, modalities=shown,
                                labels=labels, test_folds=[test_fold])  # fmt: skip

@@ -9,9 +9,9 @@ The defences: *cleaning* (:func:`.serialize.clean_text`) and *encoding* (names a
 them are built here only, for comparison; no run of the project uses them.
 """
 
-from llmhar.injection.flips import DEFENCES, attack, flip_table, payload_table, run
+from llmhar.injection.flips import ASKING, DEFENCES, attack, flip_table, payload_table, run
 from llmhar.injection.payloads import PAYLOADS, Payload
 from llmhar.injection.structure import ChatTokenizer, check_structure, structure_table
 
-__all__ = ["DEFENCES", "PAYLOADS", "ChatTokenizer", "Payload", "attack", "check_structure", "flip_table",
+__all__ = ["ASKING", "DEFENCES", "PAYLOADS", "ChatTokenizer", "Payload", "attack", "check_structure", "flip_table",
            "payload_table", "run", "structure_table"]  # fmt: skip

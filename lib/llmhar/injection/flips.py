@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from llmhar.ask.engines.base import Engine
+from llmhar.ask.asking import Asking
 from llmhar.ask.inference import collect, request_to, run_asks
 from llmhar.ask.models import MODELS, ModelSpec
 from llmhar.ask.store import Ask, Store
@@ -33,6 +33,7 @@ from llmhar.text.serialize import MAX_NAME_CHARS, clean_text
 
 DATASET = "injection"
 """Under this name the store notes what was asked: no study counts these windows."""
+ASKING = Asking(sampling=Sampling(max_tokens=300))
 MAX_CHARS = 2000
 """Longest hostile name where nothing is cleaned: a small model's context ends at 8,192 tokens."""
 
@@ -222,10 +223,7 @@ def attack(
     *,
     payloads: Sequence[Payload] = PAYLOADS,
     defences: Sequence[str] = tuple(DEFENCES),
-    sampling: Sampling | None = None,
-    engine: str = "auto",
-    open_with: Callable[[], Engine] | None = None,
-    progress: bool = True,
+    asking: Asking = ASKING,
 ) -> list[Pair]:
     """Ask a model about every target with every payload under every defence, and about the harmless twins.
 
@@ -235,12 +233,14 @@ def attack(
         store: where answers are kept, under the data set "injection".
         payloads: what is tried.
         defences: keys into ``DEFENCES``.
-        sampling, engine, open_with, progress: see :func:`llmhar.ask.inference.run_asks`.
+        asking: how it is asked.
 
     Raises:
-        ModelError, EngineError, StoreError: see there.
+        ModelError: its tokenizer is not here.
+        EngineError: the engine cannot start.
+        StoreError: the store cannot be written.
     """
-    request = request_to(model, sampling or Sampling(max_tokens=300))
+    request = request_to(model, asking)
 
     def ask(target: Target, messages: Messages) -> Ask:
         unit = f"{target.source} {target.unit}".replace("/", " ")
@@ -252,7 +252,7 @@ def attack(
     # a hundred in a row are taken for a dead engine. A language model's failure may pass, so that is tried again.
     silent = store.failures([ask.request.key for ask in asks]) if model.kind == "rules" else {}
     fresh = [ask for ask in asks if ask.request.key not in silent]
-    run_asks(fresh, model, store, engine=engine, open_with=open_with, progress=progress)
+    run_asks(fresh, model, store, asking)
     answers = iter(collect(asks, store))
     pairs = []
     for target, payload, wanted, defence, twins in cases:
@@ -344,7 +344,7 @@ def run(
     *,
     n_clips: int | None = None,
     wording: str = "s1",
-    **options: Any,
+    asking: Asking = ASKING,
 ) -> list[Pair]:
     """The bench: windows of the simulated home and made-up clips, all payloads, all defences.
 
@@ -355,7 +355,7 @@ def run(
         seed: of that draw.
         n_clips: fusion clips; None = ``n_windows``.
         wording: key into ``PROMPTS``; small models understand "short" better.
-        options: see :func:`attack`.
+        asking: how they are asked.
 
     Returns:
         Pairs for :func:`flip_table` and :func:`payload_table`.
@@ -363,4 +363,4 @@ def run(
     specs = [model if isinstance(model, ModelSpec) else MODELS[model] for model in models]
     targets = home_targets(n_windows, seed, wording=wording)
     targets += fusion_targets(n_windows if n_clips is None else n_clips)
-    return [pair for model in specs for pair in attack(model, targets, store, **options)]
+    return [pair for model in specs for pair in attack(model, targets, store, asking=asking)]

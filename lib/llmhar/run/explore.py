@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from llmhar import paths
+from llmhar.ask.asking import Asking
 from llmhar.ask.engines.base import EngineError
 from llmhar.ask.inference import collect, make_asks
 from llmhar.ask.models import MODELS
@@ -53,7 +54,7 @@ def stored_results(values: Mapping[str, Any], store: Store) -> list[Result]:
     results = []
     for name in values["models"]:
         model = MODELS[name]
-        answers = collect(make_asks(task, model, sampling=sampling, thinking=values["thinking"]), store)
+        answers = collect(make_asks(task, model, asking=Asking(sampling=sampling, thinking=values["thinking"])), store)
         if not any(answer.stored for answer in answers):
             raise EngineError(
                 f"the store {store.path} has no answer of {name} to these windows; run: llmhar run demo 06"

@@ -18,12 +18,13 @@ from dataclasses import dataclass, replace
 from statistics import NormalDist, fmean
 from typing import Any, Literal, NamedTuple
 
-from llmhar.ask.inference import Answer, collect, make_asks, run_asks
+from llmhar.ask.asking import Asking
+from llmhar.ask.inference import STUDY, Answer, collect, make_asks, run_asks
 from llmhar.ask.models import ModelSpec
 from llmhar.ask.store import Store
 from llmhar.ask.task import Task
 from llmhar.data.events import SensorEvent, Session, Window
-from llmhar.records import Sampling, sha256_of
+from llmhar.records import sha256_of
 from llmhar.score.stats import sign_flip, t_interval
 from llmhar.text.parsing import parse_answer, split_reasoning
 from llmhar.text.serialize import event_text
@@ -297,14 +298,7 @@ def _changed(window: Window, ids: Sequence[int], donor: Sequence[SensorEvent]) -
 
 
 def run_probes(
-    task: Task,
-    probes: Sequence[Probe],
-    model: ModelSpec,
-    store: Store,
-    *,
-    sampling: Sampling | None = None,
-    thinking: bool | None = None,
-    **how: Any,
+    task: Task, probes: Sequence[Probe], model: ModelSpec, store: Store, asking: Asking = STUDY
 ) -> list[Outcome]:
     """Ask about original and changed windows what the store does not have yet, and compare the labels.
 
@@ -312,20 +306,25 @@ def run_probes(
         task: prompts and sessions; its own windows are not asked unless a probe comes from them.
         probes: of this model's citations, or of another's: the label before is always this model's own.
         model: who is asked.
-        store: where answers are looked up and kept; probes are noted under indices from ``PROBE_INDEX`` on.
-        sampling, thinking: as the citations were made, see :func:`llmhar.ask.inference.make_asks`; then the originals
-            are in the store already. Above temperature 0 labels also change by chance, in the controls too.
-        how: ``engine``, ``open_with`` … of :func:`llmhar.ask.inference.run_asks`.
+        store: where answers are looked up and kept.
+        asking: as the citations were made; then the originals are in the store already. Above temperature 0 labels
+            also change by chance, in the controls too.
 
     Raises:
-        EngineError, StoreError: see there.
+        EngineError: the engine cannot start.
+        StoreError: the store cannot be written.
     """
-    windows = {(w.session_id, w.index): w for probe in probes for w in (probe.citation.window, probe.window)}
-    asked = replace(task, windows=tuple(windows.values()), subset=f"{len(windows)} windows of {len(probes)} probes")
-    asks = make_asks(asked, model, sampling=sampling, thinking=thinking)
-    run = run_asks(asks, model, store, **how)
+    originals = {(w.session_id, w.index): w for w in (probe.citation.window for probe in probes)}
+    changed = {(w.session_id, w.index): w for w in (probe.window for probe in probes)}
+    windows = originals | changed
+    probing = replace(asking, purpose="probe")
+    asks = []
+    for own, how in ((originals, asking), (changed, probing)):
+        asked = replace(task, windows=tuple(own.values()), subset=f"{len(own)} windows of {len(probes)} probes")
+        asks += make_asks(asked, model, how)
+    run = run_asks(asks, model, store, probing)
     labels: dict[tuple[str, int], list[int | None]] = {}
-    for answer in collect(asks, store, run.fingerprint if how.get("exact") else None):
+    for answer in collect(asks, store, run.fingerprint if asking.exact else None):
         key = (answer.ask.session_id, answer.ask.window_index)
         made = answer.stored.generation if answer.stored else None
         reading = parse_answer(

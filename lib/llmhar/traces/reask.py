@@ -9,15 +9,16 @@ from __future__ import annotations
 
 import atexit
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from difflib import SequenceMatcher
 from functools import partial
 from typing import Any, Protocol
 
+from llmhar.ask.asking import Asking
 from llmhar.ask.engines.base import Engine, EngineError
-from llmhar.ask.inference import collect, make_asks, open_model, run_asks
+from llmhar.ask.inference import STUDY, collect, make_asks, open_model, run_asks
 from llmhar.ask.models import ModelSpec
 from llmhar.ask.store import Store
 from llmhar.ask.task import Task
@@ -176,11 +177,8 @@ def _at(clock: str, last: datetime) -> datetime:
 def reask(
     task: Task,
     order: ReaskOrder,
-    *,
     store: Store,
-    engine: str = "auto",
-    engine_options: Mapping[str, Any] | None = None,
-    open_with: Callable[[], Engine] | None = None,
+    asking: Asking = STUDY,
     labels: Sequence[str] | None = None,
 ) -> dict[str, Any]:
     """Ask one generation about a changed window, unless the store has it, and read it.
@@ -189,7 +187,7 @@ def reask(
         task: has the window, its session and its prompt.
         order: what is changed.
         store: where the answer is looked up and kept.
-        engine, engine_options, open_with: see :func:`llmhar.ask.inference.run_asks`.
+        asking: its engine counts; sampling, thinking and schema are those of the answer that the order is like.
         labels: names that the answer's "l" are indices into; None = the session's labels in their order.
 
     Returns:
@@ -211,16 +209,16 @@ def reask(
         if not 0 <= order.temperature <= MAX_TEMPERATURE:
             raise ReaskError(f"temperature {order.temperature}: need a number from 0 to {MAX_TEMPERATURE:g}")
         sampling = replace(sampling, temperature=order.temperature)
-    asks = make_asks(
-        asked,
-        order.model,
+    asking = replace(
+        asking,
         sampling=sampling,
         thinking=like.template_args.get("enable_thinking") if like else None,
         constrained=bool(like and like.schema),
+        purpose="reask",
+        progress=False,
     )
-    run_asks(
-        asks, order.model, store, engine=engine, engine_options=engine_options, open_with=open_with, progress=False
-    )
+    asks = make_asks(asked, order.model, asking)
+    run_asks(asks, order.model, store, asking)
     (answer,) = collect(asks, store)
     if answer.stored is None:
         raise NoAnswerError(f"{order.model.name} gave no answer: {answer.error}")
@@ -265,18 +263,11 @@ class Reasker:
     it closes with the kernel at the latest.
     """
 
-    def __init__(
-        self,
-        results: Sequence[Result],
-        store: Store,
-        *,
-        engine: str = "auto",
-        engine_options: Mapping[str, Any] | None = None,
-    ) -> None:
+    def __init__(self, results: Sequence[Result], store: Store, asking: Asking = STUDY) -> None:
         """Answer orders about what a bundle of these results shows; opens nothing yet."""
         self._results, self._store = list(results), store
         self._columns, _ = columns_of(results)
-        self._engine, self._options = engine, dict(engine_options or {})
+        self._asking = asking
         self._open: tuple[str, Engine] | None = None
         atexit.register(self.close)
 
@@ -300,9 +291,8 @@ class Reasker:
             like=answers[0][0].ask.request if answers else None,
         )
         try:
-            return reask(
-                task, wanted, store=self._store, open_with=lambda: _Kept(self.engine_of(model)), labels=order.labels
-            )
+            kept_open = replace(self._asking, open_with=lambda: _Kept(self.engine_of(model)))
+            return reask(task, wanted, self._store, kept_open, labels=order.labels)
         except (NoAnswerError, EngineError):
             self.close()  # a dead child must not answer the next order
             raise
@@ -327,7 +317,7 @@ class Reasker:
         if self._open and self._open[0] != _identity(model):
             self.close()
         if self._open is None:
-            self._open = _identity(model), open_model(model, self._engine, self._options)
+            self._open = _identity(model), open_model(model, self._asking)
         return self._open[1]
 
     def close(self) -> None:

@@ -8,6 +8,7 @@ from dataclasses import replace
 import jsonschema
 import pytest
 
+from llmhar.ask.asking import Asking
 from llmhar.ask.engines.recorded import RecordedEngine
 from llmhar.ask.engines.rules.home import RulesEngine
 from llmhar.ask.models import MODELS, ModelSpec
@@ -41,8 +42,9 @@ def test_many_conditions_open_one_engine_once(store):
 
     conditions = [Condition(frozenset(m), shots, closed) for m in ({"labels"}, {"labels", "motion"}, ALL)
                   for shots in (0, 1) for closed in (True, False)]  # fmt: skip
-    ask = lambda: ask_fusion(CLIPS, MODELS["rules"], conditions, EGO4D, store, dataset="d", open_with=engine,  # noqa: E731
-                             progress=False)  # fmt: skip
+    ask = lambda: ask_fusion(  # noqa: E731
+        CLIPS, MODELS["rules"], conditions, EGO4D, store, asking=Asking(open_with=engine, progress=False), dataset="d"
+    )
     first = ask()
     assert list(first) == conditions and len(opened) == 1
     assert all([a.clip_id for a in own] == [o.clip_id for o in CLIPS] for own in first.values())
@@ -120,8 +122,15 @@ def test_what_no_engine_answers_is_missing(tmp_path, store):
              {"default": True, "text": '{"activity": "cook', "finish_reason": "length",
               "output_tokens": 7}]  # fmt: skip
     (tmp_path / "r.jsonl").write_text("\n".join(map(json.dumps, lines)))
-    answers = ask_fusion(CLIPS[3:6], LLM, [Condition(ALL)], EGO4D, store, dataset="d", progress=False,
-                         open_with=lambda: RecordedEngine(tmp_path / "r.jsonl"))[Condition(ALL)]  # fmt: skip
+    answers = ask_fusion(
+        CLIPS[3:6],
+        LLM,
+        [Condition(ALL)],
+        EGO4D,
+        store,
+        asking=Asking(progress=False, open_with=lambda: RecordedEngine(tmp_path / "r.jsonl")),
+        dataset="d",
+    )[Condition(ALL)]
     assert [(a.label, a.verdict, a.error) for a in answers] == [
         (None, "missing", "asleep"), ("cooking", "ok", ""), (None, "cut", "")
     ]  # fmt: skip
@@ -134,8 +143,15 @@ def test_open_answers_are_matched(tmp_path, store):
              {"default": True, "text": "</think>"}]  # fmt: skip
     (tmp_path / "r.jsonl").write_text("\n".join(map(json.dumps, lines)))
     condition = Condition(frozenset({"labels"}), closed=False)
-    answers = ask_fusion(CLIPS[3:6], LLM, [condition], EGO4D, store, dataset="d", progress=False,
-                         open_with=lambda: RecordedEngine(tmp_path / "r.jsonl"))[condition]  # fmt: skip
+    answers = ask_fusion(
+        CLIPS[3:6],
+        LLM,
+        [condition],
+        EGO4D,
+        store,
+        asking=Asking(progress=False, open_with=lambda: RecordedEngine(tmp_path / "r.jsonl")),
+        dataset="d",
+    )[condition]
     assert [(a.label, a.verdict, a.said) for a in answers] == [
         ("cooking", "ok", "frying food in a pan"), (None, "unknown_label", "piloting a spacecraft"),
         (None, "missing", ""),
@@ -148,9 +164,9 @@ def test_open_answers_are_matched(tmp_path, store):
 
 def taught(store, clips, **options):
     condition = Condition(ALL)
-    return ask_fusion(clips, MODELS["rules"], [condition], EGO4D, store, dataset="d", progress=False, **options)[
-        condition
-    ]
+    return ask_fusion(
+        clips, MODELS["rules"], [condition], EGO4D, store, asking=Asking(progress=False), dataset="d", **options
+    )[condition]
 
 
 def test_a_student_learns_short_prompts_of_training_folds(store, tmp_path):

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from llmhar.ask.engines.base import Engine
-from llmhar.ask.inference import Answer, collect, request_to, run_asks
+from llmhar.ask.asking import Asking
+from llmhar.ask.inference import STUDY, Answer, collect, request_to, run_asks
 from llmhar.ask.models import ModelSpec
 from llmhar.ask.store import Ask, Store, Stored
 from llmhar.fusion.answerers.prompt import (
@@ -20,7 +20,7 @@ from llmhar.fusion.answerers.prompt import (
 )
 from llmhar.fusion.answerers.reading import match_open, read_closed, read_open
 from llmhar.fusion.encoders.observation import MODALITIES, Observation
-from llmhar.records import Sampling, Verdict
+from llmhar.records import Verdict
 from llmhar.text.prompt import PromptError
 
 
@@ -70,9 +70,7 @@ def fusion_asks(
     closed: bool = True,
     shots: int = 0,
     pool: Sequence[Observation] | None = None,
-    sampling: Sampling | None = None,
-    thinking: bool | None = None,
-    constrained: bool = False,
+    asking: Asking = STUDY,
     wording: Wording = "s2",
     n_guesses: int = 3,
     example_steps: int | None = None,
@@ -89,9 +87,8 @@ def fusion_asks(
         closed: whether the activities are listed.
         shots: 0, or 1: an example per activity.
         pool: clips that examples are taken from, never of the asked clip's fold; None = ``observations``.
-        sampling, thinking: see :func:`llmhar.ask.inference.request_to`.
-        constrained: enforce the JSON schema with the list of activities (closed answers of LLMs only); without a
-            thinking block this leaves no room for reasoning.
+        asking: how the model is asked. ``constrained`` enforces the JSON schema with the list of activities (closed
+            answers of LLMs only); without a thinking block this leaves no room for reasoning.
         wording: of WORDINGS.
         n_guesses: likeliest classes shown a step.
         example_steps: most time steps shown of each example; None = all.
@@ -103,8 +100,8 @@ def fusion_asks(
     """
     if shots not in (0, 1):
         raise PromptError(f"shots must be 0, or 1 (an example per activity), not {shots}")
-    schema = closed_schema(labels) if constrained and closed and model.kind == "llm" else None
-    request = request_to(model, sampling, thinking)
+    schema = closed_schema(labels) if asking.constrained and closed and model.kind == "llm" else None
+    request = request_to(model, asking)
     prompts: dict[int, tuple[FusionPrompt, list[Observation]]] = {}
     asks = []
     for observation in observations:
@@ -133,18 +130,11 @@ def ask_fusion(
     *,
     dataset: str,
     pool: Sequence[Observation] | None = None,
-    sampling: Sampling | None = None,
-    thinking: bool | None = None,
-    constrained: bool = False,
+    asking: Asking = STUDY,
     wording: Wording = "s2",
     n_guesses: int = 3,
     example_steps: int | None = None,
     seed: int = 0,
-    engine: str = "auto",
-    exact: bool = False,
-    engine_options: Mapping[str, Any] | None = None,
-    open_with: Callable[[], Engine] | None = None,
-    progress: bool = True,
 ) -> dict[Condition, list[FusionAnswer]]:
     """Ask a model about clips under each condition; its engine starts once, and only if an answer is missing.
 
@@ -159,14 +149,13 @@ def ask_fusion(
     asks = {
         condition: fusion_asks(
             observations, model, condition.modalities, labels, dataset=dataset, closed=condition.closed,
-            shots=condition.shots, pool=pool, sampling=sampling, thinking=thinking, constrained=constrained,
+            shots=condition.shots, pool=pool, asking=asking,
             wording=wording, n_guesses=n_guesses, example_steps=example_steps, seed=seed,
         )
         for condition in dict.fromkeys(conditions)
     }  # fmt: skip
-    run = run_asks([ask for own in asks.values() for ask in own], model, store, engine=engine, exact=exact,
-                   progress=progress, engine_options=engine_options, open_with=open_with)  # fmt: skip
-    exactly = run.fingerprint if exact else None
+    run = run_asks([ask for own in asks.values() for ask in own], model, store, asking)
+    exactly = run.fingerprint if asking.exact else None
     return {
         condition: read_answers(collect(own, store, exactly), labels, closed=condition.closed)
         for condition, own in asks.items()

@@ -19,6 +19,7 @@ import numpy as np
 from scipy.signal import resample_poly
 
 from llmhar import paths
+from llmhar.ask.asking import Asking
 from llmhar.ask.engines.base import Engine, EngineError
 from llmhar.ask.engines.recorded import RecordedEngine
 from llmhar.ask.inference import Answer, collect, run_asks
@@ -142,7 +143,7 @@ def ask_all(
                     np.save(Path(scratch, f"{sha256}.npy"), at_rate(signal, encoder.rate))
             return encoder.open(Path(scratch))
 
-        run_asks(asks, model, store, open_with=opened, progress=progress)
+        run_asks(asks, model, store, asking=Asking(open_with=opened, progress=progress))
     return collect(asks, store)
 
 
