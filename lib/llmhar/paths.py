@@ -51,6 +51,16 @@ def params() -> Path:
     return root() / "params"
 
 
+def profile_file(profile: str) -> Path:
+    """Settings of a profile: a section a notebook."""
+    return params() / "profiles" / f"{profile}.yaml"
+
+
+def notebook_file(name: str) -> Path:
+    """A notebook by its name, "02_prompting"."""
+    return root() / "notebooks" / f"{name}.ipynb"
+
+
 def reports() -> Path:
     """Folder of the reports, one sub-folder a profile."""
     return _from_env("LLMHAR_REPORTS", root() / "reports")
