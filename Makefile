@@ -50,13 +50,13 @@ lock: setup  ## resolve requirements/*.in to the hashed locks
 recorded: setup  ## record fusion's encoders on the composed scenes (params/recorded)
 	$(BIN)/python -m tests.tools.record_fusion
 
-bench: models  ## speed: own overhead, lm-evaluation-harness, prefix cache, adapters, growth, memory, Ray: reports/proof/bench.md
+bench: models  ## speed: own overhead, lm-evaluation-harness, prefix cache, adapters, growth, memory, Ray: reports/record/proof/bench.md
 	$(BIN)/python -m tests.bench.bench
 
-faults: models  ## kill -9, full disks, broken files, clocks, APIs, hostile answers: reports/proof/faults.md
+faults: models  ## kill -9, full disks, broken files, clocks, APIs, hostile answers: reports/record/proof/faults.md
 	$(BIN)/python -m tests.bench.faults
 
-security: setup  ## injection, secrets, gates, vulnerabilities, licences: reports/proof/security.md
+security: setup  ## injection, secrets, gates, vulnerabilities, licences: reports/record/proof/security.md
 	$(BIN)/python -m tests.bench.security
 
 explorer: setup  ## 10,000 traces in a browser: file size, first paint, next window

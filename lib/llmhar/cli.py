@@ -305,6 +305,28 @@ def run(
 
 
 @app.command()
+def record(
+    profile: Annotated[str, typer.Argument(help="smoke, demo, demo-full or paper.")] = "demo",
+    notebooks: Annotated[list[str] | None, typer.Argument(help="Names or numbers; default: all that have run.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Keep finished runs: copy run.json and figure.png into reports/record, which git tracks, and write results.md."""
+    from llmhar.run.record import record_runs
+
+    done = record_runs(profile, notebooks or [])
+    if as_json:
+        print_json(done)
+    else:
+        for row in done["recorded"]:
+            print_line(f"recorded {row['notebook']}: {row['path']} ({', '.join(row['files'])})")
+        for row in done["refused"]:
+            print_line(f"not recorded: {row['notebook']}: {row['why']}", to_stderr=True)
+        print_line(f"results: {done['results']}")
+    if done["refused"]:
+        raise typer.Exit(1)
+
+
+@app.command()
 def explore(
     html: Annotated[Path | None, typer.Option(help="Write one offline file instead of serving.")] = None,
     profile: Annotated[str, typer.Option(help="Settings of 06_traces: smoke, demo, demo-full or paper.")] = "demo",

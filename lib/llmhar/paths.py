@@ -62,8 +62,13 @@ def notebook_file(name: str) -> Path:
 
 
 def reports() -> Path:
-    """Folder of the reports, one sub-folder a profile."""
+    """Folder of the generated reports, one sub-folder a profile; git ignores it."""
     return _from_env("LLMHAR_REPORTS", root() / "reports")
+
+
+def record() -> Path:
+    """Folder of the reports that git tracks: diary, proofs and runs recorded on purpose. No run writes into it."""
+    return root() / "reports" / "record"
 
 
 def file_sha256(file: Path) -> str:

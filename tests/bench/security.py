@@ -44,9 +44,9 @@ class Threat(NamedTuple):
 
 THREATS: tuple[Threat, ...] = (
     Threat("kill -9 at random points of generation, training, notebook", "200 points, byte-equal tables", (),
-           "reports/proof/faults.md"),
-    Threat("notebook output half written", "50 kills, old or new file", (), "reports/proof/faults.md"),
-    Threat("four processes on one store, 10,000 keys", "0 double, 0 locked", (), "reports/proof/faults.md"),
+           "reports/record/proof/faults.md"),
+    Threat("notebook output half written", "50 kills, old or new file", (), "reports/record/proof/faults.md"),
+    Threat("four processes on one store, 10,000 keys", "0 double, 0 locked", (), "reports/record/proof/faults.md"),
     Threat("a changed prompt, adapter, seed or template is taken for the old one", "each alone changes the key",
            ("tests/test_records.py",)),
     Threat("malformed answers", "no exception, one verdict an event", ("tests/test_parsing.py",)),
@@ -206,7 +206,7 @@ def measure_structure() -> tuple[Counter[tuple[str, str]], list[Fault]]:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Measure everything and write reports/proof/security.md."""
+    """Measure everything and write reports/record/proof/security.md."""
     quick, names = "--quick" in arguments, [name for name in arguments if name != "--quick"]
     asked = list(dict.fromkeys(["rules", *names]))
     counts, faults = measure_structure()

@@ -231,7 +231,7 @@ def test_a_failing_test_misses_its_threat(tmp_path):
 
 def test_threats_name_tests_that_are_there():
     for threat in security.THREATS:
-        assert threat.tests or threat.where.startswith("reports/proof/")
+        assert threat.tests or threat.where.startswith("reports/record/proof/")
         for test in threat.tests:
             file, _, name = test.partition("::")
             assert (gates.ROOT / file).is_file(), test

@@ -45,6 +45,28 @@ class Job:
     """The caller's folder: relative paths in parameters are read from it and recorded as given."""
 
 
+def choose_notebooks(profile: str, names: Iterable[str]) -> list[str]:
+    """Whole names of the notebooks that a call means, each once.
+
+    Args:
+        profile: one of ``PROFILES``.
+        names: notebooks, by name or by number ("02"); none = all.
+
+    Raises:
+        SettingsError: an unknown profile or notebook; says which there are.
+    """
+    if profile not in PROFILES:
+        raise SettingsError(f"unknown profile {profile!r}; there are: {', '.join(PROFILES)}")
+    there = notebook_names()
+    chosen = list[str]()
+    for name in names:
+        meant = [whole for whole in there if whole == name or whole.startswith(f"{name}_")]
+        if len(meant) != 1:
+            raise SettingsError(f"unknown notebook {name!r}; there are: {', '.join(there)}")
+        chosen += meant
+    return list(dict.fromkeys(chosen)) or there
+
+
 def plan_jobs(profile: str, names: Iterable[str], options: Mapping[str, str], cwd: Path) -> list[Job]:
     """Check everything that can be checked before any work.
 
@@ -57,9 +79,7 @@ def plan_jobs(profile: str, names: Iterable[str], options: Mapping[str, str], cw
     Raises:
         SettingsError: an unknown profile, notebook or parameter, or a value of another type.
     """
-    if profile not in PROFILES:
-        raise SettingsError(f"unknown profile {profile!r}; there are: {', '.join(PROFILES)}")
-    chosen = list(dict.fromkeys(_find_notebook(name) for name in names)) or notebook_names()
+    chosen = choose_notebooks(profile, names)
     parameters = {name: parameters_of(paths.notebook_file(name)) for name in chosen}
     strangers = [option for option in options if not any(option in known for known in parameters.values())]
     if strangers:
@@ -151,10 +171,3 @@ def _check_values(values: Mapping[str, Any], where: str) -> None:
         load = Load(output=min(Load().output, values.get("max_tokens", Load().output)))
         for model in values.get("models", []):
             refuse_if_starved(model, values["device"], load, n_gpus=values.get("n_gpus", 1))
-
-
-def _find_notebook(name: str) -> str:
-    found = [known for known in notebook_names() if known == name or known.startswith(f"{name}_")]
-    if len(found) != 1:
-        raise SettingsError(f"unknown notebook {name!r}; there are: {', '.join(notebook_names())}")
-    return found[0]
