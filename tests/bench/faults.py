@@ -1,4 +1,4 @@
-"""Faults survived? ``python -m tests.bench.faults`` = ``make faults``: one table of claims.
+"""Faults survived? ``python -m tests.bench.faults`` = ``make bench ONLY=faults``: one table of claims.
 
 Parts: ``kill`` (kill -9 of generation, training, notebook, report), ``store`` (four writers, full disk, damaged files),
 ``api`` (a server that refuses, fails, babbles, drips or says nothing), ``parse`` (malformed answers), ``loaders``

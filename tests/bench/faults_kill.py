@@ -1,6 +1,6 @@
 """Claims of "Faults" about kill -9: at 200 random points of generation, training, notebook and report, then run again.
 
-`python -m tests.bench.faults_kill [KIND …]` prints them, `make faults` has them. The machinery is in
+`python -m tests.bench.faults_kill [KIND …]` prints them, `make bench ONLY=faults` has them. The machinery is in
 :mod:`tests.bench.kills`; papermill, Jupyter's kernel, TRL and SQLite run for real.
 """
 

@@ -1,4 +1,4 @@
-"""Attackers shut out? ``python -m tests.bench.security [MODEL …]`` = ``make security``: one table of claims.
+"""Attackers shut out? ``python -m tests.bench.security [MODEL …]`` = ``make bench ONLY=security``: one table of claims.
 
 Injection (structure of every prompt, label flips by model and defence), secrets, gates, licences, known
 vulnerabilities, and the threats of the design's threat table with the tests that show them. Models are asked through

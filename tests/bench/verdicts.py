@@ -1,4 +1,4 @@
-"""One Markdown table of claim, figure, measured, verdict: what `make bench`, `make faults`, `make security` end in.
+"""One Markdown table of claim, figure, measured, verdict: what the benches bench, faults and security end in.
 
 Measures nothing itself. A verdict follows from the number wherever there is one (:func:`at_most`, :func:`at_least`,
 :func:`exactly`); whoever misses a figure or cannot measure it must say why, or the claim is refused.

@@ -1,4 +1,4 @@
-"""`make security`: every claim of its table is seen to be missed on a planted fault. And the verdicts themselves."""
+"""Bench security: every claim of its table is seen to be missed on a planted fault. And the verdicts themselves."""
 
 import base64
 import datetime
