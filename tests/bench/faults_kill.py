@@ -24,7 +24,7 @@ QUICK = {"generation": 12, "report": 6}
 """Kills of each kind, 200 in all; and those of ``quick``."""
 AGAIN = {"generation": (1, "answers"), "training": (2, "steps")}
 """Most work that one kill may cost: the answer in flight; the steps since the last checkpoint."""
-SHOWN_BY = "tests/test_faults_kill.py"
+SHOWN_BY = "tests/proof/test_faults_kill.py"
 
 
 def _reporting(scratch: Path) -> Work:
