@@ -141,7 +141,7 @@ show_traces(found.results, n_static=3)
 # ## Hostile names
 #
 # Sensor and room names come from files. Here they hold instructions, chat marks and false answers, each trying to force one activity. A label
-# *flips* where it becomes the forced one and was not under a harmless name. Structure never changes (`make security`); whether a model obeys words
+# *flips* where it becomes the forced one and was not under a harmless name. Structure never changes (`make bench ONLY=security`); whether a model obeys words
 # is the model's affair. With each defence, and without.
 
 # %%

@@ -169,7 +169,7 @@ def test_killed_at_random_points_and_run_again_gives_the_same_tables(tmp_path):
     for folder in ("killed", "whole"):
         simulated.write(tmp_path / folder / "home", seed=0)
     dice, stored = random.Random(5), []
-    for _ in range(8):  # `make faults` does it 110 times
+    for _ in range(8):  # `make bench ONLY=faults` does it 110 times
         run = _run(tmp_path / "killed", slow)
         assert run.stdout.readline() == "go\n"
         time.sleep(dice.uniform(0.0, 0.08))

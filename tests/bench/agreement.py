@@ -1,4 +1,4 @@
-"""The same windows through vllm and transformers: how far their answers agree, how fast each is. ``make agreement``.
+"""The same windows through vllm and transformers: how far they agree, how fast each is: ``make bench ONLY=agreement``.
 
 Greedy answers of one model can differ between engines (dtype, kernels, batching): the table says how often, it does
 not promise that they never do. Engines run one after the other, on an idle machine.

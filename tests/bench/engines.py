@@ -2,7 +2,7 @@
 
 What the library adds around an engine, what the prefix cache saves, what one engine for several adapters saves. Pairs
 of runs take turns in the same minutes, so that other load on the machine falls on both. Every claim is a function of
-what was measured: tests/test_bench_engines.py plants faults and sees each one missed.
+what was measured: tests/proof/test_bench_engines.py plants faults and sees each one missed.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Claims of "Faults" about storage: shared stores, full and read-only disks, damaged files, a clock that jumps.
 
-`python -m tests.bench.faults_store` prints them, `make faults` has them. Disks are real, small file systems in memory
-(root mounts them; who is not root gets "not measured"). Each check takes what it checks as an argument, so that
-tests/test_faults_store.py can plant a fault and see it fail.
+`python -m tests.bench.faults_store` prints them, `make bench ONLY=faults` has them. Disks are real, small file systems
+in memory (root mounts them; who is not root gets "not measured"). Each check takes what it checks as an argument, so
+that tests/proof/test_faults_store.py can plant a fault and see it fail.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Kills a work by SIGKILL at random points, looks at what is left, runs it again. Knows one work: filling a store.
 
 Each kill hits a fork of a process that has everything imported, so that points fall into the work and not into its
-start. A work is an object (:class:`Work`); tests/test_faults_kill.py replaces its parts by faulty ones to see every
-check fail. The other works and the claims are in :mod:`tests.bench.faults_kill`.
+start. A work is an object (:class:`Work`); tests/proof/test_faults_kill.py replaces its parts by faulty ones to see
+every check fail. The other works and the claims are in :mod:`tests.bench.faults_kill`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Rates of the library's own code on this machine: ``make speed``. Exit code 1 if a figure is missed.
+"""Rates of the library's own code on this machine: ``make bench ONLY=speed``. Exit code 1 if a figure is missed.
 
 Judged is the best of some runs by the clock: timings on shared cores are noisy, and the claim is about the code. Each
 row also says the spread, the processor time of the best run (where the two differ, the machine was busy) and the most

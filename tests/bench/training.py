@@ -1,4 +1,4 @@
-"""Our trainer against TRL's SFTTrainer on the same examples: ``make train-speed``. Exit code 1 if a figure is missed.
+"""Our trainer against TRL's SFTTrainer on the same examples: ``make bench ONLY=training``. Exit 1: a figure is missed.
 
 Every variant is a process of its own, and they go in lockstep: one step of one, then the same step (the same example)
 of the next, whose turn is first changing from step to step. So ratios are paired step by step, and other load on the

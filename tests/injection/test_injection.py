@@ -96,7 +96,7 @@ def test_defences_off_really_are_off():
 
 
 def test_no_name_of_a_device_room_person_or_clip_changes_the_chat(task, tokenizers):
-    counts, faults = checked(task, tokenizers, serializers=("s1-json",))  # all of them: make security
+    counts, faults = checked(task, tokenizers, serializers=("s1-json",))  # all of them: make bench ONLY=security
     mine = [f for f in faults if f.check != "echo" and not (f.place == "label" and "home" in f.setting)]
     assert mine == []
     assert counts["home", "turns"] == len(PAYLOADS) * 4 * 2 * 3 * 2  # wordings, answer styles, places, tokenizers

@@ -1,4 +1,4 @@
-"""`make security`: every claim of its table is seen to be missed on a planted fault. And the verdicts themselves."""
+"""Bench security: every claim of its table is seen to be missed on a planted fault. And the verdicts themselves."""
 
 import base64
 import datetime
@@ -231,7 +231,7 @@ def test_a_failing_test_misses_its_threat(tmp_path):
 
 def test_threats_name_tests_that_are_there():
     for threat in security.THREATS:
-        assert threat.tests or threat.where.startswith("reports/proof/")
+        assert threat.tests or threat.where.startswith("reports/record/proof/")
         for test in threat.tests:
             file, _, name = test.partition("::")
             assert (gates.ROOT / file).is_file(), test

@@ -1,7 +1,7 @@
-"""Writes params/recorded/fusion*.jsonl: the demo's clips and what the encoders said of them. ``make recorded``.
+"""Writes params/recorded/fusion*.jsonl: the demo's clips and what the encoders said of them.
 
-Needs the sounds, HAPT and YAMNet's weights; run it when scenes or an encoder change. Weights and versions go into
-``fusion.md`` beside the files.
+Run it when scenes or an encoder change: ``python -m tests.tools.record_fusion``. Needs the sounds, HAPT and YAMNet's
+weights. Weights and versions go into ``fusion.md`` beside the files.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def main() -> None:
 
 `fusion_scenes.jsonl` lists the composed scenes (seed 0) with hashes of their sound and motion; `fusion.jsonl` holds
 what the encoders said of them, {n} outputs. They stand in where sounds, HAPT or weights cannot be had; figures then say
-"recorded". Written by `make recorded`, compared with live outputs by tests/test_fusion_study.py.
+"recorded". Written by `python -m tests.tools.record_fusion`, compared with live outputs by tests/fusion/test_study.py.
 
 {head}{chr(10).join(rows)}
 

@@ -85,7 +85,7 @@ def serve(values: Mapping[str, Any], port: int = 8866) -> int:
     from papermill.iorw import load_notebook_node
     from papermill.parameterize import parameterize_notebook
 
-    notebook = load_notebook_node(str(paths.root() / "notebooks" / f"{NOTEBOOK}.ipynb"))
+    notebook = load_notebook_node(str(paths.notebook_file(NOTEBOOK)))
     with tempfile.TemporaryDirectory(prefix="llmhar-explore-") as scratch:
         copy = Path(scratch, f"{NOTEBOOK}.ipynb")
         nbformat.write(parameterize_notebook(notebook, dict(values)), copy)

@@ -11,8 +11,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import nbformat
-
 from llmhar import paths, settings
 from llmhar.ask.engines.registry import ENGINES
 from llmhar.ask.models import load_models
@@ -21,7 +19,7 @@ from llmhar.distill.quantise import PRECISIONS
 from llmhar.distill.recipe import BACKENDS, METHODS
 from llmhar.distill.traces import FILTERS
 from llmhar.scaling.planner.plan import Load, devices, refuse_if_starved
-from llmhar.settings import PROFILES, RunSpec, SettingsError
+from llmhar.settings import PROFILES, RunSpec, SettingsError, notebook_names, parameters_of
 from llmhar.text.prompt import ANSWER_STYLES, PROMPTS
 from llmhar.text.serialize import SERIALIZERS
 
@@ -47,21 +45,26 @@ class Job:
     """The caller's folder: relative paths in parameters are read from it and recorded as given."""
 
 
-def notebook_names() -> list[str]:
-    """All notebooks, in the order they are read and run."""
-    return sorted(path.stem for path in (paths.root() / "notebooks").glob("[0-9][0-9]_*.ipynb"))
+def choose_notebooks(profile: str, names: Iterable[str]) -> list[str]:
+    """Whole names of the notebooks that a call means, each once.
 
-
-def parameters_of(notebook: Path) -> dict[str, settings.Parameter]:
-    """Names, types, defaults and help from a notebook's cell tagged ``parameters``.
+    Args:
+        profile: one of ``PROFILES``.
+        names: notebooks, by name or by number ("02"); none = all.
 
     Raises:
-        SettingsError: no such cell, or two.
+        SettingsError: an unknown profile or notebook; says which there are.
     """
-    cells = [c for c in nbformat.read(notebook, as_version=4).cells if "parameters" in c.metadata.get("tags", [])]
-    if len(cells) != 1:
-        raise SettingsError(f"{notebook.name}: need exactly one cell tagged `parameters`, found {len(cells)}")
-    return settings.read_parameters(cells[0].source)
+    if profile not in PROFILES:
+        raise SettingsError(f"unknown profile {profile!r}; there are: {', '.join(PROFILES)}")
+    there = notebook_names()
+    chosen = list[str]()
+    for name in names:
+        meant = [whole for whole in there if whole == name or whole.startswith(f"{name}_")]
+        if len(meant) != 1:
+            raise SettingsError(f"unknown notebook {name!r}; there are: {', '.join(there)}")
+        chosen += meant
+    return list(dict.fromkeys(chosen)) or there
 
 
 def plan_jobs(profile: str, names: Iterable[str], options: Mapping[str, str], cwd: Path) -> list[Job]:
@@ -76,24 +79,23 @@ def plan_jobs(profile: str, names: Iterable[str], options: Mapping[str, str], cw
     Raises:
         SettingsError: an unknown profile, notebook or parameter, or a value of another type.
     """
-    if profile not in PROFILES:
-        raise SettingsError(f"unknown profile {profile!r}; there are: {', '.join(PROFILES)}")
-    chosen = list(dict.fromkeys(_find_notebook(name) for name in names)) or notebook_names()
-    parameters = {name: parameters_of(paths.root() / "notebooks" / f"{name}.ipynb") for name in chosen}
+    chosen = choose_notebooks(profile, names)
+    parameters = {name: parameters_of(paths.notebook_file(name)) for name in chosen}
     strangers = [option for option in options if not any(option in known for known in parameters.values())]
     if strangers:
         known = sorted({name for names in parameters.values() for name in names})
         raise SettingsError(f"-p: unknown parameter {', '.join(strangers)}; there are: {', '.join(known)}")
+    sections = settings.read_profile(paths.profile_file(profile), notebook_names())
     jobs = []
     for name in chosen:
-        file = paths.params() / name / f"{profile}.yaml"
+        section = f"params/profiles/{profile}.yaml, section {name}"
         own = {option: text for option, text in options.items() if option in parameters[name]}
-        values = settings.resolve(parameters[name], settings.read_profile(file), own, f"params/{name}/{profile}.yaml")
+        values = settings.resolve(parameters[name], sections.get(name, {}), own, section)
         _check_values(values, f"{name}, {profile}")
         jobs.append(
             Job(
                 notebook=name,
-                source=paths.root() / "notebooks" / f"{name}.ipynb",
+                source=paths.notebook_file(name),
                 spec=settings.make_spec(name, profile, values),
                 folder=paths.reports() / profile / name,
                 cwd=cwd,
@@ -169,10 +171,3 @@ def _check_values(values: Mapping[str, Any], where: str) -> None:
         load = Load(output=min(Load().output, values.get("max_tokens", Load().output)))
         for model in values.get("models", []):
             refuse_if_starved(model, values["device"], load, n_gpus=values.get("n_gpus", 1))
-
-
-def _find_notebook(name: str) -> str:
-    found = [known for known in notebook_names() if known == name or known.startswith(f"{name}_")]
-    if len(found) != 1:
-        raise SettingsError(f"unknown notebook {name!r}; there are: {', '.join(notebook_names())}")
-    return found[0]

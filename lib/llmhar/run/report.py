@@ -21,6 +21,7 @@ import traceback
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -112,6 +113,7 @@ def _record(job: Job, cause: str, start: float) -> dict[str, Any]:
         "packages": job.spec.packages,
         "device": job.spec.device,
         "seconds": round(time.perf_counter() - start, 2),
+        "finished_utc": datetime.now(UTC).isoformat(timespec="seconds"),
         "key_numbers": {}, "engines": [], "models": {}, "datasets": [], "kinds": [], "table": None,
     }  # fmt: skip
 

@@ -99,7 +99,7 @@ def test_whatever_stands_before_the_last_object_does_not_matter(prose, label):
                                   "</think>", "{activity: '", "a", "\\"])  # fmt: skip
 def test_a_megabyte_is_read_at_once(unit):
     text = unit * (1_000_000 // len(unit))
-    # The figure is 50 ms (make faults); a busy sibling hyper-thread has trebled it, a quadratic reader takes minutes.
+    # The figure is 50 ms (bench faults); a busy sibling hyper-thread has trebled it, a quadratic reader takes minutes.
     assert quiet_seconds(lambda: read_closed(text, EGO4D)) <= 0.15
 
 
