@@ -82,7 +82,7 @@ WEIGHTS: dict[str, Weights] = {
     "vggish": Weights(
         "VGGish with a classifier",
         "Apache-2.0 (VGGish); the classifier is the user's",
-        "converted as the head of llmhar/fusion/vggish_worker.py says (about 290 MB)",
+        "converted as the head of llmhar/fusion/encoders/vggish.py says (about 290 MB)",
         (WeightFile("vggish.safetensors", others="*.safetensors"), WeightFile("classes.json")),
     ),
 }  # fmt: skip
