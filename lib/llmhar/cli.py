@@ -161,7 +161,7 @@ def models_list(as_json: Json = False) -> None:
 @models_app.command("fetch")
 def models_fetch(names: list[str], as_json: Json = False) -> None:
     """Bring models into the cache: downloads are checked by sha256, weights become safetensors."""
-    from llmhar.ask.models import fetch
+    from llmhar.ask.model_files import fetch
 
     places = {}
     for name in names:

@@ -28,7 +28,7 @@ from unittest.mock import patch
 import tqdm.std
 
 from llmhar import paths
-from llmhar.ask import inference, models
+from llmhar.ask import inference, model_files, models
 from llmhar.ask.asking import Asking
 from llmhar.ask.engines.registry import open_engine
 from llmhar.ask.models import MODELS, ModelError, ModelSpec
@@ -80,7 +80,7 @@ def cut_model(folder: Path, locate: Callable[[ModelSpec], Any] = ModelSpec.locat
         weights = spec.folder() / "model.safetensors"
         spec.folder().mkdir(parents=True)
         weights.write_bytes(bytes(10_000))
-        models._write_marker(spec.folder(), {})
+        model_files.write_marker(spec.folder(), {})
         lost = locate(spec) != spec.folder()
         weights.write_bytes(bytes(9_999))
         return Seen(error_of(lambda: locate(spec)), lost)

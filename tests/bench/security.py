@@ -25,6 +25,7 @@ from llmhar.ask.store import Store
 from llmhar.ask.task import prepare
 from llmhar.injection.flips import make_clip
 from llmhar.injection.structure import CHECKS, Fault
+from llmhar.text.chat import ChatTokenizer
 from tests.bench import gates, leaks, licences
 from tests.bench.verdicts import Claim, at_least, at_most, exactly, exit_code, not_measured, write_report
 
@@ -199,7 +200,7 @@ def measure_structure() -> tuple[Counter[tuple[str, str]], list[Fault]]:
     here = {}
     for name in TOKENIZERS:
         try:
-            here[name] = injection.ChatTokenizer(Path(MODELS[name].locate()))
+            here[name] = ChatTokenizer(Path(MODELS[name].locate()))
         except ModelError as error:
             print(f"without {name}'s tokenizer: {error}", file=sys.stderr)
     return injection.check_structure(task.sessions[window.session_id], window, make_clip(0), here)

@@ -26,7 +26,8 @@ from typing import Any
 from llmhar.ask.asking import Asking
 from llmhar.ask.engines.child import child_environment, free_cores, last_words
 from llmhar.ask.engines.worker import protect_stdout
-from llmhar.ask.models import MODELS, ModelError, fetch
+from llmhar.ask.model_files import fetch
+from llmhar.ask.models import MODELS, ModelError
 from llmhar.ask.store import Store
 from llmhar.ask.task import prepare, training_task
 from llmhar.distill import train_child, training

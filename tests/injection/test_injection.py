@@ -18,8 +18,9 @@ from llmhar.ask.task import prepare
 from llmhar.fusion.answerers.prompt import build_prompt as build_fusion_prompt
 from llmhar.injection.flips import CLIPS, DATASET, DEFENCES, Defence, Pair, fusion_targets, home_targets, make_clip
 from llmhar.injection.payloads import PAYLOADS, harmless
-from llmhar.injection.structure import ChatTokenizer, Prompted, check_structure, hostile_window, structure_table
+from llmhar.injection.structure import Prompted, check_structure, hostile_window, structure_table
 from llmhar.text import serialize
+from llmhar.text.chat import ChatTokenizer
 from llmhar.text.prompt import build_prompt
 from llmhar.text.serialize import SERIALIZERS, clean_text
 
@@ -150,27 +151,6 @@ def test_a_shown_resident_is_seen():
     assert list(injection.structure._look(leaking, leaking.write("b"), leaking.write("c"), {})) == [
         ("hidden", "the name is in the prompt")
     ]
-
-
-@pytest.mark.real
-def test_chats_are_rendered_as_transformers_does(smollm2, qwen3_tiny, task):
-    """In a child: the only place where transformers may be imported."""
-    window = task.windows[0]
-    messages = build_prompt(task.sessions[window.session_id]).messages(window)
-    for model in (smollm2, qwen3_tiny):
-        code = (
-            "import json, sys\nfrom transformers import AutoTokenizer\n"
-            "t = AutoTokenizer.from_pretrained(sys.argv[1])\n"
-            "text = t.apply_chat_template(json.loads(sys.argv[2]), tokenize=False, add_generation_prompt=True)\n"
-            "print(json.dumps([text, t.encode(text, add_special_tokens=False)]))"
-        )
-        command = [sys.executable, "-c", code, str(model.locate()), json.dumps([dict(m) for m in messages])]
-        done = subprocess.run(command, capture_output=True, text=True, check=True)
-        text, ids = json.loads(done.stdout.splitlines()[-1])
-        own = ChatTokenizer(model.locate())
-        assert own.render(messages) == text
-        assert own.marks(text) == tuple(i for i in ids if i in own.added)
-        assert len(own.marks(text)) >= 5
 
 
 # Flips.

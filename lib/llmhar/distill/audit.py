@@ -3,7 +3,7 @@
 Known ways for fine-tuning to go wrong in silence: loss on the prompt, rows whose labels are all ignored (unsloth #2771,
 #2900, #3041), a training template that spoils thinking blocks (TRL #6361), test sessions among the examples, another
 tokenizer at inference, merged weights that answer differently. Each has a check here, independent of the others.
-Prompts are rendered a second time, by Jinja and ``tokenizers`` alone, so that the trainer is not its own witness.
+Prompts are rendered a second time, by :mod:`llmhar.text.chat`, so that the trainer is not its own witness.
 """
 
 from __future__ import annotations
@@ -12,14 +12,11 @@ import json
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from jinja2 import TemplateError
-from jinja2.sandbox import ImmutableSandboxedEnvironment
-from tokenizers import Tokenizer
 
 from llmhar import paths
 from llmhar.ask.engines.worker import THINK
@@ -28,6 +25,7 @@ from llmhar.distill.examples import Example, data_hash
 from llmhar.distill.students import Student, weights_file
 from llmhar.distill.traces import Trace
 from llmhar.records import sha256_of
+from llmhar.text.chat import ChatTokenizer
 
 IGNORED = -100
 """Label of a token that carries no loss (PyTorch's convention)."""
@@ -83,29 +81,18 @@ class Row(NamedTuple):
         return [i for i, label in enumerate(self.labels) if label != IGNORED]
 
 
-class Reader:
-    """A model's tokenizer and chat template, without transformers."""
+class Reader(ChatTokenizer):
+    """The parent's tokenizer and template, with what rows are compared with."""
 
-    def __init__(self, folder: Path, template_args: Mapping[str, Any]) -> None:
-        self.tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-        config = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
-        texts = {k: v.get("content") if isinstance(v, dict) else v for k, v in config.items() if k.endswith("_token")}
-        self._special = {name: text for name, text in texts.items() if isinstance(text, str)}
-        self.end_text = self._special["eos_token"]
-        self.end = self.tokenizer.token_to_id(self.end_text)
-        # Prompts, not HTML: nothing is escaped, as in transformers (utils/chat_template_utils.py), which this follows.
-        made = ImmutableSandboxedEnvironment(
-            trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]
-        )
-        made.filters["tojson"] = lambda value, indent=None, **_: json.dumps(value, ensure_ascii=False, indent=indent)
-        made.globals |= {"raise_exception": _refuse, "strftime_now": lambda form: datetime.now().strftime(form)}
-        self._template = made.from_string(_template_text(folder, config))
-        self._args = dict(template_args)
+    @property
+    def end_text(self) -> str:
+        """Text of the end-of-turn token."""
+        return self.special["eos_token"]
 
-    def render(self, messages: Sequence[Mapping[str, str]], *, asking: bool = True) -> str:
-        """The prompt's text; ``asking``: with the generation prompt that opens the model's turn."""
-        turns = [dict(message) for message in messages]
-        return self._template.render(messages=turns, add_generation_prompt=asking, **self._special | self._args)
+    @property
+    def end(self) -> int | None:
+        """Its id."""
+        return self.tokenizer.token_to_id(self.end_text)
 
     def opening(self, messages: Sequence[Mapping[str, str]]) -> str:
         """The generation prompt: what the template puts between the last message and the answer."""
@@ -122,20 +109,6 @@ class Reader:
             text = text.removeprefix(THINK)
         normalizer = self.tokenizer.normalizer  # Qwen3's composes accents (NFC)
         return {text + self.end_text, (normalizer.normalize_str(text) if normalizer else text) + self.end_text}
-
-
-def _refuse(message: str) -> None:
-    raise TemplateError(message)
-
-
-def _template_text(folder: Path, config: Mapping[str, Any]) -> str:
-    """The chat template of a tokenizer's folder: its own file goes before the configuration, as in transformers."""
-    if (folder / "chat_template.jinja").exists():
-        return (folder / "chat_template.jinja").read_text(encoding="utf-8")
-    if (folder / "chat_template.json").exists():
-        config = json.loads((folder / "chat_template.json").read_text(encoding="utf-8"))
-    found = config["chat_template"]
-    return str(found if isinstance(found, str) else {one["name"]: one["template"] for one in found}["default"])
 
 
 @dataclass(frozen=True)

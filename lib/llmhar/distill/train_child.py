@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from llmhar.ask.engines.registry import cpu_flags
-from llmhar.ask.engines.worker import THINK, do_job
+from llmhar.ask.engines.worker import do_job, render_prompt
 
 Say = Callable[[dict[str, Any]], None]
 IGNORED = -100
@@ -33,22 +33,17 @@ class Row(NamedTuple):
 
 
 def tokenize(tokenizer: Any, example: dict[str, Any], template_args: dict[str, Any]) -> Row:
-    """Prompt as an engine renders it (``worker.render``), then the teacher's text and the end-of-turn token.
+    """Prompt as an engine renders it, then the teacher's text and the end-of-turn token.
 
     Prompt and answer are encoded apart, as in generation: joined text may merge tokens across the border.
 
     Raises:
         ValueError: the tokenizer has no end token.
     """
-    text = tokenizer.apply_chat_template(
-        example["messages"], tokenize=False, add_generation_prompt=True, **template_args
-    )
-    completion = example["completion"]
-    if text.rstrip().endswith(THINK):  # the template opens the block itself
-        completion = completion.removeprefix(THINK)
     if tokenizer.eos_token_id is None:
         raise ValueError("the tokenizer names no end token")
-    prompt = list(tokenizer.encode(text, add_special_tokens=False))
+    prompt, opened = render_prompt(tokenizer, example["messages"], template_args)
+    completion = example["completion"].removeprefix(opened)  # where the template opens the block itself
     answer = [*tokenizer.encode(completion, add_special_tokens=False), tokenizer.eos_token_id]
     return Row(prompt + answer, [IGNORED] * len(prompt) + answer)
 

@@ -54,7 +54,7 @@ class Cell(NamedTuple):
 
     answerer: str
     kind: str
-    """Key into ``fusion_tables.KINDS``: "llm", "rules", "baseline" …"""
+    """Key into ``score.tables.KINDS``: "llm", "rules", "baseline" …"""
     modalities: Set
     shots: int
     accuracy: Clustered

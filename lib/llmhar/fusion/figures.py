@@ -18,8 +18,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, PercentFormatter
 
 from llmhar.fusion.ablation import Cell, Clustered, in_order
-from llmhar.fusion.tables import KINDS, NO_ANSWER, SCORES, About, Score, sets_in_order, stamped
+from llmhar.fusion.tables import NO_ANSWER, SCORES, About, Score, sets_in_order, stamped
 from llmhar.score.figures import MARKS, StudyFigure, axes_of, colours, plain, stamp
+from llmhar.score.tables import KINDS
 
 LINES = ("-", "--", "-.", ":")
 HATCHES = ("", "//", "..", "\\\\", "xx", "oo", "++", "--")
@@ -122,7 +123,7 @@ def shapley_bars(shares: Mapping[str, pd.DataFrame], kinds: Mapping[str, str], a
 
     Args:
         shares: answerer -> ``ablation.shapley_shares``.
-        kinds: answerer -> key into ``fusion_tables.KINDS``.
+        kinds: answerer -> key into ``score.tables.KINDS``.
         about: the data.
     """
     names = in_order(name for table in shares.values() for name in table.index)

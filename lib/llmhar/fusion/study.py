@@ -48,7 +48,7 @@ class Answered(NamedTuple):
 
     answerer: str
     kind: str
-    """Key into ``fusion_tables.KINDS``."""
+    """Key into ``score.tables.KINDS``."""
     made_by: str
     """Engine or package with its version."""
     observations: tuple[Observation, ...]
@@ -146,10 +146,9 @@ def by_model(
     """
     spec = model if isinstance(model, ModelSpec) else MODELS[model]
     found = ask_fusion(observations, spec, conditions, labels, store, dataset=dataset, pool=pool, **how)
-    made = {one.stored.fingerprint for own in found.values() for one in own if one.stored}
+    engines = sorted({str(answer.stored.fingerprint) for own in found.values() for answer in own if answer.stored})
     given = {condition: Given({one.clip_id: one.label for one in own}, tuple(own)) for condition, own in found.items()}
-    who = ", ".join(sorted(f"{one.engine} {one.version} {one.dtype}".strip() for one in made)) or "no answers"
-    return Answered(name or spec.name, spec.kind, who, tuple(observations), given)
+    return Answered(name or spec.name, spec.kind, ", ".join(engines) or "no answers", tuple(observations), given)
 
 
 def cells(answered: Sequence[Answered], labels: Sequence[str], *, conflict: bool | None = False) -> list[ablation.Cell]:

@@ -15,10 +15,8 @@ import pandas as pd
 from llmhar.fusion.ablation import Cell, Compared, in_order
 from llmhar.fusion.encoders.observation import Observation
 from llmhar.score.published import published
-from llmhar.score.tables import KINDS as _KINDS
+from llmhar.score.tables import KINDS
 
-KINDS = {**_KINDS, "baseline": "baseline, no LLM", "published": "published (S2)"}
-"""How tables name what answered."""
 NO_ANSWER = "(no valid answer)"
 Score = Literal["accuracy", "macro_f1"]
 SCORES: dict[Score, str] = {"accuracy": "accuracy", "macro_f1": "macro F1"}
@@ -53,7 +51,7 @@ def stamped(about: About, who: Mapping[str, str], n_clips: Iterable[int], n_clus
 
     Args:
         about: the data.
-        who: answerer -> key into :data:`KINDS`.
+        who: answerer -> key into ``score.tables.KINDS``.
         n_clips, n_clusters: behind each number of the figure; a range is shown where they differ.
     """
     groups: dict[str, list[str]] = {}
@@ -124,7 +122,7 @@ def shapley_table(shares: Mapping[str, pd.DataFrame], kinds: Mapping[str, str], 
 
     Args:
         shares: answerer -> ``ablation.shapley_shares``.
-        kinds: answerer -> key into :data:`KINDS`.
+        kinds: answerer -> key into ``score.tables.KINDS``.
         about: the data.
     """
     table = pd.concat(shares, names=["answerer"]) if shares else pd.DataFrame()
@@ -164,8 +162,8 @@ def beside_published(cells: Sequence[Cell], about: About) -> pd.DataFrame:
     S2's clips, encoders and activities are others than ours: compare the order of modalities, not the heights.
 
     Returns:
-        Columns told, answerer, kind (key into :data:`KINDS`), shots, accuracy, low, high, clips, clusters, data; NaN
-        where S2 says nothing.
+        Columns told, answerer, kind (key into ``score.tables.KINDS``), shots, accuracy, low, high, clips, clusters,
+        data; NaN where S2 says nothing.
     """
     theirs = published("fusion").set_index("modality")["accuracy_pct"] / 100
     rows: list[dict[str, object]] = []

@@ -14,7 +14,8 @@ from llmhar.fusion.encoders.observation import Guess, Observation
 from llmhar.fusion.encoders.observe import Observed
 from llmhar.fusion.encoders.registry import ENCODERS, STAND_INS
 from llmhar.fusion.study import Free, all_shown
-from llmhar.fusion.tables import KINDS, About
+from llmhar.fusion.tables import About
+from llmhar.score.tables import KINDS
 from llmhar.text.serialize import clean_text
 
 
@@ -40,8 +41,8 @@ def encoder_table(observed: Observed) -> pd.DataFrame:
         made = observed.made_by.get(modality)
         known = STAND_INS[name] if name in STAND_INS else ENCODERS[name]
         kind = "recorded outputs" if made and made.engine == "recorded" else known.kind
-        where = f"{made.engine} {made.version}" if made else "said nothing"
-        rows[modality] = {"encoder": name, "title": known.title, "kind": kind, "made by": where}
+        made_by = str(made) if made else "said nothing"
+        rows[modality] = {"encoder": name, "title": known.title, "kind": kind, "made by": made_by}
     rows["context"] = {
         "encoder": "–",
         "title": observed.context,

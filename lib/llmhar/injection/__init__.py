@@ -11,7 +11,7 @@ them are built here only, for comparison; no run of the project uses them.
 
 from llmhar.injection.flips import ASKING, DEFENCES, attack, flip_table, payload_table, run
 from llmhar.injection.payloads import PAYLOADS, Payload
-from llmhar.injection.structure import ChatTokenizer, check_structure, structure_table
+from llmhar.injection.structure import check_structure, structure_table
 
-__all__ = ["ASKING", "DEFENCES", "PAYLOADS", "ChatTokenizer", "Payload", "attack", "check_structure", "flip_table",
+__all__ = ["ASKING", "DEFENCES", "PAYLOADS", "Payload", "attack", "check_structure", "flip_table",
            "payload_table", "run", "structure_table"]  # fmt: skip

@@ -1,8 +1,7 @@
 """Does a hostile name leave the prompt's structure alone? Looks at finished prompts and tokens; asks no model.
 
 Every payload in every place, for every serializer, wording and answer style, home and fusion, is compared with the same
-prompt that holds a harmless name. Tokens are counted by ``tokenizers`` and the chat is rendered by the model's own
-template in Jinja's sandbox, set up as transformers sets it up (a test compares the two): torch is not needed.
+prompt that holds a harmless name. Chats are rendered by the models' own templates (:mod:`llmhar.text.chat`).
 """
 
 from __future__ import annotations
@@ -11,15 +10,11 @@ import json
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property, lru_cache
+from dataclasses import replace
 from itertools import product
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import pandas as pd
-from jinja2.sandbox import ImmutableSandboxedEnvironment
-from tokenizers import Tokenizer
 
 from llmhar.data.events import Session, Window
 from llmhar.fusion.answerers.prompt import WORDINGS, Wording
@@ -27,58 +22,17 @@ from llmhar.fusion.answerers.prompt import build_prompt as build_fusion_prompt
 from llmhar.fusion.answerers.reading import read_closed
 from llmhar.fusion.encoders.observation import MODALITIES, Guess, Observation, StepSeen
 from llmhar.injection.payloads import PAYLOADS, Payload, harmless
+from llmhar.text.chat import ChatTokenizer, Messages
 from llmhar.text.parsing import parse_answer
 from llmhar.text.prompt import ANSWER_STYLES, PROMPTS, build_prompt, load_home
 from llmhar.text.serialize import SERIALIZERS
 
-Messages = Sequence[Mapping[str, str]]
 HOME_PLACES = ("sensor", "room", "resident", "label")
 """Where a home's data can hold a hostile name: a device, a room, a person, an activity of the label list."""
 FUSION_PLACES = ("caption", "sound", "motion", "context", "label")
 MARKS = re.compile(r"<[|｜/\w][^<>\n]{0,40}>|```")
 """What chat templates, tokenizers and answer parsers take for structure, of any model family."""
 _CHECK_LINES = re.compile(r"\r\n|[\n\r\x0b\x0c\x1c-\x1e\x85\u2028\u2029]")
-
-
-@dataclass(frozen=True)
-class ChatTokenizer:
-    """A model's tokenizer and chat template, without transformers."""
-
-    folder: Path
-    """Holds tokenizer.json and the template (chat_template.jinja, or in tokenizer_config.json)."""
-
-    @cached_property
-    def _tokenizer(self) -> Tokenizer:
-        return Tokenizer.from_file(str(self.folder / "tokenizer.json"))
-
-    @cached_property
-    def added(self) -> frozenset[int]:
-        """Ids of all tokens that text can spell as a whole: <|im_start|>, <think> …"""
-        return frozenset(self._tokenizer.get_added_tokens_decoder())
-
-    @cached_property
-    def _template(self) -> Any:
-        file = self.folder / "chat_template.jinja"
-        if file.is_file():
-            text = file.read_text(encoding="utf-8")
-        else:
-            config = json.loads((self.folder / "tokenizer_config.json").read_text(encoding="utf-8"))
-            text = config["chat_template"]
-        # As transformers renders (utils/chat_template_utils.py), the sandbox included.
-        env = ImmutableSandboxedEnvironment(
-            trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]
-        )
-        return env.from_string(text)
-
-    def render(self, messages: Messages) -> str:
-        """The chat as one text, ready for the answer."""
-        text: str = self._template.render(messages=[dict(m) for m in messages], add_generation_prompt=True)
-        return text
-
-    @lru_cache(maxsize=4096)  # noqa: B019 - a bench's few tokenizers live as long as it does, system parts repeat
-    def marks(self, text: str) -> tuple[int, ...]:
-        """Ids of the added tokens in ``text``, in order."""
-        return tuple(i for i in self._tokenizer.encode(text, add_special_tokens=False).ids if i in self.added)
 
 
 class Prompted(NamedTuple):

@@ -33,8 +33,10 @@ KINDS = {
     "recorded": "recorded replies",
     "chance": "chance",
     "encoder": "encoder",
+    "baseline": "baseline, no LLM",
+    "published": "published (S2)",
 }
-"""How tables name what answered."""
+"""How tables, at home and of fusion, name what answered."""
 
 
 @dataclass(frozen=True)
@@ -82,9 +84,7 @@ class Result:
     @property
     def made_by(self) -> str:
         """Engine and version, all of them where several made the answers."""
-        names = sorted(
-            {" ".join(part for part in (f.engine, f.version, f.dtype, f.device) if part) for f in self.fingerprints}
-        )
+        names = sorted(set(map(str, self.fingerprints)))
         return (" + ".join(names) + (" (mixed engines)" if len(names) > 1 else "")) or "no answers"
 
 

@@ -84,7 +84,7 @@ def trace_rows(results: Sequence[Result]) -> Iterator[dict[str, Any]]:
             yield {
                 "model": result.model.name,
                 "kind": KINDS[result.model.kind],
-                "engine": _engine(answer),
+                "engine": str(answer.stored.fingerprint) if answer.stored else "",
                 "revision": result.model.revision,
                 "data": task.data,
                 "home": session.home,
@@ -126,11 +126,6 @@ def _turns(request: Request) -> tuple[str, str]:
     for message in request.messages:
         texts[message["role"] == "system"].append(_fit(message["content"]))
     return "\n\n".join(texts[True]), "\n\n".join(texts[False])
-
-
-def _engine(answer: Answer) -> str:
-    made = answer.stored.fingerprint if answer.stored else None
-    return " ".join(part for part in (made.engine, made.version, made.dtype, made.device) if part) if made else ""
 
 
 def write_jsonl(results: Sequence[Result], path: Path) -> int:

@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from llmhar import paths
 from llmhar.data.load_report import DataError
 from llmhar.fusion.clips import sounds
 from llmhar.fusion.clips.clip import check_folds
@@ -131,7 +132,7 @@ def by_id(scenes):
 @pytest.mark.debian
 def test_recordings_are_the_packages_own(scenes):
     here = sounds.recordings()
-    assert all(sounds.sha256_of_file(r.path) == r.sha256 for r in here.values())
+    assert all(paths.file_sha256(r.path) == r.sha256 for r in here.values())
     assert {r.licence.split(",")[0] for r in here.values()} == {"CC-BY-SA-3.0", "CC0"}
     assert here["scratch/Effects/WaterRunning.mp3"].path.stat().st_size == 17_807
 

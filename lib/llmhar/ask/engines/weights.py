@@ -1,4 +1,4 @@
-"""Makes model folders (safetensors, tokenizer, template) in a child process of :func:`llmhar.ask.models.fetch`.
+"""Makes model folders (safetensors, tokenizer, template) in a child process of :func:`llmhar.ask.model_files.fetch`.
 
 ``python -m llmhar.ask.engines.weights gguf FILE FOLDER | tiny-qwen3 SEED FOLDER | pruned PARENT LAYERS FOLDER``.
 Downloads nothing, checks no hashes.

@@ -13,7 +13,7 @@ import queue
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -101,14 +101,31 @@ class Backend(Protocol):
         ...
 
 
+def render_prompt(
+    tokenizer: Any, messages: Iterable[Mapping[str, str]], template_args: Mapping[str, Any]
+) -> tuple[list[int], str]:
+    """A chat by the tokenizer's own template, ready for the answer; for inference and training alike.
+
+    The tokenizer of transformers is loaded wherever this runs, and models from the hub have no folder that
+    :mod:`llmhar.text.chat` could read; a test compares the two.
+
+    Args:
+        tokenizer: of transformers.
+        messages: chat turns.
+        template_args: arguments of the template.
+
+    Returns:
+        Token ids, and the thinking mark that the prompt ends with, where the template opens the block itself (else "").
+    """
+    turns = [dict(message) for message in messages]
+    text = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True, **template_args)
+    ids = list(tokenizer.encode(text, add_special_tokens=False))
+    return ids, THINK if text.rstrip().endswith(THINK) else ""
+
+
 def render(tokenizer: Any, task: Task) -> None:
-    """Set a task's prompt, by the tokenizer's own chat template."""
-    request = task.request
-    text = tokenizer.apply_chat_template(
-        [dict(m) for m in request.messages], tokenize=False, add_generation_prompt=True, **request.template_args
-    )
-    task.opened = THINK if text.rstrip().endswith(THINK) else ""
-    task.prompt = list(tokenizer.encode(text, add_special_tokens=False))
+    """Set a task's prompt."""
+    task.prompt, task.opened = render_prompt(tokenizer, task.request.messages, task.request.template_args)
 
 
 def reply(task: Task, fields: dict[str, Any]) -> dict[str, Any]:

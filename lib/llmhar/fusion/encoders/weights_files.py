@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from llmhar import paths
+from llmhar.data.download import download
+from llmhar.data.load_report import DataError
 from llmhar.fusion.encoders.encode import EncoderError
 from llmhar.records import sha256_of
 
@@ -82,7 +84,7 @@ WEIGHTS: dict[str, Weights] = {
     "vggish": Weights(
         "VGGish with a classifier",
         "Apache-2.0 (VGGish); the classifier is the user's",
-        "converted as the head of llmhar/fusion/vggish_worker.py says (about 290 MB)",
+        "converted as the head of llmhar/fusion/encoders/vggish.py says (about 290 MB)",
         (WeightFile("vggish.safetensors", others="*.safetensors"), WeightFile("classes.json")),
     ),
 }  # fmt: skip
@@ -118,9 +120,8 @@ def revision(name: str) -> str:
         hashes: dict[str, str] = {file.name: record[file.name]["sha256"] for file in expected.files}
     except (OSError, ValueError, KeyError):
         raise EncoderError(f"the weights of {expected.title} are not here: {cure(name)}") from None
-    for file, known in record.items():
-        stamp = _stamp(folder / file)
-        if stamp != (known["bytes"], known["modified_ns"]) and _hashed_once(folder / file, stamp) != hashes[file]:
+    for file in hashes:
+        if not _is_as_recorded(folder / file, record[file]):
             raise EncoderError(f"{folder / file} is not what was taken in: remove {folder}, then {cure(name)}")
     return sha256_of(hashes)
 
@@ -225,53 +226,45 @@ def _install(name: str, given: Mapping[str, Path]) -> dict[str, str]:
                     shutil.copyfile(given[file.name], temporary)
             elif file.content:
                 paths.write_text(target, file.content)
-            elif not target.exists() or (file.sha256 and _sha256(target) != file.sha256):
+            elif file.url and file.sha256:
                 _download(file, target, name)
-        hashes = {file.name: _sha256(folder / file.name) for file in found.files}
-        record = {}
-        for file in found.files:
-            size, modified = _stamp(folder / file.name)
-            record[file.name] = {"sha256": hashes[file.name], "bytes": size, "modified_ns": modified, "url": file.url}
+            elif not target.exists():
+                raise EncoderError(f"{target.name} is still missing: {cure(name)}")
+        record = {file.name: _recorded(folder / file.name, file.url) for file in found.files}
         paths.write_text(folder / RECORD, json.dumps(record, indent=1))
-    return hashes
+    return {file: str(entry["sha256"]) for file, entry in record.items()}
 
 
 def _check(path: Path, file: WeightFile) -> None:
-    if file.sha256 and (own := _sha256(path)) != file.sha256:
+    if file.sha256 and (own := paths.file_sha256(path)) != file.sha256:
         raise EncoderError(f"{path} is not {file.name}: its sha256 is {own}, expected {file.sha256}")
 
 
 def _download(file: WeightFile, target: Path, name: str) -> None:
-    """Raises EncoderError where it cannot be had."""
-    if not (file.url and file.sha256):
-        raise EncoderError(f"{Path(file.name).name} is still missing: {cure(name)}")
-    import pooch  # slow to import, and a download is rare
-
-    pooch.get_logger().setLevel("ERROR")  # the caller says what happens
     try:
-        pooch.retrieve(file.url, known_hash=f"sha256:{file.sha256}", fname=target.name, path=target.parent)
-    except (ValueError, OSError) as error:  # wrong hash; requests' errors are OSErrors
-        reason = str(error).splitlines()[0]
-        raise EncoderError(f"{file.url} could not be fetched ({reason}): {cure(name)}") from error
+        download(target, file.sha256, [file.url], cure(name))
+    except DataError as error:
+        raise EncoderError(str(error)) from error
 
 
-def _stamp(file: Path) -> tuple[int, int]:
-    """Bytes and time of change; (-1, -1) where there is no file."""
+def _recorded(path: Path, url: str) -> dict[str, Any]:
+    """What the record says of a file that has just come."""
+    stat = path.stat()
+    return {
+        "sha256": paths.file_sha256(path), "bytes": stat.st_size, "modified_ns": stat.st_mtime_ns, "url": url
+    }  # fmt: skip
+
+
+def _is_as_recorded(path: Path, entry: Mapping[str, Any]) -> bool:
     try:
-        found = file.stat()
+        stat = path.stat()
     except OSError:
-        return -1, -1
-    return found.st_size, found.st_mtime_ns
+        return False
+    stamp = (stat.st_size, stat.st_mtime_ns)
+    return stamp == (entry["bytes"], entry["modified_ns"]) or _hashed_once(path, stamp) == entry["sha256"]
 
 
 @functools.lru_cache(maxsize=64)
-def _hashed_once(file: Path, _stamp: tuple[int, int]) -> str:
+def _hashed_once(path: Path, _stamp: tuple[int, int]) -> str:
     """Hash of a file as it is at this stamp: a revision is asked for every clip, and clapcap has 1.7 GB."""
-    return _sha256(file)
-
-
-def _sha256(file: Path) -> str:
-    try:
-        return paths.file_sha256(file)
-    except OSError:
-        return ""
+    return paths.file_sha256(path)
