@@ -18,15 +18,16 @@ from pydantic import ValidationError
 
 from llmhar.ask.asking import Asking
 from llmhar.ask.inference import AskedRun
-from llmhar.ask.models import MODELS
+from llmhar.ask.models import MODELS, Local, ModelSpec
 from llmhar.ask.store import Store
 from llmhar.ask.task import Task, prepare, training_task
 from llmhar.data.events import SensorEvent, Session
 from llmhar.data.windows import cut_windows
 from llmhar.distill import recipe, traces, train_child, training
+from llmhar.distill.child import run_child
 from llmhar.distill.examples import Example, LeakError, data_hash, make_examples, read_examples, write_examples
 from llmhar.distill.recipe import RECIPES, Recipe, added_parameters, added_share
-from llmhar.distill.students import RECORD, Student, open_student, students_home
+from llmhar.distill.students import RECORD, Student, open_student, students_home, times
 from llmhar.distill.traces import (
     FILTERS,
     Taught,
@@ -501,6 +502,45 @@ def test_a_student_is_whole_or_not_there(tmp_path):
     assert open_student(tmp_path, MODELS["qwen3-tiny"]) is None
 
 
+@pytest.mark.parametrize(
+    ("said", "number", "words"), [({}, 1, ""), ({"round": 2}, 2, " twice"), ({"round": 3}, 3, " 3 times")]
+)
+def test_a_student_s_round_is_in_its_record_and_one_where_older_records_do_not_say(tmp_path, said, number, words):
+    (tmp_path / "adapter").mkdir()
+    (tmp_path / "adapter" / "adapter_model.safetensors").write_bytes(b"12345678")
+    record = {"name": "a b twice", "recipe": Recipe(student="qwen3-tiny").model_dump(mode="json")} | said
+    (tmp_path / RECORD).write_text(json.dumps(record))
+    found = open_student(tmp_path, MODELS["qwen3-tiny"])
+    assert (found.round, found.base, found.name) == (number, "qwen3-tiny", "a b twice"), "nothing is read out of a name"
+    assert times(found.round) == words
+
+
+def test_a_student_goes_on_for_one_round_more(made, monkeypatch, tmp_path):
+    monkeypatch.setenv("LLMHAR_HOME", str(tmp_path))
+    jobs = []
+
+    def leave_weights(module, folder, **_):
+        job = json.loads((folder / "job.json").read_text())
+        jobs.append(job)
+        (folder / "model.part").mkdir()
+        (folder / "model.part" / "model.safetensors").write_text(f"weights {len(jobs)}")
+        return {"losses": []}
+
+    monkeypatch.setattr(training, "run_child", leave_weights)
+    monkeypatch.setattr(ModelSpec, "tokenizer_sha256", lambda _: "ab")
+    place = {"source": Local(path=tmp_path)}
+    own = Recipe(student="qwen3-tiny", method="full")
+    first = training.train_student(own, made, parent=MODELS["qwen3-tiny"].model_copy(update=place))
+    second = training.train_student(own, made, parent=first, name="on")
+    opened = training.train_student(own, made, parent=first)
+    assert (first.round, second.round, opened.round) == (1, 2, 2) and opened.folder == second.folder
+    assert second.record["round"] == 2 and jobs[1]["revision"] == first.spec.revision and len(jobs) == 2
+    assert not {"round", "course"} & set(jobs[1]), "what a student is called does not decide what comes out"
+    record = json.loads((second.folder / RECORD).read_text())
+    (second.folder / RECORD).write_text(json.dumps({k: v for k, v in record.items() if k != "round"}))
+    assert training.train_student(own, made, parent=first).round == 2, "folders of before say no round"
+
+
 # The child's end.
 
 CHILD = """
@@ -520,7 +560,7 @@ def child(tmp_path, monkeypatch):
 
     def run(then: str) -> dict[str, Any]:
         (tmp_path / "made_up.py").write_text(CHILD.format(then=then))
-        return training.run_child("made_up", tmp_path, title="training x", progress=False, threads=1)
+        return run_child("made_up", tmp_path, title="training x", progress=False, threads=1)
 
     return run
 

@@ -24,7 +24,7 @@ from llmhar.ask.engines.registry import open_engine
 from llmhar.ask.models import MODELS, Local, ModelSpec
 from llmhar.ask.store import Store
 from llmhar.ask.task import Task, narrow, prepare, training_task
-from llmhar.distill import merging, training
+from llmhar.distill import child, merging, training
 from llmhar.distill.examples import Example, data_hash, make_examples
 from llmhar.distill.merging import merge
 from llmhar.distill.recipe import BACKENDS, PROJECTIONS, Recipe
@@ -262,7 +262,7 @@ def test_a_student_that_knows_its_examples_says_what_the_teacher_wrote(parrot, t
 
 def kill_at(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Kill the child when it has reported this step."""
-    show = training._show
+    show = child._show
 
     def shown(bar: Any, message: dict[str, Any], title: str) -> None:
         show(bar, message, title)
@@ -270,7 +270,7 @@ def kill_at(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
             for child in children_running("llmhar.distill.train_child"):
                 child.kill()
 
-    monkeypatch.setattr(training, "_show", shown)
+    monkeypatch.setattr(child, "_show", shown)
 
 
 def test_a_killed_training_goes_on_and_ends_the_same(tuned, examples, tmp_path, monkeypatch):
