@@ -181,7 +181,7 @@ def test_plan_prints_hours_and_marks_the_starved_layout():
     assert "tensor parallel over 2 cards" in shown and "assumed:" in shown
 
 
-@pytest.mark.parametrize("command", [[], ["data"], ["models"], ["run"], ["plan"], ["parse"], ["score"]])
+@pytest.mark.parametrize("command", [[], ["data"], ["models"], ["run"], ["record"], ["plan"], ["parse"], ["score"]])
 def test_help_is_there(command):
     assert "Usage" in llmhar(*command, "--help")
 

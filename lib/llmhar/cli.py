@@ -11,14 +11,14 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
 from llmhar.run.terminal import one_line, print_json, print_line, print_table
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
-                  help="Language models for human activity recognition at home.")  # fmt: skip
+HELP = "Language models for human activity recognition at home."
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=HELP)
 data = typer.Typer(no_args_is_help=True, help="Data sets: what is there, fetch, add, check, list events.")
 models_app = typer.Typer(no_args_is_help=True, help="Models: list them, fetch weights into the cache.")
 app.add_typer(data, name="data")
@@ -53,7 +53,7 @@ def data_list(as_json: Json = False) -> None:
     from llmhar.fusion.encoders import weights_files
 
     parts = {"sensor events": fetch.listing(), "clips": clipsets.listing(), "encoder": weights_files.listing()}
-    rows = [{"what": what, **row} for what, own in parts.items() for row in own]
+    rows = [{"what": what, **row} for what, entries in parts.items() for row in entries]
     if as_json:
         return print_json(rows)
     for row in rows:
@@ -153,8 +153,8 @@ def models_list(as_json: Json = False) -> None:
         except ModelError:
             place = "needs no weights" if spec.source.kind == "none" else "not fetched"
         place = "not fetched" if place == spec.hub_id else place
-        rows.append({"name": name, "kind": spec.kind, "n_params": spec.n_params, "licence": spec.licence,
-                     "revision": spec.revision, "place": place})  # fmt: skip
+        row = {"name": name, "kind": spec.kind, "n_params": spec.n_params, "licence": spec.licence}
+        rows.append(row | {"revision": spec.revision, "place": place})
     print_json(rows) if as_json else print_table(rows, ["name", "kind", "n_params", "licence", "place"])
 
 
@@ -202,16 +202,10 @@ def bench_injection(
 
 @app.command()
 def parse(
-    labels: Annotated[
-        Path, typer.Option(exists=True, dir_okay=False, help="One activity name a line; its number = its line, from 0.")
-    ],
+    labels: Annotated[Path, typer.Option(exists=True, dir_okay=False, help="Activity names, a line each, from 0.")],
     n: Annotated[int, typer.Option(min=0, help="Events in the window.")] = 10,
-    strict: Annotated[
-        bool, typer.Option("--strict", help="Accept only the bare JSON list after the thinking.")
-    ] = False,
-    finish_reason: Annotated[
-        str, typer.Option(help='The engine\'s: "stop" or "length"; default: judge by the text.')
-    ] = "",
+    strict: Annotated[bool, typer.Option("--strict", help="Only a bare JSON list after the thinking counts.")] = False,
+    finish_reason: Annotated[str, typer.Option(help='"stop" or "length"; default: judge by the text.')] = "",
     as_json: Json = False,
 ) -> None:
     """Read one raw answer from stdin: one verdict an event."""
@@ -228,9 +222,7 @@ def parse(
 def score(
     truth: Path,
     pred: Path,
-    labels: Annotated[
-        Path | None, typer.Option(help="Activities to score, one a line; default: those in both files.")
-    ] = None,
+    labels: Annotated[Path | None, typer.Option(help="Activities to score, a line each; default: all.")] = None,
     as_json: Json = False,
 ) -> None:
     """Score predictions against the truth: JSONL rows of {"session", "id", "activity"}."""
@@ -241,13 +233,13 @@ def score(
     rows = read_jsonl(truth)
     if not any(rows):
         raise ScoreError(f"{truth}: no event in it")
-    found = score_rows(rows, read_jsonl(pred), names)
+    scores = score_rows(rows, read_jsonl(pred), names)
     if as_json:
-        return print_json(found)
-    for key, value in found.items():
+        return print_json(scores)
+    for key, value in scores.items():
         if key != "per_session":
             print_line(f"{key}: {value}")
-    print_table(found["per_session"], ["session", "n_events", "macro_f1", "weighted_f1", "missed_pct"])
+    print_table(scores["per_session"], ["session", "n_events", "macro_f1", "weighted_f1", "missed_pct"])
 
 
 @app.command()
@@ -256,25 +248,19 @@ def plan(
     device: Annotated[str, typer.Option(help="A device of params/devices.yaml.")] = "a100-80",
     output_tokens: Annotated[int, typer.Option(min=1, help="Generated tokens a window, thinking included.")] = 3000,
     n_gpus: Annotated[int, typer.Option(min=1, help="Cards on the node.")] = 1,
-    weights: Annotated[str, typer.Option(help="bf16 or fp8.")] = "bf16",
+    weights: Annotated[Literal["bf16", "fp8"], typer.Option(help="Number format of the weights.")] = "bf16",
     as_json: Json = False,
 ) -> None:
     """Plan a study before it runs: GPU-hours, room for windows, bottleneck; starved layouts are marked."""
     from llmhar.scaling.planner.plan import make_plan, plan_table
 
-    made = make_plan(profile, device, output_tokens=output_tokens, n_gpus=n_gpus, weights=_precision(weights))
+    made = make_plan(profile, device, output_tokens=output_tokens, n_gpus=n_gpus, weights=weights)
     if as_json:
         return print_json(made.to_json())
     rows = [{key: "" if value is None else value for key, value in row.items()} for row in plan_table(made)]
     print_table(rows, list(rows[0]))
     for assumption in made.assumptions:
         print_line(f"assumed: {assumption}")
-
-
-def _precision(name: str) -> Any:
-    if name not in ("bf16", "fp8"):
-        raise typer.BadParameter(f"--weights {name!r}: bf16 or fp8")
-    return name
 
 
 @app.command()
@@ -284,9 +270,7 @@ def run(
     p: Annotated[list[str] | None, typer.Option("-p", help="Parameter, name=value (repeatable).")] = None,
     jobs: Annotated[int, typer.Option("-j", min=1, help="Notebooks at a time.")] = 1,
     engine: Annotated[str | None, typer.Option(help="Short for -p engine=NAME.")] = None,
-    address: Annotated[
-        str | None, typer.Option(help="Ray cluster of --engine ray: HOST:6379 or auto (LLMHAR_RAY_ADDRESS).")
-    ] = None,
+    address: Annotated[str | None, typer.Option(help="Ray cluster of --engine ray: HOST:6379 or auto.")] = None,
     as_json: Json = False,
 ) -> None:
     """Run notebooks through papermill into reports/PROFILE. Run again to resume."""
@@ -303,12 +287,10 @@ def run(
     if as_json:
         print_json(done)
     else:
-        for record in done:
-            print_line(
-                f"{record['notebook']}: {record['status']} in {record['seconds']:.0f} s {record['cause']}".rstrip()
-            )
+        for row in done:
+            print_line(f"{row['notebook']}: {row['status']} in {row['seconds']:.0f} s {row['cause']}".rstrip())
         print_line(f"index: {planned[0].folder.parent / 'index.html'}")
-    if any(record["status"] != "ok" for record in done):
+    if any(row["status"] != "ok" for row in done):
         raise typer.Exit(1)
 
 

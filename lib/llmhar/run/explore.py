@@ -43,7 +43,9 @@ def stored_results(values: Mapping[str, Any], store: Store) -> list[Result]:
 
     Raises:
         EngineError: a model has not answered a single window; says what to run.
-        DataError, ModelError, PromptError: see there.
+        DataError: the data set is not here or cannot be read.
+        ModelError: models.yaml has no such model.
+        PromptError: the data set has no home file, or an unknown wording.
     """
     folder = Path(values["data_dir"]) if values["data_dir"] else None
     task = prepare(
@@ -67,7 +69,7 @@ def write_html(values: Mapping[str, Any], target: Path, store: Store | None = No
     """Write the view as one file that needs no network; returns its size in bytes.
 
     Raises:
-        EngineError: see :func:`stored_results`.
+        EngineError: a model has not answered a single window; says what to run.
     """
     opened = store or Store()
     try:
@@ -89,9 +91,8 @@ def serve(values: Mapping[str, Any], port: int = 8866) -> int:
     with tempfile.TemporaryDirectory(prefix="llmhar-explore-") as scratch:
         copy = Path(scratch, f"{NOTEBOOK}.ipynb")
         nbformat.write(parameterize_notebook(notebook, dict(values)), copy)
-        command = [sys.executable, "-m", "voila", str(copy), "--Voila.ip=127.0.0.1", f"--port={port}", "--no-browser",
-                   "--show_tracebacks=True"]  # fmt: skip
+        options = ["--Voila.ip=127.0.0.1", f"--port={port}", "--no-browser", "--show_tracebacks=True"]
         try:
-            return subprocess.run(command, check=False, cwd=Path.cwd()).returncode
+            return subprocess.run([sys.executable, "-m", "voila", str(copy), *options], check=False).returncode
         except KeyboardInterrupt:
             return 0

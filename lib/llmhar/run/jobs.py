@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from llmhar import paths, settings
 from llmhar.ask.engines.registry import ENGINES
@@ -81,39 +81,31 @@ def plan_jobs(profile: str, names: Iterable[str], options: Mapping[str, str], cw
     """
     chosen = choose_notebooks(profile, names)
     parameters = {name: parameters_of(paths.notebook_file(name)) for name in chosen}
-    strangers = [option for option in options if not any(option in known for known in parameters.values())]
-    if strangers:
-        known = sorted({name for names in parameters.values() for name in names})
-        raise SettingsError(f"-p: unknown parameter {', '.join(strangers)}; there are: {', '.join(known)}")
+    all_names = {name for cell in parameters.values() for name in cell}
+    if unknown := [option for option in options if option not in all_names]:
+        raise SettingsError(f"-p: unknown parameter {', '.join(unknown)}; there are: {', '.join(sorted(all_names))}")
     sections = settings.read_profile(paths.profile_file(profile), notebook_names())
     jobs = []
     for name in chosen:
         section = f"params/profiles/{profile}.yaml, section {name}"
-        own = {option: text for option, text in options.items() if option in parameters[name]}
-        values = settings.resolve(parameters[name], sections.get(name, {}), own, section)
+        fitting = {option: text for option, text in options.items() if option in parameters[name]}
+        values = settings.resolve(parameters[name], sections.get(name, {}), fitting, section)
         _check_values(values, f"{name}, {profile}")
-        jobs.append(
-            Job(
-                notebook=name,
-                source=paths.notebook_file(name),
-                spec=settings.make_spec(name, profile, values),
-                folder=paths.reports() / profile / name,
-                cwd=cwd,
-            )
-        )
+        spec = settings.make_spec(name, profile, values)
+        jobs.append(Job(name, paths.notebook_file(name), spec, folder=paths.reports() / profile / name, cwd=cwd))
     return jobs
 
 
-class _Fusion(NamedTuple):
-    CLIPSETS: Mapping[str, Any]
-    BASELINES: Mapping[str, Any]
-
-
-def _fusion() -> _Fusion:
-    from llmhar.fusion.answerers.baselines import BASELINES  # scikit-learn is slow to import, and seldom asked for
+def _clipsets() -> Iterable[str]:
     from llmhar.fusion.clips.registry import CLIPSETS
 
-    return _Fusion(CLIPSETS, BASELINES)
+    return CLIPSETS
+
+
+def _baselines() -> Iterable[str]:
+    from llmhar.fusion.answerers.baselines import BASELINES  # scikit-learn is slow to import, and seldom asked for
+
+    return BASELINES
 
 
 def _encoders(parameter: str) -> list[str]:
@@ -121,8 +113,7 @@ def _encoders(parameter: str) -> list[str]:
     from llmhar.fusion.encoders.registry import ENCODERS, STAND_INS
 
     modality = {"sound_labels": "labels", "motion_sizes": "motion"}.get(parameter, parameter)
-    known = {name: one.modality for name, one in ENCODERS.items()} | {n: one.modality for n, one in STAND_INS.items()}
-    return [name for name, own in known.items() if own == modality]
+    return [name for registry in (ENCODERS, STAND_INS) for name, made in registry.items() if made.modality == modality]
 
 
 _CHOICES: dict[str, Callable[[], Iterable[str]]] = {
@@ -144,8 +135,8 @@ _CHOICES: dict[str, Callable[[], Iterable[str]]] = {
     **dict.fromkeys(("models", "tokenizer", "constrained_model", "repeated_model", "thinking_model"), load_models),
     **dict.fromkeys(("teacher", "students", "session_student", "on_policy_student"), load_models),
     **dict.fromkeys(("judge", "student", "dose_models", "hostile_models"), load_models),
-    "clipset": lambda: _fusion().CLIPSETS,
-    "baselines": lambda: _fusion().BASELINES,
+    "clipset": _clipsets,
+    "baselines": _baselines,
     **{name: partial(_encoders, name) for name in ("captions", "sound_labels", "motion", "motion_sizes")},
 }
 """Parameter -> the registry that its values must be in."""
@@ -154,14 +145,13 @@ _CHOICES: dict[str, Callable[[], Iterable[str]]] = {
 def _check_values(values: Mapping[str, Any], where: str) -> None:
     """Names that a registry does not hold, counts below 1, empty or doubled lists: an error before any work."""
     for name, value in values.items():
-        given = value if isinstance(value, list) else [] if value is None else [value]
-        known = list(_CHOICES[name]()) if name in _CHOICES and given else given
-        if name in _COURSES:  # loader options stand behind a colon; loaders check them
-            known = [one for one in given if str(one).partition(":")[0] in known] or known
-        unknown = [one for one in given if one not in known]
-        if unknown:
-            raise SettingsError(f"{where}: {name}: unknown {unknown[0]!r}; there are: {', '.join(known)}")
-        if name in ("models", "datasets") and (not given or len(set(given)) < len(given)):
+        parts = value if isinstance(value, list) else [] if value is None else [value]
+        choices = list(_CHOICES[name]()) if name in _CHOICES and parts else parts
+        # Loader options of a course stand behind a colon; loaders check them.
+        names = [str(part).partition(":")[0] for part in parts] if name in _COURSES else parts
+        if unknown := [part for part, word in zip(parts, names) if word not in choices]:
+            raise SettingsError(f"{where}: {name}: unknown {unknown[0]!r}; there are: {', '.join(choices)}")
+        if name in ("models", "datasets") and (not parts or len(set(parts)) < len(parts)):
             raise SettingsError(f"{where}: {name} must name at least one, and none twice; got {value!r}")
         if name in _COUNTS and value is not None and value < 1:
             raise SettingsError(f"{where}: {name} must be at least 1, got {value}")

@@ -65,10 +65,11 @@ def _why_not(file: Path, profile: str, name: str) -> str:
     again = f"run again: llmhar run {profile} {name}"
     try:
         run = json.loads(file.read_text(encoding="utf-8"))
+        _row(file)  # whatever the page needs is there
         return "" if run["status"] == "ok" else f"it {run['status']} ({run['cause']}); {again}"
     except FileNotFoundError:
         return f"it has not run; run: llmhar run {profile} {name}"
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
         return f"{file} is damaged ({type(error).__name__}); {again}"
 
 
@@ -102,12 +103,12 @@ def results_page(folder: Path) -> str:
 
 def _row(file: Path) -> list[str]:
     run = json.loads(file.read_text(encoding="utf-8"))
-    place = f"{run['profile']}/{file.parent.name}"
+    place = f"{file.parts[-3]}/{file.parts[-2]}"
     figure = f" ([figure]({place}/figure.png))" if file.with_name("figure.png").is_file() else ""
     date = f", {run['finished_utc'][:10]}" if "finished_utc" in run else ""
     commit = run["commit"][:10] + ("+dirty" if run["commit"].endswith("+dirty") else "")
     return [
-        f"[{file.parent.name}]({place}/run.json){figure}",
+        f"[{file.parts[-2]}]({place}/run.json){figure}",
         f"{run['status']} in {run['seconds']:.0f} s",
         f"{commit}{date}",
         _cell("; ".join(run["datasets"])),
