@@ -26,18 +26,14 @@ from llmhar.ask.models import ModelSpec
 from llmhar.ask.store import Store
 from llmhar.ask.task import Task
 from llmhar.data.events import SensorEvent, Session, Window
-from llmhar.records import sha256_of
 from llmhar.score.stats import sign_flip, t_interval
 from llmhar.text.mentions import Span, find_spans, opened_line
 from llmhar.text.parsing import parse_answer, split_reasoning
+from llmhar.traces.counterfactual import drop_events, swap_events
 
 Kind = Literal["drop", "swap", "control drop", "control swap"]
 KINDS: tuple[Kind, ...] = ("drop", "control drop", "swap", "control swap")
 """Cited evidence taken away or replaced, each beside its control."""
-PROBE_INDEX = 10**9
-"""Window indices of probes begin here; no session has as many windows. 48 bits of a hash of the changed window are
-added: the same probe has the same number in every run, and no note in the store means two things."""
-
 Sensor = tuple[str, str]
 """Room and name."""
 
@@ -216,9 +212,12 @@ def _probes(citation: Citation, session: Session, draw: random.Random) -> list[P
     made = []
     for kind in KINDS:
         changed = control if kind.startswith("control") else citation.evidence
-        window = _changed(citation.window, changed, donor if kind.endswith("swap") else ())
-        before = sum(i < citation.target for i in changed) if kind.endswith("drop") else 0
-        made.append(Probe(citation, kind, window, citation.target - before, changed))
+        if kind.endswith("swap"):
+            window, target = swap_events(citation.window, changed, donor), citation.target
+        else:
+            window = drop_events(citation.window, changed)
+            target = citation.target - sum(i < citation.target for i in changed)
+        made.append(Probe(citation, kind, window, target, changed))
     return made
 
 
@@ -247,19 +246,6 @@ def _donor(citation: Citation, session: Session, draw: random.Random) -> list[Se
     return [event for event in session.events if _sensor(event) == chosen]
 
 
-def _changed(window: Window, ids: Sequence[int], donor: Sequence[SensorEvent]) -> Window:
-    """The window without these events; or, with a donor, these replaced one after the other, at their own times."""
-    events = list(window.events)
-    for k, i in enumerate(ids):
-        # Nobody caused what never happened: no resident, no activity.
-        made = replace(donor[k % len(donor)], residents=(), activity_id=None) if donor else events[i]
-        events[i] = replace(made, event_id=events[i].event_id, time=events[i].time)
-    kept = tuple(event for i, event in enumerate(events) if donor or i not in ids)
-    content = [[event.time.isoformat(), event.room, event.sensor, event.state] for event in kept]
-    number = int(sha256_of([window.session_id, window.index, content])[:12], 16)
-    return Window(window.session_id, PROBE_INDEX + number, kept)
-
-
 def run_probes(
     task: Task, probes: Sequence[Probe], model: ModelSpec, store: Store, asking: Asking = STUDY
 ) -> list[Outcome]:
@@ -282,9 +268,9 @@ def run_probes(
     windows = originals | changed
     probing = replace(asking, purpose="probe")
     asks = []
-    for own, how in ((originals, asking), (changed, probing)):
-        asked = replace(task, windows=tuple(own.values()), subset=f"{len(own)} windows of {len(probes)} probes")
-        asks += make_asks(asked, model, how)
+    for asked, purpose in ((originals, asking), (changed, probing)):
+        part = replace(task, windows=tuple(asked.values()), subset=f"{len(asked)} windows of {len(probes)} probes")
+        asks += make_asks(part, model, purpose)
     run = run_asks(asks, model, store, probing)
     labels: dict[tuple[str, int], list[int | None]] = {}
     for answer in collect(asks, store, run.fingerprint if asking.exact else None):
