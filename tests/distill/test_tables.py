@@ -31,7 +31,7 @@ from llmhar.score import figures
 from llmhar.score.tables import score_answers
 from llmhar.text.parsing import parse_answer
 from llmhar.traces import excerpts, faithfulness
-from llmhar.traces.excerpts import SILENT, excerpts_html, find_excerpt, pick_events
+from llmhar.traces.excerpts import SILENT, excerpts_html, find_excerpts, pick_events
 from tests.timing import quiet_seconds
 
 ACTIVITIES = {1: "preparing breakfast", 2: "eating", 3: "sleeping", 9: "TRANSITION"}
@@ -469,7 +469,7 @@ EVENTS = [
 
 
 def found(text, i, events=EVENTS):
-    return find_excerpt(parse_answer(text, len(events), {1: B, 2: E}), i, events)
+    return find_excerpts(parse_answer(text, len(events), {1: B, 2: E}), events)[i]
 
 
 def test_excerpts_of_both_styles():

@@ -19,7 +19,7 @@ from llmhar.records import VERDICTS, Fingerprint, Generation
 from llmhar.score import tables
 from llmhar.text import homes
 from llmhar.text.prompt import PromptError, build_prompt, load_home
-from llmhar.traces.bundle import build_bundle, clean, pack, synthetic_bundle, unpack
+from llmhar.traces.bundle import build_bundle, clean, pack, pack_mentions, synthetic_bundle, unpack
 
 MADE = Fingerprint("recorded", "1", "", "")
 RULES, SMOKE = MODELS["rules"], MODELS["recorded-smoke"]
@@ -160,6 +160,17 @@ def test_hostile_texts_become_plain_ones(task):
     assert shown["r"] == shown["x"] == fit and shown["c"] == 0
     start, end, ids, kind = shown["m"][-1]
     assert (fit.encode("utf-16-le")[2 * start : 2 * end].decode("utf-16-le"), ids, kind) == ("event 3", [3], "event")
+
+
+def test_offsets_are_those_of_javascript(task):
+    """``text.slice(start, end)`` counts UTF-16 code units."""
+    window = task.windows[0]
+    text = f"👍🏽 𝒾 Event 3, then {window.events[1].time:%H:%M:%S}"
+    units = text.encode("utf-16-le")
+    found = pack_mentions(text, window.events)
+    assert [units[2 * start : 2 * end].decode("utf-16-le") for start, end, *_ in found] == ["Event 3", text[-8:]]
+    assert found[0][0] == text.index("Event") + 3  # three characters beyond the first plane
+    assert pack_mentions("\ud83d Event 3", window.events)[0][0] == 2  # a lone surrogate is one code unit
 
 
 def test_clean_changes_no_ordinary_text():
