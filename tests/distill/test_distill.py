@@ -26,11 +26,12 @@ from llmhar.data.windows import cut_windows
 from llmhar.distill import recipe, traces, train_child, training
 from llmhar.distill.child import run_child
 from llmhar.distill.examples import Example, LeakError, data_hash, make_examples, read_examples, write_examples
-from llmhar.distill.recipe import RECIPES, Recipe, added_parameters, added_share
+from llmhar.distill.recipe import Recipe, added_parameters, added_share
 from llmhar.distill.students import RECORD, Student, open_student, students_home, times
+from llmhar.distill.teaching import load_teaching, recipe_for
 from llmhar.distill.traces import (
     FILTERS,
-    Taught,
+    Collected,
     Trace,
     balance,
     collect_traces,
@@ -69,8 +70,8 @@ def trace(window: int, *labels: int | None, sample: int = 0, finish: str = "stop
     )  # fmt: skip
 
 
-def taught(*kept: Trace, failed: int = 0) -> Taught:
-    return Taught(list(kept), failed, AskedRun("teacher", len(kept) + failed, 0, 0, failed, 0.0, 0.0))
+def taught(*kept: Trace, failed: int = 0) -> Collected:
+    return Collected(list(kept), failed, AskedRun("teacher", len(kept) + failed, 0, 0, failed, 0.0, 0.0))
 
 
 # What a teacher said, and which of it is kept.
@@ -134,7 +135,7 @@ def test_consistency_looks_at_no_truth():
 
 
 @pytest.fixture
-def mixed() -> Taught:
+def mixed() -> Collected:
     """Window 0 agreed and right, 1 agreed and wrong, 2 torn, 3 incomplete; two asks failed."""
     return taught(
         *samples(0, (1, 2), (1, 2)), *samples(1, (2, 2), (2, 2)), *samples(2, (1, 2), (2, 1)), trace(3, 1, None),
@@ -324,7 +325,7 @@ def test_added_parameters_by_hand():
 
 
 def test_s1s_recipe_and_its_batch_of_eight():
-    s1 = Recipe(student="qwen3-0.6b", **RECIPES["s1"])
+    s1 = recipe_for("qwen3-0.6b", load_teaching("s1"))
     assert (s1.backend, s1.method, s1.rank, s1.max_steps, s1.learning_rate) == ("unsloth", "lora", 32, 500, 2e-4)
     assert s1.examples_per_step == 8
     assert round(500 * 8 / 126) == 32 and 7 <= 500 * 8 / 544 <= 8  # epochs that S1 names for 3 and for all sessions

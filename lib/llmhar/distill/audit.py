@@ -21,8 +21,10 @@ from jinja2 import TemplateError
 from llmhar import paths
 from llmhar.ask.engines.worker import THINK
 from llmhar.ask.models import ModelError
+from llmhar.distill.courses import Course
 from llmhar.distill.examples import Example, data_hash
 from llmhar.distill.students import Student, weights_file
+from llmhar.distill.study import TaughtStudent
 from llmhar.distill.traces import Trace
 from llmhar.records import sha256_of
 from llmhar.text.chat import ChatTokenizer
@@ -372,3 +374,33 @@ def refuse(checks: Sequence[Check]) -> None:
     failed = [f"{check.name} ({check.detail})" for check in checks if check.passed is False]
     if failed:
         raise AuditError(f"the student's training does not pass the audit: {'; '.join(failed)}")
+
+
+def audit_students(
+    students: Sequence[TaughtStudent], courses: Sequence[Course], confirming: Course | None = None
+) -> dict[str, list[Check]]:
+    """Audit all students of a study, and stop where a check failed.
+
+    Args:
+        students: trained, each with what it was shown.
+        courses: all that somebody is tested on: their test sessions and test prompts must not have been trained on.
+        confirming: the course of sessions that nothing was chosen by; its sessions must not have been trained on.
+
+    Returns:
+        Student's name -> its checks.
+
+    Raises:
+        AuditError: names the failed checks.
+    """
+    barred: dict[str, set[str]] = {}
+    for course in [*courses, *([confirming] if confirming else [])]:
+        barred.setdefault(course.test.dataset, set()).update(course.test.sessions)
+    prompts = {prompt_sha256(c.test.prompt_of(w).messages(w)) for c in courses for w in c.test.windows}
+    checks = {
+        one.student.spec.name: audit(one.student, test_sessions=barred, traces=one.training_set.traces,
+                                     merged=one.merge_report or None, test_prompts=prompts)
+        for one in students
+    }  # fmt: skip
+    for own in checks.values():
+        refuse(own)
+    return checks

@@ -13,8 +13,11 @@ import numpy as np
 import pandas as pd
 
 from llmhar.ask.models import MODELS
+from llmhar.distill.audit import Check
+from llmhar.distill.courses import Course
 from llmhar.distill.recipe import added_parameters, added_share
 from llmhar.distill.students import Student
+from llmhar.distill.study import StudyResults
 from llmhar.distill.traces import FunnelStep
 from llmhar.score.stats import Interval, Pair, compare_pairs, holm, least_p, minimum_detectable_gap
 from llmhar.score.stats import verdict as verdict_of
@@ -31,6 +34,27 @@ INTERMEDIATE = {"qwen3-0.6b": 3072, "qwen3-1.7b": 6144}
 def shown(value: float | None, digits: int = 3) -> str:
     """A number as tables write it; what was not measured says so and is never zero."""
     return NOT_MEASURED if value is None or value != value else f"{value:.{digits}f}"
+
+
+def courses_table(courses: Sequence[Course], taught_on: Sequence[Course] | None = None) -> pd.DataFrame:
+    """What is taught and tested: one row a course.
+
+    Args:
+        courses: all of them.
+        taught_on: those that somebody is taught on; None = all.
+    """
+    taught = courses if taught_on is None else taught_on
+    rows = [
+        {
+            "course": course.name,
+            "taught": course in taught,
+            "training windows": len(course.training.windows),
+            "tested on": course.test.subset,
+            "data": course.test.data,
+        }
+        for course in courses
+    ]
+    return pd.DataFrame(rows).set_index("course")
 
 
 def funnel_table(funnels: Mapping[str, Sequence[FunnelStep]]) -> pd.DataFrame:
@@ -117,6 +141,17 @@ def training_speed(record: Mapping[str, Any], n_steps: int) -> tuple[float | Non
     return per_step, record["tokens"] / n_steps / per_step
 
 
+def audit_table(checks: Mapping[str, Sequence[Check]]) -> pd.DataFrame:
+    """What the audit found: one row a student and check; "passed" is None where a check was not run.
+
+    Args:
+        checks: student -> its checks.
+    """
+    rows = [{"student": student, **check._asdict()} for student, own in checks.items() for check in own]
+    columns = ["student", *Check._fields]
+    return pd.DataFrame(rows, columns=columns).set_index(["student", "name"]).astype(object)
+
+
 def share_table(ranks: Sequence[int] = (8, 16, 32, 64)) -> pd.DataFrame:
     """What LoRA adds to S1's students at several ranks on all seven projections, beside the percentages S1 gives.
 
@@ -188,6 +223,20 @@ def f1_ratio(first: Result, second: Result) -> Interval:
     return Interval(n, ratio, float(b - half) / a, float(b + half) / a, NAN)
 
 
+def share_text(result: Result, whole: Result) -> str:
+    """A result's F1 as a share of another's, with interval; "1" for the whole itself."""
+    return "1" if result is whole else ratio_text(f1_ratio(result, whole))
+
+
+def ratio_text(ratio: Interval) -> str:
+    """A ratio with its interval; "no interval" where it is unbounded or there are too few sessions."""
+    if ratio.mean != ratio.mean:
+        return "–"
+    return f"{ratio.mean:.2f} " + (
+        f"[{ratio.low:.2f}, {ratio.high:.2f}]" if ratio.low == ratio.low else "(no interval)"
+    )
+
+
 class _Compared(NamedTuple):
     """One planned comparison with its place among all of a table."""
 
@@ -230,10 +279,41 @@ def student_table(
             row |= _verdict_columns(against, compared.get((place, against)))
         rows.append(row)
     table = pd.DataFrame(rows).set_index("model")
-    words = [name for name in table.columns if name.startswith("against")]
+    words = _verdicts(table)
     table[words] = table[words].astype(object).fillna("–")
     provenance = ["engine", "revision", "data"]
     return table[[name for name in table.columns if name not in provenance] + provenance]
+
+
+def scores_table(results: StudyResults) -> pd.DataFrame:
+    """:func:`student_table` of a study's first course: chance and the models before training beside the students."""
+    return student_table(results.scored, results.teacher, results.untrained_of, [results.majority])
+
+
+def confirm_table(confirmed: tuple[Result, Result]) -> pd.DataFrame:
+    """Scores of teacher and student, in this order, on sessions that nothing was chosen by."""
+    teacher, student = confirmed
+    return scores_of(student_table([student], teacher))
+
+
+def scores_of(table: pd.DataFrame) -> pd.DataFrame:
+    """The scores of a :func:`student_table`, rounded for reading: all of it but the verdicts."""
+    return table.drop(columns=_verdicts(table)).round(3).astype(object)
+
+
+def verdicts_of(table: pd.DataFrame) -> pd.DataFrame:
+    """The verdicts of a :func:`student_table`: a column a student."""
+    return table.loc[table["role"] == "student", _verdicts(table)].T
+
+
+def key_columns(table: pd.DataFrame) -> pd.DataFrame:
+    """What run.json keeps of a :func:`student_table`."""
+    columns = ["role", "kind", "macro F1", "95 % low", "95 % high", "sessions", "missed %", "of teacher's F1", "data"]
+    return table[columns]
+
+
+def _verdicts(table: pd.DataFrame) -> list[str]:
+    return [column for column in table.columns if column.startswith("against")]
 
 
 def _compare(

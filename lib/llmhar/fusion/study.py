@@ -19,7 +19,7 @@ from llmhar.ask.asking import Asking
 from llmhar.ask.models import MODELS, ModelSpec
 from llmhar.ask.store import Store
 from llmhar.distill.merging import merge
-from llmhar.distill.study import recipe_for
+from llmhar.distill.teaching import Teaching, recipe_for
 from llmhar.distill.training import train_student
 from llmhar.fusion import ablation
 from llmhar.fusion import doses as propagation
@@ -370,8 +370,9 @@ def distilled(
     lesson = by_model(others, labels, teacher, [Condition(shown)], store, dataset=dataset, **free)
     examples = fusion_examples(observations, lesson.given[Condition(shown)].answers, dataset=dataset, modalities=shown,
                                labels=labels, test_folds=[test_fold])  # fmt: skip
-    recipe = recipe_for(student, method="auto", full={"learning_rate": 5e-4}, max_steps=steps, batch_size=1,
-                        accumulate=1, learning_rate=2e-3, alpha=64, max_tokens=2048)  # fmt: skip
+    teaching = Teaching(max_steps=steps, batch_size=1, accumulate=1, learning_rate=2e-3, full_learning_rate=5e-4,
+                        alpha=64, longest_example=2048)  # fmt: skip
+    recipe = recipe_for(student, teaching)
     taught = train_student(recipe, examples, name=f"{student} taught by {teacher}")
     spec, _ = merge(taught)
     asked = {**free, "wording": "student"}

@@ -16,18 +16,17 @@ from llmhar.ask.engines.registry import ENGINES
 from llmhar.ask.models import load_models
 from llmhar.data.registry import DATASETS
 from llmhar.distill.quantise import PRECISIONS
-from llmhar.distill.recipe import BACKENDS, METHODS
+from llmhar.distill.teaching import load_teachings
 from llmhar.distill.traces import FILTERS
 from llmhar.scaling.planner.plan import Load, devices, refuse_if_starved
 from llmhar.settings import PROFILES, RunSpec, SettingsError, notebook_names, parameters_of
-from llmhar.text.prompt import ANSWER_STYLES, PROMPTS
+from llmhar.text.prompt import ANSWER_STYLES, FORMS, PROMPTS
 from llmhar.text.serialize import SERIALIZERS
 
 _COURSES = ("datasets", "if_here", "test_on")
 _COUNTS = (
-    "n_windows", "window_size", "max_tokens", "n_samples", "n_gpus", "n_shown", "step", "teacher_samples",
-    "max_steps", "full_steps", "batch_size", "accumulate", "rank", "alpha", "save_every", "few_windows",
-    "max_epochs", "on_policy_steps", "n_guesses", "example_steps", "n_hostile", "n_llm_clips", "student_steps",
+    "n_windows", "window_size", "max_tokens", "n_samples", "n_gpus", "n_shown", "max_steps", "n_sessions",
+    "few_windows", "on_policy_steps", "n_guesses", "example_steps", "n_hostile", "n_llm_clips", "student_steps",
 )  # fmt: skip
 
 
@@ -125,11 +124,9 @@ _CHOICES: dict[str, Callable[[], Iterable[str]]] = {
     "answer": lambda: ANSWER_STYLES,
     "device": devices,
     **dict.fromkeys(("if_here", "test_on"), lambda: DATASETS),
-    **dict.fromkeys(("teacher_wording", "student_wording"), lambda: PROMPTS),
-    **dict.fromkeys(("teacher_serializer", "student_serializer"), lambda: SERIALIZERS),
-    **dict.fromkeys(("trace_filter", "again_filter"), lambda: FILTERS),
-    "backend": lambda: BACKENDS,
-    "method": lambda: ["auto", *METHODS],
+    **dict.fromkeys(("teacher_prompt", "student_prompt"), lambda: FORMS),
+    "teaching": load_teachings,
+    "trace_filter": lambda: FILTERS,
     "serve": lambda: ["adapter", "merged"],
     "precisions": lambda: PRECISIONS,
     **dict.fromkeys(("models", "tokenizer", "constrained_model", "repeated_model", "thinking_model"), load_models),
