@@ -49,7 +49,7 @@ class Job:
 
 def notebook_names() -> list[str]:
     """All notebooks, in the order they are read and run."""
-    return sorted(path.stem for path in (paths.root() / "notebooks").glob("[0-9][0-9]_*.ipynb"))
+    return sorted(path.stem for path in (paths.root() / "notebooks").glob("[0-9][0-9]*_*.ipynb"))
 
 
 def parameters_of(notebook: Path) -> dict[str, settings.Parameter]:
