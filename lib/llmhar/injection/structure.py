@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from llmhar.data.events import Session, Window
-from llmhar.fusion.answerers.prompt import WORDINGS, Wording
+from llmhar.fusion.answerers.prompt import WORDINGS, FusionForm, Wording
 from llmhar.fusion.answerers.prompt import build_prompt as build_fusion_prompt
 from llmhar.fusion.answerers.reading import read_closed
 from llmhar.fusion.encoders.observation import MODALITIES, Guess, Observation, StepSeen
@@ -238,6 +238,7 @@ def _fusion_writer(
         clip = hostile_observation(observation, place, name)
         # The same hostile clip as the example too: in examples the label is shown beside its clip.
         examples = [clip] if wording == "s2" else []
-        return build_fusion_prompt(MODALITIES, [*others, clip.label], examples=examples, wording=wording).messages(clip)
+        form = FusionForm(wording=wording)
+        return build_fusion_prompt(MODALITIES, [*others, clip.label], examples=examples, form=form).messages(clip)
 
     return write

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 from llmhar.ask.engines.rules import fusion as fusion_rules
 from llmhar.ask.engines.rules.home import RulesEngine, is_fusion
-from llmhar.fusion.answerers.prompt import STEPS_HEADING, build_fusion_messages, closed_schema
+from llmhar.fusion.answerers.prompt import STEPS_HEADING, closed_schema
 from llmhar.fusion.encoders.observation import MODALITIES, Guess, Observation, StepSeen
 from llmhar.records import Request, Sampling
-from tests.fusion.answerers.test_prompt import EGO4D, SCENES
+from tests.fusion.answerers.test_prompt import EGO4D, SCENES, build_fusion_messages
 
 # sounds (percent), motion, context -> the activity that a person would choose among Ego4D's
 CASES: dict[str, tuple[dict[str, int], str, dict[str, str], str]] = {

@@ -14,9 +14,10 @@ from llmhar.ask.engines.rules.home import RulesEngine
 from llmhar.ask.models import MODELS, ModelSpec
 from llmhar.ask.store import Store
 from llmhar.distill.examples import LeakError, data_hash, read_examples, write_examples
-from llmhar.fusion.answerers.asking import Condition, ask_fusion, fusion_asks
-from llmhar.fusion.answerers.prompt import EXAMPLE_HEADING
-from llmhar.fusion.answerers.student import fusion_examples
+from llmhar.fusion.answerers.inference import ask_fusion, fusion_asks
+from llmhar.fusion.answerers.prompt import EXAMPLE_HEADING, FusionForm
+from llmhar.fusion.answerers.student import STUDENT_FORM, fusion_examples
+from llmhar.fusion.answerers.task import Condition, FusionTask
 from llmhar.fusion.encoders.observation import MODALITIES
 from llmhar.records import Sampling
 from llmhar.text.prompt import PromptError
@@ -25,6 +26,11 @@ from tests.fusion.answerers.test_prompt import EGO4D, seen
 LLM = ModelSpec(name="llm", kind="llm", engine="recorded", hub_id="x/llm", revision="1")
 CLIPS = [seen(f"{label} {fold}", label, fold, share=0.3 + 0.1 * fold) for label in EGO4D[:3] for fold in range(3)]
 ALL = frozenset(MODALITIES)
+
+
+def task(clips, pool=None, form=None):
+    """The task of these clips, in S2's form where none is given."""
+    return FusionTask("d", tuple(clips), EGO4D, form or FusionForm(), None if pool is None else tuple(pool))
 
 
 @pytest.fixture
@@ -43,7 +49,7 @@ def test_many_conditions_open_one_engine_once(store):
     conditions = [Condition(frozenset(m), shots, closed) for m in ({"labels"}, {"labels", "motion"}, ALL)
                   for shots in (0, 1) for closed in (True, False)]  # fmt: skip
     ask = lambda: ask_fusion(  # noqa: E731
-        CLIPS, MODELS["rules"], conditions, EGO4D, store, asking=Asking(open_with=engine, progress=False), dataset="d"
+        task(CLIPS), MODELS["rules"], conditions, store, Asking(open_with=engine, progress=False)
     )
     first = ask()
     assert list(first) == conditions and len(opened) == 1
@@ -61,7 +67,7 @@ def test_distinct_conditions_are_distinct_questions(store):
     for modalities in ({"labels"}, {"motion"}, ALL):
         for shots in (0, 1):
             for closed in (True, False):
-                asks = fusion_asks(CLIPS, LLM, modalities, EGO4D, dataset="d", shots=shots, closed=closed)
+                asks = fusion_asks(task(CLIPS), LLM, Condition(frozenset(modalities), shots, closed))
                 assert [(a.dataset, a.session_id, a.window_index, a.model) for a in asks] == [
                     ("d", o.clip_id, 0, "llm") for o in CLIPS
                 ]
@@ -70,7 +76,7 @@ def test_distinct_conditions_are_distinct_questions(store):
 
 
 def test_one_shot_prompts_share_their_static_part_within_a_fold_and_never_hold_a_test_clip():
-    asks = fusion_asks(CLIPS, LLM, ALL, EGO4D, dataset="d", shots=1)
+    asks = fusion_asks(task(CLIPS), LLM, Condition(ALL, 1))
     by_fold = {}
     for clip, ask in zip(CLIPS, asks):
         system = ask.request.messages[0]["content"]
@@ -82,31 +88,35 @@ def test_one_shot_prompts_share_their_static_part_within_a_fold_and_never_hold_a
 
 def test_examples_can_be_shown_in_fewer_steps():
     whole, short = (
-        fusion_asks(CLIPS[:1], LLM, ALL, EGO4D, dataset="d", shots=1, example_steps=n, pool=CLIPS)[0].request.messages
+        fusion_asks(task(CLIPS[:1], CLIPS, FusionForm(example_steps=n)), LLM, Condition(ALL, 1))[0].request.messages
         for n in (None, 1)
     )
     assert whole[1] == short[1]  # the asked clip itself is whole
     assert whole[0]["content"].count('{"t": ') == 9 and short[0]["content"].count('{"t": 4.0') == 3
     assert short[0]["content"].count('{"t": ') == 3
-    with pytest.raises(PromptError, match="example_steps"):
-        fusion_asks(CLIPS[:1], LLM, ALL, EGO4D, dataset="d", example_steps=0)
+    for bad in ({"example_steps": 0}, {"n_guesses": 0}, {"wording": "s3"}):
+        with pytest.raises(PromptError, match="example_steps"):
+            FusionForm(**bad)
 
 
 def test_examples_from_a_pool_keep_clear_of_the_clips_that_are_asked(store):
     asked, pool = [CLIPS[0]], [replace(CLIPS[1], sources=CLIPS[0].sources), *CLIPS[2:]]
-    (ask,) = fusion_asks(asked, LLM, ALL, EGO4D, dataset="d", shots=1, pool=pool)
+    (ask,) = fusion_asks(task(asked, pool), LLM, Condition(ALL, 1))
     first = ask.request.messages[0]["content"].split(EXAMPLE_HEADING)[1]  # vacuum cleaning: fold 1 shares its person
     assert '"Water tap, faucet": "50%"' in first and '{"activity": "vacuum cleaning"}' in first
-    (lonely,) = fusion_asks(asked, LLM, ALL, EGO4D, dataset="d", shots=1)
+    (lonely,) = fusion_asks(task(asked), LLM, Condition(ALL, 1))
     assert EXAMPLE_HEADING not in lonely.request.messages[0]["content"]
     with pytest.raises(PromptError, match="shots"):
-        fusion_asks(asked, LLM, ALL, EGO4D, dataset="d", shots=2)
+        fusion_asks(task(asked), LLM, Condition(ALL, 2))
 
 
 def test_constraint_switch_and_budget_go_where_they_belong():
     thinker = LLM.model_copy(update={"thinking": True, "template_args": {"enable_thinking": True}})
     budget = Sampling(thinking_budget=5)
-    one = lambda model, **kw: fusion_asks(CLIPS[:1], model, ALL, EGO4D, dataset="d", **kw)[0].request  # noqa: E731
+
+    def one(model, closed=True, **asking):
+        return fusion_asks(task(CLIPS[:1]), model, Condition(ALL, 0, closed), Asking(**asking))[0].request
+
     assert one(LLM, constrained=True).schema["properties"]["activity"]["enum"] == list(EGO4D)
     assert one(LLM, constrained=True, closed=False).schema is None
     assert one(MODELS["rules"], constrained=True).schema is None
@@ -122,15 +132,8 @@ def test_what_no_engine_answers_is_missing(tmp_path, store):
              {"default": True, "text": '{"activity": "cook', "finish_reason": "length",
               "output_tokens": 7}]  # fmt: skip
     (tmp_path / "r.jsonl").write_text("\n".join(map(json.dumps, lines)))
-    answers = ask_fusion(
-        CLIPS[3:6],
-        LLM,
-        [Condition(ALL)],
-        EGO4D,
-        store,
-        asking=Asking(progress=False, open_with=lambda: RecordedEngine(tmp_path / "r.jsonl")),
-        dataset="d",
-    )[Condition(ALL)]
+    asking = Asking(progress=False, open_with=lambda: RecordedEngine(tmp_path / "r.jsonl"))
+    answers = ask_fusion(task(CLIPS[3:6]), LLM, [Condition(ALL)], store, asking)[Condition(ALL)]
     assert [(a.label, a.verdict, a.error) for a in answers] == [
         (None, "missing", "asleep"), ("cooking", "ok", ""), (None, "cut", "")
     ]  # fmt: skip
@@ -143,15 +146,8 @@ def test_open_answers_are_matched(tmp_path, store):
              {"default": True, "text": "</think>"}]  # fmt: skip
     (tmp_path / "r.jsonl").write_text("\n".join(map(json.dumps, lines)))
     condition = Condition(frozenset({"labels"}), closed=False)
-    answers = ask_fusion(
-        CLIPS[3:6],
-        LLM,
-        [condition],
-        EGO4D,
-        store,
-        asking=Asking(progress=False, open_with=lambda: RecordedEngine(tmp_path / "r.jsonl")),
-        dataset="d",
-    )[condition]
+    asking = Asking(progress=False, open_with=lambda: RecordedEngine(tmp_path / "r.jsonl"))
+    answers = ask_fusion(task(CLIPS[3:6]), LLM, [condition], store, asking)[condition]
     assert [(a.label, a.verdict, a.said) for a in answers] == [
         ("cooking", "ok", "frying food in a pan"), (None, "unknown_label", "piloting a spacecraft"),
         (None, "missing", ""),
@@ -162,28 +158,24 @@ def test_open_answers_are_matched(tmp_path, store):
 # Teaching a student.
 
 
-def taught(store, clips, **options):
+def taught(store, clips):
     condition = Condition(ALL)
-    return ask_fusion(
-        clips, MODELS["rules"], [condition], EGO4D, store, asking=Asking(progress=False), dataset="d", **options
-    )[condition]
+    return ask_fusion(task(clips), MODELS["rules"], [condition], store, Asking(progress=False))[condition]
 
 
 def test_a_student_learns_short_prompts_of_training_folds(store, tmp_path):
     train = [clip for clip in CLIPS if clip.fold != 2]
     answers = taught(store, train)
-    own = {"dataset": "d", "modalities": {"labels", "motion"}, "labels": EGO4D, "test_folds": {2}}
-    examples = fusion_examples(CLIPS, answers, **own)
+    own = {"modalities": {"labels", "motion"}, "test_folds": {2}}
+    examples = fusion_examples(task(CLIPS), answers, **own)
     assert [e.session_id for e in examples] == [clip.clip_id for clip in train]
     system, user = examples[0].messages
     assert not any(label in system["content"] for label in EGO4D)
     assert user["content"].splitlines()[0] == "2 s: Water tap, faucet | standing"
     assert examples[0].completion.startswith("<think>") and examples[0].completion.endswith("}")
-    assert (
-        examples[0].messages
-        == fusion_asks(train[:1], LLM, {"motion", "labels"}, EGO4D, dataset="d", wording="student")[0].request.messages
-    )  # asked as it was taught
-    right = fusion_examples(CLIPS, answers, **own, only_correct=True)
+    (asked,) = fusion_asks(task(train[:1], form=STUDENT_FORM), LLM, Condition(frozenset({"motion", "labels"})))
+    assert examples[0].messages == asked.request.messages, "asked as it was taught"
+    right = fusion_examples(task(CLIPS), answers, **own, only_correct=True)
     truth = {clip.clip_id: clip.label for clip in CLIPS}
     assert [json.loads(e.completion.splitlines()[-1])["activity"] for e in right] == [
         truth[e.session_id] for e in right
@@ -196,16 +188,15 @@ def test_answers_that_teach_nothing_are_left_out(store):
     (answer,) = taught(store, CLIPS[:1])
     lost = [replace(answer, verdict="unknown_label"), replace(answer, stored=None)]
     cut = answer.stored._replace(generation=replace(answer.stored.generation, finish_reason="length"))
-    own = {"dataset": "d", "modalities": ALL, "labels": EGO4D, "test_folds": {2}}
-    assert fusion_examples(CLIPS, [*lost, replace(answer, stored=cut)], **own) == []
-    assert len(fusion_examples(CLIPS, [answer], **own)) == 1
+    own = {"modalities": ALL, "test_folds": {2}}
+    assert fusion_examples(task(CLIPS), [*lost, replace(answer, stored=cut)], **own) == []
+    assert len(fusion_examples(task(CLIPS), [answer], **own)) == 1
 
 
 def test_no_test_clip_and_no_test_person_is_taught(store):
-    own = {"dataset": "d", "modalities": ALL, "labels": EGO4D}
     answers = taught(store, CLIPS)
     with pytest.raises(LeakError, match="test fold 1"):
-        fusion_examples(CLIPS, answers, **own, test_folds={1})
+        fusion_examples(task(CLIPS), answers, modalities=ALL, test_folds={1})
     twin = replace(CLIPS[0], clip_id="twin", fold=9)
     with pytest.raises(LeakError, match="person:vacuum cleaning 0"):
-        fusion_examples([*CLIPS, twin], answers, **own, test_folds={9})
+        fusion_examples(task([*CLIPS, twin]), answers, modalities=ALL, test_folds={9})
