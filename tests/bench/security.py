@@ -24,8 +24,8 @@ from llmhar.ask.models import MODELS, ModelError
 from llmhar.ask.store import Store
 from llmhar.ask.task import prepare
 from llmhar.injection.flips import make_clip
-from llmhar.injection.structure import CHECKS, Fault
 from tests.bench import gates, leaks, licences
+from tests.bench.structure import CHECKS, ChatTokenizer, Fault, check_structure
 from tests.bench.verdicts import Claim, at_least, at_most, exactly, exit_code, not_measured, write_report
 
 TOKENIZERS = ("smollm2-135m", "qwen3-tiny")
@@ -75,7 +75,7 @@ def structure_claims(counts: Counter[tuple[str, str]], faults: Sequence[Fault]) 
         bad = [fault for fault in faults if fault.check == check]
         by = "; ".join(f"{place}: {', '.join(sorted({f.payload for f in bad if f.place == place}))}"
                        for place in sorted({f.place for f in bad}))  # fmt: skip
-        why = f"{n:,} prompts checked (tests/test_injection.py)" + (f"; through {by}" if by else "")
+        why = f"{n:,} prompts checked (tests/injection/test_injection.py)" + (f"; through {by}" if by else "")
         claims.append(exactly(f"injection: {says}", 0, len(bad) if n else None, "faults", why=why))
     return claims
 
@@ -199,10 +199,10 @@ def measure_structure() -> tuple[Counter[tuple[str, str]], list[Fault]]:
     here = {}
     for name in TOKENIZERS:
         try:
-            here[name] = injection.ChatTokenizer(Path(MODELS[name].locate()))
+            here[name] = ChatTokenizer(Path(MODELS[name].locate()))
         except ModelError as error:
             print(f"without {name}'s tokenizer: {error}", file=sys.stderr)
-    return injection.check_structure(task.sessions[window.session_id], window, make_clip(0), here)
+    return check_structure(task.sessions[window.session_id], window, make_clip(0), here)
 
 
 def main(arguments: Sequence[str]) -> int:
