@@ -24,9 +24,9 @@ from llmhar.ask.models import MODELS, ModelError
 from llmhar.ask.store import Store
 from llmhar.ask.task import prepare
 from llmhar.injection.flips import make_clip
-from llmhar.injection.structure import CHECKS, Fault
 from llmhar.text.chat import ChatTokenizer
 from tests.bench import gates, leaks, licences
+from tests.bench.structure import CHECKS, Fault, check_structure
 from tests.bench.verdicts import Claim, at_least, at_most, exactly, exit_code, not_measured, write_report
 
 TOKENIZERS = ("smollm2-135m", "qwen3-tiny")
@@ -203,7 +203,7 @@ def measure_structure() -> tuple[Counter[tuple[str, str]], list[Fault]]:
             here[name] = ChatTokenizer(Path(MODELS[name].locate()))
         except ModelError as error:
             print(f"without {name}'s tokenizer: {error}", file=sys.stderr)
-    return injection.check_structure(task.sessions[window.session_id], window, make_clip(0), here)
+    return check_structure(task.sessions[window.session_id], window, make_clip(0), here)
 
 
 def main(arguments: Sequence[str]) -> int:

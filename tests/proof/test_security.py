@@ -8,9 +8,9 @@ from collections import Counter
 import pandas as pd
 import pytest
 
-from llmhar.injection.structure import CHECKS, Fault
 from llmhar.run import report
 from tests.bench import gates, leaks, licences, security, verdicts
+from tests.bench.structure import CHECKS, Fault
 from tests.bench.verdicts import Claim, at_least, at_most, exactly, exit_code, not_measured, table_text, write_report
 
 

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
+from statsmodels.stats.proportion import proportion_confint
 
 from llmhar.score.stats import (
     Interval,
@@ -22,6 +23,7 @@ from llmhar.score.stats import (
     t_interval,
     variance_split,
     verdict,
+    wilson,
 )
 from tests.bench import calibration
 
@@ -207,6 +209,16 @@ def test_the_interval_excludes_zero_from_the_minimum_detectable_gap_on(differenc
     made = t_interval(differences)
     least = minimum_detectable_gap(made.sd, made.n)
     assert (made.low > 0 or made.high < 0) == (abs(made.mean) > least)
+
+
+@pytest.mark.parametrize(("k", "n"), [(0, 9), (3, 9), (9, 9), (598, 740), (1, 1)])
+def test_wilson_is_that_of_statsmodels(k, n):
+    assert wilson(k, n) == pytest.approx(proportion_confint(k, n, method="wilson"), abs=1e-12)
+
+
+def test_wilson_of_nothing_is_nothing():
+    low, high = wilson(0, 0)
+    assert low != low and high != high
 
 
 def test_verdict_words():

@@ -19,7 +19,8 @@ from llmhar.records import VERDICTS, Fingerprint, Generation
 from llmhar.score import tables
 from llmhar.text import homes
 from llmhar.text.prompt import PromptError, build_prompt, load_home
-from llmhar.traces.bundle import build_bundle, clean, pack, pack_mentions, synthetic_bundle, unpack
+from llmhar.traces.bundle import build_bundle, clean, pack, pack_mentions, unpack
+from tests.bench.made_up_traces import made_up_bundle
 
 MADE = Fingerprint("recorded", "1", "", "")
 RULES, SMOKE = MODELS["rules"], MODELS["recorded-smoke"]
@@ -202,7 +203,7 @@ def test_faults_are_named(results):
 
 def test_ten_thousand_traces_fit_into_ten_megabytes(capsys):
     """Measured on a tenth: windows do not depend on one another, so ten times as many take ten times the place."""
-    bundle = synthetic_bundle(1000)
+    bundle = made_up_bundle(1000)
     answers = [a for w in bundle["windows"] for a in w["a"]]
     assert len(answers) == 1000 and len(bundle["models"]) == 4
     mean = sum(len(a["r"]) for a in answers) / 1000
@@ -214,7 +215,7 @@ def test_ten_thousand_traces_fit_into_ten_megabytes(capsys):
     with capsys.disabled():
         print(f"\n1,000 made-up traces: {size / 1e6:.2f} MB in base64, reasoning compresses to {ratio:.2f}")
     assert 10 * size <= 10e6 and ratio > 0.18
-    assert synthetic_bundle(8) == synthetic_bundle(8) and synthetic_bundle(8) != synthetic_bundle(8, seed=1)
+    assert made_up_bundle(8) == made_up_bundle(8) and made_up_bundle(8) != made_up_bundle(8, seed=1)
 
 
 # --- sketches of homes

@@ -6,7 +6,6 @@ import json
 from datetime import datetime, timedelta
 
 import pytest
-from statsmodels.stats.proportion import proportion_confint
 
 from llmhar.ask import inference
 from llmhar.ask.asking import Asking
@@ -274,13 +273,3 @@ def test_rows_count_pairs_by_hand():
     assert (dropped["pairs"], dropped["cited only"], dropped["control only"], dropped["sessions"]) == (3, 1, 1, 2)
     assert dropped["gap"] == pytest.approx((50 - 100) / 2)
     assert swapped["pairs"] == swapped["sessions"] == 0
-
-
-@pytest.mark.parametrize(("k", "n"), [(0, 9), (3, 9), (9, 9), (598, 740), (1, 1)])
-def test_wilson_is_that_of_statsmodels(k, n):
-    assert faith.wilson(k, n) == pytest.approx(proportion_confint(k, n, method="wilson"), abs=1e-12)
-
-
-def test_wilson_of_nothing_is_nothing():
-    low, high = faith.wilson(0, 0)
-    assert low != low and high != high

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from itertools import combinations
+from statistics import NormalDist
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -199,6 +200,15 @@ def minimum_detectable_gap(sd: float, n: int, level: float = 0.95) -> float:
     if n < 2:
         return NAN
     return float(special.stdtrit(n - 1, 0.5 + level / 2)) * sd / n**0.5  # scipy.stats costs a second to import
+
+
+def wilson(k: int, n: int, level: float = 0.95) -> tuple[float, float]:
+    """Wilson's interval of a share k / n (1927), 0 … 1; NaN for n = 0."""
+    if not n:
+        return float("nan"), float("nan")
+    z = NormalDist().inv_cdf(0.5 + level / 2)
+    middle, half = k + z**2 / 2, z * (k * (n - k) / n + z**2 / 4) ** 0.5
+    return max(0.0, (middle - half) / (n + z**2)), min(1.0, (middle + half) / (n + z**2))
 
 
 class SignFlip(NamedTuple):

@@ -17,7 +17,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
-from statistics import NormalDist, fmean
+from statistics import fmean
 from typing import Any, Literal, NamedTuple
 
 from llmhar.ask.asking import Asking
@@ -26,7 +26,7 @@ from llmhar.ask.models import ModelSpec
 from llmhar.ask.store import Store
 from llmhar.ask.task import Task
 from llmhar.data.events import SensorEvent, Session, Window
-from llmhar.score.stats import sign_flip, t_interval
+from llmhar.score.stats import sign_flip, t_interval, wilson
 from llmhar.text.mentions import Span, find_spans, opened_line
 from llmhar.text.parsing import parse_answer, split_reasoning
 from llmhar.traces.counterfactual import drop_events, swap_events
@@ -351,12 +351,3 @@ def _gaps(outcomes: Sequence[Outcome], kind: str) -> dict[str, list[int]]:
         if None not in both:
             gaps.setdefault(session_id, []).append(int(bool(both[0])) - int(bool(both[1])))
     return gaps
-
-
-def wilson(k: int, n: int, level: float = 0.95) -> tuple[float, float]:
-    """Wilson's interval of a share k / n (1927), 0 … 1; NaN for n = 0."""
-    if not n:
-        return float("nan"), float("nan")
-    z = NormalDist().inv_cdf(0.5 + level / 2)
-    middle, half = k + z**2 / 2, z * (k * (n - k) / n + z**2 / 4) ** 0.5
-    return max(0.0, (middle - half) / (n + z**2)), min(1.0, (middle + half) / (n + z**2))

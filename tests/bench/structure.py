@@ -20,7 +20,8 @@ from llmhar.data.events import Session, Window
 from llmhar.fusion.answerers.prompt import WORDINGS, FusionForm, Wording
 from llmhar.fusion.answerers.prompt import build_prompt as build_fusion_prompt
 from llmhar.fusion.answerers.reading import read_closed
-from llmhar.fusion.encoders.observation import MODALITIES, Guess, Observation, StepSeen
+from llmhar.fusion.encoders.observation import MODALITIES, Observation
+from llmhar.injection.flips import hostile_observation, hostile_window
 from llmhar.injection.payloads import PAYLOADS, Payload, harmless
 from llmhar.text.chat import ChatTokenizer, Messages
 from llmhar.text.parsing import parse_answer
@@ -160,18 +161,6 @@ def _shape(content: str) -> Any:
 # Places.
 
 
-def hostile_window(window: Window, place: str, name: str) -> Window:
-    """The window with the device of its first event, that device's room, or all residents renamed."""
-    first = window.events[0]
-    fields: dict[str, dict[str, Any]] = {
-        "sensor": {"sensor": name}, "room": {"room": name}, "resident": {"residents": (name,)}
-    }  # fmt: skip
-    changed = fields[place]
-    hit = [place == "resident" or (event.room, event.sensor) == (first.room, first.sensor) for event in window.events]
-    events = tuple(replace(event, **changed) if own else event for event, own in zip(window.events, hit))
-    return replace(window, events=events)
-
-
 def home_ways(session: Session, window: Window, serializers: Sequence[str] = tuple(SERIALIZERS)) -> Iterator[Prompted]:
     """All wordings × serializers × answer styles × places of a home's prompt."""
     number, label = max(session.labels.items())
@@ -200,22 +189,6 @@ def _home_writer(session: Session, window: Window, setting: Any, place: str) -> 
         return build_prompt(replace(session, activities={**session.activities, **hostile}), **setting).messages(window)
 
     return write
-
-
-def hostile_observation(observation: Observation, place: str, name: str) -> Observation:
-    """The clip with each step's caption or likeliest sound or movement, a context value, or the label renamed."""
-    if place == "label":
-        return replace(observation, label=name)
-    if place == "context":
-        return replace(observation, context={**observation.context, "setting": name})
-    steps = []
-    for step in observation.steps:
-        captions, labels, motion = (
-            (Guess(name, guesses[0].share), *guesses[1:]) if own == place and guesses else guesses
-            for own, guesses in (("caption", step.captions), ("sound", step.labels), ("motion", step.motion))
-        )
-        steps.append(StepSeen(step.centre, captions, labels, motion))
-    return replace(observation, steps=tuple(steps))
 
 
 def fusion_ways(observation: Observation) -> Iterator[Prompted]:
