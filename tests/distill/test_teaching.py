@@ -61,7 +61,7 @@ def test_unknown_and_ill_typed_fields_are_refused(wrong, tmp_path):
 def test_a_file_that_is_no_mapping(tmp_path):
     file = tmp_path / "teachings.yaml"
     file.write_text("- s1\n")
-    with pytest.raises(SettingsError, match="need `name: values`, got list"):
+    with pytest.raises(SettingsError, match=r"teachings.yaml: .*valid dictionary"):
         load_teachings(file)
     file.write_text("")
     assert load_teachings(file) == {}

@@ -157,8 +157,8 @@ class Case:
                 zip(batch["input_ids"], batch["labels"], batch["attention_mask"], strict=True)
             ):
                 prompt = next((n for n in lengths if n < sum(mask) and tuple(ids[:n]) in by_prompt), None)
-                found = () if prompt is None else tuple(by_prompt[tuple(ids[:prompt])])
-                rows.append(Row(f"batch {number} row {k}", ids, labels, mask, prompt, found))
+                candidates = () if prompt is None else tuple(by_prompt[tuple(ids[:prompt])])
+                rows.append(Row(f"batch {number} row {k}", ids, labels, mask, prompt, candidates))
         return rows
 
 
@@ -276,8 +276,9 @@ def check_tokenizer(case: Case) -> Finding:
 def check_weights(case: Case) -> Finding:
     """The weights on disk are those that training left."""
     file = weights_file(case.student.folder, case.student.recipe.method)
-    found, wanted = paths.file_sha256(file), case.student.record["weights_sha256"]
-    return Finding(found == wanted, f"{file.name}, {file.stat().st_size} bytes: {found[:12]}, recorded {wanted[:12]}")
+    on_disk, recorded = paths.file_sha256(file), case.student.record["weights_sha256"]
+    said = f"{file.name}, {file.stat().st_size} bytes: {on_disk[:12]}, recorded {recorded[:12]}"
+    return Finding(on_disk == recorded, said)
 
 
 def check_adapter(case: Case) -> Finding:
@@ -287,15 +288,16 @@ def check_adapter(case: Case) -> Finding:
         return Finding(None, "not run: the student has no adapter")
     config = json.loads((case.student.folder / "adapter" / "adapter_config.json").read_text(encoding="utf-8"))
     targets = config["target_modules"]
-    found = (config["r"], config["lora_alpha"], sorted([targets] if isinstance(targets, str) else targets))
+    on_disk = (config["r"], config["lora_alpha"], sorted([targets] if isinstance(targets, str) else targets))
     wanted = (recipe.rank, recipe.alpha, sorted(recipe.targets))
-    return Finding(found == wanted, f"rank, alpha, targets: {found}, the recipe's: {wanted}")
+    return Finding(on_disk == wanted, f"rank, alpha, targets: {on_disk}, the recipe's: {wanted}")
 
 
 def check_data(case: Case) -> Finding:
     """The examples on disk are those that the record names, in their order."""
-    found, wanted = data_hash(case.examples), case.student.record["data_sha256"]
-    return Finding(found == wanted, f"{len(case.examples)} examples: {found[:12]}, recorded {wanted[:12]}")
+    on_disk, recorded = data_hash(case.examples), case.student.record["data_sha256"]
+    said = f"{len(case.examples)} examples: {on_disk[:12]}, recorded {recorded[:12]}"
+    return Finding(on_disk == recorded, said)
 
 
 def check_merged(case: Case) -> Finding:

@@ -5,18 +5,17 @@ from __future__ import annotations
 import json
 import shutil
 import sys
-import threading
 from pathlib import Path
 from typing import Any
 
 from llmhar.ask.engines.weights import COPIED
-from llmhar.ask.engines.worker import protect_stdout, sentence, watch
-from llmhar.distill.train_child import tokenize
+from llmhar.ask.engines.worker import do_job
+from llmhar.distill.train_child import Say, tokenize
 
 N_PROMPTS, N_TOKENS = 16, 512
 
 
-def merge(folder: Path) -> dict[str, Any]:
+def merge(folder: Path, _say: Say) -> dict[str, Any]:
     """Write ``merged.part`` in bfloat16; compare logits before and after on training rows."""
     import torch
     from peft import PeftModel
@@ -61,17 +60,5 @@ def _agree(one: list[Any], other: list[Any]) -> float:
     return same / sum(len(a) for a in one)
 
 
-def main(folder: str, parent: int) -> None:
-    """Entry point of the child."""
-    protocol = protect_stdout()
-    threading.Thread(target=watch, args=(parent,), daemon=True).start()
-    try:
-        message: dict[str, Any] = {"done": merge(Path(folder))}
-    except Exception as error:
-        message = {"fatal": sentence(error)}
-    protocol.write(json.dumps(message) + "\n")
-    protocol.flush()
-
-
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]))
+    do_job(merge, sys.argv[1], int(sys.argv[2]))

@@ -104,40 +104,22 @@ def sessions_table(points: Sequence[SessionsPoint]) -> pd.DataFrame:
     The share is the ratio of session means with Fieller's interval over test sessions (``f1_ratio``), against the run
     with all sessions and the same seed, or the first seed where that was not run. S1 gives no interval.
     """
-    rows: list[dict[str, object]] = [
-        {
-            "training sessions": int(row["n_train_sessions"]),
-            "kind": PUBLISHED,
-            "student": row["student"],
-            "seed": "–",
-            "macro F1 [95 %]": f"{row['f1_pct'] / 100:.4f} (no interval)",
-            "share of all sessions' F1": f"{row['f1_pct'] / published_full():.2f}",
-            "missed %": "–",
-            "engine": "–",
-            "revision": "–",
-            "data": f"{row['dataset']} (real)",
-        }
-        for _, row in published("figure4").iterrows()
-    ]
+    rows: list[tuple[object, ...]] = []
+    for _, row in published("figure4").iterrows():
+        f1, share = f"{row['f1_pct'] / 100:.4f} (no interval)", f"{row['f1_pct'] / published_full():.2f}"
+        data = f"{row['dataset']} (real)"
+        rows.append((int(row["n_train_sessions"]), PUBLISHED, row["student"], "–", f1, share, "–", "–", "–", data))
     most = max((point.n_sessions for point in points), default=0)
     full = {point.seed: point.result for point in reversed(points) if point.n_sessions == most}
     for point in sorted(points, key=lambda point: (point.n_sessions, point.seed)):
-        result = point.result
-        rows.append(
-            {
-                "training sessions": point.n_sessions,
-                "kind": f"ours: {KINDS[result.model.kind]}",
-                "student": result.model.name,
-                "seed": point.seed,
-                "macro F1 [95 %]": str(result.macro_f1),
-                "share of all sessions' F1": share_text(result, full.get(point.seed, full[min(full)])),
-                "missed %": shown(result.overall.missed_pct, 1),
-                "engine": result.made_by,
-                "revision": result.revision,
-                "data": result.task.data,
-            }
-        )
-    return pd.DataFrame(rows).set_index(["training sessions", "kind"])
+        result, kind = point.result, f"ours: {KINDS[point.result.model.kind]}"
+        share = share_text(result, full.get(point.seed, full[min(full)]))
+        missed, made_by = shown(result.overall.missed_pct, 1), (result.made_by, result.revision, result.task.data)
+        f1 = str(result.macro_f1)
+        rows.append((point.n_sessions, kind, result.model.name, point.seed, f1, share, missed, *made_by))
+    columns = ["training sessions", "kind", "student", "seed", "macro F1 [95 %]", "share of all sessions' F1",
+               "missed %", "engine", "revision", "data"]  # fmt: skip
+    return pd.DataFrame(rows, columns=columns).set_index(["training sessions", "kind"])
 
 
 def published_full() -> float:

@@ -105,27 +105,21 @@ def gateway_table(rows: Sequence[GatewayPoint]) -> pd.DataFrame:
     Raises:
         ValueError: results of different sessions.
     """
-    ordered = sorted(rows, key=lambda point: -point.n_bytes)
-    table = [
-        {
-            "model": point.result.model.name,
-            "kind": KINDS[point.result.model.kind],
-            "precision": point.precision,
-            "parameters": f"{point.n_params:,}",
-            "MB": shown(point.n_bytes / 1e6, 1),
-            "macro F1 [95 %]": str(point.result.macro_f1),
-            "missed %": shown(point.result.overall.missed_pct, 1),
-            "s / window, this machine": shown(point.seconds_per_window, 2),
-            "peak memory MB": shown(None if point.peak_bytes is None else point.peak_bytes / 1e6, 0),
-            "size, % of the largest": shown(100 * point.n_bytes / (ordered[0].n_bytes or float("nan")), 1),
-            "F1, of the largest's": share_text(point.result, ordered[0].result),
-            "engine": point.result.made_by,
-            "revision": point.result.revision,
-            "data": point.result.task.data,
-        }
-        for point in ordered
-    ]
-    return pd.DataFrame(table).set_index("model") if table else pd.DataFrame()
+    ordered, table = sorted(rows, key=lambda point: -point.n_bytes), []
+    for point in ordered:
+        result, first = point.result, ordered[0]
+        peak = None if point.peak_bytes is None else point.peak_bytes / 1e6
+        size = 100 * point.n_bytes / (first.n_bytes or float("nan"))
+        table.append((
+            result.model.name, KINDS[result.model.kind], point.precision, f"{point.n_params:,}",
+            shown(point.n_bytes / 1e6, 1), str(result.macro_f1), shown(result.overall.missed_pct, 1),
+            shown(point.seconds_per_window, 2), shown(peak, 0), shown(size, 1), share_text(result, first.result),
+            result.made_by, result.revision, result.task.data,
+        ))  # fmt: skip
+    columns = ["model", "kind", "precision", "parameters", "MB", "macro F1 [95 %]", "missed %",
+               "s / window, this machine", "peak memory MB", "size, % of the largest", "F1, of the largest's", "engine",
+               "revision", "data"]  # fmt: skip
+    return pd.DataFrame(table, columns=columns).set_index("model")
 
 
 def learn_on(taught: TaughtStudy, student: str | None, steps: int) -> list[TaughtStudent]:

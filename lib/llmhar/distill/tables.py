@@ -44,17 +44,9 @@ def courses_table(courses: Sequence[Course], taught_on: Sequence[Course] | None 
         taught_on: those that somebody is taught on; None = all.
     """
     taught = courses if taught_on is None else taught_on
-    rows = [
-        {
-            "course": course.name,
-            "taught": course in taught,
-            "training windows": len(course.training.windows),
-            "tested on": course.test.subset,
-            "data": course.test.data,
-        }
-        for course in courses
-    ]
-    return pd.DataFrame(rows).set_index("course")
+    rows = [(c.name, c in taught, len(c.training.windows), c.test.subset, c.test.data) for c in courses]
+    columns = ["course", "taught", "training windows", "tested on", "data"]
+    return pd.DataFrame(rows, columns=columns).set_index("course")
 
 
 def funnel_table(funnels: Mapping[str, Sequence[FunnelStep]]) -> pd.DataFrame:
@@ -63,18 +55,12 @@ def funnel_table(funnels: Mapping[str, Sequence[FunnelStep]]) -> pd.DataFrame:
     Args:
         funnels: name of the filter -> its steps, as :func:`llmhar.distill.traces.filter_traces` gives them.
     """
-    rows = [
-        {
-            "filter": name,
-            "step": step.step,
-            "windows": "–" if step.step == "asked" else step.windows,
-            "traces": step.traces,
-            "events": "–" if step.step == "asked" else step.events,
-            "teacher correct %": "–" if step.correct_pct != step.correct_pct else f"{step.correct_pct:.1f}",
-        }
-        for name, steps in funnels.items()
-        for step in steps
-    ]
+    rows = []
+    for name, steps in funnels.items():
+        for step in steps:
+            windows, events = ("–", "–") if step.step == "asked" else (step.windows, step.events)
+            right = "–" if step.correct_pct != step.correct_pct else f"{step.correct_pct:.1f}"
+            rows.append((name, step.step, windows, step.traces, events, right))
     columns = ["filter", "step", "windows", "traces", "events", "teacher correct %"]
     return pd.DataFrame(rows, columns=columns).set_index(["filter", "step"])
 
@@ -165,18 +151,9 @@ def share_table(ranks: Sequence[int] = (8, 16, 32, 64)) -> pd.DataFrame:
         for rank in ranks:
             added = added_parameters(**model.shape.model_dump(), intermediate=INTERMEDIATE[name], rank=rank)
             share = added_share(added, model.n_params)
-            rows.append(
-                {
-                    "student": name,
-                    "rank": rank,
-                    "base parameters": model.n_params,
-                    "added parameters": added,
-                    "added %, ours": share,
-                    "added %, S1": stated,
-                    "ours - S1": share - stated,
-                }
-            )
-    return pd.DataFrame(rows).set_index(["student", "rank"])
+            rows.append((name, rank, model.n_params, added, share, stated, share - stated))
+    columns = ["student", "rank", "base parameters", "added parameters", "added %, ours", "added %, S1", "ours - S1"]
+    return pd.DataFrame(rows, columns=columns).set_index(["student", "rank"])
 
 
 def paired_scores(first: Result, second: Result) -> tuple[list[float], list[float]]:
@@ -351,14 +328,14 @@ def _score_row(result: Result, role: str, teacher: Result) -> dict[str, object]:
     }
 
 
-def _verdict_columns(against: str, found: _Compared | None) -> dict[str, object]:
-    if found is None:
+def _verdict_columns(against: str, compared: _Compared | None) -> dict[str, object]:
+    if compared is None:
         return {}
     return {
-        f"against {against}": verdict_of(found.p_holm, found.pair.gap),
-        f"against {against}, alone": found.pair.verdict,
-        f"against {against}, p_holm": round(found.p_holm, 4),
-        f"against {against}, p_least": round(found.p_least, 4),
+        f"against {against}": verdict_of(compared.p_holm, compared.pair.gap),
+        f"against {against}, alone": compared.pair.verdict,
+        f"against {against}, p_holm": round(compared.p_holm, 4),
+        f"against {against}, p_least": round(compared.p_least, 4),
     }
 
 
@@ -375,21 +352,15 @@ def faithfulness_table(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     """How often the label of an explained event moved when a window was changed, in percent with interval.
 
     Args:
-        rows: from ``distill.faithfulness.faithfulness_rows``: {"model", "kind", "n", "changed", "low", "high"}, n
+        rows: from ``llmhar.traces.faithfulness.faithfulness_rows``: {"model", "kind", "n", "changed", "low", "high"}, n
             events of which ``changed`` got another label, bounds in percent; NaN or None where nothing was measured.
     """
-    table = [
-        {
-            "model": row["model"],
-            "what was done": PROBES.get(row["kind"], row["kind"]),
-            "events": row["n"],
-            "label changed": row["changed"] if row["n"] else NOT_MEASURED,
-            "label changed %": _with_bounds(100 * row["changed"] / row["n"], row) if row["n"] else NOT_MEASURED,
-            "no label": row.get("unreadable", "–"),
-            "s away (mean)": shown(row.get("seconds away"), 0),
-        }
-        for row in rows
-    ]
+    table = []
+    for row in rows:
+        share = _with_bounds(100 * row["changed"] / row["n"], row) if row["n"] else NOT_MEASURED
+        table.append((row["model"], PROBES.get(row["kind"], row["kind"]), row["n"],
+                      row["changed"] if row["n"] else NOT_MEASURED, share, row.get("unreadable", "–"),
+                      shown(row.get("seconds away"), 0)))  # fmt: skip
     columns = ["model", "what was done", "events", "label changed", "label changed %", "no label", "s away (mean)"]
     return pd.DataFrame(table, columns=columns).set_index(["model", "what was done"])
 
@@ -401,22 +372,14 @@ def faithfulness_gap_table(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     matters more. "not shown" is no proof that it does not.
 
     Args:
-        rows: from ``distill.faithfulness.gap_rows``: {"model", "kind", "pairs", "gap", "low", "high", "p", "sessions"}.
+        rows: from ``llmhar.traces.faithfulness.gap_rows``: {"model", "kind", "pairs", "gap", "low", "high", "p",
+            "sessions"}.
     """
     adjusted = holm([row["p"] for row in rows])
-    table = [
-        {
-            "model": row["model"],
-            "cited against control": {"drop": "taken away", "swap": "replaced"}.get(row["kind"], row["kind"]),
-            "pairs": row["pairs"],
-            "gap, points": _with_bounds(row["gap"], row, sign="+"),
-            "sessions": row["sessions"],
-            "verdict": verdict_of(p, row["gap"]),
-            "alone": verdict_of(row["p"], row["gap"]),
-            "p_holm": shown(p, 4),
-        }
-        for row, p in zip(rows, adjusted)
-    ]
+    ways = {"drop": "taken away", "swap": "replaced"}
+    table = [(row["model"], ways.get(row["kind"], row["kind"]), row["pairs"], _with_bounds(row["gap"], row, sign="+"),
+              row["sessions"], verdict_of(p, row["gap"]), verdict_of(row["p"], row["gap"]), shown(p, 4))
+             for row, p in zip(rows, adjusted)]  # fmt: skip
     columns = ["model", "cited against control", "pairs", "gap, points", "sessions", "verdict", "alone", "p_holm"]
     return pd.DataFrame(table, columns=columns).set_index(["model", "cited against control"])
 

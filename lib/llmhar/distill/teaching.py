@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from llmhar import paths
 from llmhar.ask.models import MODELS, Pruned
@@ -140,18 +140,12 @@ def load_teachings(path: Path | None = None) -> dict[str, Teaching]:
         SettingsError: not YAML, an unknown field, or a wrong value: names file, teaching and field.
     """
     path = path or paths.params() / "teachings.yaml"
-    entries = read_yaml(path) or {}
-    if not isinstance(entries, dict):
-        raise SettingsError(f"{path}: need `name: values`, got {type(entries).__name__}")
-    teachings = {}
-    for name, values in entries.items():
-        try:
-            teachings[str(name)] = Teaching.model_validate(values or {})
-        except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(str(part) for part in (name, *first["loc"]))
-            raise SettingsError(f"{path}: {where[:100]}: {first['msg'][:300]}") from error
-    return teachings
+    try:
+        return TypeAdapter(dict[str, Teaching]).validate_python(read_yaml(path) or {}, strict=True)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise SettingsError(f"{path}: {where[:100]}: {first['msg'][:300]}") from error
 
 
 def load_teaching(
@@ -178,8 +172,6 @@ def load_teaching(
     teachings = load_teachings()
     if name not in teachings:
         raise SettingsError(f"unknown teaching {name!r}; there are: {', '.join(teachings)}")
-    given = {"max_steps": max_steps, "n_sessions": n_sessions, "trace_filter": trace_filter}
-    values: dict[str, Any] = {field: value for field, value in given.items() if value is not None} | {"seed": seed}
-    if max_steps is not None:
-        values["full_steps"] = None
-    return teachings[name].changed(values)
+    given = {"max_steps": max_steps, "n_sessions": n_sessions, "trace_filter": trace_filter, "seed": seed}
+    values: dict[str, Any] = {field: value for field, value in given.items() if value is not None}
+    return teachings[name].changed(values | ({} if max_steps is None else {"full_steps": None}))

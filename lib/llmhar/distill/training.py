@@ -105,8 +105,8 @@ def make_job(
 
 def _places(parent: ModelSpec, teacher: ModelSpec | None) -> dict[str, Any]:
     place = parent.locate()
-    found = {"model": str(place), "hub_revision": None if isinstance(place, Path) else parent.revision}
-    return found | ({"teacher_model": str(teacher.locate())} if teacher else {})
+    places = {"model": str(place), "hub_revision": None if isinstance(place, Path) else parent.revision}
+    return places | ({"teacher_model": str(teacher.locate())} if teacher else {})
 
 
 def _finish(folder: Path, parent: ModelSpec, recipe: Recipe, job: dict[str, Any], done: dict[str, Any]) -> Student:

@@ -135,28 +135,26 @@ def matrix_table(cells: Sequence[MatrixCell]) -> pd.DataFrame:
     keys = [(cell.name, cell.trained_on, cell.result.task.data) for cell in cells]
     if doubled := sorted({" / ".join(key) for key in keys if keys.count(key) > 1}):
         raise ValueError(f"two results for one cell of the matrix: {', '.join(doubled)}")
-    kind_of = {(cell.name, cell.trained_on): f"ours: {KINDS[cell.result.model.kind]}" for cell in cells}
-    entries = [_Entry((c.student, c.trained_on, PUBLISHED), c.student, c.data, c.f1_pct, f"{c.f1_pct:.2f}")
+    kinds = {key[:2]: f"ours: {KINDS[cell.result.model.kind]}" for key, cell in zip(keys, cells)}
+    entries = [_Entry((c.student, c.trained_on, PUBLISHED), c.student, c.data, c.f1_pct, f"{c.f1_pct:.2f}", {})
                for c in published_cells()]  # fmt: skip
     for (name, trained_on, data), cell in zip(keys, cells):
-        row_key, f1 = (name, trained_on, kind_of[name, trained_on]), cell.result.macro_f1
-        entries.append(_Entry(row_key, cell.student, data, 100 * f1.mean, percent(f1)))
-    rows = _with_changes(entries)
-    for (name, trained_on, _), cell in zip(keys, cells):
-        row = rows[name, trained_on, kind_of[name, trained_on]]
-        for column, value in (("engine", cell.result.made_by), ("revision", cell.result.revision)):
-            written = [*filter(None, row.get(column, "").split("; "))]
-            row[column] = "; ".join(dict.fromkeys([*written, value]))
+        row_key, f1 = (name, trained_on, kinds[name, trained_on]), cell.result.macro_f1
+        made_by = {"engine": cell.result.made_by, "revision": cell.result.revision}
+        entries.append(_Entry(row_key, cell.student, data, 100 * f1.mean, percent(f1), made_by))
+    before = {(e.published, e.student, e.data): e.f1_pct for e in entries if e.row[1] == UNTRAINED}
+    rows: dict[tuple[str, str, str], dict[str, str]] = {}
+    for entry in entries:
+        row, key = rows.setdefault(entry.row, {}), (entry.published, entry.student, entry.data)
+        row[f"F1 % on {entry.data}"] = entry.text
+        if entry.row[1] not in (UNTRAINED, TEACHER) and key in before:
+            row[f"change on {entry.data}"] = f"{entry.f1_pct - before[key]:+.2f}"
+        for column, value in entry.made_by.items():
+            row[column] = "; ".join(dict.fromkeys([*filter(None, row.get(column, "").split("; ")), value]))
     table = pd.DataFrame(list(rows.values()))
     table.index = pd.MultiIndex.from_tuples(list(rows), names=["student", "trained on", "kind"])
     columns = [f"{what} on {data}" for data in dict.fromkeys(e.data for e in entries) for what in ("F1 %", "change")]
     return table.reindex(columns=[*columns, "engine", "revision"]).fillna("")
-
-
-def key_rows(table: pd.DataFrame) -> pd.DataFrame:
-    """What run.json keeps of a :func:`matrix_table`: F1 of our own rows."""
-    own = table[table.index.get_level_values("kind") != PUBLISHED]
-    return own[[column for column in own.columns if column.startswith("F1 %") and (own[column] != "").any()]]
 
 
 class _Entry(NamedTuple):
@@ -168,16 +166,16 @@ class _Entry(NamedTuple):
     data: str
     f1_pct: float
     text: str
+    made_by: dict[str, str]
+    """Engine and revision; S1 gives neither."""
+
+    @property
+    def published(self) -> bool:
+        """Whether it is S1's: changes are never between its values and ours."""
+        return self.row[2] == PUBLISHED
 
 
-def _with_changes(entries: Sequence[_Entry]) -> dict[tuple[str, str, str], dict[str, str]]:
-    """Rows with F1, and F1 minus the untrained parent's where both are known; S1's and ours apart."""
-    untrained = {(e.row[2] == PUBLISHED, e.student, e.data): e.f1_pct for e in entries if e.row[1] == UNTRAINED}
-    rows: dict[tuple[str, str, str], dict[str, str]] = {}
-    for entry in entries:
-        row = rows.setdefault(entry.row, {})
-        row[f"F1 % on {entry.data}"] = entry.text
-        before = untrained.get((entry.row[2] == PUBLISHED, entry.student, entry.data))
-        if entry.row[1] not in (UNTRAINED, TEACHER) and before is not None:
-            row[f"change on {entry.data}"] = f"{entry.f1_pct - before:+.2f}"
-    return rows
+def key_rows(table: pd.DataFrame) -> pd.DataFrame:
+    """What run.json keeps of a :func:`matrix_table`: F1 of our own rows."""
+    own = table[table.index.get_level_values("kind") != PUBLISHED]
+    return own[[column for column in own.columns if column.startswith("F1 %") and (own[column] != "").any()]]

@@ -168,7 +168,7 @@ def watch(parent: int) -> None:
 
 
 def do_job(work: Callable[[Path, Callable[[dict[str, Any]], None]], Any], folder: str, parent: int) -> None:
-    """Entry point of a child that does one job and ends; see :func:`llmhar.distill.training.run_child`.
+    """Entry point of a child that does one job and ends; started by :func:`llmhar.distill.child.run_child`.
 
     Args:
         work: takes the job's folder and a function that sends a message; returns what goes into {"done"}.
