@@ -47,10 +47,11 @@ from llmhar.run.publish import publish
 from llmhar.score import tables
 from llmhar.score.evaluate import evaluate
 from llmhar.score.figures import events_by_room
+from llmhar.text.prompt import PromptForm
 from llmhar.text.serialize import SERIALIZERS
 from llmhar.traces.view import show_traces, window_html
 
-task = prepare(dataset, Path(data_dir) if data_dir else None, answer=answer)
+task = prepare(dataset, Path(data_dir) if data_dir else None, form=PromptForm(answer=answer))
 tables.load_table(task.report.to_json())
 
 # %% [markdown] tags=["speaker"]

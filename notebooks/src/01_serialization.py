@@ -34,12 +34,13 @@ from pathlib import Path
 
 from llmhar.ask.task import prepare
 from llmhar.data.registry import DATASETS
+from llmhar.data.windows import Windowing
 from llmhar.run.publish import publish
 from llmhar.score import tables
 from llmhar.score.figures import activity_counts, events_by_room, token_costs
 from llmhar.text.serialize import SERIALIZERS
 
-task = prepare(dataset, Path(data_dir) if data_dir else None, window_size=window_size)
+task = prepare(dataset, Path(data_dir) if data_dir else None, windowing=Windowing(size=window_size))
 report = task.report.to_json()
 tables.load_table(report)
 

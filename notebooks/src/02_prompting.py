@@ -44,11 +44,13 @@ from llmhar import injection
 from llmhar.ask.asking import Asking
 from llmhar.ask.store import Store
 from llmhar.ask.task import prepare
+from llmhar.data.windows import Windowing
 from llmhar.records import Sampling
 from llmhar.run.publish import publish
 from llmhar.score import tables
 from llmhar.score.evaluate import evaluate
 from llmhar.score.figures import f1_by_session, prompt_parts, verdict_bars
+from llmhar.text.prompt import PromptForm
 from llmhar.traces.view import show_traces
 
 # %% [markdown]
@@ -59,9 +61,8 @@ from llmhar.traces.view import show_traces
 
 # %%
 folder = Path(data_dir) if data_dir else None
-windows = {"n_windows": n_windows, "seed": seed, "window_size": window_size}
-prompts = {"wording": wording, "serializer": serializer, "answer": answer, "rules": rules}
-task = prepare(dataset, folder, **windows, **prompts)
+form = PromptForm(wording, serializer, answer, rules)
+task = prepare(dataset, folder, form, Windowing(window_size, n_windows, seed))
 print(f"{task.data}: {task.subset}, {len(task.windows)} windows to ask")
 
 # %%

@@ -49,8 +49,10 @@ import pandas as pd
 from llmhar.ask.asking import Asking
 from llmhar.ask.store import Store
 from llmhar.ask.task import prepare
+from llmhar.data.windows import Windowing
 from llmhar.records import Sampling
 from llmhar.run.publish import publish
+from llmhar.text.prompt import PromptForm
 
 folder = Path(data_dir) if data_dir else None
 
@@ -77,9 +79,8 @@ pd.DataFrame(planner.plan_table(plan)).astype(object).fillna("")
 # ## Asking
 
 # %%
-options = {"n_windows": n_windows, "seed": seed, "window_size": window_size}
-options |= {"wording": wording, "answer": answer}
-tasks = [prepare(name, folder, **options) for name in datasets]
+form, windowing = PromptForm(wording, answer=answer), Windowing(window_size, n_windows, seed)
+tasks = [prepare(name, folder, form, windowing) for name in datasets]
 print("; ".join(f"{task.data}: {task.subset}, {len(task.windows)} windows" for task in tasks))
 
 # %%

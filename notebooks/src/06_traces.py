@@ -49,18 +49,21 @@ from pathlib import Path
 from llmhar.ask.asking import Asking
 from llmhar.ask.store import Store
 from llmhar.ask.task import prepare
+from llmhar.data.windows import Windowing
 from llmhar.records import Sampling
 from llmhar.run.publish import publish
 from llmhar.score import tables
 from llmhar.score.evaluate import evaluate
 from llmhar.score.figures import verdict_bars
+from llmhar.text.prompt import PromptForm
 from llmhar.traces import export
 from llmhar.traces.reask import Reasker
 from llmhar.traces.view import browse_traces
 
 store = Store()
-task = prepare(dataset, Path(data_dir) if data_dir else None, n_windows=n_windows, seed=seed, wording=wording,
-               serializer=serializer, answer=answer)  # fmt: skip
+folder = Path(data_dir) if data_dir else None
+form = PromptForm(wording, serializer, answer)
+task = prepare(dataset, folder, form, Windowing(n=n_windows, seed=seed))
 sampling = Sampling(temperature=temperature, max_tokens=max_tokens, seed=seed)
 asking = Asking(sampling=sampling, thinking=thinking, engine=engine)
 results = evaluate(task, models, asking, store).results

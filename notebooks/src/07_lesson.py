@@ -47,18 +47,20 @@ from pathlib import Path
 from llmhar.ask.asking import Asking
 from llmhar.ask.store import Store
 from llmhar.ask.task import one_window, prepare
+from llmhar.data.windows import Windowing
 from llmhar.records import Sampling
 from llmhar.run.publish import publish
 from llmhar.score import tables
 from llmhar.score.evaluate import evaluate
 from llmhar.score.figures import f1_by_session
 from llmhar.score.stats import sign_flip, t_interval
+from llmhar.text.prompt import PromptForm
 from llmhar.text.serialize import SERIALIZERS
 from llmhar.traces import lesson
 from llmhar.traces.view import show_traces, window_html
 
 folder = Path(data_dir) if data_dir else None
-single = one_window(prepare(dataset, folder, answer=answer), session, window)
+single = one_window(prepare(dataset, folder, form=PromptForm(answer=answer)), session, window)
 shown = single.windows[0]
 home = single.sessions[shown.session_id]
 print(SERIALIZERS["sentences"](shown))
@@ -110,7 +112,7 @@ costs.costs.round(1)
 
 # %%
 my_answered, my_f1 = None, None  # e.g. 95 and 0.5
-task = prepare(dataset, folder, n_windows=n_windows, seed=seed, answer=answer)
+task = prepare(dataset, folder, windowing=Windowing(n=n_windows, seed=seed), form=PromptForm(answer=answer))
 asking = Asking(engine=engine, sampling=Sampling(max_tokens=max_tokens))
 results = evaluate(task, models, asking).results
 first = results[0]

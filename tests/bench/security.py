@@ -23,6 +23,7 @@ from llmhar import injection
 from llmhar.ask.models import MODELS, ModelError
 from llmhar.ask.store import Store
 from llmhar.ask.task import prepare
+from llmhar.data.windows import Windowing
 from llmhar.injection.flips import make_clip
 from llmhar.text.chat import ChatTokenizer
 from tests.bench import gates, leaks, licences
@@ -195,7 +196,7 @@ def licence_notes(listed: Sequence[licences.Licence]) -> list[str]:
 
 def measure_structure() -> tuple[Counter[tuple[str, str]], list[Fault]]:
     """All payloads in all places, with every tokenizer that is here."""
-    task = prepare("simulated", n_windows=1)
+    task = prepare("simulated", windowing=Windowing(n=1))
     window = task.windows[0]
     here = {}
     for name in TOKENIZERS:

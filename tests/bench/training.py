@@ -30,11 +30,13 @@ from llmhar.ask.model_files import fetch
 from llmhar.ask.models import MODELS, ModelError
 from llmhar.ask.store import Store
 from llmhar.ask.task import prepare, training_task
+from llmhar.data.windows import Windowing
 from llmhar.distill import train_child, training
 from llmhar.distill.examples import Example, make_examples, write_examples
 from llmhar.distill.recipe import Recipe
 from llmhar.distill.traces import collect_traces
 from llmhar.records import canonical_json
+from llmhar.text.prompt import PromptForm
 from tests.bench.verdicts import Claim, at_least, at_most, not_measured
 
 ROOT = Path(__file__).parents[2]
@@ -160,8 +162,12 @@ def child(variant: str, folder: Path) -> None:
 
 def make_examples_of_the_simulated_home(scratch: Path, n: int = N_EXAMPLES) -> list[Example]:
     """What the rules engine says of five-event windows, spread over the training sessions."""
-    test = prepare("simulated", scratch / "data", n_windows=1, window_size=5, answer="name", wording="short",
-                   serializer="sentences", rules=False)  # fmt: skip
+    test = prepare(
+        "simulated",
+        scratch / "data",
+        windowing=Windowing(n=1, size=5),
+        form=PromptForm(answer="name", wording="short", serializer="sentences", rules=False),
+    )
     task = training_task(test, window_size=5)
     with Store(scratch / "store.sqlite") as store:
         traces = collect_traces(task, MODELS["rules"], store, asking=Asking(progress=False)).traces

@@ -22,7 +22,7 @@ from llmhar.ask.models import MODELS, Local, ModelSpec
 from llmhar.ask.store import Store
 from llmhar.ask.task import Task, prepare, training_task
 from llmhar.data.events import SensorEvent, Session
-from llmhar.data.windows import cut_windows
+from llmhar.data.windows import Windowing, cut_windows
 from llmhar.distill import recipe, traces, train_child, training
 from llmhar.distill.child import run_child
 from llmhar.distill.examples import Example, LeakError, data_hash, make_examples, read_examples, write_examples
@@ -41,7 +41,7 @@ from llmhar.distill.traces import (
 )
 from llmhar.distill.train_child import IGNORED, last_checkpoint, order, tokenize
 from llmhar.records import Fingerprint
-from llmhar.text.prompt import PromptSpec
+from llmhar.text.prompt import PromptForm, PromptSpec
 
 START = datetime(2000, 1, 3, 7, 0, 0)
 ACTIVITIES = {1: "Cooking", 2: "Sleeping"}
@@ -185,7 +185,7 @@ def test_rare_labels_come_more_often_and_the_truth_does_not_matter():
 @pytest.fixture(scope="module")
 def task(tmp_path_factory) -> Task:
     home = tmp_path_factory.mktemp("data") / "home"
-    return prepare("simulated", home, window_size=5, answer="name", wording="short", n_windows=1)
+    return prepare("simulated", home, windowing=Windowing(size=5, n=1), form=PromptForm(answer="name", wording="short"))
 
 
 def test_a_training_task_holds_no_test_session(task):

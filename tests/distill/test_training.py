@@ -24,6 +24,7 @@ from llmhar.ask.engines.registry import open_engine
 from llmhar.ask.models import MODELS, Local, ModelSpec
 from llmhar.ask.store import Store
 from llmhar.ask.task import Task, narrow, prepare, training_task
+from llmhar.data.windows import Windowing
 from llmhar.distill import child, merging, training
 from llmhar.distill.examples import Example, data_hash, make_examples
 from llmhar.distill.merging import merge
@@ -33,6 +34,7 @@ from llmhar.distill.traces import collect_traces
 from llmhar.distill.train_child import IGNORED
 from llmhar.distill.training import TrainingError, train_student
 from llmhar.records import Sampling
+from llmhar.text.prompt import PromptForm
 from tests.ask.engines.test_contract import template
 from tests.conftest import children_running, need
 
@@ -57,8 +59,12 @@ def _home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 @pytest.fixture(scope="module")
 def task(tmp_path_factory: pytest.TempPathFactory) -> Task:
     """Training windows of one event, with the shortest prompt."""
-    test = prepare("simulated", tmp_path_factory.mktemp("data") / "home", n_windows=1, window_size=1, answer="name",
-                   wording="short", serializer="sentences", rules=False)  # fmt: skip
+    test = prepare(
+        "simulated",
+        tmp_path_factory.mktemp("data") / "home",
+        windowing=Windowing(n=1, size=1),
+        form=PromptForm(answer="name", wording="short", serializer="sentences", rules=False),
+    )
     own = training_task(test, window_size=1, n_sessions=1)
     return narrow(own, {(w.session_id, w.index) for w in own.windows[:11]}, "11 windows")
 

@@ -15,6 +15,7 @@ from llmhar.ask.engines.rules import home as rules
 from llmhar.ask.models import MODELS
 from llmhar.ask.store import Store
 from llmhar.ask.task import prepare
+from llmhar.data.windows import Windowing
 from llmhar.fusion.answerers.prompt import build_prompt as build_fusion_prompt
 from llmhar.injection import flips
 from llmhar.injection.flips import (
@@ -43,7 +44,7 @@ QUIET = replace(injection.ASKING, progress=False)
 
 @pytest.fixture(scope="module")
 def task():
-    return prepare("simulated", n_windows=1)
+    return prepare("simulated", windowing=Windowing(n=1))
 
 
 @pytest.fixture(scope="module")
@@ -83,10 +84,10 @@ def test_harmless_names_say_nothing_and_are_as_long(length):
 
 def test_the_bench_writes_prompts_as_the_project_does(task):
     home = home_targets(2, 3)
-    windows = {f"{w.session_id}/{w.index}": w for w in prepare("simulated", seed=3).windows}
+    windows = {f"{w.session_id}/{w.index}": w for w in prepare("simulated", windowing=Windowing(seed=3)).windows}
     for target in home:
         window = windows[target.unit]
-        session = prepare("simulated", seed=3).sessions[window.session_id]
+        session = prepare("simulated", windowing=Windowing(seed=3)).sessions[window.session_id]
         for payload in PAYLOADS:
             name = payload.aimed("sleeping", 3)
             expected = build_prompt(session, answer="name").messages(hostile_window(window, target.place, name))

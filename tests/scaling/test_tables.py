@@ -19,7 +19,7 @@ from llmhar.ask.store import Ask, Store, Stored
 from llmhar.ask.task import Task, prepare
 from llmhar.data.events import SensorEvent, Session
 from llmhar.data.load_report import LoadReport
-from llmhar.data.windows import cut_windows
+from llmhar.data.windows import Windowing, cut_windows
 from llmhar.records import Fingerprint, Generation, Request, Sampling
 from llmhar.run import publish
 from llmhar.scaling import figures as scaling_figures
@@ -31,6 +31,7 @@ from llmhar.score import evaluate as evaluation
 from llmhar.score.cost import Point
 from llmhar.score.ledger import CAUSES
 from llmhar.score.tables import pair_table, score_answers
+from llmhar.text.prompt import PromptForm
 
 ACTIVITIES = {1: "cooking", 2: "eating", 3: "sleeping", 4: "reading", 9: "TRANSITION"}
 SHAPE = Shape(layers=2, hidden=64, heads=4, kv_heads=2, head_dim=32)
@@ -575,7 +576,9 @@ def thinker(monkeypatch):
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory):
-    return prepare("simulated", tmp_path_factory.mktemp("data") / "home", n_windows=1, answer="name")
+    return prepare(
+        "simulated", tmp_path_factory.mktemp("data") / "home", windowing=Windowing(n=1), form=PromptForm(answer="name")
+    )
 
 
 def test_thinking_table_from_a_sweep(home, store, thinker):
@@ -609,7 +612,7 @@ def mural(tmp_path):
         shutil.copy(fixture / name, tmp_path)
     for source, name in (("01", "01"), ("01", "02"), ("01", "03"), ("02", "04")):
         shutil.copytree(fixture / source, tmp_path / name)
-    return prepare("mural", tmp_path, answer="name", wording="short")
+    return prepare("mural", tmp_path, form=PromptForm(answer="name", wording="short"))
 
 
 def test_two_data_sets_start_each_engine_once(home, mural, store, thinker):

@@ -15,10 +15,12 @@ from llmhar.ask.inference import Answer, make_asks
 from llmhar.ask.models import MODELS
 from llmhar.ask.store import Stored
 from llmhar.ask.task import one_window, prepare
+from llmhar.data.windows import Windowing
 from llmhar.records import VERDICTS, Fingerprint, Generation
 from llmhar.run import publish, report
 from llmhar.score import figures, tables
 from llmhar.score.figures import axes_of, stamp
+from llmhar.text.prompt import PromptForm
 from llmhar.text.serialize import SERIALIZERS
 from llmhar.traces import view
 
@@ -27,7 +29,9 @@ MADE = Fingerprint("recorded", "1", "", "")
 
 @pytest.fixture(scope="module")
 def task(tmp_path_factory):
-    return prepare("simulated", tmp_path_factory.mktemp("data") / "home", n_windows=2, answer="name")
+    return prepare(
+        "simulated", tmp_path_factory.mktemp("data") / "home", windowing=Windowing(n=2), form=PromptForm(answer="name")
+    )
 
 
 def answers_of(task, text_of, **generation):

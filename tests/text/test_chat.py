@@ -9,6 +9,7 @@ from jinja2 import TemplateError
 from tokenizers import Tokenizer, models
 
 from llmhar.ask.task import prepare
+from llmhar.data.windows import Windowing
 from llmhar.text.chat import ChatTokenizer
 from llmhar.text.prompt import build_prompt
 
@@ -55,7 +56,7 @@ def test_a_template_may_refuse_and_reaches_nothing_else(folder):
 @pytest.mark.real
 def test_chats_are_rendered_as_transformers_does(smollm2, qwen3_tiny):
     """In a child: the only place where transformers may be imported."""
-    task = prepare("simulated", n_windows=1)
+    task = prepare("simulated", windowing=Windowing(n=1))
     window = task.windows[0]
     messages = build_prompt(task.sessions[window.session_id]).messages(window)
     code = (

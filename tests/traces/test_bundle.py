@@ -15,10 +15,11 @@ from llmhar.ask.inference import Answer, make_asks
 from llmhar.ask.models import MODELS
 from llmhar.ask.store import Note, Stored
 from llmhar.ask.task import narrow, prepare
+from llmhar.data.windows import Windowing
 from llmhar.records import VERDICTS, Fingerprint, Generation
 from llmhar.score import tables
 from llmhar.text import homes
-from llmhar.text.prompt import PromptError, build_prompt, load_home
+from llmhar.text.prompt import PromptError, PromptForm, build_prompt, load_home
 from llmhar.traces.bundle import build_bundle, clean, pack, pack_mentions, unpack
 from tests.bench.made_up_traces import made_up_bundle
 
@@ -34,7 +35,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def task(folder):
-    return prepare("simulated", folder, n_windows=2, answer="name")
+    return prepare("simulated", folder, form=PromptForm(answer="name"), windowing=Windowing(n=2))
 
 
 def result_of(task, model, text_of, **generation):
@@ -123,7 +124,7 @@ def test_a_model_asked_twice_has_two_columns(results, task):
 
 
 def test_other_cuts_of_a_session_are_other_windows(folder, task, results):
-    small = prepare("simulated", folder, n_windows=2, answer="name", window_size=4)
+    small = prepare("simulated", folder, windowing=Windowing(n=2, size=4), form=PromptForm(answer="name"))
     bundle = build_bundle([results[0], result_of(small, SMOKE, half)])
     assert len(bundle["windows"]) == len(task.windows) + len(small.windows)
 

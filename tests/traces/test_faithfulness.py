@@ -13,7 +13,9 @@ from llmhar.ask.models import MODELS
 from llmhar.ask.store import Store
 from llmhar.ask.task import prepare
 from llmhar.data.events import SensorEvent, Window
+from llmhar.data.windows import Windowing
 from llmhar.records import Fingerprint, Generation
+from llmhar.text.prompt import PromptForm
 from llmhar.text.serialize import event_text
 from llmhar.traces import faithfulness as faith
 from llmhar.traces.faithfulness import KINDS, Citation, Outcome, Probe
@@ -111,7 +113,9 @@ def test_hostile_lines_take_no_time():
 
 @pytest.fixture(scope="module")
 def task(tmp_path_factory):
-    return prepare("simulated", tmp_path_factory.mktemp("data") / "home", n_windows=8, answer="name")
+    return prepare(
+        "simulated", tmp_path_factory.mktemp("data") / "home", windowing=Windowing(n=8), form=PromptForm(answer="name")
+    )
 
 
 @pytest.fixture(scope="module")

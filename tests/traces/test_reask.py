@@ -15,8 +15,10 @@ from llmhar.ask.models import MODELS
 from llmhar.ask.store import Store
 from llmhar.ask.task import one_window, prepare
 from llmhar.data.events import SensorEvent, Window
+from llmhar.data.windows import Windowing
 from llmhar.records import VERDICTS, Sampling
 from llmhar.score import tables
+from llmhar.text.prompt import PromptForm
 from llmhar.traces import reask as reasking
 from llmhar.traces.bundle import build_bundle
 from llmhar.traces.counterfactual import Order, ReaskError, drop_events, edit_window, swap_events
@@ -28,7 +30,12 @@ RULES, SMOKE = MODELS["rules"], MODELS["recorded-smoke"]
 
 @pytest.fixture(scope="module")
 def task(tmp_path_factory):
-    return prepare("simulated", tmp_path_factory.mktemp("data") / "home", n_windows=2, answer="name", wording="brief")
+    return prepare(
+        "simulated",
+        tmp_path_factory.mktemp("data") / "home",
+        windowing=Windowing(n=2),
+        form=PromptForm(answer="name", wording="brief"),
+    )
 
 
 @pytest.fixture

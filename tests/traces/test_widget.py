@@ -17,7 +17,9 @@ import pytest
 
 from llmhar.ask.models import MODELS
 from llmhar.ask.task import prepare
+from llmhar.data.windows import Windowing
 from llmhar.score import tables
+from llmhar.text.prompt import PromptForm
 from llmhar.traces import view as explorer
 from llmhar.traces.bundle import unpack
 from tests.score.test_tables import answers_of, perfect
@@ -96,7 +98,7 @@ def test_a_report_gets_plain_html_of_the_first_windows(tmp_path, monkeypatch):
     shown = []
     monkeypatch.setattr(explorer, "display", shown.append)
     monkeypatch.setenv("LLMHAR_HEADLESS", "1")
-    task = prepare("simulated", tmp_path / "home", n_windows=1, answer="name")
+    task = prepare("simulated", tmp_path / "home", windowing=Windowing(n=1), form=PromptForm(answer="name"))
     result = tables.score_answers(task, MODELS["rules"], answers_of(task, perfect))
     explorer.browse_traces([result], n_static=2)
     assert [page.data.count("<table") for page in shown] == [1, 1] and "<script" not in shown[0].data

@@ -74,11 +74,7 @@ def prepare_course(
 
 def _test_task(name: str, data_dir: str | None, form: PromptForm, windowing: Windowing) -> Task:
     dataset, options = read_name(name)
-    return prepare(
-        dataset, Path(data_dir) if data_dir else None, options=options, n_windows=windowing.n, seed=windowing.seed,
-        window_size=windowing.size, wording=form.wording, serializer=form.serializer, answer=form.answer,
-        rules=form.rules,
-    )  # fmt: skip
+    return prepare(dataset, Path(data_dir) if data_dir else None, form, windowing, options)
 
 
 def prepare_courses(

@@ -21,6 +21,7 @@ from llmhar.ask.models import MODELS, ModelSpec
 from llmhar.ask.store import Ask, Store
 from llmhar.ask.task import prepare
 from llmhar.data.events import SensorEvent, Session, Window, spoken
+from llmhar.data.windows import Windowing
 from llmhar.fusion.answerers.prompt import MAX_CAPTION_CHARS, STEPS_HEADING
 from llmhar.fusion.answerers.prompt import build_prompt as build_fusion_prompt
 from llmhar.fusion.answerers.reading import read_closed
@@ -29,7 +30,7 @@ from llmhar.injection.payloads import PAYLOADS, Payload, harmless
 from llmhar.records import Sampling
 from llmhar.score.stats import wilson
 from llmhar.text.parsing import parse_answer
-from llmhar.text.prompt import build_prompt
+from llmhar.text.prompt import PromptForm, build_prompt
 from llmhar.text.serialize import MAX_NAME_CHARS, clean_text
 
 Messages = Sequence[Mapping[str, str]]
@@ -146,7 +147,7 @@ def _renamed(event: SensorEvent, place: str, name: str) -> SensorEvent:
 
 def home_targets(n_windows: int, seed: int = 0, *, wording: str = "s1") -> list[Target]:
     """Windows of the simulated home's test sessions, attacked through a device's name and through a room's, in turn."""
-    task = prepare("simulated", seed=seed, wording=wording, answer="name")
+    task = prepare("simulated", windowing=Windowing(seed=seed), form=PromptForm(wording=wording, answer="name"))
     dice = random.Random(f"injection {seed}")
     whole = [window for window in task.windows if len(window.events) > 1]
     chosen = dice.sample(whole, min(n_windows, len(whole)))

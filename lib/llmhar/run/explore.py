@@ -19,9 +19,11 @@ from llmhar.ask.inference import collect, make_asks
 from llmhar.ask.models import MODELS
 from llmhar.ask.store import Store
 from llmhar.ask.task import prepare
+from llmhar.data.windows import Windowing
 from llmhar.records import Sampling
 from llmhar.run.jobs import plan_jobs
 from llmhar.score.tables import Result, score_answers
+from llmhar.text.prompt import PromptForm
 from llmhar.traces.bundle import build_bundle
 from llmhar.traces.view import write_offline
 
@@ -48,10 +50,8 @@ def stored_results(values: Mapping[str, Any], store: Store) -> list[Result]:
         PromptError: the data set has no home file, or an unknown wording.
     """
     folder = Path(values["data_dir"]) if values["data_dir"] else None
-    task = prepare(
-        values["dataset"], folder, n_windows=values["n_windows"], seed=values["seed"], wording=values["wording"],
-        serializer=values["serializer"], answer=values["answer"],
-    )  # fmt: skip
+    form = PromptForm(values["wording"], values["serializer"], values["answer"])
+    task = prepare(values["dataset"], folder, form, Windowing(n=values["n_windows"], seed=values["seed"]))
     sampling = Sampling(temperature=values["temperature"], max_tokens=values["max_tokens"], seed=values["seed"])
     results = []
     for name in values["models"]:

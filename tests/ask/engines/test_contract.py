@@ -35,9 +35,11 @@ from llmhar.ask.engines.worker import render, reply
 from llmhar.ask.models import MODELS, ModelSpec
 from llmhar.ask.store import Store
 from llmhar.ask.task import narrow, prepare
+from llmhar.data.windows import Windowing
 from llmhar.distill.quantise import quantise
 from llmhar.records import Generation, Request, Sampling
 from llmhar.text.parsing import parse_answer
+from llmhar.text.prompt import PromptForm
 from llmhar.text.schema import answer_schema
 from tests.conftest import need
 
@@ -297,7 +299,7 @@ def test_thinking_tokens_follow_switch_and_budget(engine, case, tmp_path):
     """Thinking as a factor, through the same calls as a study: whatever the budget, the whole window is answered."""
     only(case.model == "qwen3-tiny", "no thinking mode")
     model = MODELS["qwen3-tiny"]
-    whole = prepare("simulated", tmp_path / "home", n_windows=1, window_size=4, wording="short")
+    whole = prepare("simulated", tmp_path / "home", windowing=Windowing(n=1, size=4), form=PromptForm(wording="short"))
     task = narrow(whole, {(w.session_id, w.index) for w in whole.windows[:2]}, "two windows")
     labels = next(iter(task.sessions.values())).labels
     table, spent, keys = {}, {}, set()
