@@ -53,13 +53,9 @@ def store(tmp_path):
 
 
 def run(task, store, fake, **options):
-    model = MODELS["rules"]
-    asks = inference.make_asks(
-        task, model, asking=Asking(sampling=options.pop("sampling", None), n_samples=options.pop("k", 1))
-    )
-    return asks, inference.run_asks(
-        asks, model, store, asking=Asking(open_with=lambda: fake, progress=False), **options
-    )
+    model, asking = MODELS["rules"], Asking(progress=False, open_with=lambda: fake, **options)
+    asks = inference.make_asks(task, model, asking)
+    return asks, inference.run_asks(asks, model, store, asking)
 
 
 def test_everything_is_asked_once_and_then_never_again(task, store):
@@ -108,7 +104,7 @@ def test_an_engine_that_answers_what_nobody_asked_is_reported(task, store, capsy
 
 
 def test_samples_of_one_question_differ_by_their_index(task, store):
-    asks, done = run(task, store, Fake(), sampling=Sampling(temperature=1.0, seed=5), k=3)
+    asks, done = run(task, store, Fake(), sampling=Sampling(temperature=1.0, seed=5), n_samples=3)
     assert done.n_asked == len(asks) == 36
     one = [a.request for a in asks if (a.session_id, a.window_index) == (asks[0].session_id, asks[0].window_index)]
     assert [(r.sampling.seed, r.sample_index) for r in one] == [(5, 0), (5, 1), (5, 2)]

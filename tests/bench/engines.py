@@ -258,11 +258,12 @@ def claims(*, quick: bool = False) -> list[Claim]:
         bench = Bench(Path(name), free_cores(), 1 if quick else 3)
         vllm, hf = (f"{VLLM}:TimedVllm", f"{VLLM}:BareVllm"), (f"{HF}:TimedTransformers", f"{HF}:BareTransformers")
         short = PromptForm("short", "sentences", "name", rules=False)
+        five = lambda n: bench.windows(n, short, Windowing(size=5))  # noqa: E731
         wanted = [
             (OVERHEAD_CLAIM.format("vLLM LLM.chat"), f"≤ {OVERHEAD:g} %",
              lambda: overhead(bench, "vLLM LLM.chat", vllm, bench.windows(4 if quick else 12), 16 if quick else 48)),
             (OVERHEAD_CLAIM.format("transformers generate"), f"≤ {OVERHEAD:g} %",
-             lambda: overhead(bench, "transformers generate", hf, bench.windows(3 if quick else 6, short, Windowing(size=5)), 32)),
+             lambda: overhead(bench, "transformers generate", hf, five(3 if quick else 6), 32)),
             (REUSE_CLAIM, f"≥ {REUSE:g} %", lambda: prefix_reuse(bench, 40 if quick else 100)),
             (GAIN_CLAIM, f"≥ {CACHE_GAIN:g} ×", lambda: cache_gain(bench, 4 if quick else 16)),
             (engines_adapters.CLAIM, f"≥ {engines_adapters.FIGURE:g} ×",
