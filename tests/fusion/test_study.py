@@ -210,3 +210,23 @@ def test_a_motion_encoder_is_fed_into_the_fusion(clips, store):
     table = motion_capacity.fed_into_fusion(clips, ["imu-cnn-m-6"], store, OBSERVING)
     assert list(table.index) == ["imu-cnn-m-6"] and 30_000 < table["parameters"].iloc[0] < 40_000
     assert table["clips"].iloc[0] == 120 and table["everything, naive Bayes"].iloc[0].startswith("0.")
+
+
+def test_a_student_is_taught_on_other_folds_and_asked_in_its_own_form(plan, store, monkeypatch):
+    """Training is stood in for."""
+    lessons = []
+    monkeypatch.setattr(error_study, "train_student", lambda recipe, examples, name: lessons.append((name, examples)))
+    spec = MODELS["rules"].model_copy(update={"name": "taught"})
+    monkeypatch.setattr(error_study, "merge", lambda student: (spec, None))
+    taught = error_study.distilled(plan.task, "rules", "recorded-smoke", 5, store, QUIET)
+    ((name, examples),) = lessons
+    assert name == "recorded-smoke taught by rules" and examples
+    tested = {clip.clip_id for clip in plan.task.observations if clip.fold == 0}
+    conflicts = {clip.clip_id for clip in plan.task.observations if clip.conflict}
+    assert not {example.session_id for example in examples} & (tested | conflicts)
+    assert [own.answerer for own in taught] == ["taught", "rules, fold 0", "recorded-smoke untrained, fold 0"]
+    assert all({clip.clip_id for clip in own.task.observations} == tested for own in taught)
+    assert [own.task.form.wording for own in taught] == ["student", "s2", "s2"]
+    (asked, *_) = fusion_asks(taught[0].task, spec, Condition(plan.task.shown))
+    assert asked.request.messages[0] == examples[0].messages[0], "asked as it was taught"
+    assert set(fusion_study.full_scores(taught)) == {own.answerer for own in taught}

@@ -29,8 +29,8 @@ from llmhar.text.tokens import TokenCounts
 MARKS = "osD^vP*X"
 """One shape a series, so that no figure needs colour to be read."""
 
-plt.rcParams.update({"figure.dpi": 110, "savefig.dpi": 110, "font.size": 11, "axes.spines.top": False,
-                     "axes.spines.right": False, "figure.constrained_layout.use": True})  # fmt: skip
+plt.rcParams.update({"figure.dpi": 110, "savefig.dpi": 110, "font.size": 11, "figure.constrained_layout.use": True})
+plt.rcParams.update({"axes.spines.top": False, "axes.spines.right": False})
 
 
 def colours(n: int) -> list[Any]:
@@ -64,6 +64,12 @@ def axes_of(width: float, height: float) -> tuple[Figure, Axes]:
     figure, axes = plt.subplots(figsize=(width, height), FigureClass=StudyFigure)
     plt.close(figure)  # shown where a notebook returns it, once
     return figure, axes
+
+
+def box_text(axes: Axes, x: float, y: float, text: str, fontsize: int) -> None:
+    """A text in a white box, so that hatches do not hide it."""
+    box = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1.0}
+    axes.text(x, y, text, ha="center", va="center", fontsize=fontsize, bbox=box)
 
 
 def plain(text: str) -> str:
@@ -112,12 +118,10 @@ def events_by_room(session: Session, data: str) -> Figure:
         own = [event for event in session.events if (", ".join(event.residents) or "unknown") == resident]
         # Residents get a lane of their own inside a room, so that events at one moment do not hide each other.
         shift = 0.5 * (lane / max(1, len(lanes) - 1) - 0.5) if len(lanes) > 1 else 0.0
-        axes.plot(
-            mdates.date2num([event.time for event in own]),
-            [rooms.index(event.room or "(no room)") + shift for event in own],
-            linestyle="none", marker=MARKS[lane % len(MARKS)], markersize=4.5, alpha=0.8, color=colour,
-            label=plain(f"resident {resident}" if resident != "unknown" else resident),
-        )  # fmt: skip
+        at = [rooms.index(event.room or "(no room)") + shift for event in own]
+        look = {"linestyle": "none", "marker": MARKS[lane % len(MARKS)], "markersize": 4.5, "color": colour}
+        label = plain(f"resident {resident}" if resident != "unknown" else resident)
+        axes.plot(mdates.date2num([event.time for event in own]), at, alpha=0.8, label=label, **look)
     axes.set_yticks(range(len(rooms)), [plain(room) for room in rooms])
     axes.set_ylim(-0.6, len(rooms) - 0.4)
     axes.grid(axis="y", alpha=0.25)
@@ -211,11 +215,10 @@ def verdict_bars(results: Sequence[Result]) -> Figure:
         total, left = max(1, sum(result.verdicts.values())), 0.0
         for verdict in VERDICTS:
             share = 100 * result.verdicts.get(verdict, 0) / total
-            axes.barh(row, share, left=left, color=colour_of[verdict], hatch=hatches[verdict], edgecolor="white",
-                      label=verdict.replace("_", " ") if row == 0 else None)  # fmt: skip
+            look = {"color": colour_of[verdict], "hatch": hatches[verdict], "edgecolor": "white"}
+            axes.barh(row, share, left=left, label=verdict.replace("_", " ") if row == 0 else None, **look)
             if share >= 4:
-                axes.text(left + share / 2, row, f"{share:.0f}", ha="center", va="center", fontsize=10,
-                          bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1.0})  # fmt: skip
+                box_text(axes, left + share / 2, row, f"{share:.0f}", fontsize=10)
             left += share
     axes.set_yticks(range(len(results)), [plain(r.model.name) for r in results])
     axes.set_xlim(0, 100)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import math
 
@@ -15,12 +14,10 @@ from llmhar.scaling.planner.plan import (
     Layout,
     Load,
     PlanError,
-    compare,
     devices,
     make_plan,
     plan_table,
     refuse_if_starved,
-    roofline_tokens_per_s,
 )
 from llmhar.scaling.planner.roofline import MIN_SEQUENCES
 
@@ -316,7 +313,7 @@ def test_smoke_needs_no_device(no_data):
 
 
 def test_prompts_are_counted_by_a_real_tokenizer_of_the_family(qwen3_tiny, no_data):
-    found = workload._windows("simulated", whole=False, n_windows=1, answer="number")
+    found = workload._windows("simulated", False, {"n_windows": 1, "answer": "number"})
     load, by = workload._load(found, MODELS["qwen3-32b"], 3000)
     assert by == "qwen3-tiny tokenizer" and 300 < load.shared < 3000 and 200 < load.private < 800
     assert workload._load(found, qwen3_tiny, 3000) == (load, by)
@@ -324,7 +321,7 @@ def test_prompts_are_counted_by_a_real_tokenizer_of_the_family(qwen3_tiny, no_da
 
 def test_without_a_tokenizer_s1s_prompt_is_assumed(no_data, tmp_path, monkeypatch):
     monkeypatch.setenv("LLMHAR_CACHE", str(tmp_path / "cache"))
-    found = workload._windows("simulated", whole=False, n_windows=1)
+    found = workload._windows("simulated", False, {"n_windows": 1})
     load, by = workload._load(found, MODELS["qwen3-32b"], 3000)
     assert load == S1 and by == "assumed: S1's prompts, no tokenizer of its family is fetched"
 
@@ -334,19 +331,19 @@ def test_windows_of_a_whole_data_set_are_counted_those_of_a_fragment_are_not(tmp
 
     monkeypatch.setenv("LLMHAR_DATA", str(tmp_path))
     simulated.write(tmp_path / "simulated")
-    found = workload._windows("simulated", whole=True)
+    found = workload._windows("simulated", True, {})
     assert found.train > found.test > 6 and found.task is not None
     monkeypatch.setitem(workload.PUBLISHED, "simulated", (found.train + 20, 1))
-    assert workload._windows("simulated", whole=True)[:2] == found[:2]
+    assert workload._windows("simulated", True, {})[:2] == found[:2]
     monkeypatch.setitem(workload.PUBLISHED, "simulated", (10 * found.train, 77))
-    fragment = workload._windows("simulated", whole=True)
+    fragment = workload._windows("simulated", True, {})
     assert (fragment.train, fragment.test) == (10 * found.train, 77)
     assert f"LLMHAR_DATA has {found.train} training windows of {10 * found.train}" in fragment.source
 
 
 def test_a_data_set_that_is_nowhere_is_said(no_data):
     with pytest.raises(PlanError, match=r"windows of uci_adl cannot be counted: .* is not at"):
-        workload._windows("uci_adl", whole=False)
+        workload._windows("uci_adl", False, {})
 
 
 # --- JSON, table, errors, after the run -------------------------------------------------------------------------------
@@ -433,26 +430,10 @@ def test_a_model_without_a_shape_cannot_be_planned():
         _ = Layout(MODELS["rules"], devices()["h100"]).kv_bytes
 
 
-def test_plan_against_actual(paper):
-    row = paper.rows[0]
-    tokens = row.output_tokens_total
-    met = compare(row, tokens, row.hours * 3600)
-    assert met.plan_over_actual == pytest.approx(1) and met.fraction_of_roofline == pytest.approx(1 / 2.1)
-    assert met.verdict == "as planned" and met.tokens_per_s == pytest.approx(row.planned_tokens_per_s)
-    assert compare(row, tokens, row.hours * 3600 * 1.5).verdict == "slower than planned"
-    bad = compare(row, tokens, row.hours * 3600 * 3)
-    assert bad.fraction_of_roofline < 0.2 and "fault" in bad.verdict
-    for tokens, seconds in ((0, 1.0), (1, 0.0)):
-        with pytest.raises(PlanError, match="can be compared only"):
-            compare(row, tokens, seconds)
-    with pytest.raises(PlanError):
-        compare(dataclasses.replace(row, roofline_tokens_per_s=0.0), 1, 1.0)
-
-
 def test_the_roofline_of_a_device_for_the_figure():
-    assert roofline_tokens_per_s("qwen3-8b", "a100-80") == pytest.approx(1800, rel=0.06)
-    assert roofline_tokens_per_s("qwen3-8b", "a100-80", windows=1) < 100
-    assert roofline_tokens_per_s("qwen3-32b", "l4") == 0
+    assert layout("8b").tokens_per_s(Load(), None) == pytest.approx(1800, rel=0.06)
+    assert layout("8b").tokens_per_s(Load(), 1) < 100
+    assert layout("32b", "l4").tokens_per_s(Load(), None) == 0
 
 
 def test_the_cpu_estimate_against_steps_measured_here():

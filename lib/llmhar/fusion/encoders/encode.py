@@ -84,7 +84,13 @@ def encode(
 ) -> dict[str, Encoded]:
     """What an encoder says of each clip that has its signal.
 
-    Args: see :func:`ask_all`.
+    Args:
+        clips: to be encoded.
+        encoder: by whom.
+        store: where outputs are looked up and kept.
+        dataset: name of the clips' data set, for the store.
+        recorded: file of recorded outputs, taken where a clip cannot be read or the encoder's weights are not here.
+        progress: show a bar on stderr.
 
     Returns:
         Clip id -> outputs; clips without the signal are left out.
@@ -185,8 +191,8 @@ def _ask(clip: Clip, encoder: Encoder, dataset: str, signals: dict[str, Signal])
         known = signal.sha256
         signals[known] = signal
     spans = [getattr(step, encoder.signal) for step in clip.steps]
-    content = {"encoder": encoder.name, "sha256": known, "windows": [span for span in spans if span],
-               "rate": encoder.rate, "options": dict(encoder.options)}  # fmt: skip
+    content: dict[str, Any] = {"encoder": encoder.name, "sha256": known, "windows": [span for span in spans if span]}
+    content |= {"rate": encoder.rate, "options": dict(encoder.options)}
     try:
         revision = encoder.revision()
     except EncoderError:

@@ -78,10 +78,11 @@ def observe(clipset: ClipSet, store: Store, observing: Observing) -> Observed:
         elif name:
             if clipset.kind != "recorded":
                 _prepare(name)
+            found = encoder(name)
+            recorded, progress = observing.recorded, observing.progress
             said[modality] = encode(
-                clipset.clips, encoder(name), store,
-                dataset=clipset.name, recorded=observing.recorded, progress=observing.progress,
-            )  # fmt: skip
+                clipset.clips, found, store, dataset=clipset.name, recorded=recorded, progress=progress
+            )
     observations = [_observation(clip, said, observing) for clip in clipset.clips]
     noise = observing.context_noise
     return Observed(

@@ -41,7 +41,7 @@ POOLED_AFTER = (0, 3, 8, 13)
 
 
 class VggishBackend(WindowBackend):
-    """See :class:`llmhar.fusion.encoders.window_backend.WindowBackend`."""
+    """Sound windows become AudioSet classes by VGGish and its classifier."""
 
     version = torch.__version__
 
@@ -57,7 +57,7 @@ class VggishBackend(WindowBackend):
             )
 
     def look(self, windows: list[np.ndarray], options: Mapping[str, Any]) -> Looked:
-        """See the base. Shares are logistic: sounds do not exclude each other. Embedding: VGGish's 128 numbers."""
+        """Classes with logistic shares: sounds do not exclude each other. The embedding is VGGish's 128 numbers."""
         stacked = [patches(window, VGGISH_OFFSET, HOP_S) for window in windows]
         counts = [len(own) for own in stacked]
         with torch.inference_mode():

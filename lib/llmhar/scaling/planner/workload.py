@@ -55,12 +55,12 @@ class _Windows(NamedTuple):
     """None: the data set is not here."""
 
 
-def _windows(name: str, whole: bool, folder: str | None = None, **how: Any) -> _Windows:
+def _windows(name: str, whole: bool, prompt: Mapping[str, Any], folder: str | None = None) -> _Windows:
     """Count windows in ``LLMHAR_DATA``, else take the published counts; ``whole``: a fragment does not count."""
     published, path = PUBLISHED.get(name), Path(folder) if folder else None
     try:
-        task = prepare(name, path, **how)
-        size = how.get("window_size", WINDOW_SIZE)
+        task = prepare(name, path, **prompt)
+        size = prompt.get("window_size", WINDOW_SIZE)
         train = sum(len(cut_windows(session, size)) for session in task.train.values())
     except (DataError, PromptError) as error:
         if published is None:
@@ -101,7 +101,7 @@ def _tokenizer(name: str) -> tuple[str, Path] | None:
 
 def paper_jobs(output: int) -> tuple[list[Job], list[str]]:
     """S1 as published: six sizes, teacher traces, four students, Figure 4, and all fine-tuning."""
-    sets = {name: _windows(name, whole=True, answer="number") for name in PUBLISHED}
+    sets = {name: _windows(name, True, {"answer": "number"}) for name in PUBLISHED}
 
     def job(what: str, model: str, name: str, windows: int, runs: int = 1) -> Job:
         load, counted = _load(sets[name], MODELS[model], output)
@@ -126,12 +126,12 @@ def profile_jobs(profile: str, output: int) -> tuple[list[Job], list[str]]:
     """The models and windows that a profile's settings name; what needs no weights is left out."""
     values, notebook = _settings(profile)
     names = values.get("datasets") or values.get("dataset", "simulated")
-    how = {key: values[key] for key in PROMPT_SETTINGS if key in values}
+    prompt = {key: values[key] for key in PROMPT_SETTINGS if key in values}
     capped = min(output, values.get("max_tokens") or output)
     samples = values.get("n_samples") or values.get("samples") or 1
     jobs, free = [], []
     for name in [names] if isinstance(names, str) else names:
-        found = _windows(name, whole=False, folder=values.get("data_dir"), **how)
+        found = _windows(name, False, prompt, values.get("data_dir"))
         for model in values.get("models", []):
             try:
                 spec = MODELS[model]
