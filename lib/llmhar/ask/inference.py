@@ -209,10 +209,10 @@ def open_model(model: ModelSpec, engine: str, options: Mapping[str, Any]) -> Eng
         EngineError: it cannot start.
     """
     if model.engine == "recorded":
-        return open_engine("recorded", model, replies=paths.params() / "recorded" / f"{model.name}.jsonl")
+        return open_engine("recorded", model, {"replies": paths.params() / "recorded" / f"{model.name}.jsonl"})
     if model.adapter:
         options = {**options, "adapters": [*options.get("adapters", ()), model.adapter.path]}
-    return open_engine(model.engine if model.engine != "auto" else engine, model, **options)
+    return open_engine(model.engine if model.engine != "auto" else engine, model, options)
 
 
 def _missing(wanted: Mapping[str, Request], store: Store, exactly: Fingerprint | None = None) -> dict[str, Request]:

@@ -81,7 +81,7 @@ def prepare(
     Raises:
         DataError, PromptError: see there.
     """
-    loaded = datasets.load(dataset, path, **(options or {}))
+    loaded = datasets.load(dataset, path, options)
     split = datasets.split(dataset, loaded.sessions)
     test = pick_sessions(loaded.sessions, split.test)
     windows = sample_windows([w for session in test for w in cut_windows(session, window_size)], n_windows, seed)

@@ -19,6 +19,7 @@ from llmhar.ask.store import Store
 from llmhar.ask.task import Task
 from llmhar.data.events import Session, Window
 from llmhar.records import Fingerprint, Sampling
+from llmhar.settings import choose
 from llmhar.text.parsing import Reading, parse_answer
 
 
@@ -178,13 +179,11 @@ def filter_traces(
     Raises:
         ValueError: no such filter.
     """
-    if how not in FILTERS:
-        raise ValueError(f"unknown filter {how!r}; there are: {', '.join(FILTERS)}")
+    steps = choose(FILTERS, how, f"unknown filter {how!r}; there are:", ValueError)
     traces = taught.traces
     funnel = [FunnelStep("asked", 0, len(traces) + taught.n_failed, 0, float("nan")), count("answered", traces)]
     traces = [trace for trace in traces if trace.whole]
     funnel.append(count("not cut", traces))
-    steps = FILTERS[how]
     if steps:
         traces = [trace for trace in traces if trace.complete]
         funnel.append(count("complete", traces))

@@ -8,22 +8,19 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, Literal, NamedTuple, TypeVar, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 from llmhar import settings
 from llmhar.ask.models import MODELS
 from llmhar.scaling.planner.roofline import MIN_SEQUENCES, Device, Layout, Load, PlanError, Precision, Step, devices
 from llmhar.scaling.planner.workload import MFU, TRAIN_BATCH, Job, paper_jobs, profile_jobs
+from llmhar.settings import choose
 
 __all__ = [
     "Actual", "Device", "Layout", "Load", "Plan", "PlanError", "PlanRow", "Step", "compare", "devices", "make_plan",
     "plan_table", "refuse_if_starved", "roofline_tokens_per_s",
 ]  # fmt: skip
-
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -128,10 +125,11 @@ def make_plan(
         PlanError: an unknown name (lists those there are), or a number out of range.
         SettingsError: the profile's settings are wrong.
     """
-    card = _known(device, devices(), "device")
-    _known(profile, dict.fromkeys(settings.PROFILES), "profile")
+    card = choose(devices(), device, f"unknown device {device!r}; there are:", PlanError)
+    choose(dict.fromkeys(settings.PROFILES), profile, f"unknown profile {profile!r}; there are:", PlanError)
     for precision in (weights, kv):
-        _known(precision, dict.fromkeys(get_args(Precision)), "precision")
+        precisions = dict.fromkeys(get_args(Precision))
+        choose(precisions, precision, f"unknown precision {precision!r}; there are:", PlanError)
     if output_tokens < 1 or n_gpus < 1:
         raise PlanError(f"need at least 1 output token and 1 card, got {output_tokens} and {n_gpus}")
     jobs, notes = paper_jobs(output_tokens) if profile == "paper" else profile_jobs(profile, output_tokens)
@@ -258,13 +256,8 @@ def compare(row: PlanRow, output_tokens: int, seconds: float) -> Actual:
 
 
 def _layout(model: str, device: str, n_gpus: int, weights: Precision) -> Layout:
-    return Layout(_known(model, MODELS, "model"), _known(device, devices(), "device"), n_gpus, weights)
-
-
-def _known(name: str, there: Mapping[str, T], what: str) -> T:
-    if name not in there:
-        raise PlanError(f"unknown {what} {name!r}; there are: {', '.join(there)}")
-    return there[name]
+    card = choose(devices(), device, f"unknown device {device!r}; there are:", PlanError)
+    return Layout(choose(MODELS, model, f"unknown model {model!r}; there are:", PlanError), card, n_gpus, weights)
 
 
 def roofline_tokens_per_s(
