@@ -28,7 +28,7 @@ from llmhar.records import sha256_of
 from llmhar.text.chat import ChatTokenizer
 
 IGNORED = -100
-"""Label of a token that carries no loss (PyTorch's convention)."""
+"""Label of a token that carries no loss (PyTorch's convention); not the trainer's own constant, which is audited."""
 MAX_LOGIT_DIFF = 1e-2
 """Largest difference between logits of adapter and merged weights, in float32; rounding stays below 1e-3."""
 LEAST_PROMPTS = 16
@@ -155,8 +155,8 @@ class Case:
                 zip(batch["input_ids"], batch["labels"], batch["attention_mask"], strict=True)
             ):
                 prompt = next((n for n in lengths if n < sum(mask) and tuple(ids[:n]) in by_prompt), None)
-                found = () if prompt is None else tuple(by_prompt[tuple(ids[:prompt])])
-                rows.append(Row(f"batch {number} row {k}", ids, labels, mask, prompt, found))
+                candidates = () if prompt is None else tuple(by_prompt[tuple(ids[:prompt])])
+                rows.append(Row(f"batch {number} row {k}", ids, labels, mask, prompt, candidates))
         return rows
 
 
@@ -221,8 +221,8 @@ def _thinking_fault(case: Case, row: Row) -> str:
     marks = _MARKS.findall(case.reader.decode(row.ids[: row.length]))
     opened = {bool(_MARKS.search(case.reader.opening(e.messages) + e.completion)) for e in row.candidates}
     wanted = [_BLOCK if one else [] for one in sorted(opened or {True, False})]
-    said = " or ".join(" ".join(one) or "none" for one in wanted)
-    return "" if marks in wanted else f"thinking marks: {' '.join(marks) or 'none'}; wanted: {said}"
+    shown = " or ".join(" ".join(one) or "none" for one in wanted)
+    return "" if marks in wanted else f"thinking marks: {' '.join(marks) or 'none'}; wanted: {shown}"
 
 
 def check_thinking(case: Case) -> Finding:
@@ -244,12 +244,12 @@ def check_sessions(case: Case) -> Finding:
     """No session is in training and in test; data sets for which no test sessions were named fail."""
     trained = {(example.dataset, example.session_id) for example in case.examples}
     tested = {(dataset, one) for dataset, ids in case.test_sessions.items() for one in ids}
-    said = f"{len(trained)} training sessions, {len(tested)} test sessions, {len(case.examples)} examples"
+    counted = f"{len(trained)} training sessions, {len(tested)} test sessions, {len(case.examples)} examples"
     unnamed = sorted({dataset for dataset, _ in trained} - set(case.test_sessions))
     if unnamed:
-        return Finding(False, f"{said}; no test sessions were named for {', '.join(unnamed)}")
+        return Finding(False, f"{counted}; no test sessions were named for {', '.join(unnamed)}")
     both = ", ".join(f"{dataset} {one}" for dataset, one in sorted(trained & tested))
-    return Finding(not both, f"{said}{f'; in both: {both}' if both else ''}")
+    return Finding(not both, f"{counted}{f'; in both: {both}' if both else ''}")
 
 
 def check_prompts(case: Case) -> Finding:
@@ -257,8 +257,8 @@ def check_prompts(case: Case) -> Finding:
     if not case.test_prompts:
         return Finding(None, "not run: no test prompts given")
     both = {prompt_sha256(example.messages) for example in case.examples} & set(case.test_prompts)
-    said = f"{len(case.examples)} training prompts, {len(case.test_prompts)} test prompts"
-    return Finding(not both, f"{said}, {len(both)} in both")
+    counted = f"{len(case.examples)} training prompts, {len(case.test_prompts)} test prompts"
+    return Finding(not both, f"{counted}, {len(both)} in both")
 
 
 def check_tokenizer(case: Case) -> Finding:
@@ -274,8 +274,8 @@ def check_tokenizer(case: Case) -> Finding:
 def check_weights(case: Case) -> Finding:
     """The weights on disk are those that training left."""
     file = weights_file(case.student.folder, case.student.recipe.method)
-    found, wanted = paths.file_sha256(file), case.student.record["weights_sha256"]
-    return Finding(found == wanted, f"{file.name}, {file.stat().st_size} bytes: {found[:12]}, recorded {wanted[:12]}")
+    now, recorded = paths.file_sha256(file), case.student.record["weights_sha256"]
+    return Finding(now == recorded, f"{file.name}, {file.stat().st_size} bytes: {now[:12]}, recorded {recorded[:12]}")
 
 
 def check_adapter(case: Case) -> Finding:
@@ -285,15 +285,15 @@ def check_adapter(case: Case) -> Finding:
         return Finding(None, "not run: the student has no adapter")
     config = json.loads((case.student.folder / "adapter" / "adapter_config.json").read_text(encoding="utf-8"))
     targets = config["target_modules"]
-    found = (config["r"], config["lora_alpha"], sorted([targets] if isinstance(targets, str) else targets))
-    wanted = (recipe.rank, recipe.alpha, sorted(recipe.targets))
-    return Finding(found == wanted, f"rank, alpha, targets: {found}, the recipe's: {wanted}")
+    in_adapter = (config["r"], config["lora_alpha"], sorted([targets] if isinstance(targets, str) else targets))
+    in_recipe = (recipe.rank, recipe.alpha, sorted(recipe.targets))
+    return Finding(in_adapter == in_recipe, f"rank, alpha, targets: {in_adapter}, the recipe's: {in_recipe}")
 
 
 def check_data(case: Case) -> Finding:
     """The examples on disk are those that the record names, in their order."""
-    found, wanted = data_hash(case.examples), case.student.record["data_sha256"]
-    return Finding(found == wanted, f"{len(case.examples)} examples: {found[:12]}, recorded {wanted[:12]}")
+    now, recorded = data_hash(case.examples), case.student.record["data_sha256"]
+    return Finding(now == recorded, f"{len(case.examples)} examples: {now[:12]}, recorded {recorded[:12]}")
 
 
 def check_merged(case: Case) -> Finding:
@@ -301,10 +301,10 @@ def check_merged(case: Case) -> Finding:
     if case.merged is None:
         return Finding(None, "not run: no merged weights")
     n, worst = case.merged["n_prompts"], case.merged["max_abs_logit_diff"]
-    said = f"{n} prompts in {case.merged['dtype']}: largest difference of a logit {worst:.2g}"
-    said += f", same likeliest token {case.merged['same_argmax_share']:.1%}"
+    compared = f"{n} prompts in {case.merged['dtype']}: largest difference of a logit {worst:.2g}"
+    compared += f", same likeliest token {case.merged['same_argmax_share']:.1%}"
     return Finding(
-        bool(worst < MAX_LOGIT_DIFF and n >= min(LEAST_PROMPTS, len(case.examples))), said
+        bool(worst < MAX_LOGIT_DIFF and n >= min(LEAST_PROMPTS, len(case.examples))), compared
     )  # NaN is below nothing
 
 

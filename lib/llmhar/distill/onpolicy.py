@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-IGNORED = -100
+from llmhar.distill.train_child import IGNORED
 
 
 def collate(rows: list[dict[str, Any]], pad: int) -> dict[str, Any]:
