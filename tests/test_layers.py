@@ -2,6 +2,7 @@
 
 import ast
 import io
+import re
 import subprocess
 import sys
 import tokenize
@@ -11,7 +12,9 @@ import pytest
 
 from tests.bench import gates
 
-LIB = Path(__file__).parents[1] / "lib" / "llmhar"
+ROOT = Path(__file__).parents[1]
+LIB = ROOT / "lib" / "llmhar"
+CONTRIBUTING = ROOT / "CONTRIBUTING.md"
 FREE = {"paths", "records", "settings"}
 """Whom everybody may import."""
 BELOW = {"data": set(), "text": {"data"}, "ask": {"text", "data"}, "score": {"ask", "text", "data"}}
@@ -32,7 +35,7 @@ MAY_IMPORT = (
 )
 """The one list of who may import whom; CONTRIBUTING.md shows the same (``test_contributing_shows_the_list``)."""
 # Lines of code: blank lines, comments and docstrings are free, or nobody would write any.
-MAX_LINES_TOTAL, MAX_LINES_MODULE = 19000, 300
+MAX_LINES_TOTAL, MAX_LINES_MODULE = 17_538, 300
 # Child processes: what runs there may import torch and vllm; nothing else in the library may.
 CHILD_ONLY = {
     "ask/engines/worker.py", "ask/engines/vllm.py", "ask/engines/transformers.py", "ask/engines/onnx.py",
@@ -131,6 +134,90 @@ def circles(of: dict[str, set[str]]) -> list[str]:
     return [name for name in of if name in reached(name)]
 
 
+def layers_shown() -> str:
+    """The list as CONTRIBUTING.md shows it."""
+    rows = [f"| `{name}` | {', '.join(f'`{n}`' for n in sorted(rooms - FREE)) or '–'} |"
+            for name, rooms in MAY_IMPORT.items() if name not in FREE]  # fmt: skip
+    lines = ["<!-- layers: written by `python -m tests.test_layers` -->",
+             f"Everybody may import {', '.join(f'`{name}`' for name in sorted(FREE))}; `settings` imports `paths`.", "",
+             "| folder | may also import |", "|---|---|", *rows, "<!-- end of layers -->"]  # fmt: skip
+    return "\n".join(lines)
+
+
+def with_layers(text: str) -> str:
+    """CONTRIBUTING.md with the list of now."""
+    head, _, rest = text.partition("<!-- layers:")
+    return head + layers_shown() + rest.partition("<!-- end of layers -->")[2]
+
+
+def test_contributing_shows_the_list():
+    text = CONTRIBUTING.read_text(encoding="utf-8")
+    assert with_layers(text) == text, "run `python -m tests.test_layers`"
+
+
+def forwards(tree: ast.Module) -> list[str]:
+    """Functions that pass a ``**`` parameter of their own on."""
+    found = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.args.kwarg:
+            own = node.args.kwarg.arg
+            calls = [call for call in ast.walk(node) if isinstance(call, ast.Call)]
+            passed = [k for call in calls for k in call.keywords if k.arg is None and isinstance(k.value, ast.Name)]
+            if any(keyword.value.id == own for keyword in passed):
+                found.append(node.name)
+    return found
+
+
+FORWARDS = {
+    ("ask/inference.py", "__init__"),  # tqdm's own constructor, whose options are not ours to name
+    ("ask/store.py", "reading"),  # a decorator: it passes on whatever the method takes
+    ("ask/engines/openai.py", "send"),  # httpx's own method, overridden
+    ("fusion/encoders/clap.py", "read_config_as_args"),  # msclap's own method, overridden
+}
+"""Functions whose ``**`` is another library's, or a decorator's."""
+
+
+def test_no_function_passes_a_tunnel_on():
+    found = {
+        (str(path.relative_to(LIB)), name)
+        for path in modules
+        for name in forwards(ast.parse(path.read_text(encoding="utf-8")))
+    }
+    assert found == FORWARDS
+    assert forwards(ast.parse("def planted(**how):\n    other(1, **how)")) == ["planted"]
+
+
+def test_few_functions_take_more_than_seven_parameters():
+    """Ruff's PLR0913 is on (``make check``); each exception says why beside it."""
+    lines = [line for path in modules for line in path.read_text(encoding="utf-8").splitlines()]
+    exceptions = [line for line in lines if "noqa: PLR0913" in line]
+    assert len(exceptions) <= 10
+    assert all(line.partition("noqa: PLR0913")[2].strip(" :-–") for line in exceptions), "write the reason behind it"
+
+
+def test_docstrings_do_not_send_the_reader_away():
+    for path in modules:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+                assert not re.search(r"\bsee there\b|: see :|^see :", ast.get_docstring(node) or ""), (path, node)
+
+
+def test_there_are_few_rooms_beside_the_chapters():
+    beside = [path.name for path in LIB.glob("*.py") if path.name != "__init__.py"]
+    assert len(beside) <= 5, beside
+    for path in modules:
+        if path.name == "__init__.py":
+            kinds = {type(node) for node in ast.parse(path.read_text(encoding="utf-8")).body}
+            assert kinds <= {ast.Expr, ast.ImportFrom, ast.Assign}, f"{path} holds code; __init__.py holds exports"
+
+
+def test_no_reference_to_files_outside_the_repository():
+    texts = [*modules, *(ROOT / "params").rglob("*.y*ml"), *(ROOT / "docs").rglob("*.md"), ROOT / "CONTRIBUTING.md"]
+    named = [str(path) for path in texts if re.search(r"design\.md|style\.md|facts\.md|\.\./shared",
+             path.read_text(encoding="utf-8"))]  # fmt: skip
+    assert named == []
+
+
 def test_no_circle_between_modules():
     assert circles(graph()) == []
     assert circles({"a": {"b"}, "b": {"c"}, "c": {"a"}, "d": {"a"}}) == ["a", "b", "c"]
@@ -157,7 +244,7 @@ def code_lines(path: Path) -> int:
 
 def test_the_library_stays_small():
     lines = {str(path.relative_to(LIB)): code_lines(path) for path in modules}
-    assert sum(lines.values()) < MAX_LINES_TOTAL, sum(lines.values())
+    assert sum(lines.values()) <= MAX_LINES_TOTAL, sum(lines.values())
     assert {name: n for name, n in lines.items() if n > MAX_LINES_MODULE} == {}
     assert not [path for path in modules if path.stem in ("utils", "helpers", "misc")]
 
@@ -221,3 +308,7 @@ def test_each_gate_stops_its_planted_variants(gate, code):
 )
 def test_gates_let_safe_code_pass(code):
     assert gates.find_unsafe(code) == []
+
+
+if __name__ == "__main__":
+    CONTRIBUTING.write_text(with_layers(CONTRIBUTING.read_text(encoding="utf-8")), encoding="utf-8")

@@ -16,6 +16,10 @@ from typing import Any, Literal, NamedTuple
 Verdict = Literal["ok", "missing", "duplicate", "unknown_label", "cut", "malformed"]
 VERDICTS: tuple[Verdict, ...] = ("ok", "missing", "duplicate", "unknown_label", "cut", "malformed")
 
+Purpose = Literal["study", "timed", "probe", "reask"]
+"""What a window was asked for: the study's scores; its time, alone and not in a batch; whether a label follows cited
+evidence; or by a person who changed the window by hand."""
+
 
 def canonical_json(value: Any) -> str:
     """JSON with sorted keys and no spaces: the same value always gives the same bytes.

@@ -40,6 +40,7 @@ max_tokens: int = 400  # most tokens a model may write
 # %%
 from pathlib import Path
 
+from llmhar.ask.asking import Asking
 from llmhar.ask.task import one_window, prepare
 from llmhar.records import Sampling
 from llmhar.run.publish import publish
@@ -118,7 +119,7 @@ print(task.prompt_of(shown).system)
 # language model but a scripted reader of room and appliance words. It is the study's floor and its scripted teacher.
 
 # %%
-found = evaluate(task, models, engine=engine, sampling=Sampling(max_tokens=max_tokens))
+found = evaluate(task, models, asking=Asking(engine=engine, sampling=Sampling(max_tokens=max_tokens)))
 for result in found.results:
     print(f"--- {result.model.name} ({result.made_by})\n{result.answers[0].stored.generation.text}\n")
 

@@ -19,8 +19,8 @@
 
 # %% tags=["parameters"]
 dataset: str = "simulated"  # data set: simulated, mural, marble or uci_adl
-data_dir: str | None = None  # its folder, relative to where you call from; None = LLMHAR_DATA/<dataset>
-tokenizer: str | None = None  # whose tokens are counted: a name from params/models.yaml; None = count words
+data_dir: str | None = None  # its folder, from where you call; None = LLMHAR_DATA/<dataset>
+tokenizer: str | None = None  # whose tokens are counted: a name from models.yaml; None = words
 window_size: int = 10  # events in a window
 n_shown: int = 2  # sessions drawn over the day
 
@@ -57,7 +57,8 @@ tables.note_table(report["set_aside"], most=5)
 
 # %%
 sessions = list(task.sessions.values())
-print(f"{DATASETS[dataset].title}: {report['events']} events, {report['unlabelled_events']} of them without an activity")
+unlabelled = f"{report['unlabelled_events']} of them without an activity"
+print(f"{DATASETS[dataset].title}: {report['events']} events, {unlabelled}")
 print(f"{len(task.train)} sessions train, {len(sessions)} test: {', '.join(task.sessions)}")
 print(f"Licence: {DATASETS[dataset].licence}")
 
@@ -94,7 +95,8 @@ for name, write in SERIALIZERS.items():
 
 # %%
 costs, counted_by = tables.token_table(task, tokenizer)
-figure = token_costs(costs, counted_by, f"Data: {task.data}, n = {len(task.windows)} windows of {window_size}.")
+size = f"n = {len(task.windows)} windows of {window_size}"
+figure = token_costs(costs, counted_by, f"Data: {task.data}, {size}.")
 figure
 
 # %%

@@ -46,6 +46,7 @@ export_to: str | None = None  # folder for Parquet, JSONL, notes and inspect_ai 
 # %%
 from pathlib import Path
 
+from llmhar.ask.asking import Asking
 from llmhar.ask.store import Store
 from llmhar.ask.task import prepare
 from llmhar.records import Sampling
@@ -61,8 +62,8 @@ store = Store()
 task = prepare(dataset, Path(data_dir) if data_dir else None, n_windows=n_windows, seed=seed, wording=wording,
                serializer=serializer, answer=answer)  # fmt: skip
 sampling = Sampling(temperature=temperature, max_tokens=max_tokens, seed=seed)
-asking = {"sampling": sampling, "thinking": thinking, "engine": engine}
-results = evaluate(task, models, store=store, **asking).results
+asking = Asking(sampling=sampling, thinking=thinking, engine=engine)
+results = evaluate(task, models, asking, store).results
 tables.score_table(results)[["kind", "macro F1", "events", "missed %", "engine", "data"]].round(3)
 
 # %% [markdown]
@@ -72,7 +73,7 @@ tables.score_table(results)[["kind", "macro F1", "events", "missed %", "engine",
 # what you find. Notes stay in the store.
 
 # %%
-again = Reasker(results, store, engine=engine)
+again = Reasker(results, store, asking)
 browse_traces(
     results, teacher=teacher, students=students, reask=again, notes=store.notes(), n_static=n_static,
     save_note=lambda key, tags, text: store.add_note(key, tags, text).to_json(),

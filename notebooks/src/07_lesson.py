@@ -44,6 +44,7 @@ tokenizer: str | None = None  # whose tokens are counted: a name from params/mod
 # %%
 from pathlib import Path
 
+from llmhar.ask.asking import Asking
 from llmhar.ask.store import Store
 from llmhar.ask.task import one_window, prepare
 from llmhar.records import Sampling
@@ -110,7 +111,8 @@ costs.costs.round(1)
 # %%
 my_answered, my_f1 = None, None  # e.g. 95 and 0.5
 task = prepare(dataset, folder, n_windows=n_windows, seed=seed, answer=answer)
-results = evaluate(task, models, engine=engine, sampling=Sampling(max_tokens=max_tokens)).results
+asking = Asking(engine=engine, sampling=Sampling(max_tokens=max_tokens))
+results = evaluate(task, models, asking).results
 first = results[0]
 lesson.predictions({"answered %": my_answered, "macro F1": my_f1},
                    {"answered %": 100 - first.overall.missed_pct, "macro F1": first.macro_f1.mean}).round(2)
@@ -170,8 +172,8 @@ sign_flip([0.3] * 6)
 # %%
 dropped = 0  # id of the event that you take away
 store = Store()
-own = evaluate(single, models[:1], engine=engine, sampling=Sampling(max_tokens=max_tokens), store=store).results[0]
-lesson.without(own, dropped, store, engine=engine)
+own = evaluate(single, models[:1], asking, store).results[0]
+lesson.without(own, dropped, store, asking)
 
 # %% [markdown] tags=["solution"]
 # A label that moves when *its* evidence goes is faithful to its reasoning; one that never moves was decided by the sensor alone, whatever

@@ -3,6 +3,7 @@
 import pytest
 
 from llmhar.ask import inference
+from llmhar.ask.asking import Asking
 from llmhar.ask.engines.base import EngineError
 from llmhar.ask.models import MODELS
 from llmhar.ask.store import Store
@@ -49,8 +50,12 @@ def store(tmp_path):
 
 def run(task, store, fake, **options):
     model = MODELS["rules"]
-    asks = inference.make_asks(task, model, sampling=options.pop("sampling", None), n_samples=options.pop("k", 1))
-    return asks, inference.run_asks(asks, model, store, open_with=lambda: fake, progress=False, **options)
+    asks = inference.make_asks(
+        task, model, asking=Asking(sampling=options.pop("sampling", None), n_samples=options.pop("k", 1))
+    )
+    return asks, inference.run_asks(
+        asks, model, store, asking=Asking(open_with=lambda: fake, progress=False), **options
+    )
 
 
 def test_everything_is_asked_once_and_then_never_again(task, store):
@@ -124,7 +129,7 @@ def test_an_interrupted_run_keeps_what_was_answered(task, store):
 def test_thinking_goes_only_to_models_that_know_it(task):
     qwen, smol = MODELS["qwen3-tiny"], MODELS["rules"]
     assert not smol.thinking
-    assert inference.make_asks(task, smol, thinking=False)[0].request.template_args == {}
+    assert inference.make_asks(task, smol, asking=Asking(thinking=False))[0].request.template_args == {}
     assert qwen.thinking
 
 
@@ -184,7 +189,7 @@ def test_scores_are_averaged_over_samples(task, store, monkeypatch):
         return Generation(request.key, json.dumps(items) if right else "no", "stop")
 
     monkeypatch.setattr(inference, "open_engine", lambda *args, **options: Fake(reply))
-    found = evaluation.evaluate(task, ["rules"], n_samples=2, store=store)
+    found = evaluation.evaluate(task, ["rules"], asking=Asking(n_samples=2), store=store)
     first, second = found.samples[0]
     assert (first.overall.missed_pct, second.overall.missed_pct, found.results[0].overall.missed_pct) == (0, 100, 50)
     assert found.results[0].macro_f1.mean == pytest.approx((first.macro_f1.mean + second.macro_f1.mean) / 2)
@@ -199,6 +204,6 @@ def test_exact_engine_scores_only_what_the_engine_of_now_answered(task, store):
         store.add(Generation(ask.request.key, "STALE", "stop"), Fingerprint("oldengine", "0", "", ""))
     stale = evaluation.evaluate(task, ["rules"], store=store).results[0]
     assert stale.macro_f1.mean == 0 and stale.made_by == "oldengine 0"
-    exact = evaluation.evaluate(task, ["rules"], store=store, exact_engine=True).results[0]
+    exact = evaluation.evaluate(task, ["rules"], asking=Asking(exact=True), store=store).results[0]
     assert exact.macro_f1.mean > 0.4 and exact.made_by.startswith("rules ")
     assert not [a for a in exact.answers if a.stored.generation.text == "STALE"]

@@ -1,4 +1,4 @@
-"""The same windows through vllm and transformers: how far their answers agree, how fast each is. ``make agreement``.
+"""The same windows through vllm and transformers: how far they agree, how fast each is: ``make bench ONLY=agreement``.
 
 Greedy answers of one model can differ between engines (dtype, kernels, batching): the table says how often, it does
 not promise that they never do. Engines run one after the other, on an idle machine.
@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 from llmhar.ask import inference
+from llmhar.ask.asking import Asking
 from llmhar.ask.engines.registry import open_engine
 from llmhar.ask.models import MODELS
 from llmhar.ask.store import Store
@@ -26,7 +27,7 @@ def main(model_name: str = "smollm2-135m") -> int:
     """Print the agreement table and tokens per second of both engines, in Markdown."""
     model = MODELS[model_name]
     task = prepare("simulated", n_windows=4, answer="name")
-    asks = inference.make_asks(task, model, sampling=Sampling(max_tokens=MAX_TOKENS))[:N_WINDOWS]
+    asks = inference.make_asks(task, model, asking=Asking(sampling=Sampling(max_tokens=MAX_TOKENS)))[:N_WINDOWS]
     task = narrow(task, {(ask.session_id, ask.window_index) for ask in asks}, f"{len(asks)} windows")
     results, speeds = [], []
     for name in ("vllm", "transformers"):
@@ -34,7 +35,7 @@ def main(model_name: str = "smollm2-135m") -> int:
             start = time.perf_counter()
             with open_engine(name, model) as engine:
                 loaded = time.perf_counter() - start
-                run = inference.run_asks(asks, model, store, open_with=lambda engine=engine: engine)
+                run = inference.run_asks(asks, model, store, asking=Asking(open_with=lambda engine=engine: engine))
             results.append(tables.score_answers(task, model, inference.collect(asks, store)))
         made = results[-1].generations
         tokens = sum(generation.output_tokens for generation in made)

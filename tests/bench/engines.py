@@ -2,7 +2,7 @@
 
 What the library adds around an engine, what the prefix cache saves, what one engine for several adapters saves. Pairs
 of runs take turns in the same minutes, so that other load on the machine falls on both. Every claim is a function of
-what was measured: tests/test_bench_engines.py plants faults and sees each one missed.
+what was measured: tests/proof/test_bench_engines.py plants faults and sees each one missed.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from time import perf_counter
 from typing import Any
 
 from llmhar.ask import inference
+from llmhar.ask.asking import Asking
 from llmhar.ask.engines.base import Engine, EngineError
 from llmhar.ask.engines.child import ChildEngine, free_cores
 from llmhar.ask.models import MODELS, ModelError, ModelSpec
@@ -121,9 +122,12 @@ def full_pass(
     """
     begun = perf_counter()
     with Store(folder / f"pass-{begun}.sqlite") as store:
-        asks = inference.make_asks(task, model, sampling=sampling, constrained=constrained)
+        asks = inference.make_asks(task, model, asking=Asking(sampling=sampling, constrained=constrained))
         inference.run_asks(
-            asks, model, store, progress=False, open_with=lambda: Watched(timed.engine, lambda _number: None)
+            asks,
+            model,
+            store,
+            asking=Asking(progress=False, open_with=lambda: Watched(timed.engine, lambda _number: None)),
         )
         result = tables.score_answers(task, model, inference.collect(asks, store))
     ended = perf_counter()
@@ -139,7 +143,7 @@ def bare_pass(timed: Any, task: Task, model: ModelSpec, sampling: Sampling) -> P
     Raises:
         RuntimeError: not every window was answered.
     """
-    requests = [ask.request for ask in inference.make_asks(task, model, sampling=sampling)]
+    requests = [ask.request for ask in inference.make_asks(task, model, asking=Asking(sampling=sampling))]
     generations = list(timed.engine.stream(requests))
     if len(generations) != len(requests) or not all(generation.ok for generation in generations):
         raise RuntimeError(f"not every window was answered: {[g.error for g in generations if not g.ok][:1]}")

@@ -18,6 +18,7 @@ import numpy as np
 from safetensors.numpy import save_file
 
 from llmhar.ask import inference
+from llmhar.ask.asking import Asking
 from llmhar.ask.engines.base import Engine
 from llmhar.ask.engines.registry import open_engine
 from llmhar.ask.models import MODELS, Adapter, Local, ModelSpec
@@ -102,7 +103,7 @@ def measure(bench: Bench, n: int) -> Claim:
     sampling = Sampling(max_tokens=MAX_TOKENS)
     groups = {
         model.adapter.path if model.adapter else None: [
-            ask.request for ask in inference.make_asks(task, model, sampling=sampling)
+            ask.request for ask in inference.make_asks(task, model, asking=Asking(sampling=sampling))
         ]
         for model in models
     }

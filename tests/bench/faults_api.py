@@ -1,9 +1,10 @@
 """Claims of "Faults", the API: a server on loopback that refuses, fails, babbles, drips, cuts the line or says nothing.
 
-The server is that of tests/test_openai.py; the client is the ``openai`` engine behind ``run_asks`` and a store, as in
-every run. Some windows are hit, the others answered. Each kind of fault is tried twice: passing (a window's first
-attempt goes wrong) and lasting (all do, until the server is mended and the run is started again). The check takes the
-client, so that tests/test_faults.py can plant one that fails. ``python -m tests.bench.faults --only api`` prints it.
+The server is that of tests/ask/engines/test_openai.py; the client is the ``openai`` engine behind ``run_asks`` and a
+store, as in every run. Some windows are hit, the others answered. Each kind of fault is tried twice: passing (a
+window's first attempt goes wrong) and lasting (all do, until the server is mended and the run is started again). The
+check takes the client, so that tests/proof/test_faults.py can plant one that fails.
+``python -m tests.bench.faults --only api`` prints it.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from llmhar.ask.asking import Asking
 from llmhar.ask.engines.base import Engine, EngineError
 from llmhar.ask.inference import collect, run_asks
 from llmhar.ask.store import Ask, Store
@@ -178,7 +180,7 @@ def run_in(weather: Weather, open_with: Open = open_client, n: int = N) -> Resul
 
         def run() -> str:
             try:
-                run_asks(asks, fake.MODEL, store, progress=False, open_with=lambda: open_with(server))
+                run_asks(asks, fake.MODEL, store, asking=Asking(progress=False, open_with=lambda: open_with(server)))
             except EngineError as error:  # a server that is gone: what it had answered stays
                 return str(error)
             return ""

@@ -207,7 +207,19 @@ def _make_home(folder: Path) -> None:
     (folder / "params" / "homes" / "test.yaml").write_text(SMALL, encoding="utf-8")
 
 
-SETTINGS = 'dataset: "mural"\nmodels: [rules, smollm2-135m]\nlevel: 2.5\nn_windows: null\nrules: false\nbits: 4\n'
+def _load_settings(file: Path) -> object:
+    return resolve(PARAMETERS, read_profile(file, [NOTEBOOK]).get(NOTEBOOK, {}), {}, str(file))
+
+
+NOTEBOOK = "02_prompting"
+SETTINGS = f"""{NOTEBOOK}:
+  dataset: "mural"
+  models: [rules, smollm2-135m]
+  level: 2.5
+  n_windows: null
+  rules: false
+  bits: 4
+"""
 TEXTS = {
     "MuRAL": ("01/data.csv", "activities.json", "sensors.json", "01/context.json"),
     "MARBLE": ("A2a/instance1/environmental.csv", "A2a/instance1/subject-21/labels.csv",
@@ -233,7 +245,7 @@ SETS: dict[str, FileSet] = {
     "home YAML": FileSet(_make_home, _load_home, ("params/homes/test.yaml",), PromptError),
     "settings YAML": FileSet(
         lambda f: (f / "demo.yaml").write_text(SETTINGS, encoding="utf-8"),
-        lambda f: resolve(PARAMETERS, read_profile(f / "demo.yaml"), {}, str(f / "demo.yaml")),
+        lambda f: _load_settings(f / "demo.yaml"),
         ("demo.yaml",), SettingsError,
     ),
     "models YAML": FileSet(lambda f: shutil.copy(Path(__file__).parents[2] / "params" / "models.yaml", f),

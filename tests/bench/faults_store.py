@@ -1,8 +1,8 @@
 """Claims of "Faults" about storage: shared stores, full and read-only disks, damaged files, a clock that jumps.
 
-`python -m tests.bench.faults_store` prints them, `make faults` has them. Disks are real, small file systems in memory
-(root mounts them; who is not root gets "not measured"). Each check takes what it checks as an argument, so that
-tests/test_faults_store.py can plant a fault and see it fail.
+`python -m tests.bench.faults_store` prints them, `make bench ONLY=faults` has them. Disks are real, small file systems
+in memory (root mounts them; who is not root gets "not measured"). Each check takes what it checks as an argument, so
+that tests/proof/test_faults_store.py can plant a fault and see it fail.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ import tqdm.std
 
 from llmhar import paths
 from llmhar.ask import inference, model_files, models
+from llmhar.ask.asking import Asking
 from llmhar.ask.engines.registry import open_engine
 from llmhar.ask.models import MODELS, ModelError, ModelSpec
 from llmhar.ask.store import Store
@@ -143,7 +144,10 @@ def two_passes(path: Path, jumps: tuple[float, ...], bar: type, open_store: Open
     engine, shown = Jumping(jumps), io.StringIO()
     with (open_store(path) as store, patch.object(inference, "Bar", bar), patch.object(time, "time", engine.now),
           patch.object(tqdm.std, "time", engine.now), contextlib.redirect_stderr(shown)):  # fmt: skip
-        done = [inference.run_asks(some, MODEL, store, open_with=lambda: engine) for some in (asks(n // 2), asks(n))]
+        done = [
+            inference.run_asks(some, MODEL, store, asking=Asking(open_with=lambda: engine))
+            for some in (asks(n // 2), asks(n))
+        ]
         for text in ("first", "last"):
             engine.offset -= YEARS
             store.add_note(request(0).key, [], text)

@@ -27,6 +27,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from llmhar.ask.asking import Asking
 from llmhar.ask.inference import collect, make_asks, run_asks
 from llmhar.ask.models import MODELS
 from llmhar.ask.store import Store
@@ -85,7 +86,9 @@ class Journey:
 
     def write(self) -> None:
         labels = self.sessions[0].labels
-        run_asks(self.asks, MODELS["rules"], self.store, progress=False, open_with=lambda: AtOnce(labels))
+        run_asks(
+            self.asks, MODELS["rules"], self.store, asking=Asking(progress=False, open_with=lambda: AtOnce(labels))
+        )
 
     def look_up(self) -> None:
         self.answers = collect(self.asks, self.store)

@@ -1,8 +1,8 @@
 """Kills a work by SIGKILL at random points, looks at what is left, runs it again. Knows one work: filling a store.
 
 Each kill hits a fork of a process that has everything imported, so that points fall into the work and not into its
-start. A work is an object (:class:`Work`); tests/test_faults_kill.py replaces its parts by faulty ones to see every
-check fail. The other works and the claims are in :mod:`tests.bench.faults_kill`.
+start. A work is an object (:class:`Work`); tests/proof/test_faults_kill.py replaces its parts by faulty ones to see
+every check fail. The other works and the claims are in :mod:`tests.bench.faults_kill`.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ import psutil
 
 from llmhar import paths
 from llmhar.ask import inference
+from llmhar.ask.asking import Asking
 from llmhar.ask.engines.base import Engine
 from llmhar.ask.engines.recorded import RecordedEngine
 from llmhar.ask.models import MODELS
@@ -251,9 +252,9 @@ class Filling:
         (folder / "tables.csv").write_text("old")
 
     def run(self, folder: Path) -> None:
+        asking = Asking(progress=False, open_with=lambda: Noted(RecordedEngine(self.replies), folder))
         with self.open_store(folder / "store.sqlite") as store:
-            inference.run_asks(self.asks, self.model, store, progress=False,
-                               open_with=lambda: Noted(RecordedEngine(self.replies), folder))  # fmt: skip
+            inference.run_asks(self.asks, self.model, store, asking)
             result = tables.score_answers(self.task, self.model, inference.collect(self.asks, store))
         made = [table([result]).to_csv() for table in (tables.score_table, tables.session_table, tables.verdict_table)]
         self.write(folder / "tables.csv", "\n".join(made))

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
+from llmhar.ask.asking import Asking
 from llmhar.ask.models import MODELS
 from llmhar.ask.store import Store
 from llmhar.ask.task import narrow, prepare, training_task
@@ -45,7 +46,7 @@ class Training:
         own = training_task(test, window_size=1, n_sessions=1)
         some = narrow(own, {(w.session_id, w.index) for w in own.windows[:11]}, "11 windows")
         with Store(self.scratch / "teacher.sqlite") as store:
-            taught = collect_traces(some, MODELS["rules"], store, progress=False)
+            taught = collect_traces(some, MODELS["rules"], store, asking=Asking(progress=False))
         return make_examples(taught.traces, dict(some.prompts), test_sessions=[])
 
     def begin(self, folder: Path) -> None:

@@ -24,6 +24,7 @@ from typing import Any
 
 from llmhar import paths
 from llmhar.ask import inference
+from llmhar.ask.asking import Asking
 from llmhar.ask.engines.child import child_environment, free_cores, last_words
 from llmhar.ask.models import MODELS, ModelError
 from llmhar.ask.task import Task, narrow, prepare
@@ -128,7 +129,7 @@ def make_job(folder: Path, n: int, max_tokens: int, threads: int) -> dict[str, A
     if not home.exists():
         simulated.write(home)
     model, sampling = MODELS[MODEL], {"temperature": 0.6, "max_tokens": max_tokens}
-    asks = inference.make_asks(the_task(home, n), model, sampling=Sampling(**sampling))
+    asks = inference.make_asks(the_task(home, n), model, asking=Asking(sampling=Sampling(**sampling)))
     chats = [[message["content"] for message in ask.request.messages] for ask in asks]
     systems = {system for system, _ in chats}
     assert len(systems) == 1, "lm-eval takes one system message for all"

@@ -15,6 +15,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
+from llmhar.ask.asking import Asking
 from llmhar.ask.engines.worker import protect_stdout
 
 ENGINE = {"dtype": "auto", "max_model_len": 4096, "max_num_seqs": 32, "enable_prefix_caching": True, "block_size": 32,
@@ -48,8 +49,8 @@ def ours(job: dict[str, Any], *, open_with: Callable[[], Any] | None = None, sto
 
     model, task = MODELS[job["model"]], the_task(Path(job["home"]), job["n"])
     with (store_type or Store)(Path(job["store"])) as store:
-        asks = inference.make_asks(task, model, sampling=Sampling(**job["sampling"]))
-        run = inference.run_asks(asks, model, store, progress=False, open_with=opened)
+        asks = inference.make_asks(task, model, asking=Asking(sampling=Sampling(**job["sampling"])))
+        run = inference.run_asks(asks, model, store, asking=Asking(progress=False, open_with=opened))
         result = tables.score_answers(task, model, inference.collect(asks, store))
     made = result.generations
     answering = perf_counter() - begun - start

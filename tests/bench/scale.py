@@ -2,7 +2,7 @@
 
 Two raylets, dashboard off, object stores of 100 MiB. Both share this machine's cores, so only latency-bound work can
 show that two nodes do twice as much: the recorded engine sleeps before each answer. Each check takes any engine, so
-that tests/test_ray_engine.py can plant a fault and see it fail.
+that tests/ask/engines/ray/test_engine.py can plant a fault and see it fail.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from typing import Any
 
 import psutil
 
+from llmhar.ask.asking import Asking
 from llmhar.ask.engines.base import Engine
 from llmhar.ask.engines.registry import Options
 from llmhar.ask.inference import run_asks
@@ -168,7 +169,7 @@ def survival(engine: Engine, hurt: Callable[[], None], folder: Path, *, n: int =
     def work() -> None:
         try:
             with Store(path) as store:
-                run_asks(asks, MODEL, store, progress=False, open_with=lambda: watched)
+                run_asks(asks, MODEL, store, asking=Asking(progress=False, open_with=lambda: watched))
         except Exception as error:
             failed.append(error)
 
@@ -203,7 +204,7 @@ def flat_memory(engine: Engine, folder: Path, n: int = 100_000) -> Claim:
 
     asks = [Ask("bench", "s", i, MODEL.name, ask(i)) for i in range(n)]
     with Store(folder / f"memory-{time.monotonic_ns()}.sqlite") as store:
-        done = run_asks(asks, MODEL, store, progress=False, open_with=lambda: Watched(engine, sample))
+        done = run_asks(asks, MODEL, store, asking=Asking(progress=False, open_with=lambda: Watched(engine, sample)))
         stored = store.counts()["successes"]
     if stored != n:
         return Claim(

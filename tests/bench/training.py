@@ -1,4 +1,4 @@
-"""Our trainer against TRL's SFTTrainer on the same examples: ``make train-speed``. Exit code 1 if a figure is missed.
+"""Our trainer against TRL's SFTTrainer on the same examples: ``make bench ONLY=training``. Exit 1: a figure is missed.
 
 Every variant is a process of its own, and they go in lockstep: one step of one, then the same step (the same example)
 of the next, whose turn is first changing from step to step. So ratios are paired step by step, and other load on the
@@ -23,6 +23,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from llmhar.ask.asking import Asking
 from llmhar.ask.engines.child import child_environment, free_cores, last_words
 from llmhar.ask.engines.worker import Say, protect_stdout
 from llmhar.ask.model_files import fetch
@@ -163,7 +164,7 @@ def make_examples_of_the_simulated_home(scratch: Path, n: int = N_EXAMPLES) -> l
                    serializer="sentences", rules=False)  # fmt: skip
     task = training_task(test, window_size=5)
     with Store(scratch / "store.sqlite") as store:
-        traces = collect_traces(task, MODELS["rules"], store, progress=False).traces
+        traces = collect_traces(task, MODELS["rules"], store, asking=Asking(progress=False)).traces
     return make_examples(traces[:: len(traces) // n][:n], dict(test.prompts), test_sessions=list(test.sessions))
 
 

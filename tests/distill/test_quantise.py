@@ -1,6 +1,6 @@
 """Quantised models: what is refused, what stands after a failure, how near int8 comes to the weights it was made of.
 
-The engine that serves them meets the contract in tests/test_engines.py.
+The engine that serves them meets the contract in tests/ask/engines/test_contract.py.
 """
 
 from __future__ import annotations

@@ -18,12 +18,13 @@ from tokenizers import Tokenizer
 
 from llmhar import paths
 from llmhar.ask import inference
+from llmhar.ask.asking import Asking
 from llmhar.ask.engines.base import Engine
 from llmhar.ask.engines.registry import open_engine
 from llmhar.ask.models import MODELS, Local, ModelSpec
 from llmhar.ask.store import Store
 from llmhar.ask.task import Task, narrow, prepare, training_task
-from llmhar.distill import merging, training
+from llmhar.distill import child, merging, training
 from llmhar.distill.examples import Example, data_hash, make_examples
 from llmhar.distill.merging import merge
 from llmhar.distill.recipe import BACKENDS, PROJECTIONS, Recipe
@@ -65,7 +66,7 @@ def task(tmp_path_factory: pytest.TempPathFactory) -> Task:
 @pytest.fixture(scope="module")
 def examples(task: Task, tmp_path_factory: pytest.TempPathFactory) -> list[Example]:
     with Store(tmp_path_factory.mktemp("store") / "store.sqlite") as store:
-        taught = collect_traces(task, MODELS["rules"], store, progress=False)
+        taught = collect_traces(task, MODELS["rules"], store, asking=Asking(progress=False))
     return make_examples(taught.traces, dict(task.prompts), test_sessions=[])
 
 
@@ -113,8 +114,10 @@ def ask(
     found = []
     with Store(tmp_path / "store.sqlite") as store:
         for model in models:
-            asks = inference.make_asks(task, model, sampling=Sampling(max_tokens=max_tokens))
-            inference.run_asks(asks, model, store, progress=False, open_with=lambda: contextlib.nullcontext(engine))
+            asks = inference.make_asks(task, model, asking=Asking(sampling=Sampling(max_tokens=max_tokens)))
+            inference.run_asks(
+                asks, model, store, asking=Asking(progress=False, open_with=lambda: contextlib.nullcontext(engine))
+            )
             found.append(inference.collect(asks, store))
     return found
 
@@ -259,7 +262,7 @@ def test_a_student_that_knows_its_examples_says_what_the_teacher_wrote(parrot, t
 
 def kill_at(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Kill the child when it has reported this step."""
-    show = training._show
+    show = child._show
 
     def shown(bar: Any, message: dict[str, Any], title: str) -> None:
         show(bar, message, title)
@@ -267,7 +270,7 @@ def kill_at(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
             for child in children_running("llmhar.distill.train_child"):
                 child.kill()
 
-    monkeypatch.setattr(training, "_show", shown)
+    monkeypatch.setattr(child, "_show", shown)
 
 
 def test_a_killed_training_goes_on_and_ends_the_same(tuned, examples, tmp_path, monkeypatch):

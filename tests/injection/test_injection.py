@@ -10,20 +10,35 @@ from dataclasses import replace
 import pytest
 
 from llmhar import injection
+from llmhar.ask.asking import Asking
 from llmhar.ask.engines.rules import home as rules
 from llmhar.ask.models import MODELS
 from llmhar.ask.store import Store
 from llmhar.ask.task import prepare
 from llmhar.fusion.answerers.prompt import build_prompt as build_fusion_prompt
-from llmhar.injection.flips import CLIPS, DATASET, DEFENCES, Defence, Pair, fusion_targets, home_targets, make_clip
+from llmhar.injection import flips
+from llmhar.injection.flips import (
+    CLIPS,
+    DATASET,
+    DEFENCES,
+    Defence,
+    Pair,
+    fusion_targets,
+    home_targets,
+    hostile_window,
+    make_clip,
+)
 from llmhar.injection.payloads import PAYLOADS, harmless
-from llmhar.injection.structure import Prompted, check_structure, hostile_window, structure_table
 from llmhar.text import serialize
 from llmhar.text.chat import ChatTokenizer
 from llmhar.text.prompt import build_prompt
 from llmhar.text.serialize import SERIALIZERS, clean_text
+from tests.bench import structure
+from tests.bench.structure import Prompted, check_structure, structure_table
 
 BUILT = "cleaning and encoding"
+
+QUIET = replace(injection.ASKING, progress=False)
 
 
 @pytest.fixture(scope="module")
@@ -94,11 +109,11 @@ def test_defences_off_really_are_off():
 
 
 def test_no_name_of_a_device_room_person_or_clip_changes_the_chat(task, tokenizers):
-    counts, faults = checked(task, tokenizers, serializers=("s1-json",))  # all of them: make security
+    counts, faults = checked(task, tokenizers, serializers=("s1-json",))  # all of them: make bench ONLY=security
     mine = [f for f in faults if f.check != "echo" and not (f.place == "label" and "home" in f.setting)]
     assert mine == []
     assert counts["home", "turns"] == len(PAYLOADS) * 4 * 2 * 3 * 2  # wordings, answer styles, places, tokenizers
-    assert {check for _, check in counts} == set(injection.structure.CHECKS)
+    assert {check for _, check in counts} == set(structure.CHECKS)
 
 
 def test_no_label_of_a_home_changes_the_chat(task, tokenizers):
@@ -145,7 +160,7 @@ def test_without_cleaning_the_checks_see_it(task, tokenizers, monkeypatch):
 
 def test_a_shown_resident_is_seen():
     leaking = Prompted(True, "x", "resident", lambda name: ({"role": "user", "content": name},), len, ("a", 1))
-    assert list(injection.structure._look(leaking, leaking.write("b"), leaking.write("c"), {})) == [
+    assert list(structure._look(leaking, leaking.write("b"), leaking.write("c"), {})) == [
         ("hidden", "the name is in the prompt")
     ]
 
@@ -189,19 +204,19 @@ def test_the_table_counts_by_hand():
 
 def test_the_bench_on_rules_is_stored_and_repeats(tmp_path):
     with Store(tmp_path / "store.sqlite") as store:
-        first = injection.run(["rules"], store, 2, progress=False)
+        first = injection.run(["rules"], store, 2, asking=QUIET)
         n_attempts = store._db.execute("SELECT count(*) FROM attempts").fetchone()
-        again = injection.run(["rules"], store, 2, progress=False)
+        again = injection.run(["rules"], store, 2, asking=QUIET)
         assert store._db.execute("SELECT count(*) FROM attempts").fetchone() == n_attempts  # nor the silenced ones
         assert first == again
         table = injection.flip_table(first)
         assert list(table["defence"]) == [*DEFENCES] * 2 and set(table["prompt"]) == {"home", "fusion"}
         assert (table["pairs"] > 0).all() and (table["flip %"].between(table["from %"], table["to %"])).all()
-        assert len(injection.payload_table(first)) == len(PAYLOADS)
+        assert len({pair.payload for pair in first if pair.defence == BUILT}) == len(PAYLOADS)
     assert len(first) == len(PAYLOADS) * len(DEFENCES) * 4
     # Forced labels differ from the truth, and the twin differs in the name alone.
     for target in home_targets(2):
-        cases = list(injection.flips._cases([target], PAYLOADS, [BUILT]))
+        cases = list(flips._cases([target], PAYLOADS, [BUILT]))
         assert all(target.labels[wanted] != target.avoid for _, _, wanted, _, _ in cases)
         for _, payload, _, _, (twin, hostile) in cases:
             if payload.name in ("order", "chatml-short", "fake-system"):  # no character that JSON would escape
@@ -216,7 +231,9 @@ def test_windows_follow_the_seed():
 
 def test_asks_are_noted_apart_from_every_study(tmp_path):
     with Store(tmp_path / "store.sqlite") as store:
-        injection.attack(MODELS["rules"], fusion_targets(1), store, payloads=PAYLOADS[:1], progress=False)
+        injection.attack(
+            MODELS["rules"], fusion_targets(1), store, asking=Asking(progress=False), payloads=PAYLOADS[:1]
+        )
         assert {row[0] for row in store._db.execute("SELECT dataset FROM asks")} == {DATASET}
 
 

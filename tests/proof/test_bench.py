@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from llmhar import paths
 from tests.bench import bench, calibration, explorer, growth, own_code, speed, training
 from tests.bench import verdicts as table
 from tests.bench.verdicts import Claim, at_least, at_most, exactly, not_measured
@@ -53,7 +54,7 @@ def here(name):
 
 @pytest.fixture
 def reports(tmp_path, monkeypatch):
-    monkeypatch.setenv("LLMHAR_REPORTS", str(tmp_path))
+    monkeypatch.setattr(paths, "record", lambda: tmp_path)
     monkeypatch.setenv("LLMHAR_HOME", str(tmp_path / "home"))
     return tmp_path / "proof"
 

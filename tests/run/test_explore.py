@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from llmhar.ask.asking import Asking
 from llmhar.ask.engines.base import EngineError
 from llmhar.ask.store import Store
 from llmhar.ask.task import prepare
@@ -39,7 +40,9 @@ def test_what_was_never_asked_says_what_to_run(values, tmp_path):
 def test_the_file_holds_what_the_store_has_and_asks_nobody(values, tmp_path, monkeypatch):
     task = prepare("simulated", n_windows=values["n_windows"], seed=values["seed"], answer=values["answer"])
     with Store(tmp_path / "s.sqlite") as store:
-        evaluation.evaluate(task, ["rules"], store=store, sampling=Sampling(max_tokens=values["max_tokens"]))
+        evaluation.evaluate(
+            task, ["rules"], asking=Asking(sampling=Sampling(max_tokens=values["max_tokens"])), store=store
+        )
         monkeypatch.setattr("llmhar.ask.inference.open_model", None)  # whoever asks fails
         size = explore.write_html(values, tmp_path / "out.html", store)
     page = (tmp_path / "out.html").read_text(encoding="utf-8")

@@ -14,6 +14,7 @@ import psutil
 import pytest
 
 from llmhar import paths
+from llmhar.ask.asking import Asking
 from llmhar.run import jobs, report
 from llmhar.settings import SettingsError
 
@@ -60,7 +61,9 @@ def test_smoke_numbers_are_those_of_the_library(smoke):
     runs, _ = smoke
     run = next(run for run in runs if run["notebook"] == "02_prompting")
     task = prepare("simulated", n_windows=run["params"]["n_windows"], answer=run["params"]["answer"])
-    found = evaluation.evaluate(task, ["rules"], sampling=Sampling(max_tokens=run["params"]["max_tokens"]))
+    found = evaluation.evaluate(
+        task, ["rules"], asking=Asking(sampling=Sampling(max_tokens=run["params"]["max_tokens"]))
+    )
     assert found.runs[0].n_asked == 0, "the report's own answers should be in the store"
     assert run["key_numbers"]["macro_f1_rules"] == pytest.approx(found.results[0].macro_f1.mean, abs=1e-12)
 

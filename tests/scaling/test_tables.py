@@ -12,6 +12,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from llmhar.ask import inference
+from llmhar.ask.asking import Asking
 from llmhar.ask.inference import Answer
 from llmhar.ask.models import ModelSpec, Shape
 from llmhar.ask.store import Ask, Store, Stored
@@ -29,7 +30,7 @@ from llmhar.score import cost as score_cost
 from llmhar.score import evaluate as evaluation
 from llmhar.score.cost import Point
 from llmhar.score.ledger import CAUSES
-from llmhar.score.tables import score_answers
+from llmhar.score.tables import pair_table, score_answers
 
 ACTIVITIES = {1: "cooking", 2: "eating", 3: "sleeping", 4: "reading", 9: "TRANSITION"}
 SHAPE = Shape(layers=2, hidden=64, heads=4, kv_heads=2, head_dim=32)
@@ -373,21 +374,23 @@ def test_pair_table_of_six_sessions():
     sessions = [replace(TEST[0], session_id=f"s{i}") for i in range(6)]
     task = task_of(sessions, TRAIN)
     right, wrong = result_of(task, LARGE, PERFECT[:2] * 6), result_of(task, SMALL, SILENT[:2] * 6)
-    two = scaling_tables.pair_table([right, wrong])
+    two = pair_table(scaling_tables.compare_models([right, wrong]))
     assert two[["data", "first", "second", "n"]].iloc[0].tolist() == ["simulated", "large", "small", 6]
     row = two.iloc[0]
     assert (row["gap"], row["p"], row["p_holm"], row["p_least"]) == (1.0, 1 / 32, 1 / 32, 1 / 32)
     assert (row["verdict"], row["verdict if planned alone"]) == ("higher", "higher")
-    three = scaling_tables.pair_table([wrong, right, controls.majority_result(task)])
+    three = pair_table(scaling_tables.compare_models([wrong, right, controls.majority_result(task)]))
     assert three["p_least"].tolist() == [3 / 32] * 3 and three["verdict"].tolist() == ["not shown"] * 3
     assert three["verdict if planned alone"].tolist() == ["lower", "lower", "higher"]
-    assert scaling_tables.pair_table([right]).empty and scaling_tables.pair_table([]).empty
+    assert (
+        pair_table(scaling_tables.compare_models([right])).empty and pair_table(scaling_tables.compare_models([])).empty
+    )
 
 
 def test_pairs_are_compared_within_a_data_set():
     ours, mural = two_homes()
     results = [result_of(t, m, x) for t in (ours, mural) for m, x in ((SMALL, HALF), (LARGE, PERFECT))]
-    table = scaling_tables.pair_table(results)
+    table = pair_table(scaling_tables.compare_models(results))
     assert table["data"].tolist() == ["simulated", "mural (real)"] and table["p_holm"].tolist() == [0.5, 0.5]
     assert table["gap"].tolist() == pytest.approx([-13 / 24] * 2)
 
@@ -577,7 +580,9 @@ def home(tmp_path_factory):
 
 def test_thinking_table_from_a_sweep(home, store, thinker):
     opened = thinker(home)
-    sweep = evaluation.sweep_thinking(home, "deep", [5, 25, 1000], sampling=Sampling(max_tokens=99), store=store)
+    sweep = evaluation.sweep_thinking(
+        home, "deep", [5, 25, 1000], asking=Asking(sampling=Sampling(max_tokens=99)), store=store
+    )
     table = scaling_tables.thinking_table(sweep, store)
     assert table.index.tolist() == ["off", "budget 5", "budget 25", "budget 1000", "on, no limit"]
     assert table["thinking tokens / window"].tolist() == [0.0, 5.0, 25.0, 40.0, 40.0]
@@ -585,14 +590,14 @@ def test_thinking_table_from_a_sweep(home, store, thinker):
     assert table["macro F1"].tolist() == [0.0, 0.0, 1.0, 1.0, 1.0]
     assert table["missed %"].tolist() == [100.0, 100.0, 0.0, 0.0, 0.0]
     assert (table["seconds / window"] > 0).all() and opened == ["deep"] * 5
-    evaluation.sweep_thinking(home, "deep", [5, 25, 1000], sampling=Sampling(max_tokens=99), store=store)
+    evaluation.sweep_thinking(home, "deep", [5, 25, 1000], asking=Asking(sampling=Sampling(max_tokens=99)), store=store)
     assert opened == ["deep"] * 5, "the store has all answers"
 
 
 def test_a_sweep_needs_a_model_that_thinks(home, store, thinker):
     opened = thinker(home)
     with pytest.raises(ValueError, match="shallow has no thinking mode: set thinking_model to one that has"):
-        evaluation.sweep_thinking(home, "shallow", [5], sampling=Sampling(), store=store)
+        evaluation.sweep_thinking(home, "shallow", [5], asking=Asking(sampling=Sampling()), store=store)
     assert opened == [] and store.counts()["asks"] == 0
 
 
@@ -609,7 +614,9 @@ def mural(tmp_path):
 
 def test_two_data_sets_start_each_engine_once(home, mural, store, thinker):
     opened = thinker(home, mural)
-    found = evaluation.evaluate([home, mural], ["deep", "large"], thinking=True, n_samples=2, store=store)
+    found = evaluation.evaluate(
+        [home, mural], ["deep", "large"], asking=Asking(thinking=True, n_samples=2), store=store
+    )
     assert opened == ["deep", "large"]
     assert [(r.model.name, r.task.data) for r in found.results] == [
         ("deep", "simulated"), ("deep", "mural (real)"), ("large", "simulated"), ("large", "mural (real)"),
@@ -620,7 +627,7 @@ def test_two_data_sets_start_each_engine_once(home, mural, store, thinker):
     every = [*found.results, *map(controls.majority_result, (home, mural))]
     assert scaling_tables.ledger_table(every).sum(axis=1).tolist() == pytest.approx([100.0] * 6, abs=1e-9)
     assert [p.model for p in score_cost.points(found.results, store)][1] == "deep on mural (real)"
-    assert set(scaling_tables.pair_table(every)["data"]) == {"simulated", "mural (real)"}
+    assert set(pair_table(scaling_tables.compare_models(every))["data"]) == {"simulated", "mural (real)"}
     table = scaling_tables.beside_published(every)
     assert table.loc["deep", "ours, simulated, %"] == "100.0 [100.0, 100.0] (n = 6)"
     assert table.loc["large", "ours, mural (real), %"].startswith("0.0 ")
@@ -779,7 +786,7 @@ def test_confusion_map(task):
     task = task_of([replace(s, activities=dollars) for s in TEST], TRAIN)
     texts = [text.replace("eating", "$eating_$") for text in HALF]
     result = result_of(task, ODD, texts)
-    figure = scaling_figures.confusion_map(scaling_tables.confusion(result), result)
+    figure = figures.confusion_map(scaling_tables.confusion(result), result.model.name, figures.describe([result]))
     png_of(figure)
     axes = figure.axes[0]
     assert [t.get_text() for t in axes.get_yticklabels()] == [
@@ -794,10 +801,11 @@ def test_confusion_map(task):
 def test_confusion_map_names_every_activity_of_a_large_home(home):
     result = controls.majority_result(home)
     table = scaling_tables.confusion(result)
-    figure = scaling_figures.confusion_map(table, result)
+    figure = figures.confusion_map(table, result.model.name, figures.describe([result]))
     png_of(figure)
     figure.canvas.draw()
     assert len([t for t in figure.axes[0].get_yticklabels() if t.get_text()]) == len(table) > 8
-    assert len([t for t in figure.axes[0].get_xticklabels() if t.get_text()]) == len(table.columns)
+    assert not table["no answer"].any(), "so its column is not drawn"
+    assert len([t for t in figure.axes[0].get_xticklabels() if t.get_text()]) == len(table.columns) - 1
     boxes = [t.get_window_extent() for t in figure.axes[0].get_yticklabels()]
     assert min(box.x0 for box in boxes) >= 0, "a label is clipped"

@@ -305,7 +305,7 @@ HOSTILE = {
 def test_a_hostile_megabyte_is_read_fast(name, strict):
     text = HOSTILE[name]
     assert len(parse_answer(text, 10, LABELS, strict=strict).predictions) == 10
-    # The figure is 50 ms (make faults); a busy sibling hyper-thread has trebled it, a quadratic reader takes minutes.
+    # The figure is 50 ms (bench faults); a busy sibling hyper-thread has trebled it, a quadratic reader takes minutes.
     assert quiet_seconds(lambda: parse_answer(text, 10, LABELS, strict=strict)) <= 0.15
 
 

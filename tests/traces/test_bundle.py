@@ -19,7 +19,8 @@ from llmhar.records import VERDICTS, Fingerprint, Generation
 from llmhar.score import tables
 from llmhar.text import homes
 from llmhar.text.prompt import PromptError, build_prompt, load_home
-from llmhar.traces.bundle import build_bundle, clean, pack, synthetic_bundle, unpack
+from llmhar.traces.bundle import build_bundle, clean, pack, pack_mentions, unpack
+from tests.bench.made_up_traces import made_up_bundle
 
 MADE = Fingerprint("recorded", "1", "", "")
 RULES, SMOKE = MODELS["rules"], MODELS["recorded-smoke"]
@@ -162,6 +163,17 @@ def test_hostile_texts_become_plain_ones(task):
     assert (fit.encode("utf-16-le")[2 * start : 2 * end].decode("utf-16-le"), ids, kind) == ("event 3", [3], "event")
 
 
+def test_offsets_are_those_of_javascript(task):
+    """``text.slice(start, end)`` counts UTF-16 code units."""
+    window = task.windows[0]
+    text = f"👍🏽 𝒾 Event 3, then {window.events[1].time:%H:%M:%S}"
+    units = text.encode("utf-16-le")
+    found = pack_mentions(text, window.events)
+    assert [units[2 * start : 2 * end].decode("utf-16-le") for start, end, *_ in found] == ["Event 3", text[-8:]]
+    assert found[0][0] == text.index("Event") + 3  # three characters beyond the first plane
+    assert pack_mentions("\ud83d Event 3", window.events)[0][0] == 2  # a lone surrogate is one code unit
+
+
 def test_clean_changes_no_ordinary_text():
     text = "Ünïcödé 廚房 😀 tab\t line\n quotes \"'<>&"
     assert clean(text) == text
@@ -191,7 +203,7 @@ def test_faults_are_named(results):
 
 def test_ten_thousand_traces_fit_into_ten_megabytes(capsys):
     """Measured on a tenth: windows do not depend on one another, so ten times as many take ten times the place."""
-    bundle = synthetic_bundle(1000)
+    bundle = made_up_bundle(1000)
     answers = [a for w in bundle["windows"] for a in w["a"]]
     assert len(answers) == 1000 and len(bundle["models"]) == 4
     mean = sum(len(a["r"]) for a in answers) / 1000
@@ -203,7 +215,7 @@ def test_ten_thousand_traces_fit_into_ten_megabytes(capsys):
     with capsys.disabled():
         print(f"\n1,000 made-up traces: {size / 1e6:.2f} MB in base64, reasoning compresses to {ratio:.2f}")
     assert 10 * size <= 10e6 and ratio > 0.18
-    assert synthetic_bundle(8) == synthetic_bundle(8) and synthetic_bundle(8) != synthetic_bundle(8, seed=1)
+    assert made_up_bundle(8) == made_up_bundle(8) and made_up_bundle(8) != made_up_bundle(8, seed=1)
 
 
 # --- sketches of homes

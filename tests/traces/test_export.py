@@ -10,6 +10,7 @@ from dataclasses import replace
 
 import pytest
 
+from llmhar.ask.asking import Asking
 from llmhar.ask.inference import Answer, collect, make_asks, run_asks
 from llmhar.ask.models import MODELS
 from llmhar.ask.store import Ask, Store, Stored
@@ -32,7 +33,7 @@ def results(task, tmp_path_factory):
     """The rules' answers, and those of a model that answers half, badly, cut, or not at all."""
     with Store(tmp_path_factory.mktemp("store") / "s.sqlite") as store:
         asks = make_asks(task, RULES)
-        run_asks(asks, RULES, store, progress=False)
+        run_asks(asks, RULES, store, asking=Asking(progress=False))
         first = tables.score_answers(task, RULES, collect(asks, store))
     answers = []
     for number, (ask, window) in enumerate(zip(make_asks(task, SMOKE), task.windows)):

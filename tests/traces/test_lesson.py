@@ -11,7 +11,7 @@ from llmhar.data.registry import load
 from llmhar.data.windows import cut_windows
 from llmhar.score.evaluate import evaluate
 from llmhar.traces import lesson
-from llmhar.traces.reask import ReaskError
+from llmhar.traces.counterfactual import ReaskError
 
 
 @pytest.fixture(scope="module")

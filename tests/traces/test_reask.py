@@ -8,6 +8,7 @@ from datetime import datetime
 
 import pytest
 
+from llmhar.ask.asking import Asking
 from llmhar.ask.engines.base import EngineError
 from llmhar.ask.inference import collect, make_asks, run_asks
 from llmhar.ask.models import MODELS
@@ -18,9 +19,8 @@ from llmhar.records import VERDICTS, Sampling
 from llmhar.score import tables
 from llmhar.traces import reask as reasking
 from llmhar.traces.bundle import build_bundle
-from llmhar.traces.faithfulness import PROBE_INDEX
-from llmhar.traces.reask import REASK_INDEX, Reasker, ReaskError, ReaskOrder, change_window, reask
-from llmhar.traces.widget import ReaskOrder as ViewOrder
+from llmhar.traces.counterfactual import Order, ReaskError, drop_events, edit_window, swap_events
+from llmhar.traces.reask import Reasker, reask
 from llmhar.traces.widget import TraceBrowser
 
 RULES, SMOKE = MODELS["rules"], MODELS["recorded-smoke"]
@@ -56,7 +56,7 @@ MORNING = window_at((3, "07:00:00.250"), (3, "07:00:05"), (3, "07:00:09"), (3, "
 
 def test_dropped_events_leave_the_others_with_their_truth():
     rows = rows_of(MORNING)
-    made = change_window(MORNING, [rows[0], rows[2], rows[3]])
+    made = edit_window(MORNING, [rows[0], rows[2], rows[3]])
     assert [(e.event_id, e.sensor, e.activity_id, e.residents) for e in made.events] == [
         (0, "thing 0", 0, ("A",)), (1, "thing 2", 2, ("A",)), (2, "thing 3", 3, ("A",)),
     ]  # fmt: skip
@@ -65,7 +65,7 @@ def test_dropped_events_leave_the_others_with_their_truth():
 
 def test_edited_events_lose_their_truth():
     rows = rows_of(MORNING)
-    made = change_window(MORNING, [rows[0], ("07:00:07", "bathroom", "shower", "turned OFF"), *rows[2:]])
+    made = edit_window(MORNING, [rows[0], ("07:00:07", "bathroom", "shower", "turned OFF"), *rows[2:]])
     new = made.events[1]
     assert (new.room, new.sensor, new.state, new.activity_id, new.residents) == (
         "bathroom",
@@ -76,28 +76,29 @@ def test_edited_events_lose_their_truth():
     )
     assert new.time == datetime(2000, 1, 3, 7, 0, 7)
     assert [e.activity_id for e in made.events] == [0, None, 2, 3]
-    added = change_window(MORNING, [*rows, ("07:02:00", "", "phone", "turned ON")])
+    added = edit_window(MORNING, [*rows, ("07:02:00", "", "phone", "turned ON")])
     assert [e.activity_id for e in added.events] == [0, 1, 2, 3, None]
 
 
 def test_an_unchanged_window_is_the_window_itself():
-    assert change_window(MORNING, rows_of(MORNING)) is MORNING
+    assert edit_window(MORNING, rows_of(MORNING)) is MORNING
 
 
 def test_changed_windows_are_numbered_by_what_they_hold():
     rows = rows_of(MORNING)
-    one, same, other = (change_window(MORNING, rows[start:]) for start in (1, 1, 2))
+    one, same, other = (edit_window(MORNING, rows[start:]) for start in (1, 1, 2))
     assert one == same and one.index != other.index
-    assert one.index >= REASK_INDEX and REASK_INDEX >= PROBE_INDEX + 2**48 and one.index < 2**53  # exact in JavaScript
-    assert change_window(replace(MORNING, session_id="02"), rows[1:]).index != one.index
+    assert one.index == drop_events(MORNING, [0]).index == 20894758130872  # what a store of format 2 is brought up to
+    assert swap_events(MORNING, [0, 2], MORNING.events[3:]).index == 180577053984638 < 2**53  # exact in JavaScript
+    assert edit_window(replace(MORNING, session_id="02"), rows[1:]).index != one.index
 
 
 def test_clocks_pass_midnight():
     night = window_at((3, "23:58:00"), (3, "23:59:30"), (4, "00:00:10"))
     rows = rows_of(night)
-    made = change_window(night, [rows[0], ("00:00:01", "hall", "lamp", "turned ON"), rows[2]])
+    made = edit_window(night, [rows[0], ("00:00:01", "hall", "lamp", "turned ON"), rows[2]])
     assert [e.time.day for e in made.events] == [3, 4, 4]
-    same_second = change_window(MORNING, [rows_of(MORNING)[0], ("07:00:00", "hall", "lamp", "turned ON")])
+    same_second = edit_window(MORNING, [rows_of(MORNING)[0], ("07:00:00", "hall", "lamp", "turned ON")])
     assert same_second.events[1].time >= same_second.events[0].time
 
 
@@ -120,14 +121,14 @@ def test_clocks_pass_midnight():
 )
 def test_orders_that_make_no_window(rows, message):
     with pytest.raises(ReaskError, match=message):
-        change_window(MORNING, rows)
+        edit_window(MORNING, rows)
 
 
 def test_one_generation_about_the_changed_window_from_the_rules(task, store):
     old = task.windows[0]
     rows = rows_of(old)[1:]
-    order = ReaskOrder(old.session_id, old.index, RULES, tuple(rows))
-    reply = reask(task, order, store=store)
+    order = Order(old.session_id, old.index, tuple(rows))
+    reply = reask(task, RULES, order, store)
     assert store.counts()["requests"] == store.counts()["successes"] == 1
     assert set(reply) == {"r", "x", "l", "v", "t", "c", "f", "k", "m"}
     assert len(reply["l"]) == len(reply["v"]) == len(rows) and {VERDICTS[v] for v in reply["v"]} == {"ok"}
@@ -138,49 +139,50 @@ def test_one_generation_about_the_changed_window_from_the_rules(task, store):
     asked = store.request(key)
     assert reply["k"] == key[:16] and asked.messages[0]["content"] == task.prompt_of(old).system
     assert rows[0][0] in asked.messages[1]["content"] and rows_of(old)[0][0] not in asked.messages[1]["content"]
-    assert store.asked_for(key)[0][2] == change_window(old, rows).index
-    assert reask(task, order, store=store) == reply  # the store answers: no second attempt
+    assert store.asked_for(key)[0][2] == edit_window(old, rows).index
+    assert reask(task, RULES, order, store) == reply  # the store answers: no second attempt
     assert store.counts()["successes"] == 1
 
 
 def test_nothing_changed_asks_nothing(task, store):
     asks = make_asks(task, RULES)
-    run_asks(asks, RULES, store, progress=False)
+    run_asks(asks, RULES, store, asking=Asking(progress=False))
     before, window = store.counts(), task.windows[0]
     like = asks[0].request
-    reply = reask(
-        task, ReaskOrder(window.session_id, window.index, RULES, tuple(rows_of(window)), like=like), store=store
-    )
+    order = Order(window.session_id, window.index, tuple(rows_of(window)), like=like)
+    reply = reask(task, RULES, order, store)
     assert store.counts() == before and reply["k"] == like.key[:16]
 
 
 def test_wording_serializer_temperature_and_the_rest_as_it_was(task, store):
     window = task.windows[0]
-    like = make_asks(task, RULES, sampling=Sampling(top_p=0.9, max_tokens=77, seed=5), constrained=True)[0].request
-    order = ReaskOrder(window.session_id, window.index, RULES, tuple(rows_of(window)), wording="s1", serializer="lines",
-                       temperature=0.5, like=like)  # fmt: skip
-    reask(task, order, store=store)
+    like = make_asks(task, RULES, asking=Asking(sampling=Sampling(top_p=0.9, max_tokens=77, seed=5), constrained=True))[
+        0
+    ].request
+    rows = tuple(rows_of(window))
+    order = Order(window.session_id, window.index, rows, wording="s1", serializer="lines", temperature=0.5, like=like)
+    reask(task, RULES, order, store)
     (key,) = [key for (key,) in store._db.execute("SELECT key FROM requests")]
     asked = store.request(key)
     assert asked.sampling == Sampling(temperature=0.5, top_p=0.9, max_tokens=77, seed=5)
     assert asked.messages[0]["content"].startswith("You are an assistant") and "\n1 " in asked.messages[1]["content"]
     other = replace(order, wording=None, temperature=None)
-    reask(task, other, store=store)
+    reask(task, RULES, other, store)
     (second,) = [found for (found,) in store._db.execute("SELECT key FROM requests") if found != key]
     asked = store.request(second)
     assert asked.messages[0]["content"].startswith("Name the home activity") and asked.sampling == like.sampling
     with pytest.raises(ReaskError, match="temperature"):
-        reask(task, replace(order, temperature=float("nan")), store=store)
+        reask(task, RULES, replace(order, temperature=float("nan")), store)
 
 
 def test_a_model_that_fails_says_why(task, store):
     window = task.windows[0]
     prompts = {home: replace(prompt, labels="") for home, prompt in task.prompts.items()}
     with pytest.raises(ReaskError, match=r"rules gave no answer: .*label list"):
-        order = ReaskOrder(window.session_id, window.index, RULES, tuple(rows_of(window)))
-        reask(replace(task, prompts=prompts), order, store=store)
+        order = Order(window.session_id, window.index, tuple(rows_of(window)))
+        reask(replace(task, prompts=prompts), RULES, order, store)
     with pytest.raises(ReaskError, match="no window 999"):
-        reask(task, ReaskOrder(window.session_id, 999, RULES, tuple(rows_of(window))), store=store)
+        reask(task, RULES, Order(window.session_id, 999, tuple(rows_of(window))), store)
 
 
 class Counting:
@@ -222,8 +224,8 @@ def counting(monkeypatch):
 def results(task, store):
     made = []
     for model in (RULES, SMOKE):
-        asks = make_asks(task, model, sampling=Sampling(max_tokens=99))
-        run_asks(asks, model, store, progress=False)
+        asks = make_asks(task, model, asking=Asking(sampling=Sampling(max_tokens=99)))
+        run_asks(asks, model, store, asking=Asking(progress=False))
         made.append(tables.score_answers(task, model, collect(asks, store)))
     return made
 
@@ -233,7 +235,7 @@ def view(bundle, n, m, rows, **changes):
     told = {"window": n, "dataset": bundle["datasets"][window["d"]]["name"], "session": window["s"],
             "index": window["i"], "model": m, "model_name": bundle["models"][m]["name"], "events": tuple(rows),
             "labels": tuple(bundle["labels"]), "wording": None, "temperature": 0.0}  # fmt: skip
-    return ViewOrder(**{**told, **changes})
+    return Order(**{**told, **changes})
 
 
 def test_the_widget_s_orders_reuse_one_open_engine(results, store, counting):
@@ -282,7 +284,7 @@ def test_an_engine_that_failed_is_opened_anew(results, store, counting, monkeypa
 def test_a_model_that_was_not_asked_about_a_window_can_be(results, store, task):
     few = one_window(task, 0, 0)
     asks = make_asks(few, SMOKE)
-    run_asks(asks, SMOKE, store, progress=False)
+    run_asks(asks, SMOKE, store, asking=Asking(progress=False))
     mixed = [results[0], tables.score_answers(few, SMOKE, collect(asks, store))]
     bundle = build_bundle(mixed)
     far = next(n for n, window in enumerate(bundle["windows"]) if window["a"][1] is None)

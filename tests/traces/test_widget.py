@@ -87,7 +87,7 @@ def test_the_widget_carries_the_same_view_as_the_file_and_nothing_from_the_net()
 
 
 def test_importing_the_explorer_loads_no_widgets():
-    code = "import sys; from llmhar import explorer; print({'anywidget', 'ipywidgets'} & set(sys.modules))"
+    code = "import sys; from llmhar.traces import view; print({'anywidget', 'ipywidgets'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
 

@@ -18,15 +18,18 @@ from tqdm import tqdm
 
 from llmhar import paths
 from llmhar.ask import energy
+from llmhar.ask.asking import Asking
 from llmhar.ask.engines.base import Engine, EngineError
 from llmhar.ask.engines.memory import high_water
 from llmhar.ask.engines.registry import open_engine
 from llmhar.ask.models import ModelSpec
 from llmhar.ask.store import Ask, Store, Stored
 from llmhar.ask.task import Task
-from llmhar.records import Fingerprint, Generation, Request, Sampling
+from llmhar.records import Fingerprint, Generation, Purpose, Request
 from llmhar.text.schema import answer_schema
 
+STUDY = Asking()
+"""How a study asks where nothing else is said: the likeliest tokens, free text, one sample, any engine."""
 GIVE_UP_AFTER = 100
 """Failures in a row after which an engine is taken for dead; what is left stays unasked until the next run."""
 
@@ -67,24 +70,21 @@ class AskedRun:
     """The engine that was opened; None where the store had everything."""
 
 
-def request_to(
-    model: ModelSpec, sampling: Sampling | None = None, thinking: bool | None = None
-) -> Callable[..., Request]:
+def request_to(model: ModelSpec, asking: Asking) -> Callable[..., Request]:
     """What all requests to a model share; called with ``messages=`` (and ``schema=``, ``sample_index=``), it makes one.
 
     Args:
         model: who is asked.
-        sampling: how tokens are drawn. A thinking budget goes only to models that think: an engine would refuse one
-            for thinking that cannot happen.
-        thinking: Qwen3's switch; None leaves the template's default, and models without the switch ignore it.
+        asking: its sampling and thinking count. A thinking budget goes only to models that think: an engine would
+            refuse one for thinking that cannot happen.
 
     Raises:
         ModelError: its tokenizer is not here.
     """
-    sampling = sampling or Sampling()
+    sampling = asking.sampling
     if not model.thinking:
         sampling = replace(sampling, thinking_budget=None)
-    switch = {"enable_thinking": thinking} if thinking is not None and model.thinking else {}
+    switch = {"enable_thinking": asking.thinking} if asking.thinking is not None and model.thinking else {}
     return partial(
         Request, model_id=model.hub_id, revision=model.revision, tokenizer_sha256=model.tokenizer_sha256(),
         template_args=model.template_args | switch, sampling=sampling,
@@ -93,62 +93,31 @@ def request_to(
     )  # fmt: skip
 
 
-def make_asks(
-    task: Task,
-    model: ModelSpec,
-    *,
-    sampling: Sampling | None = None,
-    thinking: bool | None = None,
-    n_samples: int = 1,
-    constrained: bool = False,
-) -> list[Ask]:
-    """Requests for all windows of a task.
-
-    Args:
-        task: windows and prompts.
-        model: who is asked.
-        sampling, thinking: see :func:`request_to`; engines mix the sample's index into the seed.
-        n_samples: samples of each window.
-        constrained: enforce the JSON schema of a complete answer, after the thinking block (LLMs only);
-            False = free text.
-    """
-    constrained = constrained and model.kind == "llm"
-    request = request_to(model, sampling, thinking)
+def make_asks(task: Task, model: ModelSpec, asking: Asking = STUDY) -> list[Ask]:
+    """Requests for all windows of a task, ``asking.n_samples`` of each."""
+    request = request_to(model, asking)
     asks = []
     for window in task.windows:
         messages = task.prompt_of(window).messages(window)
         labels = task.sessions[window.session_id].labels
+        constrained = asking.constrained and model.kind == "llm"
         schema = answer_schema(len(window.events), labels, task.answer) if constrained else None
         asks += [
             Ask(task.dataset, window.session_id, window.index, model.name,
-                request(messages=messages, schema=schema, sample_index=k))
-            for k in range(n_samples)
+                request(messages=messages, schema=schema, sample_index=k), asking.purpose)
+            for k in range(asking.n_samples)
         ]  # fmt: skip
     return asks
 
 
-def run_asks(
-    asks: Sequence[Ask],
-    model: ModelSpec,
-    store: Store,
-    *,
-    engine: str = "auto",
-    exact: bool = False,
-    progress: bool = True,
-    engine_options: Mapping[str, Any] | None = None,
-    open_with: Callable[[], Engine] | None = None,
-) -> AskedRun:
+def run_asks(asks: Sequence[Ask], model: ModelSpec, store: Store, asking: Asking = STUDY) -> AskedRun:
     """Ask what the store does not have yet, and store each answer as it arrives.
 
     Args:
-        asks: requests of one model.
+        asks: requests of one model, made with ``asking``.
         model: whom to ask.
         store: where answers are looked up and kept.
-        engine: key into ``ENGINES``, or "auto"; a model that has its own (rules, recorded) ignores it.
-        exact: take only answers that this very engine, version, dtype and device made (``--exact-engine``).
-        progress: show a bar on stderr.
-        engine_options: fields of :class:`llmhar.ask.engines.registry.Options`, e.g. {"tensor_parallel_size": 2}.
-        open_with: opens the engine; for tests and for engines that are shared.
+        asking: its engine, engine options, purpose, progress and whether only this engine's answers count.
 
     Raises:
         EngineError: the engine cannot start.
@@ -157,34 +126,30 @@ def run_asks(
     start = time.perf_counter()
     store.note_asks(asks)
     wanted = {ask.request.key: ask.request for ask in asks}
-    if not exact:
-        wanted = _missing(wanted, store)
+    if not asking.exact:
+        wanted = _missing(wanted, store, asking.purpose)
     if not wanted:
         return AskedRun(model.name, len(asks), len(asks), 0, 0, time.perf_counter() - start, 0.0)
-    with open_with() if open_with else open_model(model, engine, engine_options or {}) as opened:
+    with asking.open_with() if asking.open_with else open_model(model, asking) as opened:
         fingerprint = opened.fingerprint()
-        if exact:
-            wanted = _missing(wanted, store, fingerprint)
-        n_failed, engine_seconds = (
-            _ask(opened, fingerprint, wanted, store, model.name, progress) if wanted else (0, 0.0)
-        )
+        if asking.exact:
+            wanted = _missing(wanted, store, asking.purpose, fingerprint)
+        n_failed, engine_seconds = _ask(opened, model.name, wanted, store, asking) if wanted else (0, 0.0)
     done = time.perf_counter() - start
     return AskedRun(
         model.name, len(asks), len(asks) - len(wanted), len(wanted), n_failed, done, engine_seconds, fingerprint
     )
 
 
-def _ask(
-    opened: Engine, fingerprint: Fingerprint, wanted: Mapping[str, Request], store: Store, name: str, progress: bool
-) -> tuple[int, float]:
+def _ask(opened: Engine, name: str, wanted: Mapping[str, Request], store: Store, asking: Asking) -> tuple[int, float]:
     """One pass: ask everything, store each answer as it arrives; returns failures and seconds."""
-    number = store.begin_pass()
+    fingerprint, number = opened.fingerprint(), store.begin_pass()
     n_failed = in_a_row = tokens = 0
     begun = time.perf_counter()
-    bar = Bar(total=len(wanted), desc=name, unit="window", mininterval=1.0, disable=not progress)
+    bar = Bar(total=len(wanted), desc=name, unit="window", mininterval=1.0, disable=not asking.progress)
     with energy.measured() as meter, bar:
         for generation in _once_each(opened.stream(wanted.values()), wanted):
-            store.add(generation, fingerprint, number)
+            store.add(generation, fingerprint, number, timed=asking.purpose == "timed")
             n_failed, in_a_row = (n_failed, 0) if generation.ok else (n_failed + 1, in_a_row + 1)
             tokens += generation.output_tokens
             bar.update()
@@ -197,27 +162,29 @@ def _ask(
     return n_failed, seconds
 
 
-def open_model(model: ModelSpec, engine: str, options: Mapping[str, Any]) -> Engine:
+def open_model(model: ModelSpec, asking: Asking) -> Engine:
     """The engine that answers for a model: its own where it has one, with its adapter.
 
     Args:
         model: whom to serve.
-        engine: key into ``ENGINES``, or "auto"; a model that has its own (rules, recorded) ignores it.
-        options: fields of :class:`llmhar.ask.engines.registry.Options`.
+        asking: its engine and engine options count.
 
     Raises:
         EngineError: it cannot start.
     """
     if model.engine == "recorded":
         return open_engine("recorded", model, {"replies": paths.params() / "recorded" / f"{model.name}.jsonl"})
+    options = asking.engine_options
     if model.adapter:
         options = {**options, "adapters": [*options.get("adapters", ()), model.adapter.path]}
-    return open_engine(model.engine if model.engine != "auto" else engine, model, options)
+    return open_engine(model.engine if model.engine != "auto" else asking.engine, model, options)
 
 
-def _missing(wanted: Mapping[str, Request], store: Store, exactly: Fingerprint | None = None) -> dict[str, Request]:
-    found = store.find(list(wanted), exactly)
-    return {key: request for key, request in wanted.items() if key not in found}
+def _missing(
+    wanted: Mapping[str, Request], store: Store, purpose: Purpose, exactly: Fingerprint | None = None
+) -> dict[str, Request]:
+    stored = store.find(list(wanted), exactly, timed=purpose == "timed")
+    return {key: request for key, request in wanted.items() if key not in stored}
 
 
 def _once_each(generations: Iterable[Generation], wanted: Mapping[str, Request]) -> Iterator[Generation]:
@@ -233,10 +200,11 @@ def _once_each(generations: Iterable[Generation], wanted: Mapping[str, Request])
 
 def collect(asks: Sequence[Ask], store: Store, exactly: Fingerprint | None = None) -> list[Answer]:
     """What the store has for these asks, in their order; of ``exactly`` this engine, where one is named."""
+    timed = any(ask.purpose == "timed" for ask in asks)
     keys = [ask.request.key for ask in asks]
-    found = store.find(keys, exactly)
-    reasons = store.failures([key for key in keys if key not in found])
+    stored = store.find(keys, exactly, timed=timed)
+    reasons = store.failures([key for key in keys if key not in stored], timed=timed)
     return [
-        Answer(ask, found.get(key), "" if key in found else reasons.get(key, "never asked"))
+        Answer(ask, stored.get(key), "" if key in stored else reasons.get(key, "never asked"))
         for ask, key in zip(asks, keys)
     ]

@@ -28,59 +28,15 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from llmhar import paths
-from llmhar.records import Fingerprint, Generation, Request, canonical_json
+from llmhar.records import Fingerprint, Generation, Purpose, Request, canonical_json
 
 BUSY_S = 60.0
 """Seconds that a process waits for others that write."""
-FORMAT = 2
-"""Version of the tables below; another one is refused, never migrated in silence."""
+FORMAT = 3
+"""Version of the tables (``sql/tables.sql``). Stores of format 2 are brought up in one transaction, others refused."""
 
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS requests (
-    key TEXT PRIMARY KEY,           -- sha256 of everything that can change the answer
-    request TEXT NOT NULL           -- canonical JSON of the whole request
-) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS attempts (
-    id INTEGER PRIMARY KEY,
-    request_key TEXT NOT NULL REFERENCES requests(key),
-    fingerprint TEXT NOT NULL,      -- canonical JSON: engine, version, dtype, device
-    text TEXT NOT NULL,             -- raw, thinking marks included
-    finish_reason TEXT NOT NULL,
-    error TEXT NOT NULL,            -- empty on success
-    prompt_tokens INTEGER NOT NULL,
-    cached_tokens INTEGER NOT NULL,
-    output_tokens INTEGER NOT NULL,
-    seconds REAL NOT NULL,
-    pass_id INTEGER REFERENCES passes(id),
-    created_utc REAL NOT NULL       -- UNIX seconds; for people, no result depends on it
-);
-CREATE UNIQUE INDEX IF NOT EXISTS one_success ON attempts (request_key, fingerprint) WHERE error = '';
-CREATE INDEX IF NOT EXISTS attempts_by_key ON attempts (request_key);
-CREATE TABLE IF NOT EXISTS asks (
-    dataset TEXT NOT NULL, session_id TEXT NOT NULL, window_index INTEGER NOT NULL, model TEXT NOT NULL,
-    request_key TEXT NOT NULL REFERENCES requests(key),
-    PRIMARY KEY (request_key, dataset, session_id, window_index, model)
-) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS passes (
-    id INTEGER PRIMARY KEY,
-    cost TEXT NOT NULL              -- JSON: what one pass of an engine over some requests cost, once it has ended
-);
-CREATE TABLE IF NOT EXISTS runs (
-    id INTEGER PRIMARY KEY,
-    spec TEXT NOT NULL,             -- JSON: notebook, profile, params, commit, packages, device
-    created_utc REAL NOT NULL
-);
-"""
-# Younger than format 2 and made with the first note, so stores without it (read-only ones too) stay as they are.
-_NOTES = """
-CREATE TABLE IF NOT EXISTS notes (
-    id INTEGER PRIMARY KEY,
-    request_key TEXT NOT NULL REFERENCES requests(key),
-    tags TEXT NOT NULL,             -- JSON list of texts
-    text TEXT NOT NULL,
-    created_utc REAL NOT NULL
-)
-"""
+_SQL = Path(__file__).parent / "sql"
+_TABLES, _FROM_FORMAT_2, _NOTES = ((_SQL / f"{name}.sql").read_text() for name in ("tables", "from_format_2", "notes"))
 MAX_NOTE, MAX_TAG, MAX_TAGS = 10_000, 60, 20
 """Characters of a comment and of a tag, and tags of a note."""
 SHORT_KEY = 16
@@ -135,6 +91,8 @@ class Ask(NamedTuple):
     model: str
     """Key into ``params/models.yaml``."""
     request: Request
+    purpose: Purpose = "study"
+    """What the answer is for."""
 
 
 class Note(NamedTuple):
@@ -207,16 +165,20 @@ class Store:
         if self._db.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
             self._db.execute("PRAGMA journal_mode = WAL")
         self._db.execute("PRAGMA synchronous = NORMAL")  # a killed process loses nothing; a power cut the last commits
-        found = self._db.execute("PRAGMA user_version").fetchone()[0]
-        if found not in (0, FORMAT):
-            raise StoreError(
-                f"{self.path} has store format {found}, this llmhar reads {FORMAT}: use another LLMHAR_HOME"
-            )
-        if found == 0:
+        statements = {0: _TABLES, 2: _FROM_FORMAT_2}.get(self._format())
+        if statements is not None:
             with self._transaction():
-                for statement in _SCHEMA.split(";\n"):
-                    self._db.execute(statement)
-                self._db.execute(f"PRAGMA user_version = {FORMAT}")
+                if self._format() != FORMAT:  # another process was not faster
+                    for statement in statements.split(";\n"):
+                        self._db.execute(statement)
+                    self._db.execute(f"PRAGMA user_version = {FORMAT}")
+        if self._format() != FORMAT:
+            raise StoreError(
+                f"{self.path} has store format {self._format()}, this llmhar reads {FORMAT}: use another LLMHAR_HOME"
+            )
+
+    def _format(self) -> int:
+        return int(self._db.execute("PRAGMA user_version").fetchone()[0])
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
@@ -241,8 +203,8 @@ class Store:
                 ((ask.request.key, canonical_json(ask.request.to_json())) for ask in rows),
             )
             self._db.executemany(
-                "INSERT OR IGNORE INTO asks VALUES (?, ?, ?, ?, ?)",
-                ((a.dataset, a.session_id, a.window_index, a.model, a.request.key) for a in rows),
+                "INSERT OR IGNORE INTO asks VALUES (?, ?, ?, ?, ?, ?)",
+                ((a.dataset, a.session_id, a.window_index, a.model, a.request.key, a.purpose) for a in rows),
             )
 
     def begin_pass(self) -> int:
@@ -256,7 +218,7 @@ class Store:
             self._db.execute("UPDATE passes SET cost = ? WHERE id = ? AND cost = ''", (canonical_json(cost), number))
 
     @_reads
-    def costs(self, keys: Sequence[str], fingerprint: Fingerprint) -> list[PassCost]:
+    def costs(self, keys: Sequence[str], fingerprint: Fingerprint, *, timed: bool = False) -> list[PassCost]:
         """What the passes cost that gave these answers, one entry a pass, with how many of the answers it gave."""
         counts: Counter[int] = Counter()
         for start in range(0, len(keys), 500):
@@ -264,8 +226,8 @@ class Store:
             marks = ",".join("?" * len(chunk))
             rows = self._db.execute(
                 f"SELECT pass_id, count(*) FROM attempts WHERE error = '' AND request_key IN ({marks})"
-                " AND fingerprint = ? AND pass_id IS NOT NULL GROUP BY pass_id",
-                [*chunk, canonical_json(fingerprint.to_json())],
+                " AND fingerprint = ? AND timed = ? AND pass_id IS NOT NULL GROUP BY pass_id",
+                [*chunk, canonical_json(fingerprint.to_json()), timed],
             )
             counts.update(dict(rows))
         found = []
@@ -275,8 +237,16 @@ class Store:
                 found.append(PassCost(n, **json.loads(cost)))
         return found
 
-    def add(self, generation: Generation, fingerprint: Fingerprint, pass_id: int | None = None) -> bool:
+    def add(
+        self, generation: Generation, fingerprint: Fingerprint, pass_id: int | None = None, *, timed: bool = False
+    ) -> bool:
         """Append one attempt in a transaction of its own.
+
+        Args:
+            generation: an answer, or the reason why there is none.
+            fingerprint: of the engine that gave it.
+            pass_id: from :meth:`begin_pass`.
+            timed: whether it was asked alone, for its time.
 
         Returns:
             False where another process stored a success for the same request and fingerprint first.
@@ -287,21 +257,24 @@ class Store:
         row = (
             generation.request_key, canonical_json(fingerprint.to_json()), _storable(generation.text),
             generation.finish_reason, _storable(generation.error), generation.prompt_tokens, generation.cached_tokens,
-            generation.output_tokens, generation.seconds, pass_id, time.time(),
+            generation.output_tokens, generation.seconds, pass_id, time.time(), timed,
         )  # fmt: skip
         with self._transaction():
             if not self._db.execute("SELECT 1 FROM requests WHERE key = ?", row[:1]).fetchone():
                 raise StoreError(f"request {generation.request_key[:12]}… was never noted: call note_asks first")
-            done = self._db.execute("INSERT OR IGNORE INTO attempts VALUES (NULL,?,?,?,?,?,?,?,?,?,?,?)", row)
+            done = self._db.execute("INSERT OR IGNORE INTO attempts VALUES (NULL,?,?,?,?,?,?,?,?,?,?,?,?)", row)
             return done.rowcount == 1
 
     @_reads
-    def find(self, keys: Sequence[str], exactly: Fingerprint | None = None) -> dict[str, Stored]:
+    def find(
+        self, keys: Sequence[str], exactly: Fingerprint | None = None, *, timed: bool = False
+    ) -> dict[str, Stored]:
         """Successes for these request keys; of several engines' the one stored first, always the same.
 
         Args:
             keys: request keys.
             exactly: accept this fingerprint alone (``--exact-engine``).
+            timed: answers that were asked alone, for their time, instead of all others.
         """
         found: dict[str, Stored] = {}
         only = "" if exactly is None else " AND fingerprint = ?"
@@ -311,15 +284,16 @@ class Store:
             marks = ",".join("?" * len(chunk))
             rows = self._db.execute(
                 "SELECT request_key, text, finish_reason, error, prompt_tokens, cached_tokens, output_tokens, seconds,"
-                f" fingerprint FROM attempts WHERE error = '' AND request_key IN ({marks}){only} ORDER BY id DESC",
-                [*chunk, *extra],
+                f" fingerprint FROM attempts WHERE error = '' AND request_key IN ({marks}) AND timed = ?{only}"
+                " ORDER BY id DESC",
+                [*chunk, timed, *extra],
             )
             for *values, fingerprint in rows:
                 found[values[0]] = Stored(Generation(*values), Fingerprint(**json.loads(fingerprint)))
         return found
 
     @_reads
-    def failures(self, keys: Sequence[str]) -> dict[str, str]:
+    def failures(self, keys: Sequence[str], *, timed: bool = False) -> dict[str, str]:
         """Latest reason of each of these requests that failed and never succeeded."""
         reasons: dict[str, str] = {}
         for start in range(0, len(keys), 500):
@@ -327,9 +301,10 @@ class Store:
             marks = ",".join("?" * len(chunk))
             reasons |= dict(
                 self._db.execute(
-                    f"SELECT request_key, error FROM attempts WHERE request_key IN ({marks}) AND request_key NOT IN"
-                    " (SELECT request_key FROM attempts WHERE error = '') ORDER BY id",
-                    chunk,
+                    f"SELECT request_key, error FROM attempts WHERE request_key IN ({marks}) AND timed = ?"
+                    " AND request_key NOT IN (SELECT request_key FROM attempts WHERE error = '' AND timed = ?)"
+                    " ORDER BY id",
+                    [*chunk, timed, timed],
                 )
             )
         return reasons
@@ -341,10 +316,11 @@ class Store:
         return Request.from_json(json.loads(row[0])) if row else None
 
     @_reads
-    def asked_for(self, key: str) -> list[tuple[str, str, int, str]]:
-        """What a request was made for: (data set, session, window index, model), sorted."""
+    def asked_for(self, key: str) -> list[tuple[str, str, int, str, str]]:
+        """What a request was made for: (data set, session, window index, model, purpose), sorted."""
         return self._db.execute(
-            "SELECT dataset, session_id, window_index, model FROM asks WHERE request_key = ? ORDER BY 1, 2, 3, 4",
+            "SELECT dataset, session_id, window_index, model, purpose FROM asks WHERE request_key = ?"
+            " ORDER BY 1, 2, 3, 4",
             (key,),
         ).fetchall()
 

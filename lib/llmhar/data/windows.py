@@ -4,11 +4,26 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 from llmhar.data.events import Session, Window
 
 WINDOW_SIZE = 10
 """Events in a window (S1 §4.3.1)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Windowing:
+    """How sessions are cut into windows, and which of them are asked about."""
+
+    size: int = WINDOW_SIZE
+    """Events in a window."""
+    n: int | None = None
+    """Windows drawn from each test session; None = all. Training windows are never a sample."""
+    seed: int = 0
+    """Of that draw."""
+    step: int | None = None
+    """Events from one training window's start to the next's; None = ``size``, no overlap, as S1 does."""
 
 
 def cut_windows(session: Session, size: int = WINDOW_SIZE, step: int | None = None) -> list[Window]:

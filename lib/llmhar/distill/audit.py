@@ -21,8 +21,10 @@ from jinja2 import TemplateError
 from llmhar import paths
 from llmhar.ask.engines.worker import THINK
 from llmhar.ask.models import ModelError
+from llmhar.distill.courses import Course
 from llmhar.distill.examples import Example, data_hash
 from llmhar.distill.students import Student, weights_file
+from llmhar.distill.study import TaughtStudent
 from llmhar.distill.traces import Trace
 from llmhar.records import sha256_of
 from llmhar.text.chat import ChatTokenizer
@@ -274,8 +276,9 @@ def check_tokenizer(case: Case) -> Finding:
 def check_weights(case: Case) -> Finding:
     """The weights on disk are those that training left."""
     file = weights_file(case.student.folder, case.student.recipe.method)
-    now, recorded = paths.file_sha256(file), case.student.record["weights_sha256"]
-    return Finding(now == recorded, f"{file.name}, {file.stat().st_size} bytes: {now[:12]}, recorded {recorded[:12]}")
+    on_disk, recorded = paths.file_sha256(file), case.student.record["weights_sha256"]
+    said = f"{file.name}, {file.stat().st_size} bytes: {on_disk[:12]}, recorded {recorded[:12]}"
+    return Finding(on_disk == recorded, said)
 
 
 def check_adapter(case: Case) -> Finding:
@@ -285,15 +288,16 @@ def check_adapter(case: Case) -> Finding:
         return Finding(None, "not run: the student has no adapter")
     config = json.loads((case.student.folder / "adapter" / "adapter_config.json").read_text(encoding="utf-8"))
     targets = config["target_modules"]
-    in_adapter = (config["r"], config["lora_alpha"], sorted([targets] if isinstance(targets, str) else targets))
-    in_recipe = (recipe.rank, recipe.alpha, sorted(recipe.targets))
-    return Finding(in_adapter == in_recipe, f"rank, alpha, targets: {in_adapter}, the recipe's: {in_recipe}")
+    on_disk = (config["r"], config["lora_alpha"], sorted([targets] if isinstance(targets, str) else targets))
+    wanted = (recipe.rank, recipe.alpha, sorted(recipe.targets))
+    return Finding(on_disk == wanted, f"rank, alpha, targets: {on_disk}, the recipe's: {wanted}")
 
 
 def check_data(case: Case) -> Finding:
     """The examples on disk are those that the record names, in their order."""
-    now, recorded = data_hash(case.examples), case.student.record["data_sha256"]
-    return Finding(now == recorded, f"{len(case.examples)} examples: {now[:12]}, recorded {recorded[:12]}")
+    on_disk, recorded = data_hash(case.examples), case.student.record["data_sha256"]
+    said = f"{len(case.examples)} examples: {on_disk[:12]}, recorded {recorded[:12]}"
+    return Finding(on_disk == recorded, said)
 
 
 def check_merged(case: Case) -> Finding:
@@ -372,3 +376,33 @@ def refuse(checks: Sequence[Check]) -> None:
     failed = [f"{check.name} ({check.detail})" for check in checks if check.passed is False]
     if failed:
         raise AuditError(f"the student's training does not pass the audit: {'; '.join(failed)}")
+
+
+def audit_students(
+    students: Sequence[TaughtStudent], courses: Sequence[Course], confirming: Course | None = None
+) -> dict[str, list[Check]]:
+    """Audit all students of a study, and stop where a check failed.
+
+    Args:
+        students: trained, each with what it was shown.
+        courses: all that somebody is tested on: their test sessions and test prompts must not have been trained on.
+        confirming: the course of sessions that nothing was chosen by; its sessions must not have been trained on.
+
+    Returns:
+        Student's name -> its checks.
+
+    Raises:
+        AuditError: names the failed checks.
+    """
+    barred: dict[str, set[str]] = {}
+    for course in [*courses, *([confirming] if confirming else [])]:
+        barred.setdefault(course.test.dataset, set()).update(course.test.sessions)
+    prompts = {prompt_sha256(c.test.prompt_of(w).messages(w)) for c in courses for w in c.test.windows}
+    checks = {
+        one.student.spec.name: audit(one.student, test_sessions=barred, traces=one.training_set.traces,
+                                     merged=one.merge_report or None, test_prompts=prompts)
+        for one in students
+    }  # fmt: skip
+    for own in checks.values():
+        refuse(own)
+    return checks

@@ -98,10 +98,10 @@ def _matches(name: str, patterns: Iterable[str]) -> bool:
 
 def _hashes(source: Path) -> dict[str, str]:
     """sha256 of everything that the conversion reads."""
-    found = {}
+    hashes = {}
     for file in [*_weight_files(source), *source.glob("*.json"), *source.glob("*.jinja")]:
-        found[file.name] = paths.file_sha256(file)
-    return found
+        hashes[file.name] = paths.file_sha256(file)
+    return hashes
 
 
 def _tool() -> str:

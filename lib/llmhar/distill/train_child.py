@@ -205,13 +205,13 @@ def _reporter(say: Say, n_steps: int) -> Any:
 
 def last_checkpoint(folder: Path) -> Path | None:
     """The newest complete checkpoint: the trainer's state is what is written last."""
-    found = []
-    for one in folder.glob("checkpoint-*"):
+    complete = []
+    for checkpoint in folder.glob("checkpoint-*"):
         try:
-            found.append((json.loads((one / "trainer_state.json").read_text())["global_step"], one))
+            complete.append((json.loads((checkpoint / "trainer_state.json").read_text())["global_step"], checkpoint))
         except (OSError, ValueError, KeyError):
             continue
-    return max(found)[1] if found else None
+    return max(complete)[1] if complete else None
 
 
 def train(folder: Path, say: Say) -> dict[str, Any]:

@@ -10,29 +10,33 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import pandas as pd
 
-from llmhar.ask.engines.base import Engine
+from llmhar.ask.asking import Asking
 from llmhar.ask.inference import collect, request_to, run_asks
 from llmhar.ask.models import MODELS, ModelSpec
 from llmhar.ask.store import Ask, Store
 from llmhar.ask.task import prepare
-from llmhar.data.events import Session, Window, spoken
+from llmhar.data.events import SensorEvent, Session, Window, spoken
 from llmhar.fusion.answerers.prompt import MAX_CAPTION_CHARS, STEPS_HEADING
 from llmhar.fusion.answerers.prompt import build_prompt as build_fusion_prompt
 from llmhar.fusion.answerers.reading import read_closed
 from llmhar.fusion.encoders.observation import Guess, Observation, StepSeen
 from llmhar.injection.payloads import PAYLOADS, Payload, harmless
-from llmhar.injection.structure import Messages, hostile_observation, hostile_window
 from llmhar.records import Sampling
+from llmhar.score.stats import wilson
 from llmhar.text.parsing import parse_answer
 from llmhar.text.prompt import build_prompt
 from llmhar.text.serialize import MAX_NAME_CHARS, clean_text
 
+Messages = Sequence[Mapping[str, str]]
+"""Chat turns: role and content."""
 DATASET = "injection"
 """Under this name the store notes what was asked: no study counts these windows."""
+ASKING = Asking(sampling=Sampling(max_tokens=300))
 MAX_CHARS = 2000
 """Longest hostile name where nothing is cleaned: a small model's context ends at 8,192 tokens."""
 
@@ -126,6 +130,20 @@ class Pair(NamedTuple):
         return bool(self.without) and self.without[0] is not None and (self.attacked or (None,))[0] is None  # type: ignore[index]
 
 
+def hostile_window(window: Window, place: str, name: str) -> Window:
+    """The window with the device of its first event, that device's room, or all residents renamed."""
+    first = window.events[0]
+    hit = [place == "resident" or (event.room, event.sensor) == (first.room, first.sensor) for event in window.events]
+    events = tuple(_renamed(event, place, name) if own else event for event, own in zip(window.events, hit))
+    return replace(window, events=events)
+
+
+def _renamed(event: SensorEvent, place: str, name: str) -> SensorEvent:
+    if place == "resident":
+        return replace(event, residents=(name,))
+    return replace(event, room=name) if place == "room" else replace(event, sensor=name)
+
+
 def home_targets(n_windows: int, seed: int = 0, *, wording: str = "s1") -> list[Target]:
     """Windows of the simulated home's test sessions, attacked through a device's name and through a room's, in turn."""
     task = prepare("simulated", seed=seed, wording=wording, answer="name")
@@ -186,6 +204,22 @@ def make_clip(number: int) -> Observation:
     return Observation(f"made-up {number}", label, f"person {number}", 0, frozenset(), steps, context)
 
 
+def hostile_observation(observation: Observation, place: str, name: str) -> Observation:
+    """The clip with each step's caption or likeliest sound or movement, a context value, or the label renamed."""
+    if place == "label":
+        return replace(observation, label=name)
+    if place == "context":
+        return replace(observation, context={**observation.context, "setting": name})
+    steps = []
+    for step in observation.steps:
+        captions, labels, motion = (
+            (Guess(name, guesses[0].share), *guesses[1:]) if own == place and guesses else guesses
+            for own, guesses in (("caption", step.captions), ("sound", step.labels), ("motion", step.motion))
+        )
+        steps.append(StepSeen(step.centre, captions, labels, motion))
+    return replace(observation, steps=tuple(steps))
+
+
 def fusion_targets(n_clips: int) -> list[Target]:
     """Made-up clips, attacked through their captions and through their likeliest sound class, in turn."""
     return [_fusion_target(make_clip(i), ("caption", "sound")[(i + i // len(CLIPS)) % 2]) for i in range(n_clips)]
@@ -222,25 +256,25 @@ def attack(
     *,
     payloads: Sequence[Payload] = PAYLOADS,
     defences: Sequence[str] = tuple(DEFENCES),
-    sampling: Sampling | None = None,
-    engine: str = "auto",
-    open_with: Callable[[], Engine] | None = None,
-    progress: bool = True,
+    asking: Asking = ASKING,
 ) -> list[Pair]:
     """Ask a model about every target with every payload under every defence, and about the harmless twins.
 
     Args:
         model: who is asked; what the store has is not asked again.
-        targets: see :func:`home_targets` and :func:`fusion_targets`.
+        targets: windows and clips, each with the place where names are put (:func:`home_targets`,
+            :func:`fusion_targets`).
         store: where answers are kept, under the data set "injection".
         payloads: what is tried.
         defences: keys into ``DEFENCES``.
-        sampling, engine, open_with, progress: see :func:`llmhar.ask.inference.run_asks`.
+        asking: how it is asked.
 
     Raises:
-        ModelError, EngineError, StoreError: see there.
+        ModelError: its tokenizer is not here.
+        EngineError: the engine cannot start.
+        StoreError: the store cannot be written.
     """
-    request = request_to(model, sampling or Sampling(max_tokens=300))
+    request = request_to(model, asking)
 
     def ask(target: Target, messages: Messages) -> Ask:
         unit = f"{target.source} {target.unit}".replace("/", " ")
@@ -252,7 +286,7 @@ def attack(
     # a hundred in a row are taken for a dead engine. A language model's failure may pass, so that is tried again.
     silent = store.failures([ask.request.key for ask in asks]) if model.kind == "rules" else {}
     fresh = [ask for ask in asks if ask.request.key not in silent]
-    run_asks(fresh, model, store, engine=engine, open_with=open_with, progress=progress)
+    run_asks(fresh, model, store, asking)
     answers = iter(collect(asks, store))
     pairs = []
     for target, payload, wanted, defence, twins in cases:
@@ -283,20 +317,10 @@ def _cases(
                 yield target, payload, wanted, name, (target.write(twin, defence), target.write(hostile, defence))
 
 
-def _interval(k: int, n: int) -> tuple[float, float]:
-    """Wilson's 95 % interval of a share, in percent."""
-    from scipy.stats import binomtest  # a second to import
-
-    if not n:
-        return float("nan"), float("nan")
-    found = binomtest(k, n).proportion_ci(method="wilson")
-    return 100 * float(found.low), 100 * float(found.high)
-
-
 def _row(pairs: Sequence[Pair]) -> dict[str, Any]:
     able = [pair for pair in pairs if pair.open]
     flips, n = sum(pair.flipped for pair in able), len(able)
-    low, high = _interval(flips, n)
+    low, high = (100 * end for end in wilson(flips, n))
     answered = [pair for pair in pairs if pair.without and pair.without[0] is not None]
 
     def share(k: int, of: int) -> float:
@@ -325,17 +349,6 @@ def flip_table(pairs: Sequence[Pair]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def payload_table(pairs: Sequence[Pair], defence: str = "cleaning and encoding") -> pd.DataFrame:
-    """A row per payload under one defence, the worst first."""
-    groups: dict[tuple[str, str, str], list[Pair]] = {}
-    for pair in pairs:
-        if pair.defence == defence:
-            groups.setdefault((pair.model, pair.payload, pair.kind), []).append(pair)
-    rows = [{"model": model, "payload": payload, "kind": kind} | _row(own)
-            for (model, payload, kind), own in groups.items()]  # fmt: skip
-    return pd.DataFrame(rows).sort_values(["model", "flip %", "payload"], ascending=[True, False, True])
-
-
 def run(
     models: Sequence[str | ModelSpec],
     store: Store,
@@ -344,7 +357,7 @@ def run(
     *,
     n_clips: int | None = None,
     wording: str = "s1",
-    **options: Any,
+    asking: Asking = ASKING,
 ) -> list[Pair]:
     """The bench: windows of the simulated home and made-up clips, all payloads, all defences.
 
@@ -355,12 +368,12 @@ def run(
         seed: of that draw.
         n_clips: fusion clips; None = ``n_windows``.
         wording: key into ``PROMPTS``; small models understand "short" better.
-        options: see :func:`attack`.
+        asking: how they are asked.
 
     Returns:
-        Pairs for :func:`flip_table` and :func:`payload_table`.
+        Pairs for :func:`flip_table`.
     """
     specs = [model if isinstance(model, ModelSpec) else MODELS[model] for model in models]
     targets = home_targets(n_windows, seed, wording=wording)
     targets += fusion_targets(n_windows if n_clips is None else n_clips)
-    return [pair for model in specs for pair in attack(model, targets, store, **options)]
+    return [pair for model in specs for pair in attack(model, targets, store, asking=asking)]

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from llmhar import paths
+from llmhar.ask.asking import Asking
 from llmhar.ask.engines.base import EngineError
 from llmhar.ask.inference import collect, make_asks
 from llmhar.ask.models import MODELS
@@ -42,7 +43,9 @@ def stored_results(values: Mapping[str, Any], store: Store) -> list[Result]:
 
     Raises:
         EngineError: a model has not answered a single window; says what to run.
-        DataError, ModelError, PromptError: see there.
+        DataError: the data set is not here or cannot be read.
+        ModelError: models.yaml has no such model.
+        PromptError: the data set has no home file, or an unknown wording.
     """
     folder = Path(values["data_dir"]) if values["data_dir"] else None
     task = prepare(
@@ -53,7 +56,7 @@ def stored_results(values: Mapping[str, Any], store: Store) -> list[Result]:
     results = []
     for name in values["models"]:
         model = MODELS[name]
-        answers = collect(make_asks(task, model, sampling=sampling, thinking=values["thinking"]), store)
+        answers = collect(make_asks(task, model, asking=Asking(sampling=sampling, thinking=values["thinking"])), store)
         if not any(answer.stored for answer in answers):
             raise EngineError(
                 f"the store {store.path} has no answer of {name} to these windows; run: llmhar run demo 06"
@@ -66,7 +69,7 @@ def write_html(values: Mapping[str, Any], target: Path, store: Store | None = No
     """Write the view as one file that needs no network; returns its size in bytes.
 
     Raises:
-        EngineError: see :func:`stored_results`.
+        EngineError: a model has not answered a single window; says what to run.
     """
     opened = store or Store()
     try:
@@ -84,13 +87,12 @@ def serve(values: Mapping[str, Any], port: int = 8866) -> int:
     from papermill.iorw import load_notebook_node
     from papermill.parameterize import parameterize_notebook
 
-    notebook = load_notebook_node(str(paths.root() / "notebooks" / f"{NOTEBOOK}.ipynb"))
+    notebook = load_notebook_node(str(paths.notebook_file(NOTEBOOK)))
     with tempfile.TemporaryDirectory(prefix="llmhar-explore-") as scratch:
         copy = Path(scratch, f"{NOTEBOOK}.ipynb")
         nbformat.write(parameterize_notebook(notebook, dict(values)), copy)
-        command = [sys.executable, "-m", "voila", str(copy), "--Voila.ip=127.0.0.1", f"--port={port}", "--no-browser",
-                   "--show_tracebacks=True"]  # fmt: skip
+        options = ["--Voila.ip=127.0.0.1", f"--port={port}", "--no-browser", "--show_tracebacks=True"]
         try:
-            return subprocess.run(command, check=False, cwd=Path.cwd()).returncode
+            return subprocess.run([sys.executable, "-m", "voila", str(copy), *options], check=False).returncode
         except KeyboardInterrupt:
             return 0

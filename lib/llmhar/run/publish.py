@@ -54,9 +54,37 @@ def make_payload(
     }
 
 
-def publish(key_numbers: Mapping[str, float | int | str | None], **parts: Any) -> None:
-    """Publish a notebook's results to the index and to ``run.json``; see :func:`make_payload` for the arguments."""
-    _display(make_payload(key_numbers, **parts))
+def publish(
+    key_numbers: Mapping[str, float | int | str | None],
+    *,
+    table: pd.DataFrame | None = None,
+    figure: Figure | None = None,
+    results: Sequence[Result] = (),
+    datasets: Sequence[str] = (),
+    kinds: Sequence[str] = (),
+    engines: Sequence[str] = (),
+) -> None:
+    """Publish a notebook's results to the index and to ``run.json``; outside a notebook nothing happens.
+
+    Args:
+        key_numbers: name -> number; NaN becomes None (missing stays missing, never zero).
+        table: key table; the index shows at most its first 12 rows.
+        figure: key figure.
+        results: their models, engines, data and kinds are added to the provenance.
+        datasets: further data sets that were shown, "name (kind)".
+        kinds: further kinds: "rules", "published", "simulated" ….
+        engines: further answerers and what made their answers, "name: engine version".
+    """
+    from IPython import get_ipython
+    from IPython.display import display
+
+    if get_ipython() is None:
+        return
+    payload = make_payload(
+        key_numbers, table=table, figure=figure, results=results, datasets=datasets, kinds=kinds, engines=engines
+    )
+    numbers = ", ".join(f"{name} = {_short(value)}" for name, value in payload["key_numbers"].items())
+    display({MEDIA_TYPE: payload, "text/plain": f"Published: {numbers}"}, raw=True)
 
 
 def _json_number(value: Any) -> Any:
@@ -75,15 +103,6 @@ def _png(figure: Figure) -> str:
     # No software version and date in the file: the same store gives the same bytes.
     figure.savefig(buffer, format="png", metadata={"Software": None})
     return base64.b64encode(buffer.getvalue()).decode("ascii")
-
-
-def _display(payload: Mapping[str, Any]) -> None:
-    from IPython import get_ipython
-    from IPython.display import display
-
-    if get_ipython() is not None:
-        numbers = ", ".join(f"{name} = {_short(value)}" for name, value in payload["key_numbers"].items())
-        display({MEDIA_TYPE: dict(payload), "text/plain": f"Published: {numbers}"}, raw=True)
 
 
 def _short(value: Any) -> str:

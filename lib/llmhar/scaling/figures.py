@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 
 import matplotlib.pyplot as plt
 import pandas as pd
-import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
@@ -141,21 +140,3 @@ def ledger_bars(ledger: pd.DataFrame, stamped: str) -> Figure:
     axes.set_xlabel("macro F1 points (mean over sessions)")
     figure.legend(loc="outside upper center", ncols=4, frameon=False, fontsize=9)
     return stamp(figure, stamped)
-
-
-def confusion_map(table: pd.DataFrame, result: Result) -> Figure:
-    """Share of each true activity's events (rows, with n) by answered activity."""
-    n = table.sum(axis=1)
-    figure, axes = axes_of(0.42 * len(table.columns) + 4.5, 0.34 * len(table) + 3.2)
-    shares = table.div(n, axis=0)
-    shares.index = pd.Index([plain(f"{name} (n = {count})") for name, count in n.items()])
-    shares.columns = pd.Index([plain(str(name)) for name in table.columns])
-    sns.heatmap(shares, ax=axes, mask=shares.to_numpy() == 0, cmap="cividis_r", vmin=0, vmax=1, linewidths=0.5,
-                linecolor="0.9", cbar_kws={"label": "share of the row (never: blank)"})  # fmt: skip
-    axes.set_xticks([i + 0.5 for i in range(len(shares.columns))], shares.columns)
-    axes.set_yticks([i + 0.5 for i in range(len(shares))], shares.index)
-    axes.set_xlabel("answered")
-    axes.set_ylabel("")
-    axes.tick_params(axis="x", rotation=90)
-    axes.set_title(plain(f"{result.model.name}: what was answered instead"), loc="left")
-    return stamp(figure, describe([result]))

@@ -56,7 +56,8 @@ def _costs(result: Result, store: Store) -> tuple[float | None, float | None, fl
     tokens = sum(generation.output_tokens for generation in made) / len(made)
     if len(result.fingerprints) != 1:
         return tokens, None, None
-    passes = store.costs([generation.request_key for generation in made], result.fingerprints[0])
+    timed = any(answer.ask.purpose == "timed" for answer in result.answers)
+    passes = store.costs([generation.request_key for generation in made], result.fingerprints[0], timed=timed)
     covered = sum(one.n_here for one in passes)
     if covered < len(made):  # a pass that was killed keeps no time
         return tokens, None, None

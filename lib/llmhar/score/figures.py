@@ -18,10 +18,11 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
 
 from llmhar.data.events import Session
 from llmhar.records import VERDICTS
-from llmhar.score.tables import KINDS, Result
+from llmhar.score.tables import KINDS, NO_ANSWER, Result
 from llmhar.text.prompt import PromptSpec
 from llmhar.text.tokens import TokenCounts
 
@@ -74,6 +75,12 @@ def stamp(figure: Figure, text: str) -> Figure:
     """Write what a figure was made from under it."""
     figure.supxlabel(plain(text), fontsize=8, color="0.35", x=0.01, ha="left")
     return figure
+
+
+def stamp_wrapped(figure: Figure, text: str) -> Figure:
+    """As :func:`stamp`, each line of the text broken to the figure's width (8 points: about 15 letters an inch)."""
+    width = int(14.5 * figure.get_figwidth())
+    return stamp(figure, "\n".join(line for part in text.splitlines() for line in textwrap.wrap(part, width)))
 
 
 def describe(results: Sequence[Result]) -> str:
@@ -215,3 +222,35 @@ def verdict_bars(results: Sequence[Result]) -> Figure:
     axes.set_xlabel("% of events")
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, 1.28), ncols=6, frameon=False)
     return stamp(figure, describe(results))
+
+
+def confusion_map(table: pd.DataFrame, who: str, stamped: str) -> Figure:
+    """True activity (rows, with n) by answer (columns): colour is the share of the row, the number is the count.
+
+    Args:
+        table: :func:`llmhar.score.tables.confusion_table`; its last column is left out where everything was answered.
+        who: who answered, and what they were told, for the title.
+        stamped: data, kind and n.
+    """
+    shown = table if table[NO_ANSWER].any() else table.drop(columns=NO_ANSWER)
+    n = table.sum(axis=1)
+    figure, axes = axes_of(0.52 * len(shown.columns) + 4.4, 0.42 * len(shown) + 3.6)
+    shares = shown.div(n.clip(lower=1), axis=0).to_numpy()
+    image = axes.imshow(np.where(shares > 0, shares, np.nan), cmap="cividis_r", vmin=0, vmax=1, aspect="auto")
+    for row, column in np.argwhere(shown.to_numpy() > 0):
+        colour = "white" if shares[row, column] > 0.45 else "black"
+        axes.text(column, row, str(shown.iat[row, column]), ha="center", va="center", fontsize=9, color=colour)
+    names = [plain(str(name)) for name in shown.columns]
+    axes.set_xticks(range(len(names)), names, rotation=45, ha="right", rotation_mode="anchor")
+    axes.set_yticks(range(len(shown)), [plain(f"{name} (n = {count})") for name, count in n.items()])
+    axes.set_xticks(np.arange(0.5, len(names) - 1), minor=True)
+    axes.set_yticks(np.arange(0.5, len(shown) - 1), minor=True)
+    axes.grid(which="minor", color="0.9", linewidth=0.8)
+    axes.tick_params(which="minor", length=0)
+    axes.set_xlabel("answered")
+    axes.set_ylabel("true")
+    bar = figure.colorbar(image, ax=axes, label="share of the row", shrink=0.8, pad=0.02)
+    bar.ax.yaxis.set_major_formatter(PercentFormatter(1.0, 0, " %"))
+    right = sum(int(table.at[name, name]) for name in table.index if name in table)
+    axes.set_title(plain(f"{who}: {right} of {int(n.sum())} right"), loc="left", fontsize=11)
+    return stamp_wrapped(figure, stamped)

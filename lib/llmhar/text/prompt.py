@@ -20,11 +20,44 @@ from llmhar.settings import choose
 from llmhar.text.homes import Home, PromptError, load_home
 from llmhar.text.serialize import INPUT_FORMATS, SERIALIZERS, clean_text
 
-__all__ = ["ANSWER_STYLES", "PROMPTS", "Home", "PromptError", "PromptSpec", "build_prompt", "load_home"]
+__all__ = [
+    "ANSWER_STYLES",
+    "FORMS",
+    "PROMPTS",
+    "Home",
+    "PromptError",
+    "PromptForm",
+    "PromptSpec",
+    "build_prompt",
+    "load_home",
+]
 
 AnswerStyle = Literal["number", "name"]
 ANSWER_STYLES: tuple[AnswerStyle, ...] = ("number", "name")
 """S1 answers by number; a 135M model maps names far better than numbers (seen in a trial)."""
+
+
+@dataclass(frozen=True, slots=True)
+class PromptForm:
+    """How a prompt is put, whatever the home."""
+
+    wording: str = "s1"
+    """Key into ``PROMPTS``: how the static parts are worded, and which there are."""
+    serializer: str = "s1-json"
+    """Key into ``SERIALIZERS``: how a window's events are written."""
+    answer: AnswerStyle = "number"
+    """Whether activities are answered by number or by name."""
+    rules: bool = True
+    """Whether the home's own rules for ambiguous situations are told, where the wording has a place for them."""
+
+
+FORMS: dict[str, PromptForm] = {
+    "s1": PromptForm(),
+    "brief": PromptForm("brief", "s1-json", "name"),
+    "student": PromptForm("student", "daytime", "name"),
+}
+"""Name in params -> form: S1's prompt; short reasoning and answers by name, for teachers of small models; and what is
+left for a student who has learnt labels and rules from its teacher's answers."""
 
 
 @dataclass(frozen=True, slots=True)

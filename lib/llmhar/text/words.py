@@ -161,7 +161,7 @@ class _Text:
         if before in _DOING or (before.isalpha() and self.text[self.ends[at - 1] : self.starts[at]] == "_"):
             return False
         follows = self.words[end] if end < len(self.words) and self.close(end) else ""
-        if name.numbered and follows.isdecimal():
+        if name.numbered and follows.isdecimal() and "\n" not in self.text[self.ends[end - 1] : self.starts[end]]:
             return False  # "chair 3" where there are two
         if name.careful == "quoted":
             alone = not follows or follows in _AFTER or follows == "call"
@@ -327,7 +327,7 @@ def _sensor_names(room: str, sensor: str) -> tuple[tuple[tuple[str, ...], Care, 
     found.setdefault(base, ("", base != core))
     for i in range(1, len(base)):
         tail = base[i:]
-        if tail[0] not in _TOO_GENERAL:
+        if tail[0] not in _TOO_GENERAL and tail[0] not in _BEFORE:
             found.setdefault((*tail, *core[len(base) :]), ("part", False))
             found.setdefault(tail, ("part", base != core))
     said = f"{room} {sensor}".replace("_", " ").lower()

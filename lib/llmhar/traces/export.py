@@ -302,7 +302,7 @@ def export_notes_csv(store: Store, path: Path) -> int:
     writer.writerow(("key", "data set", "session", "window", "model", "tags", "text", "created", "updated"))
     notes = store.notes()
     for note in notes:
-        asked = next(iter(store.asked_for(note.key)), ("", "", "", ""))
+        asked = next(iter(store.asked_for(note.key)), ("", "", "", ""))[:4]
         times = [datetime.fromtimestamp(at, UTC).isoformat(timespec="seconds") for at in note[3:]]
         cells = [note.key, *map(str, asked), ", ".join(note.tags), note.text, *times]
         writer.writerow([_harmless(cell) for cell in cells])

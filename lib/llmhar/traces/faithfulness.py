@@ -12,55 +12,37 @@ from __future__ import annotations
 
 import random
 import re
+from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from statistics import NormalDist, fmean
+from itertools import groupby
+from statistics import fmean
 from typing import Any, Literal, NamedTuple
 
-from llmhar.ask.inference import Answer, collect, make_asks, run_asks
+from llmhar.ask.asking import Asking
+from llmhar.ask.inference import STUDY, Answer, collect, make_asks, run_asks
 from llmhar.ask.models import ModelSpec
 from llmhar.ask.store import Store
 from llmhar.ask.task import Task
 from llmhar.data.events import SensorEvent, Session, Window
-from llmhar.records import Sampling, sha256_of
-from llmhar.score.stats import sign_flip, t_interval
+from llmhar.score.stats import sign_flip, t_interval, wilson
+from llmhar.text.mentions import Span, find_spans, opened_line
 from llmhar.text.parsing import parse_answer, split_reasoning
-from llmhar.text.serialize import event_text
+from llmhar.traces.counterfactual import drop_events, swap_events
 
 Kind = Literal["drop", "swap", "control drop", "control swap"]
 KINDS: tuple[Kind, ...] = ("drop", "control drop", "swap", "control swap")
 """Cited evidence taken away or replaced, each beside its control."""
-PROBE_INDEX = 10**9
-"""Window indices of probes begin here; no session has as many windows. 48 bits of a hash of the changed window are
-added: the same probe has the same number in every run, and no note in the store means two things."""
-
 Sensor = tuple[str, str]
 """Room and name."""
 
-_HEAD = re.compile(
-    r"\W*(?:\d{1,4}[.)] ?\W*)?(?:for |so |then |now )?(?:event|id|item)\W{0,4}(?:id\W{0,4})?(\d{1,4})\b"
-    r"|\W*(\d{1,4})\*{0,2} ?[.:)\-–—](?!\d)"
+_POINTING = re.compile(
+    r"(?i)\b(?:near(?:by|est)?(?:\s+to)?|next\s+to|close\s+to|beside|after|before|following|followed\s+by|preceded\s+by|"
+    r"because\s+of|due\s+to|given|with|by|since|as|and|says\s+little,)\s+(?:the|an?)\s+[\"'*`]{0,3}$"
 )
-"""How a line names its event, in folded text: "event 3: …", "**event 3** …", "3: …", but not "07:11:28"."""
-_IDS = re.compile(
-    r"\b(?:events?|ids?)\W{0,3}"
-    r"(\d{1,4}(?!\d)(?: ?(?:, and|, or|,|and|or|&|to|-|–) ?#?\d{1,4}(?![\d:]| ?(?:s|sec|min|hour)))*)"
-)
-_WORDS = re.compile(
-    r"\b(?:near(?:by|est)?(?: to)?|next to|close to|beside|after|before|following|followed by|preceded by|because of|"
-    r"due to|given|with|by|since|as|and|says little,) (?:the|an?) ([^,.;:()\"]{1,200})"
-)
-_AFTER_WORDS = re.compile(
-    r"(?:indicat|suggest|mean|impl|show|point|make|confirm|support|tell|say|turn|open|clos|enter|left)\w*|(?:is|are|was|"
-    r"were|being|has|had|on|off|at|in|so|and|that|which|just|right|before|after|near|then|earlier|later|shortly|events?|"
-    r"sensors?|motions?|contacts?|activity|activations?|use|usage)"
-)
-"""What may follow a quoted name; "coffee table" does not quote the coffee machine."""
-MOST_WORDS = 12
-"""Longest name in words."""
-MOST_CHARS = 2000
-"""Of a line, the part that is read: time on a rambling text stays in bounds."""
+"""What stands before a name that is given as a reason."""
+_POINTING_CHARS = 40
 
 
 @dataclass(frozen=True)
@@ -157,63 +139,41 @@ def read_citations(reasoning: str, window: Window) -> list[Citation]:
     """One entry for each event that lines of this reasoning are about; ``cited`` is empty where they name no other.
 
     A line is about the event whose number it begins with. It names others by number ("event 3", "events 2 and 4") or
-    by words after a preposition ("near the coffee machine"): the event nearest in time, of another sensor, whose text
-    holds these words. Texts are compared as they are; nothing from them enters a pattern.
+    by a sensor or room after a preposition ("near the coffee machine"): of its events, those of another sensor, the
+    nearest in time.
     """
-    texts = [_fold(event_text(event)) for event in window.events]
+    breaks = [found.start() for found in re.finditer("\n", reasoning)]
     found: dict[int, dict[int, str]] = {}
-    for raw in reasoning.splitlines():
-        line = _fold(raw[:MOST_CHARS])
-        head = _HEAD.match(line)
-        target = int(head[1] or head[2]) if head else len(texts)
-        if head is None or target >= len(texts):
+    spans = find_spans(reasoning, window.events, ("event", "line", "sensor", "room"))
+    for _, line in groupby(spans, key=lambda span: bisect_left(breaks, span.start)):
+        head, *others = line
+        if head.kind not in ("event", "line") or len(head.events) != 1 or opened_line(reasoning, head) is None:
             continue
-        rest = line[head.end() :].replace(texts[target], " ")  # a sensor may be called "lamp near the door"
+        (target,) = head.events
         cited = found.setdefault(target, {})
-        for i, words in (*_by_number(rest, len(texts)), *_by_words(rest, window, target, texts)):
-            if i != target:
-                cited.setdefault(i, words)
+        for span in others:
+            for i in _cited(reasoning, span, window, target):
+                cited.setdefault(i, _fold(reasoning[span.start : span.end]))
     return [
         Citation(window, target, tuple(sorted(cited)), "; ".join(dict.fromkeys(cited.values())))
         for target, cited in sorted(found.items())
     ]
 
 
+def _cited(reasoning: str, span: Span, window: Window, target: int) -> list[int]:
+    """Which events a part of a line gives as evidence for the event that the line is about."""
+    if span.kind in ("event", "line"):
+        return [i for i in span.events if i != target]
+    if not _POINTING.search(reasoning, max(0, span.start - _POINTING_CHARS), span.start):
+        return []
+    own, at = _sensor(window.events[target]), window.events[target].time
+    others = [i for i in span.events if _sensor(window.events[i]) != own]
+    return sorted(others, key=lambda i: (abs(window.events[i].time - at), abs(i - target), i))[:1]
+
+
 def _fold(text: str) -> str:
     """One case, single blanks, no underscores."""
     return " ".join(text.replace("_", " ").casefold().split())
-
-
-def _by_number(rest: str, n: int) -> Iterator[tuple[int, str]]:
-    for match in _IDS.finditer(rest):
-        last, through = -1, False
-        for part in re.findall(r"\d+|-|–|to", match[1]):
-            if not part.isdecimal():
-                through = True
-                continue
-            first = last + 1 if through else int(part)
-            yield from ((i, match[0]) for i in range(first, min(int(part), n - 1) + 1))
-            last, through = int(part), False
-
-
-def _by_words(rest: str, window: Window, target: int, texts: Sequence[str]) -> Iterator[tuple[int, str]]:
-    """Nearest event of another sensor for each name that the line quotes, the longest one that fits."""
-    own, at = _sensor(window.events[target]), window.events[target].time
-    others = [i for i, event in enumerate(window.events) if _sensor(event) != own]
-    start = 0
-    while match := _WORDS.search(rest, start):
-        start = match.start(1)  # "after the kettle and the fridge": the next name may begin inside this match
-        words = match[1].split()
-        for n in range(min(len(words), MOST_WORDS), 0, -1):
-            if n < len(words) and not _AFTER_WORDS.fullmatch(words[n]):
-                continue
-            name = " ".join(words[:n])
-            holding = [i for i in others if f" {name} " in f" {texts[i]} "]
-            holding = holding or [i for i in others if len(name) > 3 and name in texts[i]]  # the basin of "washbasin"
-            if holding:
-                start += len(name)
-                yield min(holding, key=lambda i: (abs(window.events[i].time - at), abs(i - target), i)), name
-                break
 
 
 def _sensor(event: SensorEvent) -> Sensor:
@@ -252,9 +212,12 @@ def _probes(citation: Citation, session: Session, draw: random.Random) -> list[P
     made = []
     for kind in KINDS:
         changed = control if kind.startswith("control") else citation.evidence
-        window = _changed(citation.window, changed, donor if kind.endswith("swap") else ())
-        before = sum(i < citation.target for i in changed) if kind.endswith("drop") else 0
-        made.append(Probe(citation, kind, window, citation.target - before, changed))
+        if kind.endswith("swap"):
+            window, target = swap_events(citation.window, changed, donor), citation.target
+        else:
+            window = drop_events(citation.window, changed)
+            target = citation.target - sum(i < citation.target for i in changed)
+        made.append(Probe(citation, kind, window, target, changed))
     return made
 
 
@@ -283,28 +246,8 @@ def _donor(citation: Citation, session: Session, draw: random.Random) -> list[Se
     return [event for event in session.events if _sensor(event) == chosen]
 
 
-def _changed(window: Window, ids: Sequence[int], donor: Sequence[SensorEvent]) -> Window:
-    """The window without these events; or, with a donor, these replaced one after the other, at their own times."""
-    events = list(window.events)
-    for k, i in enumerate(ids):
-        # Nobody caused what never happened: no resident, no activity.
-        made = replace(donor[k % len(donor)], residents=(), activity_id=None) if donor else events[i]
-        events[i] = replace(made, event_id=events[i].event_id, time=events[i].time)
-    kept = tuple(event for i, event in enumerate(events) if donor or i not in ids)
-    content = [[event.time.isoformat(), event.room, event.sensor, event.state] for event in kept]
-    number = int(sha256_of([window.session_id, window.index, content])[:12], 16)
-    return Window(window.session_id, PROBE_INDEX + number, kept)
-
-
 def run_probes(
-    task: Task,
-    probes: Sequence[Probe],
-    model: ModelSpec,
-    store: Store,
-    *,
-    sampling: Sampling | None = None,
-    thinking: bool | None = None,
-    **how: Any,
+    task: Task, probes: Sequence[Probe], model: ModelSpec, store: Store, asking: Asking = STUDY
 ) -> list[Outcome]:
     """Ask about original and changed windows what the store does not have yet, and compare the labels.
 
@@ -312,20 +255,25 @@ def run_probes(
         task: prompts and sessions; its own windows are not asked unless a probe comes from them.
         probes: of this model's citations, or of another's: the label before is always this model's own.
         model: who is asked.
-        store: where answers are looked up and kept; probes are noted under indices from ``PROBE_INDEX`` on.
-        sampling, thinking: as the citations were made, see :func:`llmhar.ask.inference.make_asks`; then the originals
-            are in the store already. Above temperature 0 labels also change by chance, in the controls too.
-        how: ``engine``, ``open_with`` … of :func:`llmhar.ask.inference.run_asks`.
+        store: where answers are looked up and kept.
+        asking: as the citations were made; then the originals are in the store already. Above temperature 0 labels
+            also change by chance, in the controls too.
 
     Raises:
-        EngineError, StoreError: see there.
+        EngineError: the engine cannot start.
+        StoreError: the store cannot be written.
     """
-    windows = {(w.session_id, w.index): w for probe in probes for w in (probe.citation.window, probe.window)}
-    asked = replace(task, windows=tuple(windows.values()), subset=f"{len(windows)} windows of {len(probes)} probes")
-    asks = make_asks(asked, model, sampling=sampling, thinking=thinking)
-    run = run_asks(asks, model, store, **how)
+    originals = {(w.session_id, w.index): w for w in (probe.citation.window for probe in probes)}
+    changed = {(w.session_id, w.index): w for w in (probe.window for probe in probes)}
+    windows = originals | changed
+    probing = replace(asking, purpose="probe")
+    asks = []
+    for asked, purpose in ((originals, asking), (changed, probing)):
+        part = replace(task, windows=tuple(asked.values()), subset=f"{len(asked)} windows of {len(probes)} probes")
+        asks += make_asks(part, model, purpose)
+    run = run_asks(asks, model, store, probing)
     labels: dict[tuple[str, int], list[int | None]] = {}
-    for answer in collect(asks, store, run.fingerprint if how.get("exact") else None):
+    for answer in collect(asks, store, run.fingerprint if asking.exact else None):
         key = (answer.ask.session_id, answer.ask.window_index)
         made = answer.stored.generation if answer.stored else None
         reading = parse_answer(
@@ -403,12 +351,3 @@ def _gaps(outcomes: Sequence[Outcome], kind: str) -> dict[str, list[int]]:
         if None not in both:
             gaps.setdefault(session_id, []).append(int(bool(both[0])) - int(bool(both[1])))
     return gaps
-
-
-def wilson(k: int, n: int, level: float = 0.95) -> tuple[float, float]:
-    """Wilson's interval of a share k / n (1927), 0 … 1; NaN for n = 0."""
-    if not n:
-        return float("nan"), float("nan")
-    z = NormalDist().inv_cdf(0.5 + level / 2)
-    middle, half = k + z**2 / 2, z * (k * (n - k) / n + z**2 / 4) ** 0.5
-    return max(0.0, (middle - half) / (n + z**2)), min(1.0, (middle + half) / (n + z**2))

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import pandas as pd
 
+from llmhar.ask.asking import Asking
+from llmhar.ask.inference import STUDY
 from llmhar.ask.store import Store
 from llmhar.data.events import Session, Window
 from llmhar.score.tables import Result
 from llmhar.text.serialize import fold_name
-from llmhar.traces.bundle import clean
-from llmhar.traces.reask import ReaskError, ReaskOrder, reask
+from llmhar.traces.counterfactual import Order, ReaskError, rows_of
+from llmhar.traces.reask import reask
 
 
 def activity_names(session: Session) -> list[str]:
@@ -74,15 +75,15 @@ def predictions(guessed: Mapping[str, float | None], measured: Mapping[str, floa
     return table
 
 
-def without(result: Result, dropped: int, store: Store, *, position: int = 0, **how: Any) -> pd.DataFrame:
+def without(result: Result, dropped: int, store: Store, asking: Asking = STUDY, *, position: int = 0) -> pd.DataFrame:
     """Take one event away, ask the same model again, and lay the labels side by side.
 
     Args:
         result: of a model; the window must have been answered.
         dropped: id of the event that goes.
         store: where the answer is looked up and kept.
+        asking: its engine counts; all else is as the answer was asked.
         position: index into the task's windows.
-        how: see :func:`llmhar.traces.reask.reask`.
 
     Returns:
         See :func:`changes`.
@@ -94,11 +95,11 @@ def without(result: Result, dropped: int, store: Store, *, position: int = 0, **
     session = result.task.sessions[window.session_id]
     if not 0 <= dropped < len(window.events):
         raise ReaskError(f"no event {dropped}: this window has 0 to {len(window.events) - 1}")
-    rows = [(f"{e.time:%H:%M:%S}", clean(e.room), clean(e.sensor), clean(e.state)) for e in window.events]
-    order = ReaskOrder(window.session_id, window.index, result.model, tuple(rows[:dropped] + rows[dropped + 1 :]),
-                       like=result.answers[position].ask.request)  # fmt: skip
-    names = activity_names(session)
-    after = reask(result.task, order, store=store, labels=names, **how)
+    rows, names = rows_of(window), activity_names(session)
+    left = tuple(rows[:dropped] + rows[dropped + 1 :])
+    like = result.answers[position].ask.request
+    order = Order(window.session_id, window.index, left, like=like, labels=tuple(names))
+    after = reask(result.task, result.model, order, store, asking)
     before = [None if p.label is None else session.activities[p.label] for p in result.readings[position].predictions]
     return changes(window, dropped, before, [None if i < 0 else names[i] for i in after["l"]])
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeGuard
 
@@ -19,34 +18,12 @@ import traitlets
 from llmhar.settings import choose
 from llmhar.text.prompt import PROMPTS
 from llmhar.traces.bundle import pack
+from llmhar.traces.counterfactual import Order
 
 _STATIC = Path(__file__).parent / "static"
 
 
-@dataclass(frozen=True)
-class ReaskOrder:
-    """One window to ask again, changed by hand."""
-
-    window: int
-    """Index into the bundle's windows; the three fields below say which one that is."""
-    dataset: str
-    """Shown name of its data set."""
-    session: str
-    index: int
-    """Position of the window in its session."""
-    model: int
-    """Index into the bundle's models."""
-    model_name: str
-    events: tuple[tuple[str, str, str, str], ...]
-    """(clock "HH:MM:SS", room, sensor, state) of those that are left, in order; states may be edited."""
-    labels: tuple[str, ...]
-    """The bundle's names of activities: the answer's labels are indices into these."""
-    wording: str | None
-    """Key into ``PROMPTS``; None = as it was asked before."""
-    temperature: float
-
-
-Reask = Callable[[ReaskOrder], Mapping[str, Any]]
+Reask = Callable[[Order], Mapping[str, Any]]
 """Makes one answer, in the form that ``windows[].a`` of a bundle has."""
 SaveNote = Callable[[str, list[str], str], Mapping[str, Any]]
 """(key of the trace, tags, comment) -> the note as kept, in the form that ``notes`` of a bundle has."""
@@ -106,7 +83,7 @@ class TraceBrowser(anywidget.AnyWidget):
             return {"type": "failed", "text": f"{type(error).__name__}: {error}"}
 
 
-def read_order(message: Mapping[str, Any], bundle: Mapping[str, Any]) -> ReaskOrder:
+def read_order(message: Mapping[str, Any], bundle: Mapping[str, Any]) -> Order:
     """Check an order to ask again.
 
     Args:
@@ -133,7 +110,7 @@ def read_order(message: Mapping[str, Any], bundle: Mapping[str, Any]) -> ReaskOr
     ):
         raise ValueError(f"temperature {temperature!r}: need a number from 0 to 2")
     window = bundle["windows"][n]
-    return ReaskOrder(
+    return Order(
         window=n,
         dataset=bundle["datasets"][window["d"]]["name"],
         session=window["s"],

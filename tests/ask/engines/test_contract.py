@@ -24,6 +24,7 @@ from safetensors.numpy import save_file
 from tokenizers import Tokenizer
 
 from llmhar.ask import inference
+from llmhar.ask.asking import Asking
 from llmhar.ask.engines import registry as engines
 from llmhar.ask.engines.base import Engine
 from llmhar.ask.engines.child import ChildEngine, child_environment, free_cores
@@ -303,9 +304,11 @@ def test_thinking_tokens_follow_switch_and_budget(engine, case, tmp_path):
     with Store(tmp_path / "s.sqlite") as store:
         for thinking, budget in THOUGHTS:
             sampling = Sampling(max_tokens=200, thinking_budget=budget)
-            asks = inference.make_asks(task, model, sampling=sampling, thinking=thinking, constrained=True)
+            asks = inference.make_asks(
+                task, model, asking=Asking(sampling=sampling, thinking=thinking, constrained=True)
+            )
             done = inference.run_asks(
-                asks, model, store, progress=False, open_with=lambda: contextlib.nullcontext(engine)
+                asks, model, store, asking=Asking(progress=False, open_with=lambda: contextlib.nullcontext(engine))
             )
             assert (done.n_asked, done.n_failed) == (2, 0)  # another budget is another question
             for answer in inference.collect(asks, store):

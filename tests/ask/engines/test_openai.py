@@ -19,6 +19,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
+from llmhar.ask.asking import Asking
 from llmhar.ask.engines.child import child_environment
 from llmhar.ask.engines.openai import KEY_VARIABLES, URL_VARIABLE, cost_of
 from llmhar.ask.engines.registry import EngineError, open_engine
@@ -316,7 +317,9 @@ def test_the_key_is_sent_and_nowhere_else(server, monkeypatch, tmp_path, caplog)
     with caplog.at_level(logging.DEBUG), Store(tmp_path / "s.sqlite") as store:
         asks = [Ask("d", "s", n, "served", ask("x", seed=n)) for n in range(3)]
         with opened(server, max_num_seqs=1) as engine:
-            run_asks(asks, MODEL, store, open_with=lambda: contextlib.nullcontext(engine), progress=False)
+            run_asks(
+                asks, MODEL, store, asking=Asking(open_with=lambda: contextlib.nullcontext(engine), progress=False)
+            )
             shown = repr(engine) + repr(engine.fingerprint())
             errors = list(store.failures([a.request.key for a in asks]).values())
     assert all(h["Authorization"] == f"Bearer {CANARY}" for h in server.headers)

@@ -22,9 +22,9 @@ from llmhar.fusion.clips.scenes import (
     compose_scenes,
     plans,
     read_scene_index,
-    write_scene_index,
 )
 from tests.timing import quiet_seconds
+from tests.tools.record_fusion import write_scene_index
 
 
 def test_people_of_scenes_train_no_encoder():

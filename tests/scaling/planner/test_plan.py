@@ -278,11 +278,13 @@ def test_more_cards_never_take_longer(no_data):
 
 def test_a_profile_is_planned_from_its_settings(tmp_path, monkeypatch, no_data):
     for name in ("devices.yaml", "models.yaml"):
-        (tmp_path / "params" / "03_scaling").mkdir(parents=True, exist_ok=True)
+        (tmp_path / "params" / "profiles").mkdir(parents=True, exist_ok=True)
         (tmp_path / "params" / name).write_text((paths.params() / name).read_text())
     (tmp_path / "params" / "homes").symlink_to(paths.params() / "homes")
-    file = tmp_path / "params" / "03_scaling" / "demo.yaml"
-    file.write_text("models: [rules, smollm2-135m, smollm2-135m-l4]\nn_windows: 2\nmax_tokens: 64\nn_samples: 3\n")
+    (tmp_path / "notebooks").symlink_to(paths.notebook_file("03_scaling").parent)
+    file = tmp_path / "params" / "profiles" / "demo.yaml"
+    values = "models: [rules, smollm2-135m, smollm2-135m-l4], n_windows: 2, max_tokens: 64, n_samples: 3"
+    file.write_text(f"00_tour: {{}}\n03_scaling: {{{values}}}\n")
     monkeypatch.setenv("LLMHAR_ROOT", str(tmp_path))
     plan = make_plan("demo", "cpu-2core")
     assert [(row.model, row.dataset, row.windows, row.runs, row.output_tokens) for row in plan.rows] == [
@@ -291,12 +293,14 @@ def test_a_profile_is_planned_from_its_settings(tmp_path, monkeypatch, no_data):
     big, small = plan.rows
     assert small.kv_bytes_per_token * 30 == big.kv_bytes_per_token * 4 and small.gpu_hours < big.gpu_hours
     assert big.windows_from == "simulated in LLMHAR_DATA" and not big.starved and big.bottleneck != "KV room"
-    assert plan.assumptions[0] == "models and windows from params/03_scaling/demo.yaml; answers of 64 tokens"
+    assert plan.assumptions[0] == "models and windows from params/profiles/demo.yaml, 03_scaling; answers of 64 tokens"
     assert "rules: no weights" in plan.assumptions[1] and any("fitted to step times" in a for a in plan.assumptions)
-    file.write_text("models: [gpt]\n")
+    file.write_text("03_scaling: {models: [gpt]}\n")
     with pytest.raises(PlanError, match=r"no model is called 'gpt'; models\.yaml has: rules"):
         make_plan("demo", "cpu-2core")
-    with pytest.raises(PlanError, match=r"'smoke' has no settings: params/03_scaling/smoke.yaml"):
+    with pytest.raises(
+        PlanError, match=r"'smoke' has no settings: params/profiles/smoke.yaml has no section 03_scaling"
+    ):
         make_plan("smoke", "cpu-2core")
 
 

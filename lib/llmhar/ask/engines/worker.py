@@ -186,7 +186,7 @@ def speak(parent: int) -> Say:
 
 
 def do_job(work: Callable[[Path, Say], Any], folder: str, parent: int) -> None:
-    """Entry point of a child that does one job and ends; :func:`llmhar.distill.training.run_child` is its parent.
+    """Entry point of a child that does one job and ends; :func:`llmhar.distill.child.run_child` is its parent.
 
     Args:
         work: takes the job's folder and a function that sends a message; returns what goes into {"done"}.

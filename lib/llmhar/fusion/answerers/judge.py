@@ -8,18 +8,17 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
 from sklearn.metrics import cohen_kappa_score
 
-from llmhar.ask.engines.base import Engine
-from llmhar.ask.inference import collect, request_to, run_asks
+from llmhar.ask.asking import Asking
+from llmhar.ask.inference import STUDY, collect, request_to, run_asks
 from llmhar.ask.models import ModelSpec
 from llmhar.ask.store import Ask, Store
 from llmhar.fusion.answerers.prompt import label_names
 from llmhar.fusion.answerers.reading import MAX_OPEN_CHARS, Reading, read_closed
-from llmhar.records import Sampling
 from llmhar.text.serialize import clean_text, fold_name
 
 NONE = "none of these"
@@ -52,14 +51,8 @@ def judge_open(
     labels: Sequence[str],
     judge: ModelSpec,
     store: Store,
-    *,
     dataset: str,
-    sampling: Sampling | None = None,
-    thinking: bool | None = None,
-    engine: str = "auto",
-    engine_options: Mapping[str, Any] | None = None,
-    open_with: Callable[[], Engine] | None = None,
-    progress: bool = True,
+    asking: Asking = STUDY,
 ) -> list[Reading]:
     """Ask a judge what each free answer means; equal answers are asked once, and what it says is kept in the store.
 
@@ -70,28 +63,26 @@ def judge_open(
         judge: who is asked; never the model under test, or it judges itself.
         store: where the judge's answers are looked up and kept.
         dataset: name for the store; asks stand under "<dataset> judge".
-        sampling, thinking, engine, engine_options, open_with, progress: see :func:`llmhar.ask.inference.run_asks`.
+        asking: how the judge is asked.
 
     Returns:
         One reading an answer, in order. The label is None with verdict ``ok`` where the judge says none of these;
         any other verdict: the judge gave no readable answer.
     """
     wanted = list(dict.fromkeys(folded for answer in answers if (folded := fold_name(answer)[:MAX_OPEN_CHARS])))
-    asks = [_ask(said, labels, judge, f"{dataset} judge", sampling or Sampling(), thinking) for said in wanted]
-    run_asks(asks, judge, store, engine=engine, engine_options=engine_options, open_with=open_with, progress=progress)
+    asks = [_ask(said, labels, judge, f"{dataset} judge", asking) for said in wanted]
+    run_asks(asks, judge, store, asking)
     judged = {said: _read(answer.stored.generation.text, answer.stored.generation.finish_reason, labels)
               if answer.stored else Reading(None, "missing")
               for said, answer in zip(wanted, collect(asks, store))}  # fmt: skip
     return [judged.get(fold_name(answer)[:MAX_OPEN_CHARS], Reading(None, "ok")) for answer in answers]
 
 
-def _ask(
-    said: str, labels: Sequence[str], judge: ModelSpec, dataset: str, sampling: Sampling, thinking: bool | None
-) -> Ask:
+def _ask(said: str, labels: Sequence[str], judge: ModelSpec, dataset: str, asking: Asking) -> Ask:
     system = JUDGE % "\n".join(f"- {name}" for name in label_names(labels))
     shown = json.dumps({"answer": clean_text(said, MAX_OPEN_CHARS)}, ensure_ascii=False)
     messages = ({"role": "system", "content": system}, {"role": "user", "content": shown})
-    request = request_to(judge, sampling, thinking)(messages=messages)
+    request = request_to(judge, asking)(messages=messages)
     return Ask(dataset, request.key[:16], 0, judge.name, request)
 
 

@@ -18,7 +18,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from scipy.signal import resample_poly
 
-from llmhar import paths
+from llmhar.ask.asking import Asking
 from llmhar.ask.engines.base import Engine, EngineError
 from llmhar.ask.engines.recorded import RecordedEngine
 from llmhar.ask.inference import Answer, collect, run_asks
@@ -142,7 +142,7 @@ def ask_all(
                     np.save(Path(scratch, f"{sha256}.npy"), at_rate(signal, encoder.rate))
             return encoder.open(Path(scratch))
 
-        run_asks(asks, model, store, open_with=opened, progress=progress)
+        run_asks(asks, model, store, asking=Asking(open_with=opened, progress=progress))
     return collect(asks, store)
 
 
@@ -204,21 +204,3 @@ def _encoded(clip: Clip, answer: Answer, encoder: Encoder) -> Encoded:
     steps = tuple((at, tuple(Guess(name, share) for name, share in own)) for at, own in zip(centres, said["steps"]))
     vector = None if said["embedding"] is None else np.asarray(said["embedding"])
     return Encoded(steps, vector, answer.stored.fingerprint)
-
-
-def write_recorded(answers: Iterable[Answer], file: Path) -> int:
-    """Write outputs for :func:`encode`'s ``recorded``: found by a request's message, whatever weights made them.
-
-    Returns:
-        Number of lines.
-    """
-    lines = {
-        answer.ask.request.messages[0]["content"]: answer.stored.generation.text for answer in answers if answer.stored
-    }
-    text = "".join(canonical_json({"match": content, "text": lines[content]}) + "\n" for content in sorted(lines))
-    paths.write_text(file, text)
-    return len(lines)
-
-
-RECORDED = paths.params() / "recorded" / "fusion.jsonl"
-"""Encoders' outputs for the composed scenes of the demo, with their provenance in ``fusion.md`` beside it."""

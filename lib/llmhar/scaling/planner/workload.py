@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -144,7 +143,7 @@ def profile_jobs(profile: str, output: int) -> tuple[list[Job], list[str]]:
             load, counted = _load(found, spec, capped)
             jobs.append(Job("ask", spec, name, found.test * samples, load, found.source, counted, samples))
     again = [values[key] for key in ("constrained_model", "repeated_model") if values.get(key)]
-    notes = [f"models and windows from params/{notebook}/{profile}.yaml; answers of {capped} tokens"]
+    notes = [f"models and windows from params/profiles/{profile}.yaml, {notebook}; answers of {capped} tokens"]
     notes += [f"{', '.join(dict.fromkeys(free))}: no weights, takes seconds, not planned"] if free else []
     notes += [f"{', '.join(again)}: second passes (constrained, repeated) are not planned"] if again else []
     return jobs, notes
@@ -152,11 +151,9 @@ def profile_jobs(profile: str, output: int) -> tuple[list[Job], list[str]]:
 
 def _settings(profile: str) -> tuple[dict[str, Any], str]:
     """Defaults of the notebook's parameters cell, then the profile's own; and the notebook's name."""
+    sections = settings.read_profile(paths.profile_file(profile), settings.notebook_names())
     for notebook in ("03_scaling", "02_prompting"):
-        file, source = paths.params() / notebook / f"{profile}.yaml", paths.root() / "notebooks/src" / f"{notebook}.py"
-        if file.is_file():
-            text = source.read_text(encoding="utf-8") if source.is_file() else ""
-            cell = re.search(r'^# %% tags=\["parameters"\]\n(.*?)(?=^# %%|\Z)', text, re.S | re.M)
-            defaults = settings.read_parameters(cell[1]) if cell else {}
-            return {k: p.default for k, p in defaults.items()} | settings.read_profile(file), notebook
-    raise PlanError(f"profile {profile!r} has no settings: params/03_scaling/{profile}.yaml is not there")
+        if notebook in sections:
+            cell = settings.parameters_of(paths.notebook_file(notebook))
+            return {name: parameter.default for name, parameter in cell.items()} | sections[notebook], notebook
+    raise PlanError(f"profile {profile!r} has no settings: params/profiles/{profile}.yaml has no section 03_scaling")
