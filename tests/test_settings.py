@@ -9,6 +9,8 @@ import yaml
 from llmhar.settings import (
     PROFILES,
     SettingsError,
+    check_options,
+    choose,
     commit,
     device,
     make_spec,
@@ -306,3 +308,26 @@ def test_commit_outside_git(tmp_path, monkeypatch):
     monkeypatch.setenv("LLMHAR_ROOT", str(tmp_path))
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
     assert commit.__wrapped__() == "unknown"
+
+
+def test_a_name_that_is_not_there_is_told_with_those_there_are():
+    assert choose({"a": 1, "b": 2}, "b", "no letter 'b'; there are:") == 2
+    with pytest.raises(KeyError, match="no letter 'c'; there are: a, b"):
+        choose({"a": 1, "b": 2}, "c", "no letter 'c'; there are:", KeyError)
+    with pytest.raises(SettingsError, match=r"^no letter 'c'; there are: none$"):
+        choose({}, "c", "no letter 'c'; there are:")
+
+
+def test_options_fit_their_defaults():
+    defaults = {"n": 1, "whole": False}
+    check_options({}, {}, "box x")
+    check_options({"n": 2, "whole": True}, defaults, "box x")
+    for options, message in (
+        ({"m": 1}, "box x has no option 'm'; it has: n, whole"),
+        ({"n": True}, "option n of box x must be int, not True"),
+        ({"whole": 1}, "option whole of box x must be bool, not 1"),
+    ):  # fmt: skip
+        with pytest.raises(SettingsError, match=message):
+            check_options(options, defaults, "box x")
+    with pytest.raises(LookupError, match="box x has no option 'n'; it has: none"):
+        check_options({"n": 1}, {}, "box x", LookupError)

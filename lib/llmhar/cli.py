@@ -99,7 +99,7 @@ def _loaded(name: str, path: Path | None, options: Sequence[str] | None) -> Any:
     from llmhar.data import registry as datasets
 
     words: dict[str, Any] = {"true": True, "false": False}
-    return datasets.load(name, path, **{k: words.get(v.casefold(), v) for k, v in _pairs(options).items()})
+    return datasets.load(name, path, {k: words.get(v.casefold(), v) for k, v in _pairs(options).items()})
 
 
 @data.command("report")
@@ -144,17 +144,9 @@ def data_events(name: str, path: Folder = None, option: Options = None, as_json:
 @models_app.command("list")
 def models_list(as_json: Json = False) -> None:
     """Say which models there are and which are in the cache."""
-    from llmhar.ask.models import ModelError, load_models
+    from llmhar.ask.models import listing
 
-    rows = []
-    for name, spec in load_models().items():
-        try:
-            place = str(spec.locate())
-        except ModelError:
-            place = "needs no weights" if spec.source.kind == "none" else "not fetched"
-        place = "not fetched" if place == spec.hub_id else place
-        row = {"name": name, "kind": spec.kind, "n_params": spec.n_params, "licence": spec.licence}
-        rows.append(row | {"revision": spec.revision, "place": place})
+    rows = listing()
     print_json(rows) if as_json else print_table(rows, ["name", "kind", "n_params", "licence", "place"])
 
 

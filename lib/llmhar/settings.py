@@ -22,7 +22,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
 from io import StringIO
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, get_args, get_origin
+from typing import Any, Literal, NamedTuple, TypeVar, get_args, get_origin
 
 import yaml
 from pydantic import TypeAdapter, ValidationError
@@ -34,6 +34,9 @@ PROFILES = ("smoke", "demo", "demo-full", "paper")
 MAX_YAML, MAX_NESTED, MAX_NODES = 2**18, 50, 100_000
 """Bytes of a YAML file, levels of it, and values with those that aliases stand for: PyYAML takes minutes for more
 levels, and a few lines of aliases stand for more values than any memory holds."""
+
+
+T = TypeVar("T")
 
 
 class SettingsError(ValueError):
@@ -350,3 +353,40 @@ def device() -> str:
     except OSError:
         pass
     return f"{name}, {cores} cores"
+
+
+def choose(entries: Mapping[str, T], name: str, complaint: str, error: type[Exception] = SettingsError) -> T:
+    """The entry of this name.
+
+    Args:
+        entries: what there is, by name.
+        name: which one is wanted.
+        complaint: how the error begins, e.g. ``unknown device 'abacus'; there are:``; the names there are follow.
+        error: what is raised.
+
+    Raises:
+        error: there is none of this name.
+    """
+    if name not in entries:
+        raise error(f"{complaint} {', '.join(entries) or 'none'}")
+    return entries[name]
+
+
+def check_options(
+    options: Mapping[str, Any], defaults: Mapping[str, Any], owner: str, error: type[Exception] = SettingsError
+) -> None:
+    """Refuse options that are not there, or of another type than their default.
+
+    Args:
+        options: name -> value, as given.
+        defaults: name -> default of every option that there is.
+        owner: whose options they are, for the error, e.g. ``data set marble``.
+        error: what is raised.
+
+    Raises:
+        error: names the option and what fits.
+    """
+    for name, value in options.items():
+        default = choose(defaults, name, f"{owner} has no option {name!r}; it has:", error)
+        if type(value) is not type(default):
+            raise error(f"option {name} of {owner} must be {type(default).__name__}, not {value!r}")

@@ -31,9 +31,9 @@ import psutil
 
 from llmhar import paths
 from llmhar.ask.engines.child import last_words
-from llmhar.ask.engines.memory import peak_memory
 from tests.bench import verdicts
 from tests.bench.verdicts import Claim, exit_code, table_text, tally, write_report
+from tests.memory import peak_memory
 
 ROOT = Path(__file__).parents[2]
 PARTS: dict[str, str] = {

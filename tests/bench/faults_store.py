@@ -221,7 +221,7 @@ def cut_weights(folder: Path) -> Seen:
     whole = weights.read_bytes()
     weights.write_bytes(whole[: len(whole) // 2])
     spec = MODELS["qwen3-tiny"].model_copy(update={"source": models.Local(path=place)})
-    said = error_of(lambda: open_engine("transformers", spec, threads=1).close())
+    said = error_of(lambda: open_engine("transformers", spec, {"threads": 1}).close())
     return Seen(said, weights.read_bytes() != whole[: len(whole) // 2])
 
 

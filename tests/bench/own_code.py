@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from llmhar.ask.engines.child import last_words
-from llmhar.ask.engines.memory import high_water, peak_memory
+from llmhar.ask.engines.memory import high_water
 from llmhar.ask.inference import collect, make_asks
 from llmhar.ask.models import MODELS, ModelSpec
 from llmhar.ask.store import Store
@@ -29,6 +29,7 @@ from llmhar.ask.task import Task, prepare
 from llmhar.records import Fingerprint, Generation
 from tests.bench import speed
 from tests.bench.verdicts import Claim, at_most, exactly, exit_code, table_text, tally
+from tests.memory import peak_memory
 
 ROOT = Path(__file__).parents[2]
 HEAVY = ("torch", "vllm", "transformers", "unsloth", "onnxruntime")

@@ -113,9 +113,9 @@ def check_structure(
 
 def structure_table(counts: Counter[tuple[str, str]], faults: Sequence[Fault]) -> pd.DataFrame:
     """Prompts checked and faults, a row per source and check."""
-    found = Counter((fault.setting.split(" ")[0], fault.check) for fault in faults)
+    n_faults = Counter((fault.setting.split(" ")[0], fault.check) for fault in faults)
     rows = [
-        {"source": source, "check": CHECKS[check], "prompts": n, "faults": found[source, check],
+        {"source": source, "check": CHECKS[check], "prompts": n, "faults": n_faults[source, check],
          "payloads": ", ".join(sorted({f.payload for f in faults if (f.setting.split(" ")[0], f.check)
                                        == (source, check)}))}
         for (source, check), n in counts.items()
@@ -135,8 +135,8 @@ def _look(
         yield "turns", "" if same else f"{name}: other turns"
         held = [m["role"] for m in attacked if tokenizer.marks(m["content"])]
         yield "tokens", f"{name}: in the {held[0]} message" if held else ""
-    own = {mark for m in control for mark in MARKS.findall(m["content"])}
-    strange = [mark for m in attacked for mark in MARKS.findall(m["content"]) if mark not in own]
+    control_marks = {mark for m in control for mark in MARKS.findall(m["content"])}
+    strange = [mark for m in attacked for mark in MARKS.findall(m["content"]) if mark not in control_marks]
     yield "marks", strange[0] if strange else ""
     heights = [[len(_CHECK_LINES.findall(m["content"])) for m in messages] for messages in (attacked, control)]
     yield "lines", "" if heights[0] == heights[1] else f"{heights[0]} line breaks instead of {heights[1]}"

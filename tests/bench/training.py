@@ -25,7 +25,7 @@ from typing import Any
 
 from llmhar.ask.asking import Asking
 from llmhar.ask.engines.child import child_environment, free_cores, last_words
-from llmhar.ask.engines.worker import protect_stdout
+from llmhar.ask.engines.worker import Say, protect_stdout
 from llmhar.ask.model_files import fetch
 from llmhar.ask.models import MODELS, ModelError
 from llmhar.ask.store import Store
@@ -73,12 +73,12 @@ class Step:
 # The child.
 
 
-def run_ours(folder: Path, say: train_child.Say) -> None:
+def run_ours(folder: Path, say: Say) -> None:
     """The trainer as the library starts it."""
     train_child.train(folder, say)
 
 
-def run_trl(folder: Path, say: train_child.Say, *, tuned: bool) -> None:
+def run_trl(folder: Path, say: Say, *, tuned: bool) -> None:
     """TRL from prompt and completion texts, all else as it comes but for what makes the curves comparable.
 
     Given are: steps, batch, learning rate and schedule, the order of examples, the number format, and the adapter's
@@ -123,7 +123,7 @@ def as_text(tokenizer: Any, example: dict[str, Any]) -> dict[str, str]:
     return {"prompt": prompt, "completion": example["completion"]}
 
 
-RUN: dict[str, Callable[[Path, train_child.Say], None]] = {
+RUN: dict[str, Callable[[Path, Say], None]] = {
     "ours": run_ours,
     "trl": lambda folder, say: run_trl(folder, say, tuned=False),
     "trl-tuned": lambda folder, say: run_trl(folder, say, tuned=True),

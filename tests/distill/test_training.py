@@ -204,7 +204,7 @@ def test_one_vllm_serves_all_students_of_a_base(tuned, task, qwen3_tiny, tmp_pat
     models = [student.spec for student in tuned.values()]
     assert all(model.revision == qwen3_tiny.revision for model in models)
     two = narrow(task, {(w.session_id, w.index) for w in task.windows[:2]}, "two windows")
-    with open_engine("vllm", qwen3_tiny, adapters=[m.adapter.path for m in models], threads=1) as engine:
+    with open_engine("vllm", qwen3_tiny, {"adapters": [m.adapter.path for m in models], "threads": 1}) as engine:
         *own, base = ask(two, [*models, qwen3_tiny], engine, tmp_path)
     for student, answers in zip(tuned.values(), own):
         assert all(answer.stored is not None for answer in answers), answers
@@ -241,7 +241,7 @@ def test_its_weights_are_the_parents_moved(whole):
 
 def test_a_fully_tuned_student_answers(whole, task, tmp_path):
     one = narrow(task, {(w.session_id, w.index) for w in task.windows[:1]}, "a window")
-    with open_engine("transformers", whole.spec, threads=1) as engine:
+    with open_engine("transformers", whole.spec, {"threads": 1}) as engine:
         ((answer,),) = ask(one, [whole.spec], engine, tmp_path, max_tokens=8)
     assert answer.stored and answer.stored.generation.output_tokens > 0, answer.error
     assert answer.ask.request.revision == whole.spec.revision and answer.ask.request.adapter_sha256 is None
@@ -256,7 +256,7 @@ def test_losses_fall_until_the_examples_are_known_by_heart(parrot):
 def test_a_student_that_knows_its_examples_says_what_the_teacher_wrote(parrot, task, tmp_path):
     """End to end: template, mask, end token, saved weights and serving agree, or not a character would be right."""
     known = {(e.session_id, e.window_index): e.completion for e in parrot.examples}
-    with open_engine("transformers", parrot.spec, threads=1) as engine:
+    with open_engine("transformers", parrot.spec, {"threads": 1}) as engine:
         (answers,) = ask(narrow(task, set(known), "two windows"), [parrot.spec], engine, tmp_path)
     made = {(a.ask.session_id, a.ask.window_index): a.stored.generation for a in answers if a.stored}
     assert {key: generation.text for key, generation in made.items()} == known

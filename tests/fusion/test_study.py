@@ -68,7 +68,7 @@ def test_recorded_outputs_stand_for_every_scene_and_say_so(clips, observed):
 @pytest.mark.skipif(not sounds_here(), reason="the sounds of the scenes were not fetched: llmhar data fetch scenes")
 def test_live_and_recorded_outputs_agree(tmp_path):
     """The same clips through the real encoder: same hashes, same guesses."""
-    live = load_clipset("scenes", limit=6)
+    live = load_clipset("scenes", options={"limit": 6})
     recorded = {clip.clip_id: clip for clip in load_clipset("scenes-recorded").clips}
     for clip in live.clips:
         assert clip.read_audio().sha256 == recorded[clip.clip_id].audio_sha256

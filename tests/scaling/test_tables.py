@@ -561,7 +561,7 @@ def thinker(monkeypatch):
         }
         opened: list[str] = []
 
-        def open_engine(name, model, **options):
+        def open_engine(name, model, options):
             opened.append(model.name)
             return Thinker(truth)
 

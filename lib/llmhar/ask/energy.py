@@ -74,15 +74,15 @@ def _read(rapl: Path) -> Counters:
 
 def _read_rapl(folder: Path) -> Counters:
     """Packages only ("intel-rapl:0"): their sub-domains are part of them. All of them or none."""
-    found = {}
+    counters = {}
     try:
         for package in folder.glob("intel-rapl:[0-9]*"):
             if package.name.count(":") == 1:
                 value = int((package / "energy_uj").read_text()) / 1e6
-                found[package.name] = (value, int((package / "max_energy_range_uj").read_text()) / 1e6)
+                counters[package.name] = (value, int((package / "max_energy_range_uj").read_text()) / 1e6)
     except (OSError, ValueError):  # readable by root alone on most systems
         return {}
-    return found
+    return counters
 
 
 def _read_nvml() -> Counters:
@@ -90,11 +90,11 @@ def _read_nvml() -> Counters:
         return {}
     import pynvml
 
-    found = {}
+    counters = {}
     with contextlib.suppress(pynvml.NVMLError):
         pynvml.nvmlInit()
         for index in range(pynvml.nvmlDeviceGetCount()):
             card = pynvml.nvmlDeviceGetHandleByIndex(index)
             with contextlib.suppress(pynvml.NVMLError):  # cards before Volta
-                found[f"gpu{index}"] = (pynvml.nvmlDeviceGetTotalEnergyConsumption(card) / 1e3, math.inf)
-    return found
+                counters[f"gpu{index}"] = (pynvml.nvmlDeviceGetTotalEnergyConsumption(card) / 1e3, math.inf)
+    return counters

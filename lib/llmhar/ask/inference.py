@@ -173,11 +173,11 @@ def open_model(model: ModelSpec, asking: Asking) -> Engine:
         EngineError: it cannot start.
     """
     if model.engine == "recorded":
-        return open_engine("recorded", model, replies=paths.params() / "recorded" / f"{model.name}.jsonl")
+        return open_engine("recorded", model, {"replies": paths.params() / "recorded" / f"{model.name}.jsonl"})
     options = asking.engine_options
     if model.adapter:
         options = {**options, "adapters": [*options.get("adapters", ()), model.adapter.path]}
-    return open_engine(model.engine if model.engine != "auto" else asking.engine, model, **options)
+    return open_engine(model.engine if model.engine != "auto" else asking.engine, model, options)
 
 
 def _missing(

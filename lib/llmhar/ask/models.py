@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from llmhar import paths
 from llmhar.records import sha256_of
-from llmhar.settings import SettingsError, read_yaml
+from llmhar.settings import SettingsError, choose, read_yaml
 
 LAYOUT = 1
 """Version of the converted folders; a higher number makes new ones."""
@@ -243,10 +243,7 @@ class _Models(Mapping[str, ModelSpec]):
     """models.yaml as a read-only mapping, read when first asked."""
 
     def __getitem__(self, name: str) -> ModelSpec:
-        models = load_models()
-        if name not in models:
-            raise UnknownModel(f"no model is called {name!r}; models.yaml has: {', '.join(models)}")
-        return models[name]
+        return choose(load_models(), name, f"no model is called {name!r}; models.yaml has:", UnknownModel)
 
     def __iter__(self) -> Iterator[str]:
         return iter(load_models())
@@ -256,6 +253,22 @@ class _Models(Mapping[str, ModelSpec]):
 
 
 MODELS: Mapping[str, ModelSpec] = _Models()
+
+
+def listing() -> list[dict[str, Any]]:
+    """What ``llmhar models list`` shows: one dictionary a model, ``place`` = its folder, or why there is none."""
+    shown = ("name", "kind", "n_params", "licence", "revision")
+    return [{name: getattr(spec, name) for name in shown} | {"place": _place(spec)} for spec in load_models().values()]
+
+
+def _place(spec: ModelSpec) -> str:
+    if isinstance(spec.source, NoSource):
+        return "needs no weights"
+    try:
+        place = spec.locate()
+    except ModelError:
+        return "not fetched"
+    return str(place) if isinstance(place, Path) else "not fetched"
 
 
 def tokenizer_hash(folder: Path) -> str:

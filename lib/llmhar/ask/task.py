@@ -77,7 +77,7 @@ def prepare(
         DataError: the data are absent or broken; names the file and the cure.
         PromptError: a wording, serializer or way to answer that there is not, or a home without a description.
     """
-    loaded = datasets.load(dataset, path, **(options or {}))
+    loaded = datasets.load(dataset, path, options)
     split = datasets.split(dataset, loaded.sessions)
     test = pick_sessions(loaded.sessions, split.test)
     cut = [window for session in test for window in cut_windows(session, windowing.size)]

@@ -17,7 +17,7 @@ from typing import Any
 from llmhar import paths
 from llmhar.data import archives
 from llmhar.data.load_report import DataError
-from llmhar.data.registry import DATASETS, dataset, load
+from llmhar.data.registry import DATASETS, dataset, list_entries, load
 
 
 def fetch(name: str) -> Path:
@@ -65,19 +65,8 @@ def add(name: str, path: Path, replace: bool = False) -> Path:
 
 
 def listing() -> list[dict[str, Any]]:
-    """What ``llmhar data list`` shows: one dictionary a data set, ``present`` = its folder is there."""
-    return [
-        {
-            "name": name,
-            "title": entry.title,
-            "kind": entry.kind,
-            "licence": entry.licence,
-            "source": entry.source,
-            "path": str(paths.data() / name),
-            "present": (paths.data() / name).is_dir(),
-        }
-        for name, entry in DATASETS.items()
-    ]
+    """The data sets' part of ``llmhar data list``; ``present`` = the folder is there."""
+    return list_entries(DATASETS, lambda name: paths.data() / name, lambda name: (paths.data() / name).is_dir())
 
 
 @contextmanager

@@ -30,7 +30,7 @@ from llmhar.records import sha256_of
 from llmhar.text.chat import ChatTokenizer
 
 IGNORED = -100
-"""Label of a token that carries no loss (PyTorch's convention)."""
+"""Label of a token that carries no loss (PyTorch's convention); not the trainer's own constant, which is audited."""
 MAX_LOGIT_DIFF = 1e-2
 """Largest difference between logits of adapter and merged weights, in float32; rounding stays below 1e-3."""
 LEAST_PROMPTS = 16
@@ -223,8 +223,8 @@ def _thinking_fault(case: Case, row: Row) -> str:
     marks = _MARKS.findall(case.reader.decode(row.ids[: row.length]))
     opened = {bool(_MARKS.search(case.reader.opening(e.messages) + e.completion)) for e in row.candidates}
     wanted = [_BLOCK if one else [] for one in sorted(opened or {True, False})]
-    said = " or ".join(" ".join(one) or "none" for one in wanted)
-    return "" if marks in wanted else f"thinking marks: {' '.join(marks) or 'none'}; wanted: {said}"
+    shown = " or ".join(" ".join(one) or "none" for one in wanted)
+    return "" if marks in wanted else f"thinking marks: {' '.join(marks) or 'none'}; wanted: {shown}"
 
 
 def check_thinking(case: Case) -> Finding:
@@ -246,12 +246,12 @@ def check_sessions(case: Case) -> Finding:
     """No session is in training and in test; data sets for which no test sessions were named fail."""
     trained = {(example.dataset, example.session_id) for example in case.examples}
     tested = {(dataset, one) for dataset, ids in case.test_sessions.items() for one in ids}
-    said = f"{len(trained)} training sessions, {len(tested)} test sessions, {len(case.examples)} examples"
+    counted = f"{len(trained)} training sessions, {len(tested)} test sessions, {len(case.examples)} examples"
     unnamed = sorted({dataset for dataset, _ in trained} - set(case.test_sessions))
     if unnamed:
-        return Finding(False, f"{said}; no test sessions were named for {', '.join(unnamed)}")
+        return Finding(False, f"{counted}; no test sessions were named for {', '.join(unnamed)}")
     both = ", ".join(f"{dataset} {one}" for dataset, one in sorted(trained & tested))
-    return Finding(not both, f"{said}{f'; in both: {both}' if both else ''}")
+    return Finding(not both, f"{counted}{f'; in both: {both}' if both else ''}")
 
 
 def check_prompts(case: Case) -> Finding:
@@ -259,8 +259,8 @@ def check_prompts(case: Case) -> Finding:
     if not case.test_prompts:
         return Finding(None, "not run: no test prompts given")
     both = {prompt_sha256(example.messages) for example in case.examples} & set(case.test_prompts)
-    said = f"{len(case.examples)} training prompts, {len(case.test_prompts)} test prompts"
-    return Finding(not both, f"{said}, {len(both)} in both")
+    counted = f"{len(case.examples)} training prompts, {len(case.test_prompts)} test prompts"
+    return Finding(not both, f"{counted}, {len(both)} in both")
 
 
 def check_tokenizer(case: Case) -> Finding:
@@ -305,10 +305,10 @@ def check_merged(case: Case) -> Finding:
     if case.merged is None:
         return Finding(None, "not run: no merged weights")
     n, worst = case.merged["n_prompts"], case.merged["max_abs_logit_diff"]
-    said = f"{n} prompts in {case.merged['dtype']}: largest difference of a logit {worst:.2g}"
-    said += f", same likeliest token {case.merged['same_argmax_share']:.1%}"
+    compared = f"{n} prompts in {case.merged['dtype']}: largest difference of a logit {worst:.2g}"
+    compared += f", same likeliest token {case.merged['same_argmax_share']:.1%}"
     return Finding(
-        bool(worst < MAX_LOGIT_DIFF and n >= min(LEAST_PROMPTS, len(case.examples))), said
+        bool(worst < MAX_LOGIT_DIFF and n >= min(LEAST_PROMPTS, len(case.examples))), compared
     )  # NaN is below nothing
 
 

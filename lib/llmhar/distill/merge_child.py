@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import shutil
 import sys
 from pathlib import Path
 from typing import Any
 
-from llmhar.ask.engines.weights import COPIED
-from llmhar.ask.engines.worker import do_job
-from llmhar.distill.train_child import Say, tokenize
+from llmhar.ask.engines.weights import copy_unchanged
+from llmhar.ask.engines.worker import Say, do_job
+from llmhar.distill.train_child import tokenize
 
 N_PROMPTS, N_TOKENS = 16, 512
 
@@ -35,9 +34,7 @@ def merge(folder: Path, _say: Say) -> dict[str, Any]:
     rounded = merged.to(torch.bfloat16)
     rounded.save_pretrained(folder / "merged.part", safe_serialization=True)
     saved = [_logits(rounded, row) for row in rows]
-    for name in COPIED:
-        if (Path(base) / name).exists():
-            shutil.copy(Path(base) / name, folder / "merged.part")
+    copy_unchanged(Path(base), folder / "merged.part")
     return {
         "max_abs_logit_diff": max(float((a - b).abs().max()) for a, b in zip(before, after)),
         "same_argmax_share": _agree(before, after),

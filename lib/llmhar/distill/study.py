@@ -73,7 +73,7 @@ class TrainingSet:
         made_by, teacher = self.collected.traces[0].made_by, self.collected.traces[0].teacher
         kind = KINDS[MODELS[teacher].kind]
         data = f"{self.windows.subset}, {self.windows.data}"
-        return f"{teacher} ({kind}), {made_by.engine} {made_by.version}; {data}"
+        return f"{teacher} ({kind}), {made_by}; {data}"
 
 
 def teach(course: Course, study: Study) -> TrainingSet:

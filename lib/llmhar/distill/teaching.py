@@ -16,12 +16,11 @@ from llmhar import paths
 from llmhar.ask.models import MODELS, Pruned
 from llmhar.distill.recipe import Backend, Recipe
 from llmhar.distill.traces import FILTERS
-from llmhar.settings import SettingsError, read_yaml
+from llmhar.settings import SettingsError, choose, read_yaml
 
 
 def _known_filter(name: str) -> str:
-    if name not in FILTERS:
-        raise ValueError(f"unknown filter {name!r}; there are: {', '.join(FILTERS)}")
+    choose(FILTERS, name, f"unknown filter {name!r}; there are:", ValueError)
     return name
 
 
@@ -169,9 +168,7 @@ def load_teaching(
         SettingsError: no such teaching, or one that cannot be read.
         ValidationError: a value that no teaching takes.
     """
-    teachings = load_teachings()
-    if name not in teachings:
-        raise SettingsError(f"unknown teaching {name!r}; there are: {', '.join(teachings)}")
+    teaching = choose(load_teachings(), name, f"unknown teaching {name!r}; there are:")
     given = {"max_steps": max_steps, "n_sessions": n_sessions, "trace_filter": trace_filter, "seed": seed}
     values: dict[str, Any] = {field: value for field, value in given.items() if value is not None}
-    return teachings[name].changed(values | ({} if max_steps is None else {"full_steps": None}))
+    return teaching.changed(values | ({} if max_steps is None else {"full_steps": None}))

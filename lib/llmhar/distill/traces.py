@@ -20,6 +20,7 @@ from llmhar.ask.store import Store
 from llmhar.ask.task import Task
 from llmhar.data.events import Session, Window
 from llmhar.records import Fingerprint
+from llmhar.settings import choose
 from llmhar.text.parsing import Reading, parse_answer
 
 
@@ -170,13 +171,11 @@ def filter_traces(
     Raises:
         ValueError: no such filter.
     """
-    if filter_name not in FILTERS:
-        raise ValueError(f"unknown filter {filter_name!r}; there are: {', '.join(FILTERS)}")
+    steps = choose(FILTERS, filter_name, f"unknown filter {filter_name!r}; there are:", ValueError)
     traces = collected.traces
     funnel = [FunnelStep("asked", 0, len(traces) + collected.n_failed, 0, float("nan")), count("answered", traces)]
     traces = [trace for trace in traces if trace.whole]
     funnel.append(count("not cut", traces))
-    steps = FILTERS[filter_name]
     if steps:
         traces = [trace for trace in traces if trace.complete]
         funnel.append(count("complete", traces))

@@ -12,14 +12,14 @@ import random
 import resource
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from llmhar.ask.engines.registry import cpu_flags
-from llmhar.ask.engines.worker import do_job, render_prompt
+from llmhar.ask.engines.weights import copy_unchanged
+from llmhar.ask.engines.worker import Say, do_job, render_prompt
 
-Say = Callable[[dict[str, Any]], None]
 IGNORED = -100
 """Label of a token that carries no loss (PyTorch's convention)."""
 
@@ -293,11 +293,7 @@ def _device(gpu: bool) -> str:
 
 def _save(model: Any, method: str, folder: Path, job: dict[str, Any]) -> None:
     """Write adapter or weights as safetensors; the parent's path on this machine stays out of them."""
-    import shutil
-
     import torch
-
-    from llmhar.ask.engines.weights import COPIED
 
     if method == "lora":
         target = folder / "adapter.part"
@@ -310,9 +306,7 @@ def _save(model: Any, method: str, folder: Path, job: dict[str, Any]) -> None:
         return
     target = folder / "model.part"
     model.to(torch.bfloat16).save_pretrained(target, safe_serialization=True)
-    for name in COPIED:
-        if (Path(job["model"]) / name).exists():
-            shutil.copy(Path(job["model"]) / name, target)
+    copy_unchanged(Path(job["model"]), target)
 
 
 if __name__ == "__main__":

@@ -42,8 +42,8 @@ def encoder_table(observed: Observed) -> pd.DataFrame:
         made = observed.made_by.get(modality)
         entry = STAND_INS[name] if name in STAND_INS else ENCODERS[name]
         kind = "recorded outputs" if made and made.engine == "recorded" else entry.kind
-        where = f"{made.engine} {made.version}" if made else "said nothing"
-        rows[modality] = {"encoder": name, "title": entry.title, "kind": kind, "made by": where}
+        made_by = str(made) if made else "said nothing"
+        rows[modality] = {"encoder": name, "title": entry.title, "kind": kind, "made by": made_by}
     rows["context"] = {
         "encoder": "–",
         "title": observed.context,

@@ -17,6 +17,7 @@ from llmhar.score.ledger import CAUSES, learn_habits, session_ledger
 from llmhar.score.published import DATASETS_IN_S1, published
 from llmhar.score.stats import Pair, compare_pairs, t_interval, variance_split
 from llmhar.score.tables import KINDS, Result, confusion_table, score_answers, tokenizer_file
+from llmhar.settings import choose
 from llmhar.text.parsing import Reading
 from llmhar.text.tokens import count_tokens
 
@@ -202,10 +203,7 @@ def plan_against_actual(results: Sequence[Result], store: Store, device: str, n_
 
 
 def _device(name: str) -> Device:
-    known = devices()
-    if name not in known:
-        raise PlanError(f"unknown device {name!r}; there are: {', '.join(known)}")
-    return known[name]
+    return choose(devices(), name, f"unknown device {name!r}; there are:", PlanError)
 
 
 def _load(result: Result) -> tuple[Load | None, int]:

@@ -16,6 +16,7 @@ from typing import Literal
 
 from llmhar.data.events import STATES, SensorEvent, Session, Window
 from llmhar.records import sha256_of
+from llmhar.settings import choose
 from llmhar.text.homes import Home, PromptError, load_home
 from llmhar.text.serialize import INPUT_FORMATS, SERIALIZERS, clean_text
 
@@ -183,12 +184,10 @@ def build_prompt(
     Raises:
         PromptError: an unknown name.
     """
-    for value, known, what in (
-        (wording, PROMPTS, "wording"), (serializer, SERIALIZERS, "serializer"), (answer, ANSWER_STYLES, "answer style"),
-    ):  # fmt: skip
-        if value not in known:
-            raise PromptError(f"unknown {what} {value!r}; there are: {', '.join(known)}")
-    style, home, labels = PROMPTS[wording], load_home(session.home), session.labels
+    style = choose(PROMPTS, wording, f"unknown wording {wording!r}; there are:", PromptError)
+    choose(SERIALIZERS, serializer, f"unknown serializer {serializer!r}; there are:", PromptError)
+    choose(dict.fromkeys(ANSWER_STYLES), answer, f"unknown answer style {answer!r}; there are:", PromptError)
+    home, labels = load_home(session.home), session.labels
     if not style.with_lists:
         return PromptSpec(style.role, home="", io_format="", labels="", rules="", example="", serializer=serializer)
     return PromptSpec(

@@ -15,6 +15,7 @@ from typing import Any, TypeGuard
 import anywidget
 import traitlets
 
+from llmhar.settings import choose
 from llmhar.text.prompt import PROMPTS
 from llmhar.traces.bundle import pack
 from llmhar.traces.counterfactual import Order
@@ -98,8 +99,8 @@ def read_order(message: Mapping[str, Any], bundle: Mapping[str, Any]) -> Order:
         raise ValueError(f"there is no window {n!r} or no model {m!r} here")
     if not isinstance(events, list) or not events or not all(_is_event(event) for event in events):
         raise ValueError("need at least one event, each with clock, room, sensor and state")
-    if wording is not None and wording not in PROMPTS:
-        raise ValueError(f"unknown wording {wording!r}; there are: {', '.join(PROMPTS)}")
+    if wording is not None:
+        choose(PROMPTS, wording, f"unknown wording {wording!r}; there are:", ValueError)
     # "not <=" also refuses what is no number
     if (
         isinstance(temperature, bool)

@@ -221,7 +221,7 @@ def test_an_index_says_the_same_without_signals(scenes, tmp_path):
     write_scene_index(index, tmp_path / "again.jsonl")
     assert (tmp_path / "again.jsonl").read_bytes() == (tmp_path / "index.jsonl").read_bytes()
     assert load_clipset("scenes", tmp_path / "index.jsonl").kind == "recorded"
-    assert len(load_clipset("scenes", limit=5).clips) == 5
+    assert len(load_clipset("scenes", options={"limit": 5}).clips) == 5
 
 
 def line(**changes):

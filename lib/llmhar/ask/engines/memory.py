@@ -1,74 +1,15 @@
-"""Memory that a process and its children take at most, sampled from outside. Knows nothing of engines."""
+"""How much memory a process has taken at most, as the kernel keeps it. Knows nothing of engines."""
 
 from __future__ import annotations
 
-import contextlib
 import re
-import threading
-from collections.abc import Iterator
 from pathlib import Path
-
-import psutil
-
-EVERY = 0.05
-"""Seconds between samples: shorter peaks are missed."""
-
-
-class Peak:
-    """What was found so far; final when the block ends."""
-
-    bytes: int = 0
-    """Most resident bytes of the process and its children together, at one moment inside the block; pages they share
-    count for each. 0: the process was never seen alive."""
-    since_start: int | None = None
-    """Most resident bytes of the process itself since it began, loading included (Linux' VmHWM); None: not known."""
-
-
-@contextlib.contextmanager
-def peak_memory(pid: int) -> Iterator[Peak]:
-    """Measure a block: ``with peak_memory(engine.pid) as peak: ...``, then ``peak.bytes``.
-
-    Args:
-        pid: the process; if it ends inside the block, what was seen until then stands.
-    """
-    peak, stop = Peak(), threading.Event()
-
-    def watch() -> None:
-        while True:
-            peak.bytes = max(peak.bytes, _resident(pid))
-            peak.since_start = high_water(pid) or peak.since_start
-            if stop.wait(EVERY):
-                return
-
-    watcher = threading.Thread(target=watch, name="peak-memory", daemon=True)
-    watcher.start()
-    try:
-        yield peak
-    finally:
-        stop.set()
-        watcher.join()
-        peak.bytes = max(peak.bytes, _resident(pid))
-        peak.since_start = high_water(pid) or peak.since_start
-
-
-def _resident(pid: int) -> int:
-    """Resident bytes of a process and its children now; 0 where it is gone."""
-    total = 0
-    try:
-        process = psutil.Process(pid)
-        family = [process, *process.children(recursive=True)]
-    except psutil.Error:
-        return 0
-    for one in family:
-        with contextlib.suppress(psutil.Error):
-            total += one.memory_info().rss
-    return total
 
 
 def high_water(pid: int | None) -> int | None:
     """Most resident bytes of a process since it began (Linux' VmHWM); None: not known, or no process."""
     try:
-        found = re.search(r"^VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text(encoding="utf-8"), re.M)
+        line = re.search(r"^VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text(encoding="utf-8"), re.M)
     except OSError:
         return None
-    return int(found[1]) * 1024 if found else None
+    return int(line[1]) * 1024 if line else None

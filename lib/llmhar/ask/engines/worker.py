@@ -30,6 +30,8 @@ BACKENDS = {
     "clap": "llmhar.fusion.encoders.clap:ClapBackend",
     "imu-cnn": "llmhar.fusion.encoders.motion:MotionBackend",
 }
+Say = Callable[[dict[str, Any]], None]
+"""Sends one message to the parent."""
 Emit = Callable[..., None]
 """``emit(task, **fields of Generation)``."""
 THINK = "<think>"
@@ -167,13 +169,11 @@ def watch(parent: int) -> None:
     os._exit(0)
 
 
-def do_job(work: Callable[[Path, Callable[[dict[str, Any]], None]], Any], folder: str, parent: int) -> None:
-    """Entry point of a child that does one job and ends; started by :func:`llmhar.distill.child.run_child`.
+def speak(parent: int) -> Say:
+    """Begin as a child of the process ``parent``: leave when that is gone, and keep stdout for messages.
 
-    Args:
-        work: takes the job's folder and a function that sends a message; returns what goes into {"done"}.
-        folder: the job.
-        parent: its process id; the child ends when that is gone.
+    Returns:
+        What sends one message to the parent, as a line of JSON.
     """
     protocol = protect_stdout()
 
@@ -182,6 +182,18 @@ def do_job(work: Callable[[Path, Callable[[dict[str, Any]], None]], Any], folder
         protocol.flush()
 
     threading.Thread(target=watch, args=(parent,), daemon=True).start()
+    return say
+
+
+def do_job(work: Callable[[Path, Say], Any], folder: str, parent: int) -> None:
+    """Entry point of a child that does one job and ends; :func:`llmhar.distill.child.run_child` is its parent.
+
+    Args:
+        work: takes the job's folder and a function that sends a message; returns what goes into {"done"}.
+        folder: the job.
+        parent: its process id; the child ends when that is gone.
+    """
+    say = speak(parent)
     try:
         done = work(Path(folder), say)
     except Exception as error:
@@ -193,13 +205,7 @@ def do_job(work: Callable[[Path, Callable[[dict[str, Any]], None]], Any], folder
 
 def main(backend: str, parent: int) -> None:
     """Load the backend and answer until the input ends."""
-    protocol = protect_stdout()
-
-    def say(message: dict[str, Any]) -> None:
-        protocol.write(json.dumps(message) + "\n")
-        protocol.flush()
-
-    threading.Thread(target=watch, args=(parent,), daemon=True).start()
+    say = speak(parent)
     config = json.loads(sys.stdin.buffer.readline() or "{}")
     inbox = Inbox(sys.stdin.buffer)
     try:

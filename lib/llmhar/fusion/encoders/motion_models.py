@@ -28,6 +28,7 @@ from llmhar.fusion.clips.hapt import HaptWindows, hapt_windows
 from llmhar.fusion.encoders.encode import EncoderError
 from llmhar.records import canonical_json, sha256_of
 from llmhar.score.stats import t_interval
+from llmhar.settings import choose
 
 CHILD = "llmhar.fusion.encoders.motion_train_child"
 TRAINER_VERSION = 1
@@ -302,9 +303,7 @@ def _summary(folds: pd.DataFrame) -> pd.DataFrame:
 
 
 def _recipe(name: str) -> MotionRecipe:
-    if name not in RECIPES:
-        raise EncoderError(f"no motion encoder is called {name!r}; there are: {', '.join(RECIPES)}")
-    return RECIPES[name]
+    return choose(RECIPES, name, f"no motion encoder is called {name!r}; there are:", EncoderError)
 
 
 def _pointer(recipe: MotionRecipe) -> Path:

@@ -8,21 +8,19 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, Literal, TypeVar, get_args
+from typing import Any, Literal, get_args
 
 from llmhar import settings
 from llmhar.ask.models import MODELS
 from llmhar.scaling.planner.roofline import MIN_SEQUENCES, Device, Layout, Load, PlanError, Precision, Step, devices
 from llmhar.scaling.planner.workload import MFU, TRAIN_BATCH, Job, paper_jobs, profile_jobs
+from llmhar.settings import choose
 
 __all__ = [
     "Device", "Layout", "Load", "Plan", "PlanError", "PlanRow", "Step", "devices", "make_plan", "plan_table",
     "refuse_if_starved",
 ]  # fmt: skip
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -129,10 +127,11 @@ def make_plan(
         PlanError: an unknown name (lists those there are), or a number out of range.
         SettingsError: the profile's settings are wrong.
     """
-    card = _known(device, devices(), "device")
-    _known(profile, dict.fromkeys(settings.PROFILES), "profile")
+    card = choose(devices(), device, f"unknown device {device!r}; there are:", PlanError)
+    choose(dict.fromkeys(settings.PROFILES), profile, f"unknown profile {profile!r}; there are:", PlanError)
     for precision in (weights, kv):
-        _known(precision, dict.fromkeys(get_args(Precision)), "precision")
+        precisions = dict.fromkeys(get_args(Precision))
+        choose(precisions, precision, f"unknown precision {precision!r}; there are:", PlanError)
     if output_tokens < 1 or n_gpus < 1:
         raise PlanError(f"need at least 1 output token and 1 card, got {output_tokens} and {n_gpus}")
     jobs, notes = paper_jobs(output_tokens) if profile == "paper" else profile_jobs(profile, output_tokens)
@@ -244,12 +243,6 @@ def plan_table(plan: Plan) -> list[dict[str, Any]]:
     return [*rows, {column: total.get(column) for column in rows[0]} if rows else total]
 
 
-def _known(name: str, there: Mapping[str, T], what: str) -> T:
-    if name not in there:
-        raise PlanError(f"unknown {what} {name!r}; there are: {', '.join(there)}")
-    return there[name]
-
-
 def refuse_if_starved(
     model: str,
     device: str,
@@ -272,6 +265,8 @@ def refuse_if_starved(
     Raises:
         PlanError: it is starved, or a name is unknown; the message names reason and cure.
     """
-    layout = Layout(_known(model, MODELS, "model"), _known(device, devices(), "device"), n_gpus, weights)
+    card = choose(devices(), device, f"unknown device {device!r}; there are:", PlanError)
+    chosen = choose(MODELS, model, f"unknown model {model!r}; there are:", PlanError)
+    layout = Layout(chosen, card, n_gpus, weights)
     if layout.model.kind == "llm" and (reason := layout.starved(load or Load(), windows)):
         raise PlanError(f"{model} is not run: {reason}")
