@@ -197,10 +197,14 @@ def make_clip(number: int) -> Observation:
     """One made-up clip of three steps."""
     label, caption, sound, movement = CLIPS[number % len(CLIPS)]
     steps = tuple(
-        StepSeen(2.0 + 2 * i, (Guess(caption, 1.0),), (Guess(sound, 0.6), Guess("Silence", 0.1)),
-                 (Guess(movement, 0.7), Guess("bending", 0.2)))
+        StepSeen(
+            2.0 + 2 * i,
+            (Guess(caption, 1.0),),
+            (Guess(sound, 0.6), Guess("Silence", 0.1)),
+            (Guess(movement, 0.7), Guess("bending", 0.2)),
+        )
         for i in range(3)
-    )  # fmt: skip
+    )
     context = {"setting": "indoors", "heart rate zone": "light"}
     return Observation(f"made-up {number}", label, f"person {number}", 0, frozenset(), steps, context)
 
@@ -296,8 +300,8 @@ def attack(
             stored = next(answers).stored
             made = stored.generation if stored else None
             read.append(tuple(target.read(made.text, made.finish_reason)) if made else None)
-        pairs.append(Pair(model.name, defence, target.source, target.place, target.unit, payload.name, payload.kind,
-                          wanted, *read))  # fmt: skip
+        attack_on = (target.source, target.place, target.unit, payload.name, payload.kind, wanted)
+        pairs.append(Pair(model.name, defence, *attack_on, *read))
     return pairs
 
 
@@ -328,11 +332,15 @@ def _row(pairs: Sequence[Pair]) -> dict[str, Any]:
         return 100 * k / of if of else float("nan")
 
     return {
-        "pairs": n, "flips": flips, "flip %": share(flips, n), "from %": low, "to %": high,
+        "pairs": n,
+        "flips": flips,
+        "flip %": share(flips, n),
+        "from %": low,
+        "to %": high,
         "any event %": share(sum(pair.flipped_any for pair in pairs), len(pairs)),
         "moved %": share(sum(pair.moved for pair in answered), len(answered)),
         "silenced %": share(sum(pair.lost for pair in answered), len(answered)),
-    }  # fmt: skip
+    }
 
 
 def flip_table(pairs: Sequence[Pair]) -> pd.DataFrame:
@@ -345,8 +353,10 @@ def flip_table(pairs: Sequence[Pair]) -> pd.DataFrame:
     groups: dict[tuple[str, str, str], list[Pair]] = {}
     for pair in pairs:
         groups.setdefault((pair.model, pair.source, pair.defence), []).append(pair)
-    rows = [{"model": model, "prompt": source, "defence": defence} | _row(own)
-            for (model, source, defence), own in groups.items()]  # fmt: skip
+    rows = [
+        {"model": model, "prompt": source, "defence": defence} | _row(own)
+        for (model, source, defence), own in groups.items()
+    ]
     return pd.DataFrame(rows)
 
 

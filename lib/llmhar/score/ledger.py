@@ -68,17 +68,17 @@ def is_mentioned(position: int, events: Sequence[SensorEvent], reasoning: str) -
 
 def cause_of(position: int, events: Sequence[SensorEvent], reading: Reading, habits: Habits) -> str:
     """Why an event of a window was not answered rightly."""
-    event, found = events[position], reading.predictions[position]
-    if found.label is None:
-        if found.verdict == "missing":
+    event, prediction = events[position], reading.predictions[position]
+    if prediction.label is None:
+        if prediction.verdict == "missing":
             text = f"{reading.reasoning}\n{reading.answer}" if reading.thinking == "absent" else reading.reasoning
             return CAUSES[1] if is_mentioned(position, events, text) else CAUSES[0]
-        return found.verdict.replace("_", " ")
-    if found.verdict == "duplicate":
+        return prediction.verdict.replace("_", " ")
+    if prediction.verdict == "duplicate":
         return "duplicate"
-    if _place(event) in habits.rooms.get(found.label, ()):
+    if _place(event) in habits.rooms.get(prediction.label, ()):
         return "confusable: same room"
-    if event.time.hour in habits.hours.get(found.label, ()):
+    if event.time.hour in habits.hours.get(prediction.label, ()):
         return "confusable: same hour"
     return "other activity"
 

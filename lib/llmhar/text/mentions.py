@@ -168,26 +168,26 @@ def _apart(new: Iterable[Span], old: list[Span]) -> list[Span]:
 
 
 def _numbers(text: str, n: int) -> Iterator[Span]:
-    heads = [found for found in islice(_HEAD.finditer(text), MAX_MENTIONS) if not _NAMED.match(found[3])]
-    numbers = [int(found[1]) for found in heads]
-    named = {int(found[1]) for found in islice(_EVENT_HEAD.finditer(text), MAX_MENTIONS)}
+    heads = [match for match in islice(_HEAD.finditer(text), MAX_MENTIONS) if not _NAMED.match(match[3])]
+    numbers = [int(match[1]) for match in heads]
+    named = {int(match[1]) for match in islice(_EVENT_HEAD.finditer(text), MAX_MENTIONS)}
     every = named | set(numbers)
     from_one = n > 1 and {1, n} <= every and 0 not in every and max(every) == n
-    for found in islice(_EVENT.finditer(text), MAX_MENTIONS):
-        ids = _listed(found[3], n, from_one=from_one and (found[1] or "").lower().startswith("event"))
-        yield Span(*found.span(), ids, "event")
+    for match in islice(_EVENT.finditer(text), MAX_MENTIONS):
+        ids = _listed(match[3], n, from_one=from_one and (match[1] or "").lower().startswith("event"))
+        yield Span(*match.span(), ids, "event")
     # A list that goes beyond the window counts something else, the activities most likely, unless it begins with "0:".
-    if max(numbers, default=0) < n + from_one or (0, ":") in ((int(found[1]), found[2]) for found in heads):
-        for found, number in zip(heads, numbers):
-            yield Span(*found.span(1), _within(number - from_one, n), "line")
-    for found in islice(_NTH.finditer(text), MAX_MENTIONS):
-        nths = {_nth(word, n) for word in _ORDINAL_WORD.findall(found[1])}
-        yield Span(*found.span(), tuple(sorted(nths & set(range(n)))), "event")
-    for found in islice(_FIRST_FEW.finditer(text), MAX_MENTIONS):
-        count = int(found[2]) if found[2].isdecimal() else _COUNTS.index(found[2].lower()) + 1
+    if max(numbers, default=0) < n + from_one or (0, ":") in ((int(match[1]), match[2]) for match in heads):
+        for match, number in zip(heads, numbers):
+            yield Span(*match.span(1), _within(number - from_one, n), "line")
+    for match in islice(_NTH.finditer(text), MAX_MENTIONS):
+        nths = {_nth(word, n) for word in _ORDINAL_WORD.findall(match[1])}
+        yield Span(*match.span(), tuple(sorted(nths & set(range(n)))), "event")
+    for match in islice(_FIRST_FEW.finditer(text), MAX_MENTIONS):
+        count = int(match[2]) if match[2].isdecimal() else _COUNTS.index(match[2].lower()) + 1
         if count:
-            few = range(n)[:count] if found[1].lower() == "first" else range(n)[-count:]
-            yield Span(*found.span(), tuple(few), "event")
+            few = range(n)[:count] if match[1].lower() == "first" else range(n)[-count:]
+            yield Span(*match.span(), tuple(few), "event")
 
 
 def _listed(listed: str, n: int, *, from_one: bool) -> tuple[int, ...]:
@@ -226,13 +226,13 @@ def _times(text: str, events: Sequence[SensorEvent]) -> Iterator[Span]:
     for i, event in enumerate(events):
         seconds.setdefault((event.time.hour, event.time.minute, event.time.second), []).append(i)
         minutes.setdefault((event.time.hour, event.time.minute), []).append(i)
-    for found in _TIME.finditer(text):
-        hour, minute = int(found[1]), int(found[2])
-        if found[4]:
-            hour = hour % 12 + 12 * (found[4] in "Pp")
-        ids = seconds.get((hour, minute, int(found[3]))) if found[3] else minutes.get((hour, minute))
+    for match in _TIME.finditer(text):
+        hour, minute = int(match[1]), int(match[2])
+        if match[4]:
+            hour = hour % 12 + 12 * (match[4] in "Pp")
+        ids = seconds.get((hour, minute, int(match[3]))) if match[3] else minutes.get((hour, minute))
         if ids:
-            yield Span(*found.span(), tuple(ids), "time")
+            yield Span(*match.span(), tuple(ids), "time")
 
 
 # --- whole names
@@ -246,5 +246,5 @@ def _whole_names(text: str, events: Sequence[SensorEvent]) -> Iterator[Span]:
     names = sorted(filter(None, named), key=len, reverse=True)
     if names:
         pattern = rf"(?i)(?<!\w)(?:{'|'.join(f'({re.escape(name)})' for name in names)})(?!\w)"
-        for found in re.finditer(pattern, text):
-            yield Span(*found.span(), tuple(named[names[(found.lastindex or 1) - 1]]), "name")
+        for match in re.finditer(pattern, text):
+            yield Span(*match.span(), tuple(named[names[(match.lastindex or 1) - 1]]), "name")

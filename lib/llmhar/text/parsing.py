@@ -95,16 +95,16 @@ class LabelSet:
         if isinstance(value, str):
             if len(value) > 500:
                 return None
-            found = self._by_text.get(value)
-            return found if found is not None else self._find_text(fold_name(value))
+            number = self._by_text.get(value)
+            return number if number is not None else self._find_text(fold_name(value))
         if isinstance(value, bool) or not isinstance(value, int | float) or value != value or abs(value) > 1e9:
             return None
         return int(value) if value == int(value) and int(value) in self.labels else None
 
     def _find_text(self, folded: str) -> int | None:
-        found = self._by_text.get(folded)
-        if found is not None:
-            return found
+        by_text = self._by_text.get(folded)
+        if by_text is not None:
+            return by_text
         numbered = _NUMBERED.fullmatch(folded)
         if numbered is None:
             return None
@@ -170,7 +170,7 @@ def parse_answer(
         first valid one, the strict one none); ``unknown_label``; ``malformed``; ``cut``; ``missing``.
     """
     parts = split_reasoning(text)
-    known = _label_set(tuple(labels.items()))
+    label_set = _label_set(tuple(labels.items()))
     if parts.thinking == "unclosed" and not parts.answer:
         return Reading(tuple(Prediction(i, "cut", None) for i in range(n)), *parts)
     items = _read_list(parts.answer) or (_Items() if strict else _scan_items(parts.answer, n))
@@ -182,7 +182,7 @@ def parse_answer(
         verdict: Verdict = "cut" if scanned.truncated or items.truncated else "malformed"
         verdict = verdict if parts.answer else ("cut" if items.truncated else "missing")
         return Reading(tuple(Prediction(i, verdict, None) for i in range(n)), *parts)
-    predictions, n_extra = _judge(items, n, known, parts.answer, strict)
+    predictions, n_extra = _judge(items, n, label_set, parts.answer, strict)
     return Reading(predictions, *parts, n_repaired=items.n_repaired, n_extra=n_extra)
 
 
@@ -312,11 +312,11 @@ def _as_id(value: Any) -> int | None:
     return int(value) if value == value and abs(value) < 1e9 and value == int(value) else None
 
 
-def _judge(items: _Items, n: int, known: LabelSet, answer: str, strict: bool) -> tuple[tuple[Prediction, ...], int]:
+def _judge(items: _Items, n: int, label_set: LabelSet, answer: str, strict: bool) -> tuple[tuple[Prediction, ...], int]:
     """One verdict per event, and the number of items that belong to no event."""
     answered: dict[int, list[int | None]] = {}
     for number, value in items.found:
-        answered.setdefault(number, []).append(known.find(value))
+        answered.setdefault(number, []).append(label_set.find(value))
     inside = [number for number in answered if 0 <= number < n]
     n_extra = sum(len(values) for values in answered.values()) - sum(len(answered[number]) for number in inside)
     reached = max([*inside, items.open_id if items.open_id is not None else -1], default=-1)

@@ -92,12 +92,12 @@ def build_bundle(
             raise ValueError(f"{name} is not among the results; there are: {', '.join(dict.fromkeys(names))}")
     place = lambda name: columns[names.index(name)]  # noqa: E731
     windows = list(packer.windows.values())
-    known = {answer["k"] for window in windows for answer in window["a"] if answer}
-    told = [note.to_json() if isinstance(note, Note) else dict(note) for note in notes]
-    data = [one["name"] for one in packer.datasets.things]
+    shown_keys = {answer["k"] for window in windows for answer in window["a"] if answer}
+    all_notes = [note.to_json() if isinstance(note, Note) else dict(note) for note in notes]
+    datasets = [dataset["name"] for dataset in packer.datasets.things]
     return {
         "version": VERSION,
-        "title": clean(title or f"{', '.join(data)}: {_count(models, 'model')} on {_count(windows, 'window')}"),
+        "title": clean(title or f"{', '.join(datasets)}: {_count(models, 'model')} on {_count(windows, 'window')}"),
         "provenance": _provenance(results, models),
         "models": models,
         "datasets": packer.datasets.things,
@@ -108,7 +108,7 @@ def build_bundle(
         "verdicts": list(VERDICTS),
         "teacher": None if teacher is None else place(teacher),
         "students": [place(name) for name in dict.fromkeys(students)],
-        "notes": [_note(note) for note in told if note["k"] in known],
+        "notes": [_note(note) for note in all_notes if note["k"] in shown_keys],
     }
 
 
@@ -118,12 +118,12 @@ def columns_of(results: Sequence[Result]) -> tuple[list[int], list[dict[str, str
     models: list[dict[str, str]] = []
     owners: list[tuple[tuple[str, str], set[Any]]] = []
     for result in results:
-        who, windows = (result.model.name, result.model.revision), {_key(result, w) for w in result.task.windows}
-        same = [i for i, (owner, _) in enumerate(owners) if owner == who]
+        identity, windows = (result.model.name, result.model.revision), {_key(result, w) for w in result.task.windows}
+        same = [i for i, (owner, _) in enumerate(owners) if owner == identity]
         column = next((i for i in same if not owners[i][1] & windows), None)
         if column is None:
             column = len(owners)
-            owners.append((who, set()))
+            owners.append((identity, set()))
             name = clean(result.model.name) + (f" #{len(same) + 1}" if same else "")
             models.append({"name": name, "kind": KINDS[result.model.kind], "engine": "", "revision": result.revision})
         owners[column][1].update(windows)
@@ -202,13 +202,16 @@ class _Packer:
             "p": None,
             "e": [
                 [
-                    event.time.strftime("%H:%M:%S"), clean(event.room), clean(event.sensor), clean(event.state),
+                    event.time.strftime("%H:%M:%S"),
+                    clean(event.room),
+                    clean(event.sensor),
+                    clean(event.state),
                     self._label(session, event.activity_id if event.activity_id in session.labels else None),
                 ]
                 for event in window.events
             ],
             "a": [None] * self._n,
-        }  # fmt: skip
+        }
 
     def _label(self, session: Session, number: int | None) -> int:
         return -1 if number is None else self.labels.place(clean(session.activities[number]))
@@ -241,7 +244,7 @@ def pack_mentions(reasoning: str, events: Sequence[SensorEvent]) -> list[list[An
 
     JavaScript counts in these: characters beyond the first plane count twice.
     """
-    astral = [] if reasoning.isascii() else [found.start() for found in _ASTRAL.finditer(reasoning)]
+    astral = [] if reasoning.isascii() else [match.start() for match in _ASTRAL.finditer(reasoning)]
     units = lambda at: at + bisect_left(astral, at)  # noqa: E731
     return [[units(m.start), units(m.end), list(m.events), m.kind] for m in find_mentions(reasoning, events)]
 

@@ -53,7 +53,7 @@ def find_excerpts(reading: Reading, events: Sequence[SensorEvent]) -> list[Excer
     """
     text = _ITEM.sub(" ", (reading.reasoning or reading.answer)[:MAX_TEXT])
     spans = find_spans(text, events, ("event", "line", "time", "sensor"))
-    breaks = [(0, 0), *(found.span() for found in _BREAK.finditer(text)), (len(text), len(text))]
+    breaks = [(0, 0), *(match.span() for match in _BREAK.finditer(text)), (len(text), len(text))]
     return [_excerpt(text, breaks, spans, event) for event in range(len(events))]
 
 
@@ -155,12 +155,12 @@ def excerpt_rows(results: Sequence[Result], position: int, event: int, why: str 
 
 def _said(result: Result, position: int, event: int) -> Said:
     window, reading = result.task.windows[position], result.readings[position]
-    found = reading.predictions[event]
+    prediction = reading.predictions[event]
     excerpt = find_excerpts(reading, window.events)[event]
-    if found.label is None:
-        label, css, mark = found.verdict.replace("_", " "), "none", "–"
+    if prediction.label is None:
+        label, css, mark = prediction.verdict.replace("_", " "), "none", "–"
     else:
-        label = result.task.sessions[window.session_id].activities[found.label]
+        label = result.task.sessions[window.session_id].activities[prediction.label]
         css, mark = ("right", "✓") if is_right(result, position, event) else ("wrong", "✗")
     made = (KINDS[result.model.kind], result.made_by, result.revision)
     return Said(result.model.name, *made, label, css, mark, *excerpt)
@@ -211,7 +211,7 @@ def pick_events(results: Sequence[Result], n: int) -> list[Pick]:
         for why, left in waiting.items():
             if left and len(picks) < n:
                 used = {pick.position for pick in picks}
-                chosen = next((one for one in left if one[0] not in used), left[0])
+                chosen = next((case for case in left if case[0] not in used), left[0])
                 left.remove(chosen)
                 picks.append(Pick(*chosen, why))
     return picks
@@ -219,7 +219,7 @@ def pick_events(results: Sequence[Result], n: int) -> list[Pick]:
 
 def _candidates(results: Sequence[Result]) -> dict[str, list[tuple[int, int]]]:
     """(position, event) of every scored event by case, best first."""
-    found: dict[str, list[tuple[int, int, int]]] = {why: [] for why in CASES}
+    by_case: dict[str, list[tuple[int, int, int]]] = {why: [] for why in CASES}
     task = results[0].task
     for position, window in enumerate(task.windows):
         labels = task.sessions[window.session_id].labels
@@ -229,8 +229,8 @@ def _candidates(results: Sequence[Result]) -> dict[str, list[tuple[int, int]]]:
                 right = [is_right(result, position, event) for result in results]
                 silent = sum(own[event].found_by != "event number" for own in excerpts)
                 for why in [why for why, applies in CASES.items() if applies(*right)][:1]:
-                    found[why].append((silent, position, event))
-    return {why: [(position, event) for _, position, event in sorted(own)] for why, own in found.items()}
+                    by_case[why].append((silent, position, event))
+    return {why: [(position, event) for _, position, event in sorted(own)] for why, own in by_case.items()}
 
 
 def excerpts_html(results: Sequence[Result], picks: Sequence[Pick]) -> HTML:

@@ -129,9 +129,9 @@ def find_citations(task: Task, answers: Sequence[Answer]) -> Cited:
         if answer.stored is None:
             continue
         n_events += len(window.events)
-        found = read_citations(split_reasoning(answer.stored.generation.text).reasoning, window)
-        n_lines += len(found)
-        citations += [citation for citation in found if citation.cited]
+        explained = read_citations(split_reasoning(answer.stored.generation.text).reasoning, window)
+        n_lines += len(explained)
+        citations += [citation for citation in explained if citation.cited]
     return Cited(citations, n_lines, n_lines - len(citations), n_events)
 
 
@@ -142,21 +142,21 @@ def read_citations(reasoning: str, window: Window) -> list[Citation]:
     by a sensor or room after a preposition ("near the coffee machine"): of its events, those of another sensor, the
     nearest in time.
     """
-    breaks = [found.start() for found in re.finditer("\n", reasoning)]
-    found: dict[int, dict[int, str]] = {}
+    breaks = [match.start() for match in re.finditer("\n", reasoning)]
+    by_target: dict[int, dict[int, str]] = {}
     spans = find_spans(reasoning, window.events, ("event", "line", "sensor", "room"))
     for _, line in groupby(spans, key=lambda span: bisect_left(breaks, span.start)):
         head, *others = line
         if head.kind not in ("event", "line") or len(head.events) != 1 or opened_line(reasoning, head) is None:
             continue
         (target,) = head.events
-        cited = found.setdefault(target, {})
+        cited = by_target.setdefault(target, {})
         for span in others:
             for i in _cited(reasoning, span, window, target):
                 cited.setdefault(i, _fold(reasoning[span.start : span.end]))
     return [
         Citation(window, target, tuple(sorted(cited)), "; ".join(dict.fromkeys(cited.values())))
-        for target, cited in sorted(found.items())
+        for target, cited in sorted(by_target.items())
     ]
 
 
@@ -188,7 +188,7 @@ def plan_probes(task: Task, citations: Sequence[Citation], *, seed: int = 0, n: 
 
     Args:
         task: gives the sessions.
-        citations: see :func:`find_citations`; those that cite nothing are passed over.
+        citations: what lines of reasoning cite (:func:`find_citations`); those that cite nothing are passed over.
         seed: of the draws; a citation's probes depend on seed and citation alone, and a smaller ``n`` is a subset of a
             larger one.
         n: most citations that are probed; None = all.
@@ -228,8 +228,8 @@ def _control(citation: Citation, draw: random.Random) -> tuple[int, ...]:
     free = Counter(_sensor(event) for event in events if _sensor(event) not in taken)
     sensors = draw.sample(sorted(free), len(free))
     chosen: set[Sensor] = set()
-    while sensors and (missing := len(evidence) - sum(free[one] for one in chosen)) > 0:
-        best = min(sensors, key=lambda one: abs(free[one] - missing))  # the first drawn of those that fit best
+    while sensors and (missing := len(evidence) - sum(free[sensor] for sensor in chosen)) > 0:
+        best = min(sensors, key=lambda sensor: abs(free[sensor] - missing))  # the first drawn of those that fit best
         chosen.add(best)
         sensors.remove(best)
     return tuple(i for i, event in enumerate(events) if _sensor(event) in chosen)
@@ -276,19 +276,16 @@ def run_probes(
     for answer in collect(asks, store, run.fingerprint if asking.exact else None):
         key = (answer.ask.session_id, answer.ask.window_index)
         made = answer.stored.generation if answer.stored else None
-        reading = parse_answer(
-            made.text if made else "", len(windows[key].events), task.sessions[key[0]].labels,
-            finish_reason=made.finish_reason if made else "",
-        )  # fmt: skip
+        text, reason = (made.text, made.finish_reason) if made else ("", "")
+        session = task.sessions[key[0]]
+        reading = parse_answer(text, len(windows[key].events), session.labels, finish_reason=reason)
         labels[key] = [prediction.label for prediction in reading.predictions]
-    return [
-        Outcome(
-            probe, model.name,
-            before=labels[probe.window.session_id, probe.citation.window.index][probe.citation.target],
-            after=labels[probe.window.session_id, probe.window.index][probe.target],
-        )
-        for probe in probes
-    ]  # fmt: skip
+    outcomes = []
+    for probe in probes:
+        before = labels[probe.window.session_id, probe.citation.window.index][probe.citation.target]
+        after = labels[probe.window.session_id, probe.window.index][probe.target]
+        outcomes.append(Outcome(probe, model.name, before, after))
+    return outcomes
 
 
 def faithfulness_rows(outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
@@ -305,12 +302,20 @@ def faithfulness_rows(outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
             clear = [o for o in every if o.changed is not None]
             n, k = len(clear), sum(bool(o.changed) for o in clear)
             low, high = wilson(k, n)
-            rows.append({
-                "model": model, "kind": kind, "n": n, "unreadable": len(every) - n, "changed": k,
-                "changed %": 100 * k / n if n else float("nan"), "low": 100 * low, "high": 100 * high,
-                "events changed": fmean(len(o.probe.changed) for o in clear) if n else float("nan"),
-                "seconds away": fmean(o.probe.seconds for o in clear) if n else float("nan"),
-            })  # fmt: skip
+            rows.append(
+                {
+                    "model": model,
+                    "kind": kind,
+                    "n": n,
+                    "unreadable": len(every) - n,
+                    "changed": k,
+                    "changed %": 100 * k / n if n else float("nan"),
+                    "low": 100 * low,
+                    "high": 100 * high,
+                    "events changed": fmean(len(o.probe.changed) for o in clear) if n else float("nan"),
+                    "seconds away": fmean(o.probe.seconds for o in clear) if n else float("nan"),
+                }
+            )
     return rows
 
 
@@ -325,14 +330,23 @@ def gap_rows(outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
         own = [o for o in outcomes if o.model == model]
         for kind in ("drop", "swap"):
             gaps = _gaps(own, kind)
-            every = [gap for one in gaps.values() for gap in one]
-            means = [100 * fmean(one) for one in gaps.values()]
+            every = [gap for own in gaps.values() for gap in own]
+            means = [100 * fmean(own) for own in gaps.values()]
             mean = t_interval(means)
-            rows.append({
-                "model": model, "kind": kind, "pairs": len(every), "cited only": every.count(1),
-                "control only": every.count(-1), "gap": mean.mean, "low": mean.low, "high": mean.high,
-                "p": sign_flip(means).p, "sessions": mean.n,
-            })  # fmt: skip
+            rows.append(
+                {
+                    "model": model,
+                    "kind": kind,
+                    "pairs": len(every),
+                    "cited only": every.count(1),
+                    "control only": every.count(-1),
+                    "gap": mean.mean,
+                    "low": mean.low,
+                    "high": mean.high,
+                    "p": sign_flip(means).p,
+                    "sessions": mean.n,
+                }
+            )
     return rows
 
 
@@ -346,8 +360,8 @@ def _gaps(outcomes: Sequence[Outcome], kind: str) -> dict[str, list[int]]:
                 outcome.changed
             )
     gaps: dict[str, list[int]] = {}
-    for (session_id, _, _), found in pairs.items():
-        both = [found.get(name) for name in KINDS if name.endswith(kind)]
+    for (session_id, _, _), changed in pairs.items():
+        both = [changed.get(name) for name in KINDS if name.endswith(kind)]
         if None not in both:
             gaps.setdefault(session_id, []).append(int(bool(both[0])) - int(bool(both[1])))
     return gaps

@@ -35,7 +35,7 @@ class TraceBrowser(anywidget.AnyWidget):
     _esm = _STATIC / "explorer.js"
     _css = _STATIC / "explorer.css"
     packed = traitlets.Bytes().tag(sync=True)
-    """The bundle, see :func:`llmhar.traces.bundle.pack`."""
+    """The bundle as compressed JSON (:func:`llmhar.traces.bundle.pack`)."""
     can_reask = traitlets.Bool().tag(sync=True)
     can_note = traitlets.Bool().tag(sync=True)
     wordings = traitlets.List(traitlets.Unicode()).tag(sync=True)
@@ -61,7 +61,7 @@ class TraceBrowser(anywidget.AnyWidget):
         """What the view is told: "reasked", "noted", or "failed" with one sentence; never raises.
 
         Args:
-            message: the view's, see the two handlers below.
+            message: the view's; its "type" is "reask" (a changed window) or "note" (a comment to keep).
         """
         try:
             kind = message.get("type") if isinstance(message, Mapping) else None
