@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import psutil
 
-from llmhar.ask.engines.memory import high_water
+from llmhar.ask.meter import high_water
 
 EVERY = 0.05
 """Seconds between samples: shorter peaks are missed."""

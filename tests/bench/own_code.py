@@ -21,8 +21,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from llmhar.ask.engines.child import last_words
-from llmhar.ask.engines.memory import high_water
 from llmhar.ask.inference import collect, make_asks
+from llmhar.ask.meter import high_water
 from llmhar.ask.models import MODELS, ModelSpec
 from llmhar.ask.store import Store
 from llmhar.ask.task import Task, prepare

@@ -1,4 +1,4 @@
-"""Joules a piece of work took, where the machine counts them; None where it does not. Estimates nothing.
+"""What a piece of work took: joules, where the machine counts them, else None; and memory. Estimates nothing.
 
 NVIDIA cards since Volta count their energy (NVML, through NVIDIA's own ``pynvml``). Intel and AMD processors count
 theirs (RAPL), which Linux shows as files; kept libraries estimate where these cannot be read, so they are read here.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import math
+import re
 import threading
 from collections.abc import Iterator
 from itertools import pairwise
@@ -98,3 +99,12 @@ def _read_nvml() -> Counters:
             with contextlib.suppress(pynvml.NVMLError):  # cards before Volta
                 counters[f"gpu{index}"] = (pynvml.nvmlDeviceGetTotalEnergyConsumption(card) / 1e3, math.inf)
     return counters
+
+
+def high_water(pid: int | None) -> int | None:
+    """Most resident bytes of a process since it began (Linux' VmHWM); None: not known, or no process."""
+    try:
+        line = re.search(r"^VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text(encoding="utf-8"), re.M)
+    except OSError:
+        return None
+    return int(line[1]) * 1024 if line else None

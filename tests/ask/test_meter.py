@@ -9,7 +9,7 @@ from importlib.machinery import ModuleSpec
 
 import pytest
 
-from llmhar.ask import energy
+from llmhar.ask import meter as energy
 
 
 @pytest.fixture(autouse=True)
