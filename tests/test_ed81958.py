@@ -12,7 +12,7 @@ from llmhar.ask.inference import collect, make_asks, run_asks
 from llmhar.ask.models import MODELS
 from llmhar.ask.store import Store, StoreError
 from llmhar.ask.task import narrow, prepare
-from llmhar.data.windows import Windowing
+from llmhar.data.events import Windowing
 from llmhar.distill.students import open_student
 from llmhar.records import Sampling
 from llmhar.score.evaluate import evaluate

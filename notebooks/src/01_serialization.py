@@ -33,8 +33,8 @@ n_shown: int = 2  # sessions drawn over the day
 from pathlib import Path
 
 from llmhar.ask.task import prepare
+from llmhar.data.events import Windowing
 from llmhar.data.registry import DATASETS
-from llmhar.data.windows import Windowing
 from llmhar.run.publish import publish
 from llmhar.score import tables
 from llmhar.score.figures import activity_counts, events_by_room, token_costs

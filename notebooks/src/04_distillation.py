@@ -58,7 +58,7 @@ n_shown: int = 4  # events shown as excerpts (S1 Table 3)
 from llmhar.ask.asking import Asking
 from llmhar.ask.models import MODELS
 from llmhar.ask.store import Store
-from llmhar.data.windows import Windowing
+from llmhar.data.events import Windowing
 from llmhar.distill import audit, courses, figures, key_numbers, sessions, study, tables, transfer
 from llmhar.distill.teaching import load_teaching
 from llmhar.records import Sampling

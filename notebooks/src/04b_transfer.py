@@ -53,7 +53,7 @@ seed: int = 0  # of windows drawn, of training, of sampling
 from llmhar.ask.asking import Asking
 from llmhar.ask.models import MODELS
 from llmhar.ask.store import Store
-from llmhar.data.windows import Windowing
+from llmhar.data.events import Windowing
 from llmhar.distill import audit, courses, figures, key_numbers, study, tables, transfer
 from llmhar.distill.teaching import load_teaching
 from llmhar.records import Sampling

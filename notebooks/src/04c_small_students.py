@@ -54,7 +54,7 @@ n_probes: int = 0  # citations of teacher and best student that are probed; 0 = 
 from llmhar.ask.asking import Asking
 from llmhar.ask.models import MODELS
 from llmhar.ask.store import Store
-from llmhar.data.windows import Windowing
+from llmhar.data.events import Windowing
 from llmhar.distill import audit, courses, figures, key_numbers, small, study, tables
 from llmhar.distill.teaching import load_teaching
 from llmhar.records import Sampling

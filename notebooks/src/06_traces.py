@@ -49,7 +49,7 @@ from pathlib import Path
 from llmhar.ask.asking import Asking
 from llmhar.ask.store import Store
 from llmhar.ask.task import prepare
-from llmhar.data.windows import Windowing
+from llmhar.data.events import Windowing
 from llmhar.records import Sampling
 from llmhar.run.publish import publish
 from llmhar.score import tables

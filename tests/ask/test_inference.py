@@ -8,7 +8,7 @@ from llmhar.ask.engines.base import EngineError
 from llmhar.ask.models import MODELS
 from llmhar.ask.store import Store
 from llmhar.ask.task import narrow, one_window, prepare
-from llmhar.data.windows import Windowing
+from llmhar.data.events import Windowing
 from llmhar.records import Fingerprint, Generation, Sampling
 from llmhar.score import evaluate as evaluation
 from llmhar.score import tables

@@ -17,7 +17,7 @@ from llmhar.ask.engines.registry import open_engine
 from llmhar.ask.models import MODELS
 from llmhar.ask.store import Store
 from llmhar.ask.task import narrow, prepare
-from llmhar.data.windows import Windowing
+from llmhar.data.events import Windowing
 from llmhar.records import Sampling
 from llmhar.score import tables
 from llmhar.text.prompt import PromptForm

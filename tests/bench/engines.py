@@ -27,7 +27,7 @@ from llmhar.ask.models import MODELS, ModelError, ModelSpec
 from llmhar.ask.store import Store
 from llmhar.ask.task import S1_FORM, WHOLE, Task, narrow, prepare
 from llmhar.data import simulated
-from llmhar.data.windows import Windowing
+from llmhar.data.events import Windowing
 from llmhar.records import Sampling
 from llmhar.score import tables
 from llmhar.text.prompt import PromptForm

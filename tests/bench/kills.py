@@ -35,7 +35,7 @@ from llmhar.ask.engines.recorded import RecordedEngine
 from llmhar.ask.models import MODELS
 from llmhar.ask.store import Store, StoreError
 from llmhar.ask.task import prepare
-from llmhar.data.windows import Windowing
+from llmhar.data.events import Windowing
 from llmhar.records import Fingerprint, Generation, Request
 from llmhar.score import tables
 from llmhar.text.prompt import PromptForm

@@ -13,7 +13,7 @@ from llmhar.ask.asking import Asking
 from llmhar.ask.models import MODELS
 from llmhar.ask.store import Store
 from llmhar.ask.task import narrow, prepare, training_task
-from llmhar.data.windows import Windowing
+from llmhar.data.events import Windowing
 from llmhar.distill import students, training
 from llmhar.distill.examples import Example, make_examples
 from llmhar.distill.recipe import Recipe

@@ -14,9 +14,8 @@ from llmhar.ask.inference import Answer, make_asks
 from llmhar.ask.models import MODELS
 from llmhar.ask.store import Stored
 from llmhar.ask.task import Task
-from llmhar.data.events import SensorEvent, Session, Window
+from llmhar.data.events import WINDOW_SIZE, SensorEvent, Session, Window, cut_windows
 from llmhar.data.load_report import LoadReport
-from llmhar.data.windows import WINDOW_SIZE, cut_windows
 from llmhar.records import Fingerprint, Generation
 from llmhar.score.tables import score_answers
 from llmhar.text.prompt import build_prompt

@@ -23,7 +23,7 @@ from llmhar import injection
 from llmhar.ask.models import MODELS, ModelError
 from llmhar.ask.store import Store
 from llmhar.ask.task import prepare
-from llmhar.data.windows import Windowing
+from llmhar.data.events import Windowing
 from llmhar.injection.flips import make_clip
 from llmhar.text.chat import ChatTokenizer
 from tests.bench import gates, leaks, licences

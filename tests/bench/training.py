@@ -30,7 +30,7 @@ from llmhar.ask.model_files import fetch
 from llmhar.ask.models import MODELS, ModelError
 from llmhar.ask.store import Store
 from llmhar.ask.task import prepare, training_task
-from llmhar.data.windows import Windowing
+from llmhar.data.events import Windowing
 from llmhar.distill import train_child, training
 from llmhar.distill.examples import Example, make_examples, write_examples
 from llmhar.distill.recipe import Recipe

@@ -21,8 +21,7 @@ from llmhar.ask.inference import AskedRun
 from llmhar.ask.models import MODELS, Local, ModelSpec
 from llmhar.ask.store import Store
 from llmhar.ask.task import Task, prepare, training_task
-from llmhar.data.events import SensorEvent, Session
-from llmhar.data.windows import Windowing, cut_windows
+from llmhar.data.events import SensorEvent, Session, Windowing, cut_windows
 from llmhar.distill import recipe, traces, train_child, training
 from llmhar.distill.child import run_child
 from llmhar.distill.examples import Example, LeakError, data_hash, make_examples, read_examples, write_examples

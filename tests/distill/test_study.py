@@ -8,7 +8,7 @@ import pytest
 
 from llmhar.ask.models import MODELS, Adapter, Local
 from llmhar.ask.store import Store
-from llmhar.data.windows import Windowing
+from llmhar.data.events import Windowing
 from llmhar.distill import audit, courses, key_numbers, small, study, tables, transfer
 from llmhar.distill.examples import LeakError, make_examples
 from llmhar.distill.recipe import Recipe

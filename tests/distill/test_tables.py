@@ -15,9 +15,8 @@ from llmhar.ask.inference import Answer
 from llmhar.ask.models import ModelSpec
 from llmhar.ask.store import Ask, Stored
 from llmhar.ask.task import Task
-from llmhar.data.events import SensorEvent, Session
+from llmhar.data.events import SensorEvent, Session, cut_windows
 from llmhar.data.load_report import LoadReport
-from llmhar.data.windows import cut_windows
 from llmhar.distill import figures as student_figures
 from llmhar.distill import sessions, transfer
 from llmhar.distill import small as small_students

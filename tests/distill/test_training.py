@@ -24,7 +24,7 @@ from llmhar.ask.engines.registry import open_engine
 from llmhar.ask.models import MODELS, Local, ModelSpec
 from llmhar.ask.store import Store
 from llmhar.ask.task import Task, narrow, prepare, training_task
-from llmhar.data.windows import Windowing
+from llmhar.data.events import Windowing
 from llmhar.distill import child, merging, training
 from llmhar.distill.examples import Example, data_hash, make_examples
 from llmhar.distill.merging import merge

@@ -15,7 +15,7 @@ from llmhar.ask.engines.rules import home as rules
 from llmhar.ask.models import MODELS
 from llmhar.ask.store import Store
 from llmhar.ask.task import prepare
-from llmhar.data.windows import Windowing
+from llmhar.data.events import Windowing
 from llmhar.fusion.answerers.prompt import build_prompt as build_fusion_prompt
 from llmhar.injection import flips
 from llmhar.injection.flips import (

@@ -15,7 +15,7 @@ from llmhar.ask.asking import Asking
 from llmhar.ask.engines.base import EngineError
 from llmhar.ask.store import Store
 from llmhar.ask.task import prepare
-from llmhar.data.windows import Windowing
+from llmhar.data.events import Windowing
 from llmhar.records import Sampling
 from llmhar.run import explore
 from llmhar.score import evaluate as evaluation

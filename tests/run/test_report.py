@@ -15,7 +15,7 @@ import pytest
 
 from llmhar import paths
 from llmhar.ask.asking import Asking
-from llmhar.data.windows import Windowing
+from llmhar.data.events import Windowing
 from llmhar.run import jobs, report
 from llmhar.settings import SettingsError
 from llmhar.text.prompt import PromptForm

@@ -17,9 +17,8 @@ from llmhar.ask.inference import Answer
 from llmhar.ask.models import ModelSpec, Shape
 from llmhar.ask.store import Ask, Store, Stored
 from llmhar.ask.task import Task, prepare
-from llmhar.data.events import SensorEvent, Session
+from llmhar.data.events import SensorEvent, Session, Windowing, cut_windows
 from llmhar.data.load_report import LoadReport
-from llmhar.data.windows import Windowing, cut_windows
 from llmhar.records import Fingerprint, Generation, Request, Sampling
 from llmhar.run import publish
 from llmhar.scaling import figures as scaling_figures

@@ -15,7 +15,7 @@ from llmhar.ask.inference import Answer, make_asks
 from llmhar.ask.models import MODELS
 from llmhar.ask.store import Stored
 from llmhar.ask.task import one_window, prepare
-from llmhar.data.windows import Windowing
+from llmhar.data.events import Windowing
 from llmhar.records import VERDICTS, Fingerprint, Generation
 from llmhar.run import publish, report
 from llmhar.score import figures, tables

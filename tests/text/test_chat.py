@@ -9,7 +9,7 @@ from jinja2 import TemplateError
 from tokenizers import Tokenizer, models
 
 from llmhar.ask.task import prepare
-from llmhar.data.windows import Windowing
+from llmhar.data.events import Windowing
 from llmhar.text.chat import ChatTokenizer
 from llmhar.text.prompt import build_prompt
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llmhar.ask.task import prepare
-from llmhar.data.windows import Windowing
+from llmhar.data.events import Windowing
 from llmhar.text.parsing import parse_answer
 from llmhar.text.prompt import ANSWER_STYLES, PromptError, PromptForm
 from llmhar.text.schema import answer_schema

@@ -15,7 +15,7 @@ from llmhar.ask.inference import Answer, collect, make_asks, run_asks
 from llmhar.ask.models import MODELS
 from llmhar.ask.store import Ask, Store, Stored
 from llmhar.ask.task import prepare
-from llmhar.data.windows import Windowing
+from llmhar.data.events import Windowing
 from llmhar.records import Fingerprint, Generation
 from llmhar.score import tables
 from llmhar.text.prompt import PromptForm

@@ -12,8 +12,7 @@ from llmhar.ask.asking import Asking
 from llmhar.ask.models import MODELS
 from llmhar.ask.store import Store
 from llmhar.ask.task import prepare
-from llmhar.data.events import SensorEvent, Window
-from llmhar.data.windows import Windowing
+from llmhar.data.events import SensorEvent, Window, Windowing
 from llmhar.records import Fingerprint, Generation
 from llmhar.text.prompt import PromptForm
 from llmhar.text.serialize import event_text

@@ -7,8 +7,8 @@ import pytest
 
 from llmhar.ask.store import Store
 from llmhar.ask.task import prepare
+from llmhar.data.events import Windowing, cut_windows
 from llmhar.data.registry import load
-from llmhar.data.windows import Windowing, cut_windows
 from llmhar.score.evaluate import evaluate
 from llmhar.traces import lesson
 from llmhar.traces.counterfactual import ReaskError

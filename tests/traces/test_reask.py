@@ -14,8 +14,7 @@ from llmhar.ask.inference import collect, make_asks, run_asks
 from llmhar.ask.models import MODELS
 from llmhar.ask.store import Store
 from llmhar.ask.task import one_window, prepare
-from llmhar.data.events import SensorEvent, Window
-from llmhar.data.windows import Windowing
+from llmhar.data.events import SensorEvent, Window, Windowing
 from llmhar.records import VERDICTS, Sampling
 from llmhar.score import tables
 from llmhar.text.prompt import PromptForm

@@ -17,7 +17,7 @@ import pytest
 
 from llmhar.ask.models import MODELS
 from llmhar.ask.task import prepare
-from llmhar.data.windows import Windowing
+from llmhar.data.events import Windowing
 from llmhar.score import tables
 from llmhar.text.prompt import PromptForm
 from llmhar.traces import view as explorer

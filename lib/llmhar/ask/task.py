@@ -12,9 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from llmhar.data import registry as datasets
-from llmhar.data.events import Session, Window
+from llmhar.data.events import Session, Window, Windowing, cut_windows, pick_sessions, sample_windows, subset_name
 from llmhar.data.load_report import LoadReport
-from llmhar.data.windows import Windowing, cut_windows, pick_sessions, sample_windows, subset_name
 from llmhar.text.prompt import AnswerStyle, PromptForm, PromptSpec, build_prompt
 
 S1_FORM, WHOLE = PromptForm(), Windowing()
@@ -108,7 +107,7 @@ def training_task(task: Task, *, window_size: int, step: int | None = None, n_se
     Args:
         task: its ``train`` sessions become the ``sessions`` of the new task; prompts are the same.
         window_size: events in a window.
-        step: see :func:`llmhar.data.windows.cut_windows`.
+        step: see :func:`llmhar.data.events.cut_windows`.
         n_sessions: only the first ones, in the data set's order (S1 Figure 4); None = all.
 
     Raises:

@@ -12,7 +12,7 @@ from pathlib import Path
 from llmhar import paths
 from llmhar.ask.task import Task, prepare, training_task
 from llmhar.data import registry as datasets
-from llmhar.data.windows import Windowing
+from llmhar.data.events import Windowing
 from llmhar.text.prompt import PromptForm
 
 

@@ -20,8 +20,7 @@ from llmhar.ask.inference import collect, request_to, run_asks
 from llmhar.ask.models import MODELS, ModelSpec
 from llmhar.ask.store import Ask, Store
 from llmhar.ask.task import prepare
-from llmhar.data.events import SensorEvent, Session, Window, spoken
-from llmhar.data.windows import Windowing
+from llmhar.data.events import SensorEvent, Session, Window, Windowing, spoken
 from llmhar.fusion.answerers.prompt import MAX_CAPTION_CHARS, STEPS_HEADING
 from llmhar.fusion.answerers.prompt import build_prompt as build_fusion_prompt
 from llmhar.fusion.answerers.reading import read_closed

@@ -19,7 +19,7 @@ from llmhar.ask.inference import collect, make_asks
 from llmhar.ask.models import MODELS
 from llmhar.ask.store import Store
 from llmhar.ask.task import prepare
-from llmhar.data.windows import Windowing
+from llmhar.data.events import Windowing
 from llmhar.records import Sampling
 from llmhar.run.jobs import plan_jobs
 from llmhar.score.tables import Result, score_answers

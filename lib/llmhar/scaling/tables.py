@@ -8,7 +8,7 @@ import pandas as pd
 
 from llmhar.ask.store import Store
 from llmhar.ask.task import Task
-from llmhar.data.windows import Window
+from llmhar.data.events import Window
 from llmhar.scaling.planner.roofline import Device, Layout, Load, PlanError, devices
 from llmhar.score.cost import Point, pareto_front, points, row_name
 from llmhar.score.evaluate import ThinkingPoint

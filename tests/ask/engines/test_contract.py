@@ -35,7 +35,7 @@ from llmhar.ask.engines.worker import render, reply
 from llmhar.ask.models import MODELS, ModelSpec
 from llmhar.ask.store import Store
 from llmhar.ask.task import narrow, prepare
-from llmhar.data.windows import Windowing
+from llmhar.data.events import Windowing
 from llmhar.distill.quantise import quantise
 from llmhar.records import Generation, Request, Sampling
 from llmhar.text.parsing import parse_answer

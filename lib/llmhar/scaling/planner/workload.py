@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 from llmhar import paths, settings
 from llmhar.ask.models import MODELS, ModelError, ModelSpec, UnknownModel
 from llmhar.ask.task import Task, prepare
+from llmhar.data.events import WINDOW_SIZE, cut_windows
 from llmhar.data.registry import DataError
-from llmhar.data.windows import WINDOW_SIZE, cut_windows
 from llmhar.scaling.planner.roofline import S1_PROMPT, Load, PlanError
 from llmhar.text.prompt import PromptError
 from llmhar.text.tokens import count_tokens

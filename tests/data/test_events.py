@@ -6,8 +6,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llmhar.data.events import SensorEvent, Session
-from llmhar.data.windows import WINDOW_SIZE, cut_windows, pick_sessions, sample_windows, subset_name
+from llmhar.data.events import (
+    WINDOW_SIZE,
+    SensorEvent,
+    Session,
+    cut_windows,
+    pick_sessions,
+    sample_windows,
+    subset_name,
+)
 
 START = datetime(2000, 1, 3, 7, 0, 0)
 
