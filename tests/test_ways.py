@@ -15,16 +15,29 @@ import pytest
 
 import llmhar
 from llmhar.ask.asking import Asking
+from llmhar.ask.models import MODELS, ModelSpec
+from llmhar.ask.store import Store
 from llmhar.ask.task import prepare
+from llmhar.data.events import Windowing
+from llmhar.distill import study as distill_study
+from llmhar.distill import tables as student_tables
+from llmhar.distill import training
+from llmhar.distill.courses import Course, prepare_course
+from llmhar.distill.study import Study
+from llmhar.distill.teaching import Teaching
 from llmhar.score import figures
 from llmhar.score.evaluate import evaluate
+from llmhar.text.prompt import FORMS
 
 LIB = Path(llmhar.__file__).parent
 CONTRIBUTING = Path(__file__).parents[1] / "CONTRIBUTING.md"
 FIXTURES = Path(__file__).parent / "fixtures"
 SHARED = {"paths.py", "records.py", "settings.py"}
 MOST = 20
-HEADINGS = {"event": "The way of one event, from its file to a figure"}
+HEADINGS = {
+    "event": "The way of one event, from its file to a figure",
+    "trace": "The way of one trace, from the teacher to a table",
+}
 
 
 def told(heading: str) -> list[str]:
@@ -34,7 +47,7 @@ def told(heading: str) -> list[str]:
     return re.findall(r"^\d+\. `([\w/]+\.py)`", part, re.MULTILINE)
 
 
-def walked(way: Callable[[], object]) -> set[str]:
+def walked(way: Callable[..., object], *given: object) -> set[str]:
     """Modules of the library whose functions ran, those that all chapters share aside."""
     ran: set[str] = set()
 
@@ -45,10 +58,14 @@ def walked(way: Callable[[], object]) -> set[str]:
 
     sys.setprofile(note)
     try:
-        way()
+        way(*given)
     finally:
         sys.setprofile(None)
     return ran - SHARED
+
+
+def nothing() -> tuple[()]:
+    return ()
 
 
 def event_to_figure() -> None:
@@ -57,7 +74,31 @@ def event_to_figure() -> None:
     assert figures.f1_by_session(results).axes
 
 
-WAYS = {"event": event_to_figure}
+def leave_weights(module: str, folder: Path, **_: object) -> dict[str, object]:
+    """What the training child leaves; it runs in a process of its own, `distill/train_child.py`."""
+    (folder / "model.part").mkdir()
+    (folder / "model.part" / "model.safetensors").write_bytes(b"weights")
+    return {
+        "losses": [(1, 2.0), (2, 1.0)], "seconds": 2.0, "trainable": 1, "total": 1, "resumed_at": 0, "tokens": 9,
+        "device": "cpu", "dtype": "mixed",
+    }  # fmt: skip
+
+
+def a_course() -> tuple[Course]:
+    """Windows and prompts: how they come about is the event's way."""
+    training.run_child = leave_weights
+    ModelSpec.tokenizer_sha256 = lambda model: model.name
+    return (prepare_course("mural", str(FIXTURES / "mural"), FORMS["brief"], FORMS["student"], Windowing()),)
+
+
+def trace_to_table(course: Course) -> None:
+    teaching = Teaching(method="full", max_steps=2)
+    plan = Study(MODELS["rules"], ("qwen3-tiny",), teaching, Asking(progress=False), Store())
+    taught = distill_study.train_students(plan, [distill_study.teach(course, plan)])
+    assert len(student_tables.training_table([one.student for one in taught.students])) == 1
+
+
+WAYS = {"event": (nothing, event_to_figure), "trace": (a_course, trace_to_table)}
 
 
 def modules_of(way: str, tmp_path: Path) -> set[str]:
@@ -80,4 +121,5 @@ if __name__ == "__main__":
     for module in pkgutil.walk_packages(llmhar.__path__, "llmhar."):  # class bodies are no part of a way
         if not re.search(r"_child$|engines\.(vllm|transformers|onnx|weights)$|encoders\.|ray", module.name):
             importlib.import_module(module.name)
-    print(json.dumps(sorted(walked(WAYS[sys.argv[1]]))))
+    prepared, way = WAYS[sys.argv[1]]
+    print(json.dumps(sorted(walked(way, *prepared()))))

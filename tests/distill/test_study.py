@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from llmhar.ask import task as ask_task
 from llmhar.ask.models import MODELS, Adapter, Local
 from llmhar.ask.store import Store
 from llmhar.data.events import Windowing
@@ -108,16 +109,16 @@ def test_a_test_session_among_the_traces_is_refused(course, plan):
 
 
 def test_fewer_sessions_are_the_first_ones(course, plan):
-    few = courses.some_sessions(course.training, 4)
+    few = ask_task.some_sessions(course.training, 4)
     assert list(few.sessions) == list(course.training.sessions)[:4]
     assert {w.session_id for w in few.windows} == set(few.sessions)
     assert len(study.teach(course, taking(plan, n_sessions=4)).examples) == len(few.windows)
     with pytest.raises(ValueError, match="has 15 training sessions, cannot take 16"):
-        courses.some_sessions(course.training, 16)
+        ask_task.some_sessions(course.training, 16)
     with pytest.raises(ValueError, match="has 15 training sessions, cannot take 12 behind the first 4"):
-        courses.some_sessions(course.training, 12, skipped=4)
-    assert list(courses.some_sessions(course.training, None, skipped=4).sessions) == list(course.training.sessions)[4:]
-    assert courses.some_sessions(course.training, None) is course.training
+        ask_task.some_sessions(course.training, 12, skipped=4)
+    assert list(ask_task.some_sessions(course.training, None, skipped=4).sessions) == list(course.training.sessions)[4:]
+    assert ask_task.some_sessions(course.training, None) is course.training
 
 
 def second(plan, training_set):

@@ -159,3 +159,22 @@ def narrow(task: Task, windows: Collection[tuple[str, int]], subset: str) -> Tas
     ids = {window.session_id for window in kept}
     sessions = {name: session for name, session in task.sessions.items() if name in ids}
     return replace(task, windows=kept, sessions=sessions, subset=subset)
+
+
+def some_sessions(training: Task, n: int | None, skipped: int = 0) -> Task:
+    """The windows of ``n`` training sessions, the first ones behind ``skipped`` others; None = all that are left.
+
+    Raises:
+        ValueError: there are fewer.
+    """
+    if n is None and not skipped:
+        return training
+    most = len(training.sessions)
+    n = most - skipped if n is None else n
+    if not 1 <= n <= most - skipped:
+        behind = f" behind the first {skipped}" if skipped else ""
+        raise ValueError(f"{training.data} has {most} training sessions, cannot take {n}{behind}")
+    kept = dict(list(training.sessions.items())[skipped : skipped + n])
+    windows = tuple(window for window in training.windows if window.session_id in kept)
+    which = f"training sessions {skipped + 1} to {skipped + n}" if skipped else f"{n} training sessions"
+    return replace(training, sessions=kept, windows=windows, subset=f"{len(windows)} windows of {which}")

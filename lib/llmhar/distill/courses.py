@@ -6,7 +6,7 @@ The two prompts may differ; a student is always asked with the prompt that it wa
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from llmhar import paths
@@ -83,22 +83,3 @@ def prepare_courses(
 ) -> list[Course]:  # fmt: skip
     """Several courses that differ in their data alone; arguments as :func:`prepare_course` takes them, names first."""
     return [prepare_course(name, data_dir, teacher_prompt, student_prompt, windowing) for name in names]
-
-
-def some_sessions(training: Task, n: int | None, skipped: int = 0) -> Task:
-    """The windows of ``n`` training sessions, the first ones behind ``skipped`` others; None = all that are left.
-
-    Raises:
-        ValueError: there are fewer.
-    """
-    if n is None and not skipped:
-        return training
-    most = len(training.sessions)
-    n = most - skipped if n is None else n
-    if not 1 <= n <= most - skipped:
-        behind = f" behind the first {skipped}" if skipped else ""
-        raise ValueError(f"{training.data} has {most} training sessions, cannot take {n}{behind}")
-    kept = dict(list(training.sessions.items())[skipped : skipped + n])
-    windows = tuple(window for window in training.windows if window.session_id in kept)
-    which = f"training sessions {skipped + 1} to {skipped + n}" if skipped else f"{n} training sessions"
-    return replace(training, sessions=kept, windows=windows, subset=f"{len(windows)} windows of {which}")

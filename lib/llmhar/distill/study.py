@@ -14,8 +14,8 @@ from llmhar.ask.asking import Asking
 from llmhar.ask.inference import STUDY
 from llmhar.ask.models import MODELS, ModelSpec
 from llmhar.ask.store import Store
-from llmhar.ask.task import Task
-from llmhar.distill.courses import Course, some_sessions
+from llmhar.ask.task import Task, some_sessions
+from llmhar.distill.courses import Course
 from llmhar.distill.examples import Example, make_examples
 from llmhar.distill.merging import merge
 from llmhar.distill.recipe import Recipe
