@@ -204,10 +204,7 @@ def overhead(bench: Bench, engine: str, backends: tuple[str, str], task: Task, m
     model, sampling = MODELS[MODEL], Sampling(temperature=0.6, max_tokens=max_tokens)
     ours: list[Pass] = []
     bare: list[Pass] = []
-    with (
-        Timed(backends[0], model, bench) as one,
-        Timed(backends[1], model, bench, batch=len(task.windows)) as other,
-    ):
+    with Timed(backends[0], model, bench) as one, Timed(backends[1], model, bench, batch=len(task.windows)) as other:
         for number in range(bench.rounds + 1):
             measures = [
                 lambda: ours.append(full_pass(one, task, model, sampling, bench.folder)),

@@ -649,7 +649,7 @@ def test_excerpts_escape_everything():
 def png_of(figure, folder, name):
     assert isinstance(figure, Figure)
     figure.savefig(folder / f"{name}.png")
-    made = publish.make_payload({}, figure=figure)["figure_png"]
+    made = publish.publish({}, figure=figure)["figure_png"]
     assert len(made) > 5000
     return made
 

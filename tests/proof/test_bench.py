@@ -109,10 +109,7 @@ def test_a_part_that_hangs_is_ended_with_its_children():
     assert not children_running("time.sleep(600)")
 
 
-@pytest.mark.parametrize(
-    ("target", "error"),
-    [("doubled_part", "ValueError"), ("no_such_part", "AttributeError")],
-)
+@pytest.mark.parametrize(("target", "error"), [("doubled_part", "ValueError"), ("no_such_part", "AttributeError")])
 def test_a_part_without_proper_claims_is_missed(target, error):
     [claim] = bench.measure("x", here(target), quick=True)
     assert claim.verdict == "missed" and claim.measured == error

@@ -177,7 +177,7 @@ def scored(store, task, model):
 def test_costs_are_those_of_the_passes(task, store):
     run(store, task, SMALL, PERFECT, seconds=8.0, joules=20.0)
     assert score_cost.points([scored(store, task, SMALL)], store) == [
-        Point("small", "LLM", 1_000_000, 1.0, 50.0, 2.0, 5.0),
+        Point("small", "LLM", 1_000_000, 1.0, 50.0, 2.0, 5.0)
     ]
 
 
@@ -649,7 +649,7 @@ def test_two_data_sets_start_each_engine_once(home, mural, store, thinker):
 
 def png_of(figure):
     assert isinstance(figure, Figure)
-    made = publish.make_payload({}, figure=figure)["figure_png"]
+    made = publish.publish({}, figure=figure)["figure_png"]
     assert len(made) > 5000
     return made
 

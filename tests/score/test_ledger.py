@@ -35,10 +35,7 @@ def reading(*predictions, reasoning="", answer="", thinking="closed"):
 
 LABELS = (1, 2, 3, 4)
 answered = st.tuples(st.sampled_from(["ok", "duplicate"]), st.sampled_from([1, 2, 3, 4, 77]))
-unanswered = st.tuples(
-    st.sampled_from(["missing", "duplicate", "unknown_label", "cut", "malformed"]),
-    st.none(),
-)
+unanswered = st.tuples(st.sampled_from(["missing", "duplicate", "unknown_label", "cut", "malformed"]), st.none())
 # 4 is often predicted and seldom true; 9 is outside the set, 77 too, None is not annotated
 truths = st.sampled_from([1, 1, 1, 2, 2, 3, 4, 9, None])
 made_events = st.builds(

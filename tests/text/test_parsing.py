@@ -263,10 +263,7 @@ def test_a_name_that_is_another_label_s_number_means_the_number():
 
 def test_rows_for_programs():
     rows = as_rows([Prediction(0, "ok", 2), Prediction(1, "cut", None)], LABELS)
-    assert rows == [
-        {"id": 0, "verdict": "ok", "label": "eating"},
-        {"id": 1, "verdict": "cut", "label": None},
-    ]
+    assert rows == [{"id": 0, "verdict": "ok", "label": "eating"}, {"id": 1, "verdict": "cut", "label": None}]
 
 
 MB = 1_000_000

@@ -173,11 +173,7 @@ def shapley_values(value_of: Mapping[Set, Floats], players: Sequence[str]) -> di
 
 
 def shapley_shares(
-    value_of: Mapping[Set, Floats],
-    clusters: Sequence[Hashable],
-    *,
-    n_resamples: int = B,
-    stand_ins: Set = frozenset(),
+    value_of: Mapping[Set, Floats], clusters: Sequence[Hashable], *, n_resamples: int = B, stand_ins: Set = frozenset()
 ) -> pd.DataFrame:
     """Each modality's Shapley share of v(all) - v(none), with interval over clusters (resampled jointly over all sets).
 

@@ -21,39 +21,6 @@ from llmhar.score.tables import KINDS, Result
 MEDIA_TYPE = "application/vnd.llmhar.results+json"
 
 
-def make_payload(
-    key_numbers: Mapping[str, float | int | str | None],
-    *,
-    table: pd.DataFrame | None = None,
-    figure: Figure | None = None,
-    results: Sequence[Result] = (),
-    datasets: Sequence[str] = (),
-    kinds: Sequence[str] = (),
-    engines: Sequence[str] = (),
-) -> dict[str, Any]:
-    """What a notebook found, JSON-ready.
-
-    Args:
-        key_numbers: name -> number; NaN becomes None (missing stays missing, never zero).
-        table: shown in the index, at most its first 12 rows.
-        figure: shown in the index.
-        results: their models, engines, data and kinds are added to the provenance.
-        datasets: further data sets that were shown, "name (kind)".
-        kinds: further kinds: "rules", "published", "simulated" ….
-        engines: further answerers and what made their answers, "name: engine version".
-    """
-    return {
-        "key_numbers": {name: _json_number(value) for name, value in key_numbers.items()},
-        "engines": sorted({f"{r.model.name}: {r.made_by}" for r in results} | set(engines)),
-        "models": {r.model.name: {"id": r.model.hub_id, "revision": r.model.revision} for r in results},
-        "datasets": sorted({f"{r.task.data}, {r.task.subset}" for r in results} | set(datasets)),
-        "kinds": sorted({KINDS[r.model.kind] for r in results} | {f"{r.task.kind} data" for r in results} | set(kinds)),
-        "table": None if table is None else _table(table),
-        "figure_png": None if figure is None else _png(figure),
-        "torch_in_kernel": "torch" in sys.modules,
-    }
-
-
 def publish(
     key_numbers: Mapping[str, float | int | str | None],
     *,
@@ -63,8 +30,8 @@ def publish(
     datasets: Sequence[str] = (),
     kinds: Sequence[str] = (),
     engines: Sequence[str] = (),
-) -> None:
-    """Publish a notebook's results to the index and to ``run.json``; outside a notebook nothing happens.
+) -> dict[str, Any] | None:
+    """Publish a notebook's results to the index and to ``run.json``.
 
     Args:
         key_numbers: name -> number; NaN becomes None (missing stays missing, never zero).
@@ -74,17 +41,28 @@ def publish(
         datasets: further data sets that were shown, "name (kind)".
         kinds: further kinds: "rules", "published", "simulated" ….
         engines: further answerers and what made their answers, "name: engine version".
+
+    Returns:
+        In a notebook None, for what is published is its output; elsewhere what would have been published, JSON-ready.
     """
     from IPython import get_ipython
     from IPython.display import display
 
+    payload = {
+        "key_numbers": {name: _json_number(value) for name, value in key_numbers.items()},
+        "engines": sorted({f"{r.model.name}: {r.made_by}" for r in results} | set(engines)),
+        "models": {r.model.name: {"id": r.model.hub_id, "revision": r.model.revision} for r in results},
+        "datasets": sorted({f"{r.task.data}, {r.task.subset}" for r in results} | set(datasets)),
+        "kinds": sorted({KINDS[r.model.kind] for r in results} | {f"{r.task.kind} data" for r in results} | set(kinds)),
+        "table": None if table is None else _table(table),
+        "figure_png": None if figure is None else _png(figure),
+        "torch_in_kernel": "torch" in sys.modules,
+    }
     if get_ipython() is None:
-        return
-    payload = make_payload(
-        key_numbers, table=table, figure=figure, results=results, datasets=datasets, kinds=kinds, engines=engines
-    )
-    numbers = ", ".join(f"{name} = {_short(value)}" for name, value in payload["key_numbers"].items())
+        return payload
+    numbers = ", ".join(f"{name} = {_short(_json_number(value))}" for name, value in key_numbers.items())
     display({MEDIA_TYPE: payload, "text/plain": f"Published: {numbers}"}, raw=True)
+    return None
 
 
 def _json_number(value: Any) -> Any:

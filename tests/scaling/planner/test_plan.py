@@ -10,15 +10,7 @@ import pytest
 from llmhar import paths
 from llmhar.ask.models import MODELS, ModelError
 from llmhar.scaling.planner import workload
-from llmhar.scaling.planner.plan import (
-    Layout,
-    Load,
-    PlanError,
-    devices,
-    make_plan,
-    plan_table,
-    refuse_if_starved,
-)
+from llmhar.scaling.planner.plan import Layout, Load, PlanError, devices, make_plan, plan_table, refuse_if_starved
 from llmhar.scaling.planner.roofline import MIN_SEQUENCES
 
 SIZES = ("0.6b", "1.7b", "4b", "8b", "14b", "32b")
@@ -53,13 +45,7 @@ def test_the_smallest_size_still_carries_78_percent_of_the_8b_kv():
 
 
 @pytest.mark.parametrize(
-    ("where", "windows"),
-    [
-        ({}, 17),
-        ({"weights": "fp8"}, 72),
-        ({"n_gpus": 2}, 146),
-        ({"device": "h200"}, 117),
-    ],
+    ("where", "windows"), [({}, 17), ({"weights": "fp8"}, 72), ({"n_gpus": 2}, 146), ({"device": "h200"}, 117)]
 )
 def test_room_of_the_32b(where, windows):
     assert layout("32b", **where).concurrency(S1) == windows
@@ -116,11 +102,7 @@ def test_roofline_hours_of_all_answers(no_data, output, one, two):
 
 
 @pytest.mark.parametrize(
-    ("where", "hours"),
-    [
-        ({"weights": "bf16"}, (1.1, 3.0, 9.8)),
-        ({"weights": "fp8"}, (0.7, 1.7, 5.2)),
-    ],
+    ("where", "hours"), [({"weights": "bf16"}, (1.1, 3.0, 9.8)), ({"weights": "fp8"}, (0.7, 1.7, 5.2))]
 )
 def test_roofline_hours_on_h100(no_data, where, hours):
     for output, expected in zip((1500, 3000, 6000), hours):

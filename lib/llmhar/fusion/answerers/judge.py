@@ -47,12 +47,7 @@ class Agreement(NamedTuple):
 
 
 def judge_open(
-    answers: Sequence[str],
-    labels: Sequence[str],
-    judge: ModelSpec,
-    store: Store,
-    dataset: str,
-    asking: Asking = STUDY,
+    answers: Sequence[str], labels: Sequence[str], judge: ModelSpec, store: Store, dataset: str, asking: Asking = STUDY
 ) -> list[Reading]:
     """Ask a judge what each free answer means; equal answers are asked once, and what it says is kept in the store.
 
