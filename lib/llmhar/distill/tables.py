@@ -81,9 +81,8 @@ def training_table(students: Sequence[Student]) -> pd.DataFrame:
     at``. Peak memory is the training process's own on the host, not the card's. "trainable %" is of all weights,
     adapter included, as PEFT prints it.
     """
-    return pd.DataFrame([_training_row(student) for student in students] or [{"student": "nobody"}]).set_index(
-        "student"
-    )
+    rows = [_training_row(student) for student in students] or [{"student": "nobody"}]
+    return pd.DataFrame(rows).set_index("student")
 
 
 def _training_row(student: Student) -> dict[str, object]:

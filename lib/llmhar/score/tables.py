@@ -286,17 +286,15 @@ def confusion_table(
     counts = Counter(zip(truth, (answer if answer in columns else NO_ANSWER for answer in answers)))
     columns.append(NO_ANSWER)
     table = [[counts[true, answer] for answer in columns] for true in rows]
-    return (
-        pd.DataFrame(table, index=rows, columns=columns, dtype=int).rename_axis("true").rename_axis("answered", axis=1)
-    )
+    shown = pd.DataFrame(table, index=rows, columns=columns, dtype=int)
+    return shown.rename_axis("true").rename_axis("answered", axis=1)
 
 
 def load_table(results: Mapping[str, Any]) -> pd.DataFrame:
     """A loader's report as rows: what was read, kept, mended, refused and set aside."""
     counts = {key: value if not isinstance(value, list) else len(value) for key, value in results.items()}
-    return pd.DataFrame({"count": {k: v for k, v in counts.items() if isinstance(v, int)}}).rename_axis(
-        "rows and events"
-    )
+    whole = {name: count for name, count in counts.items() if isinstance(count, int)}
+    return pd.DataFrame({"count": whole}).rename_axis("rows and events")
 
 
 def note_table(notes: Sequence[Mapping[str, Any]], most: int = 20) -> pd.DataFrame:

@@ -91,14 +91,8 @@ MEALS: Mapping[str, float] = {"breakfast": 8.0, "lunch": 14.0, "dinner": 20.0}
 """Middle of each meal's part of the day: the nearest that the labels offer is meant. So breakfast ends at 11, lunch at
 17, and where no lunch is offered (MuRAL) noon belongs to the nearer of the two others."""
 
-PARTS_OF_DAY = (
-    (5, "at night"),
-    (11, "in the morning"),
-    (14, "around noon"),
-    (17, "in the afternoon"),
-    (22, "in the evening"),
-    (24, "at night"),
-)
+PARTS_OF_DAY = ((5, "at night"), (11, "in the morning"), (14, "around noon"), (17, "in the afternoon"),
+                (22, "in the evening"), (24, "at night"))  # fmt: skip
 """(hour at which it ends, how the reasoning calls it)."""
 
 LABELS: Mapping[str, tuple[str, ...]] = {

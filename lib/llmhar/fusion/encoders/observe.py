@@ -11,7 +11,7 @@ from typing import NamedTuple
 from llmhar import paths
 from llmhar.ask.store import Store
 from llmhar.fusion.clips.clip import Clip, ClipSet, check_folds
-from llmhar.fusion.encoders.context import synthetic_context
+from llmhar.fusion.encoders.context import CONTEXT_KIND, synthetic_context
 from llmhar.fusion.encoders.encode import Encoded, EncoderError, encode
 from llmhar.fusion.encoders.observation import Guess, Observation, StepSeen
 from llmhar.fusion.encoders.registry import STAND_INS, encoder, prepare
@@ -90,7 +90,7 @@ def observe(clipset: ClipSet, store: Store, observing: Observing) -> Observed:
         {modality: next(iter(found.values())).made_by for modality, found in said.items() if found},
         {modality: name for modality, name in observing.encoders.items() if name},
         frozenset(modality for modality, name in observing.encoders.items() if name in STAND_INS),
-        "sensor-derived" if noise is None else f"synthetic, from the label, {noise:.0%} wrong",
+        "sensor-derived" if noise is None else f"{CONTEXT_KIND}, {noise:.0%} wrong",
     )
 
 
