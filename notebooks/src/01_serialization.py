@@ -14,8 +14,8 @@
 # %% [markdown]
 # # From sensor files to text: faults, windows and what they cost
 #
-# Sensor data is dirty. Before any model is asked, this notebook shows what the loader found in the files, how events
-# spread over the day, and how many tokens each way of writing a window takes.
+# Sensor data is dirty. Before any model is asked, this notebook shows what the loader found in the
+# files, how events spread over the day, and how many tokens each way of writing a window takes.
 
 # %% tags=["parameters"]
 dataset: str = "simulated"  # data set: simulated, mural, marble or uci_adl
@@ -27,7 +27,8 @@ n_shown: int = 2  # sessions drawn over the day
 # %% [markdown]
 # ## What the loader read
 #
-# Nothing is dropped in silence: each row that was mended, refused or set aside is listed with file, line and reason.
+# Nothing is dropped in silence: each row that was mended, refused or set aside is listed with
+# file, line and reason.
 
 # %%
 from pathlib import Path
@@ -48,7 +49,8 @@ tables.load_table(report)
 tables.note_table(report["mended"] + report["refused"])
 
 # %% [markdown]
-# Rows set aside are well-formed but no sensor events (such as MuRAL's notes without a sensor); the first of them:
+# Rows set aside are well-formed but no sensor events (such as MuRAL's notes without a sensor); the
+# first of them:
 
 # %%
 tables.note_table(report["set_aside"], most=5)
@@ -66,7 +68,8 @@ print(f"Licence: {DATASETS[dataset].licence}")
 # %% [markdown]
 # ## Events over the day
 #
-# Residents are the truth of the data set. They are drawn to show how activities interleave; no prompt contains them.
+# Residents are the truth of the data set. They are drawn to show how activities interleave; no
+# prompt contains them.
 
 # %%
 from IPython.display import display
@@ -75,8 +78,8 @@ for session in sessions[:n_shown]:
     display(events_by_room(session, task.data))
 
 # %% [markdown]
-# A few activities make up most events. A model that only ever answers the most frequent one would look good by
-# accuracy: that is why the study's score is macro F1.
+# A few activities make up most events. A model that only ever answers the most frequent one would
+# look good by accuracy: that is why the study's score is macro F1.
 
 # %%
 activity_counts(sessions, task.data)

@@ -14,8 +14,8 @@
 # %% [markdown]
 # # Asking: prompt anatomy, answers, verdicts, scores
 #
-# One prompt, several models, the same windows. What does the prompt consist of, what comes back, and how much of it is
-# right?
+# One prompt, several models, the same windows. What does the prompt consist of, what comes back,
+# and how much of it is right?
 
 # %% tags=["parameters"]
 dataset: str = "simulated"  # data set: simulated, mural, marble or uci_adl
@@ -56,8 +56,8 @@ from llmhar.traces.view import show_traces
 # %% [markdown]
 # ## What the prompt consists of
 #
-# The parts follow the paper's order. All but the window are the same for every question to a home: an engine with a
-# prefix cache computes them once.
+# The parts follow the paper's order. All but the window are the same for every question to a home:
+# an engine with a prefix cache computes them once.
 
 # %%
 folder = Path(data_dir) if data_dir else None
@@ -79,8 +79,8 @@ print(prompt.messages(task.windows[0])[1]["content"])
 # %% [markdown]
 # ## Asking
 #
-# Answers that the store has are not asked for again. The table below says what was asked now; time includes the start
-# of the engine.
+# Answers that the store has are not asked for again. The table below says what was asked now; time
+# includes the start of the engine.
 
 # %%
 sampling = Sampling(temperature=temperature, max_tokens=max_tokens, seed=seed)
@@ -91,9 +91,9 @@ tables.run_table(evaluation.runs)
 # %% [markdown]
 # ## What became of each event
 #
-# A small model that was never trained for this often does not answer at all. The verdicts say how: no list
-# (`malformed`), a list that ends early (`missing`), a text that hits the token limit (`cut`), or an activity that is
-# not in the list (`unknown label`). All of these count as wrong.
+# A small model that was never trained for this often does not answer at all. The verdicts say how:
+# no list (`malformed`), a list that ends early (`missing`), a text that hits the token limit
+# (`cut`), or an activity that is not in the list (`unknown label`). All of these count as wrong.
 
 # %%
 verdict_bars(evaluation.results)
@@ -104,8 +104,8 @@ tables.verdict_table(evaluation.results).round(1)
 # %% [markdown]
 # ## How much is right
 #
-# The score is macro F1 over the events of a session, averaged over sessions. The interval is Student's t over
-# sessions: events of one session are not independent.
+# The score is macro F1 over the events of a session, averaged over sessions. The interval is
+# Student's t over sessions: events of one session are not independent.
 
 # %%
 figure = f1_by_session(evaluation.results)
@@ -119,8 +119,8 @@ scores.round(3)
 tables.session_table(evaluation.results).round(3)
 
 # %% [markdown]
-# Does the way an answer is read matter? The strict reading accepts the bare JSON list alone; the flexible one finds
-# the same items in prose and mends delimiters, but never guesses.
+# Does the way an answer is read matter? The strict reading accepts the bare JSON list alone; the
+# flexible one finds the same items in prose and mends delimiters, but never guesses.
 
 # %%
 tables.reading_table(evaluation.results).round(3)
@@ -134,8 +134,8 @@ tables.cost_table(evaluation.results).round(1)
 # %% [markdown]
 # ## Traces
 #
-# The first windows with truth, labels, reasoning and raw answer side by side. In a live notebook a slider steps
-# through all of them.
+# The first windows with truth, labels, reasoning and raw answer side by side. In a live notebook a
+# slider steps through all of them.
 
 # %%
 show_traces(evaluation.results, n_static=3)
@@ -143,9 +143,10 @@ show_traces(evaluation.results, n_static=3)
 # %% [markdown]
 # ## Hostile names
 #
-# Sensor and room names come from files. Here they hold instructions, chat marks and false answers, each trying to force one activity. A label
-# *flips* where it becomes the forced one and was not under a harmless name. Structure never changes (`make bench ONLY=security`); whether a model obeys words
-# is the model's affair. With each defence, and without.
+# Sensor and room names come from files. Here they hold instructions, chat marks and false answers,
+# each trying to force one activity. A label *flips* where it becomes the forced one and was not
+# under a harmless name. Structure never changes (`make bench ONLY=security`); whether a model
+# obeys words is the model's affair. With each defence, and without.
 
 # %%
 hostile = injection.run(hostile_models, Store(), n_hostile, seed) if hostile_models else []

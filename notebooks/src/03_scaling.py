@@ -14,9 +14,9 @@
 # %% [markdown]
 # # Scaling: what does size buy, at what cost, and what can the data prove?
 #
-# S1's first question. Published values stand beside ours; what was not run stays empty. On a GPU node the profile
-# `paper` fills in Qwen3 from 0.6B to 32B. Here the curve is made of SmolLM2-135M and copies of it with layers taken out,
-# the scripted floor, and chance.
+# S1's first question. Published values stand beside ours; what was not run stays empty. On a GPU
+# node the profile `paper` fills in Qwen3 from 0.6B to 32B. Here the curve is made of SmolLM2-135M
+# and copies of it with layers taken out, the scripted floor, and chance.
 
 # %% tags=["parameters"]
 datasets: list[str] = ["simulated"]  # data sets: simulated, mural, marble, uci_adl
@@ -95,8 +95,9 @@ tables.run_table(evaluation.runs)
 # %% [markdown]
 # ## The curve
 #
-# Left to scale, as S1's Figure 3; right on a logarithmic axis. The interval is Student's t over sessions; S1 gives none.
-# S1's data, models and homes are others than ours: the two curves may be compared in shape, not in height.
+# Left to scale, as S1's Figure 3; right on a logarithmic axis. The interval is Student's t over
+# sessions; S1 gives none. S1's data, models and homes are others than ours: the two curves may be
+# compared in shape, not in height.
 
 # %%
 figure = scaling_figures.scaling_curve(results)
@@ -114,10 +115,11 @@ scaling_tables.missed_table(results)
 # %% [markdown]
 # ## What the data can prove
 #
-# Every pair on the same sessions: exact sign-flip test, Holm over all pairs of a data set. "Not shown" is no proof of equality. With six
-# sessions the smallest p of a pair is 1/32, and Holm multiplies it by the number of pairs: `p_least` says what these sessions
-# could give at best. The last column is the verdict a pair would have had as the one comparison planned beforehand: with so
-# few sessions, plan one.
+# Every pair on the same sessions: exact sign-flip test, Holm over all pairs of a data set. "Not
+# shown" is no proof of equality. With six sessions the smallest p of a pair is 1/32, and Holm
+# multiplies it by the number of pairs: `p_least` says what these sessions could give at best. The
+# last column is the verdict a pair would have had as the one comparison planned beforehand: with
+# so few sessions, plan one.
 
 # %%
 tables.pair_table(scaling_tables.compare_models(results)).round(3)
@@ -125,8 +127,8 @@ tables.pair_table(scaling_tables.compare_models(results)).round(3)
 # %% [markdown]
 # ## Four axes of cost
 #
-# Parameters are not tokens, tokens are not seconds, seconds are not joules. A model lies on a Pareto front where no other is
-# both cheaper and better.
+# Parameters are not tokens, tokens are not seconds, seconds are not joules. A model lies on a
+# Pareto front where no other is both cheaper and better.
 
 # %%
 points = cost.points(evaluation.results, store)
@@ -137,8 +139,9 @@ floor = scaling_tables.roofline_seconds(evaluation.results, device, n_gpus)
 scaling_figures.four_axes(points, describe(evaluation.results), floor)
 
 # %% [markdown]
-# Plan against actual: what the planner expects of this machine, and which share was reached of the limits that
-# `params/devices.yaml` names. For a processor these are fitted, not a data sheet's: a share above 1 says so.
+# Plan against actual: what the planner expects of this machine, and which share was reached of the
+# limits that `params/devices.yaml` names. For a processor these are fitted, not a data sheet's: a
+# share above 1 says so.
 
 # %%
 scaling_tables.plan_against_actual(evaluation.results, store, device, n_gpus)
@@ -146,8 +149,9 @@ scaling_tables.plan_against_actual(evaluation.results, store, device, n_gpus)
 # %% [markdown]
 # ## The error ledger: where every lost point went
 #
-# Each row adds up to 100 points. Missing answers are split as in S1 §4.9: never mentioned in the reasoning, or reasoned
-# about but not reported. "Same room" and "same hour" are mistakes between activities that share them in the training sessions.
+# Each row adds up to 100 points. Missing answers are split as in S1 §4.9: never mentioned in the
+# reasoning, or reasoned about but not reported. "Same room" and "same hour" are mistakes between
+# activities that share them in the training sessions.
 
 # %%
 ledger = scaling_tables.ledger_table(results)
@@ -157,8 +161,8 @@ scaling_figures.ledger_bars(ledger, describe(results))
 ledger.round(1)
 
 # %% [markdown]
-# How far the way of reading alone moves the score. Leaving unanswered events out flatters models that answer only what is easy: a
-# wrong method, shown so that it is recognised.
+# How far the way of reading alone moves the score. Leaving unanswered events out flatters models
+# that answer only what is easy: a wrong method, shown so that it is recognised.
 
 # %%
 scaling_tables.policy_table(results).round(3)
@@ -170,8 +174,8 @@ confusion_map(scaling_tables.confusion(best), best.model.name, describe([best]))
 # %% [markdown]
 # ## Answers bound to a schema
 #
-# Constrained decoding allows exactly the window's ids and the listed activities. No event can be missed any more. Whether the
-# activities are right is another matter.
+# Constrained decoding allows exactly the window's ids and the listed activities. No event can be
+# missed any more. Whether the activities are right is another matter.
 
 # %%
 bound = []
@@ -185,8 +189,8 @@ schema_table.round(3)
 # %% [markdown]
 # ## Do answers repeat?
 #
-# Same store, same bytes: that is certain. Asked again at temperature 0, a model may still answer otherwise, since the order of
-# sums depends on the batch. The rate is measured, not promised.
+# Same store, same bytes: that is certain. Asked again at temperature 0, a model may still answer
+# otherwise, since the order of sums depends on the batch. The rate is measured, not promised.
 
 # %%
 repeated = pd.DataFrame()
@@ -196,7 +200,8 @@ if repeated_model:
 repeated.round(1)
 
 # %% [markdown]
-# With several samples a window, the variance of being right splits into sessions, windows and samples.
+# With several samples a window, the variance of being right splits into sessions, windows and
+# samples.
 
 # %%
 scaling_tables.variance_table(evaluation.samples).round(3)
@@ -204,8 +209,8 @@ scaling_tables.variance_table(evaluation.samples).round(3)
 # %% [markdown]
 # ## Thinking as a factor
 #
-# Where a model can think, its thinking is a cost that can be set: off, within a budget, without limit. SmolLM2 has no such
-# switch, so the demo draws nothing here.
+# Where a model can think, its thinking is a cost that can be set: off, within a budget, without
+# limit. SmolLM2 has no such switch, so the demo draws nothing here.
 
 # %%
 thinking_rows = pd.DataFrame()

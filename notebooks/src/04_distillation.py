@@ -17,10 +17,10 @@
 # S1's second question: can a small student, tuned on what a large teacher wrote, nearly match it?
 # Here the way is walked from the teacher's answers to a student that is asked like any other
 # model, with a proof at each step. In the profile `paper` the teacher is Qwen3-32B and the
-# students are Qwen3-0.6B and 1.7B; in `demo` the teacher is the scripted `rules` engine,
-# **no language model**, and the student a 135M model on this processor. Published values stand
-# beside ours; data and models are others. What the students do on other homes is in
-# `04b_transfer`, how small they can get in `04c_small_students`.
+# students are Qwen3-0.6B and 1.7B; in `demo` the teacher is the scripted `rules` engine, **no
+# language model**, and the student a 135M model on this processor. Published values stand beside
+# ours; data and models are others. What the students do on other homes is in `04b_transfer`, how
+# small they can get in `04c_small_students`.
 
 # %% tags=["parameters"]
 datasets: list[str] = ["simulated"]  # one course each; loader options: "uci_adl:home=A"
@@ -142,8 +142,8 @@ tables.audit_table(audit.audit_students(taught.students, taught_on, confirming))
 # ## What it learnt
 #
 # Teacher, students before training and students after it, on the same held-out windows. Those
-# before are asked with the teacher's prompt, which explains more. "of teacher's F1" is the
-# ratio of means with Fieller's interval.
+# before are asked with the teacher's prompt, which explains more. "of teacher's F1" is the ratio
+# of means with Fieller's interval.
 
 # %%
 results = study.examine_study(taught)

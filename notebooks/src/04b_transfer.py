@@ -14,11 +14,11 @@
 # %% [markdown]
 # # Transfer: what a student carries to another home
 #
-# A home that was never seen is the rule, not the exception: who installs sensors has no labels yet.
-# So students that were taught on one home are asked about others (S1's Table 2 does it with two
-# data sets). The students are those of `04_distillation`: the same teaching, data and prompts open
-# them again. The first of them is also taught on each course in `if_here`, and asked about the data
-# in `test_on`; where data are not on this machine, they are left out with a word.
+# A home that was never seen is the rule, not the exception: who installs sensors has no labels
+# yet. So students that were taught on one home are asked about others (S1's Table 2 does it with
+# two data sets). The students are those of `04_distillation`: the same teaching, data and prompts
+# open them again. The first of them is also taught on each course in `if_here`, and asked about
+# the data in `test_on`; where data are not on this machine, they are left out with a word.
 
 # %% tags=["parameters"]
 datasets: list[str] = ["simulated"]  # one course each; loader options: "uci_adl:home=A"

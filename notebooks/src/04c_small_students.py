@@ -15,9 +15,10 @@
 # # Small students: how small before it breaks, and does the answer follow the reasoning?
 #
 # S1 closes with the wish for models that a home's gateway can hold. The students of
-# `04_distillation` are opened again (the same teaching, data and prompts) and asked what they cost:
-# as adapter and as merged weights, quantised and one window at a time, and taught on by another
-# student. Last, their evidence is taken away, to see whether their answers follow what they say.
+# `04_distillation` are opened again (the same teaching, data and prompts) and asked what they
+# cost: as adapter and as merged weights, quantised and one window at a time, and taught on by
+# another student. Last, their evidence is taken away, to see whether their answers follow what
+# they say.
 
 # %% tags=["parameters"]
 dataset: str = "simulated"  # what students are taught and tested on: 04's first course
@@ -94,8 +95,8 @@ tables.scores_of(scores)
 # %% [markdown]
 # ## Two forms of one student
 #
-# Adapter and merged weights should answer alike; where the engine rounds, they need not to the last
-# token.
+# Adapter and merged weights should answer alike; where the engine rounds, they need not to the
+# last token.
 
 # %%
 forms_agree = small.compare_forms(taught, few.test)
@@ -133,9 +134,9 @@ figures.loss_curve([one.student for one in further]) if further else "not run in
 # %% [markdown]
 # ## Does the answer follow the reasoning?
 #
-# Where a line cites another event as evidence, that event is taken away or replaced, and the window
-# is asked again; the control does the same to an event that was not cited. A faithful trace moves
-# with its evidence (cf. 2307.13702).
+# Where a line cites another event as evidence, that event is taken away or replaced, and the
+# window is asked again; the control does the same to an event that was not cited. A faithful trace
+# moves with its evidence (cf. 2307.13702).
 
 # %%
 outcomes = small.probe_study(results, n_probes, seed)

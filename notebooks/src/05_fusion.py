@@ -14,11 +14,13 @@
 # %% [markdown]
 # # Fusion: sound and motion become text, a language model says what is being done
 #
-# S2 asks a language model to fuse what audio and motion models said, as text: no model is trained on sound and motion
-# together. Here the way is walked from recordings to an answer, then every combination of modalities is asked, with the
-# same clips and folds for answerers without a language model. S2's clips (Ego4D) are gated; the demo's are **composed
-# from real recordings**: real sounds and real motion of other people and hours, joined. They tell how the method works,
-# not how well it works in a home. What encoders' errors cost, and what their size buys, is asked in `05b_encoder_errors`.
+# S2 asks a language model to fuse what audio and motion models said, as text: no model is trained
+# on sound and motion together. Here the way is walked from recordings to an answer, then every
+# combination of modalities is asked, with the same clips and folds for answerers without a
+# language model. S2's clips (Ego4D) are gated; the demo's are **composed from real recordings**:
+# real sounds and real motion of other people and hours, joined. They tell how the method works,
+# not how well it works in a home. What encoders' errors cost, and what their size buys, is asked
+# in `05b_encoder_errors`.
 
 # %% tags=["parameters"]
 clipset: str = "scenes"  # scenes (composed), manifest (your own: Ego4D), pamap2, usc_had, hapt
@@ -58,8 +60,9 @@ from llmhar.score.tables import pair_table
 # %% [markdown]
 # ## Clips
 #
-# A clip is some 20 seconds of one activity. Windows as in S2: sound 2 s, motion 4 s every 2 s, centres aligned. No
-# person and no recording is on two sides of the split; that is checked each time.
+# A clip is some 20 seconds of one activity. Windows as in S2: sound 2 s, motion 4 s every 2 s,
+# centres aligned. No person and no recording is on two sides of the split; that is checked each
+# time.
 
 # %%
 store = Store()
@@ -71,9 +74,10 @@ views.clip_table(clips)
 # %% [markdown]
 # ## What the encoders say
 #
-# Sound becomes captions and labels, motion becomes classes of movement; each result is kept by content, so nothing is
-# heard twice. The stand-in for captions writes sentences over the labels: it carries nothing that the labels lack, and
-# gets no share below. The motion encoder was trained on people who are in no clip.
+# Sound becomes captions and labels, motion becomes classes of movement; each result is kept by
+# content, so nothing is heard twice. The stand-in for captions writes sentences over the labels:
+# it carries nothing that the labels lack, and gets no share below. The motion encoder was trained
+# on people who are in no clip.
 
 # %%
 encoders = {"captions": captions, "labels": sound_labels, "motion": motion}
@@ -84,8 +88,8 @@ views.encoder_table(observed)
 views.example_table(observed.observations)
 
 # %% [markdown]
-# How often is the motion encoder right about people whom it has never met? S2 found 13 % for its own on twelve
-# activities; ours names six movements, which is far easier.
+# How often is the motion encoder right about people whom it has never met? S2 found 13 % for its
+# own on twelve activities; ours names six movements, which is far easier.
 
 # %%
 imu = motion_capacity.on_strangers(motion, store) if motion and strangers else None
@@ -94,8 +98,9 @@ imu.round(3) if imu is not None else "not measured in this profile"
 # %% [markdown]
 # ## From guesses to a prompt
 #
-# S2's structure: what each modality is and how far it may be trusted, the activities, one line a time step, then the
-# wish for a short reasoning and one line of JSON. Names are data: cleaned and JSON-encoded.
+# S2's structure: what each modality is and how far it may be trusted, the activities, one line a
+# time step, then the wish for a short reasoning and one line of JSON. Names are data: cleaned and
+# JSON-encoded.
 
 # %%
 form = FusionForm(n_guesses=n_guesses, example_steps=example_steps)
@@ -105,8 +110,8 @@ views.show_prompt(plan.subset)
 # %% [markdown]
 # ## Every combination
 #
-# All combinations of the modalities, for every answerer on identical folds. Examples of one-shot prompts never come
-# from the asked clip's fold; the prompt is checked for that before it is sent.
+# All combinations of the modalities, for every answerer on identical folds. Examples of one-shot
+# prompts never come from the asked clip's fold; the prompt is checked for that before it is sent.
 
 # %%
 sampling = Sampling(temperature=temperature, max_tokens=max_tokens, seed=seed)
@@ -119,14 +124,15 @@ heat_map = figures.factorial_heatmap(outcome.cells, plan.about_models, stand_ins
 heat_map
 
 # %% [markdown]
-# Does it matter who fuses? Planned pairs with everything shown, on the clips that both answered. "not shown" never
-# means "equal".
+# Does it matter who fuses? Planned pairs with everything shown, on the clips that both answered.
+# "not shown" never means "equal".
 
 # %%
 pair_table({plan.about.marked: outcome.pairs}, "clusters", "clips").round(3)
 
 # %% [markdown]
-# Now the clips whose sound and motion contradict each other; they are in no other table. "Right" is what the sound says.
+# Now the clips whose sound and motion contradict each other; they are in no other table. "Right"
+# is what the sound says.
 
 # %%
 tables.cell_table(outcome.conflict_cells, plan.about).round(3)
@@ -140,8 +146,8 @@ figures.confusion_of(outcome.answered[0], plan.about)
 # %% [markdown]
 # ## What each modality is worth
 #
-# Shapley share: a modality's mean gain over all orders in which the modalities could be added. Shares add up to the
-# accuracy with everything less the accuracy with nothing.
+# Shapley share: a modality's mean gain over all orders in which the modalities could be added.
+# Shares add up to the accuracy with everything less the accuracy with nothing.
 
 # %%
 tables.shapley_table(outcome.shares, outcome.kinds, plan.about).round(3)
@@ -150,8 +156,8 @@ tables.shapley_table(outcome.shares, outcome.kinds, plan.about).round(3)
 figures.shapley_bars(outcome.shares, outcome.kinds, plan.about)
 
 # %% [markdown]
-# S2's published accuracies stand beside ours: other clips, other encoders, another model. They are a yardstick for the
-# order, not for the height.
+# S2's published accuracies stand beside ours: other clips, other encoders, another model. They are
+# a yardstick for the order, not for the height.
 
 # %%
 beside = tables.beside_published(outcome.cells, plan.about)
@@ -163,8 +169,8 @@ figures.published_bars(beside, plan.about)
 # %% [markdown]
 # ## What a modality costs
 #
-# Prompt tokens and seconds that each modality adds, against what it brings (S2's next check). Rules have no tokenizer
-# and count none.
+# Prompt tokens and seconds that each modality adds, against what it brings (S2's next check).
+# Rules have no tokenizer and count none.
 
 # %%
 outcome.costs.round(3)
@@ -172,8 +178,8 @@ outcome.costs.round(3)
 # %% [markdown]
 # ## Open-ended
 #
-# No list of activities: the answer is free. It is matched to the nearest activity by a packaged sentence embedding and,
-# where a judge is set, by a language model, with their agreement.
+# No list of activities: the answer is free. It is matched to the nearest activity by a packaged
+# sentence embedding and, where a judge is set, by a language model, with their agreement.
 
 # %%
 opened = study.open_answers(outcome.models, judge, store, asking) if open_ended else []

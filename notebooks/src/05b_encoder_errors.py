@@ -14,8 +14,9 @@
 # %% [markdown]
 # # When encoders err: what do their mistakes, their size and their classes cost the fusion?
 #
-# `05_fusion` takes the encoders as they are. Here their answers are spoilt on purpose, then the motion encoder is made
-# smaller, larger and finer, and last a small model is taught to fuse (S2's next checks and open questions 1 and 3).
+# `05_fusion` takes the encoders as they are. Here their answers are spoilt on purpose, then the
+# motion encoder is made smaller, larger and finer, and last a small model is taught to fuse (S2's
+# next checks and open questions 1 and 3).
 
 # %% tags=["parameters"]
 clipset: str = "scenes"  # scenes (composed), manifest (your own: Ego4D), pamap2, usc_had, hapt
@@ -54,7 +55,8 @@ from llmhar.run.publish import publish
 # %% [markdown]
 # ## Clips and encoders
 #
-# The same clips, encoders and named subset as in `05_fusion`; what was heard there is not heard again.
+# The same clips, encoders and named subset as in `05_fusion`; what was heard there is not heard
+# again.
 
 # %%
 store = Store()
@@ -67,9 +69,10 @@ views.encoder_table(observed)
 # %% [markdown]
 # ## What a mistake costs
 #
-# The encoders' guesses are replaced by draws of a set accuracy, in the activities' own words: dose and response. A higher
-# dose keeps every right guess of a lower one, so the comparisons are paired. Does a language model beat the vote, and
-# when? One row a dose, Holm over the doses of one answerer.
+# The encoders' guesses are replaced by draws of a set accuracy, in the activities' own words: dose
+# and response. A higher dose keeps every right guess of a lower one, so the comparisons are
+# paired. Does a language model beat the vote, and when? One row a dose, Holm over the doses of one
+# answerer.
 
 # %%
 plan = study.plan(clips, observed, FusionForm(n_guesses=n_guesses), n_llm_clips, seed)
@@ -89,7 +92,8 @@ curves
 # %% [markdown]
 # ## Capacity and granularity of the motion encoder (open question 3)
 #
-# Three sizes, six and twelve classes, five folds by person, beside a random forest on hand-made features.
+# Three sizes, six and twelve classes, five folds by person, beside a random forest on hand-made
+# features.
 
 # %%
 capacity = motion_capacity.capacity(motion_sizes) if cross_validate else None
@@ -106,7 +110,8 @@ fed if len(fed) else "not run in this profile"
 # %% [markdown]
 # ## A student for fusion (open question 1)
 #
-# A small model learns the teacher's reasoning on training folds and is asked about the fold it has not seen.
+# A small model learns the teacher's reasoning on training folds and is asked about the fold it has
+# not seen.
 
 # %%
 lesson = (plan.task, teacher, student, student_steps, store, asking)
