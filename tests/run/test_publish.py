@@ -1,4 +1,4 @@
-"""The one call by which a notebook says what it found: all its arguments arrive; outside a notebook nothing is shown."""
+"""The one call by which a notebook says what it found: all arguments arrive; outside a notebook nothing is shown."""
 
 import base64
 

@@ -107,7 +107,7 @@ def training_task(task: Task, *, window_size: int, step: int | None = None, n_se
     Args:
         task: its ``train`` sessions become the ``sessions`` of the new task; prompts are the same.
         window_size: events in a window.
-        step: see :func:`llmhar.data.events.cut_windows`.
+        step: events from one window's start to the next's; None = ``window_size``, no overlap.
         n_sessions: only the first ones, in the data set's order (S1 Figure 4); None = all.
 
     Raises:
