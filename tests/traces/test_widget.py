@@ -191,7 +191,7 @@ def lab(tmp_path_factory):
         name: str(folder / name)
         for name in ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "IPYTHONDIR", "LLMHAR_HOME")
     }
-    environment = {**os.environ, **own, "PYTHONPATH": str(Path(explorer.__file__).parents[1])}
+    environment = {**os.environ, **own, "PYTHONPATH": str(Path(explorer.__file__).parents[2])}
     environment.pop("LLMHAR_HEADLESS", None)
     command = [
         sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--ip=127.0.0.1", f"--port={port}",

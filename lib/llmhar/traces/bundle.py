@@ -62,7 +62,6 @@ def build_bundle(
     notes: Iterable[Note | Mapping[str, Any]] = (),
     teacher: str | None = None,
     students: Sequence[str] = (),
-    title: str | None = None,
 ) -> dict[str, Any]:
     """All traces of some results in one JSON-ready dictionary.
 
@@ -74,7 +73,6 @@ def build_bundle(
         notes: from :meth:`llmhar.ask.store.Store.notes`, or as JSON; those on other traces are left out.
         teacher: name of the model that the students learnt from.
         students: names of models.
-        title: of the view; None = what it shows.
 
     Raises:
         ValueError: no results, or a teacher or student that none of them is of.
@@ -97,7 +95,7 @@ def build_bundle(
     datasets = [dataset["name"] for dataset in packer.datasets.things]
     return {
         "version": VERSION,
-        "title": clean(title or f"{', '.join(datasets)}: {_count(models, 'model')} on {_count(windows, 'window')}"),
+        "title": clean(f"{', '.join(datasets)}: {_count(models, 'model')} on {_count(windows, 'window')}"),
         "provenance": _provenance(results, models),
         "models": models,
         "datasets": packer.datasets.things,
