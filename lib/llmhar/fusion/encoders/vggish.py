@@ -15,7 +15,8 @@ The first two under these very names are what github.com/harritaylor/torchvggish
     safetensors.torch.save_file(state, "vggish.safetensors")
     # then: llmhar data add vggish FOLDER_WITH_BOTH_FILES
 
-Widths are read from the tensors, so that a narrow net with random weights goes the same way (``tests/test_vggish.py``).
+Widths are read from the tensors, so that a narrow net with random weights goes the same way
+(``tests/fusion/encoders/test_vggish.py``).
 """
 
 from __future__ import annotations
