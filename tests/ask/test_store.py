@@ -133,9 +133,11 @@ from llmhar.ask.engines.recorded import RecordedEngine
 from llmhar.ask.models import MODELS
 from llmhar.ask.store import Store
 from llmhar.ask.task import prepare
+from llmhar.data.events import Windowing
 from llmhar.score import tables
+from llmhar.text.prompt import PromptForm
 
-task = prepare("simulated", Path(sys.argv[1]) / "home", n_windows=8, answer="name")
+task = prepare("simulated", Path(sys.argv[1]) / "home", PromptForm(answer="name"), Windowing(n=8))
 model = MODELS["recorded-smoke"]
 with Store(Path(sys.argv[1]) / "store.sqlite") as store:
     asks = inference.make_asks(task, model)

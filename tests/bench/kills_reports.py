@@ -82,9 +82,9 @@ def lies(folder: Path) -> list[str]:
 
 
 def record_of(file: Path) -> dict[str, Any]:
-    """run.json without the seconds that no two runs share; empty where there is none."""
+    """run.json without the times that no two runs share; empty where there is none."""
     found = json.loads(file.read_text()) if file.is_file() else {}
-    return {name: value for name, value in found.items() if name != "seconds"}
+    return {name: value for name, value in found.items() if name not in ("seconds", "finished_utc")}
 
 
 class Reporting:

@@ -59,19 +59,19 @@ def made_up_bundle(n_traces: int, n_models: int = 4, seed: int = 0) -> dict[str,
         seed: the same seed makes the same bundle.
     """
     rng = random.Random(f"llmhar traces {seed}")
-    task = _task(-(-n_traces // n_models), rng)
+    task = made_up_task(-(-n_traces // n_models), rng)
     results = []
     for number in range(n_models):
         model = MODELS["rules"].model_copy(update={"name": f"made-up model {number}", "revision": f"seed {seed}"})
         answers = []
         for ask, window in zip(make_asks(task, model), task.windows):
-            made = Generation(ask.request.key, _text(window, rng), "stop", "", 900, 0, 420, rng.uniform(1, 9))
+            made = Generation(ask.request.key, made_up_text(window, rng), "stop", "", 900, 0, 420, rng.uniform(1, 9))
             answers.append(Answer(ask, Stored(made, Fingerprint("made up", "1", "", "")), ""))
         results.append(score_answers(task, model, answers))
     return build_bundle(results, teacher=results[0].model.name, students=[result.model.name for result in results[1:]])
 
 
-def _task(n_windows: int, rng: random.Random) -> Task:
+def made_up_task(n_windows: int, rng: random.Random) -> Task:
     sessions = {}
     for number in count():
         if number * 100 >= n_windows:
@@ -98,7 +98,7 @@ def _events(n: int, rng: random.Random) -> Iterator[SensorEvent]:
         yield SensorEvent(i, at, room, sensor, state, activity_id=rng.randrange(len(_ACTIVITIES)))
 
 
-def _text(window: Window, rng: random.Random) -> str:
+def made_up_text(window: Window, rng: random.Random) -> str:
     lines, items = [], []
     for i, event in enumerate(window.events):
         label = rng.choice(_ACTIVITIES)

@@ -118,10 +118,10 @@ def copies(n: int) -> list[ModelSpec]:
 
 def made_up_task(n_traces: int) -> tuple[Task, random.Random]:
     """The explorer's made-up windows, the same in every process, and the dice that draw their texts."""
-    from llmhar.traces.bundle import _made_up_task
+    from tests.bench import made_up_traces
 
     dice = random.Random("own code")
-    return _made_up_task(-(-n_traces // N_MODELS), dice), dice
+    return made_up_traces.made_up_task(-(-n_traces // N_MODELS), dice), dice
 
 
 def fill(store: Store, task: Task, n_models: int, text: Callable[[int], str]) -> None:
@@ -148,11 +148,11 @@ def fill_for_study(folder: Path) -> None:
 
 def fill_for_report(folder: Path) -> None:
     """Texts of 1,200 characters, half of them words drawn at random: no flattery for sizes."""
-    from llmhar.traces.bundle import _made_up_text
+    from tests.bench.made_up_traces import made_up_text
 
     task, dice = made_up_task(N_TRACES)
     with Store(folder / "traces.sqlite") as store:
-        fill(store, task, N_MODELS, lambda place: _made_up_text(task.windows[place], dice))
+        fill(store, task, N_MODELS, lambda place: made_up_text(task.windows[place], dice))
 
 
 def run(command: list[str], folder: Path) -> Ran:

@@ -44,13 +44,14 @@ def test_the_three_notebooks_speak_of_the_same_students(profile):
 def published(tmp_path_factory):
     """Notebook -> what its smoke profile published, and its names."""
     found: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {}
+    whole = publish.publish
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LLMHAR_HOME", str(tmp_path_factory.mktemp("home")))
         patch.setenv("LLMHAR_DATA", str(tmp_path_factory.mktemp("data")))
         matplotlib.use("agg")
         for job in plan_jobs("smoke", NAMES, {}, Path.cwd()):
             payloads: list[dict[str, Any]] = []
-            patch.setattr(publish, "_display", payloads.append)
+            patch.setattr(publish, "publish", lambda *a, _keep=payloads, **k: _keep.append(whole(*a, **k)))
             parameters, *others = cells(job.notebook)
             names: dict[str, Any] = {}
             exec(parameters, names)

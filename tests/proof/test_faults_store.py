@@ -37,7 +37,7 @@ def missed(claims):
 class Doubling(Store):
     """Takes the answers of each process for others: no unique index holds them apart."""
 
-    def add(self, generation, fingerprint, pass_id=None):
+    def add(self, generation, fingerprint, pass_id=None, *, timed=False):
         return super().add(generation, dataclasses.replace(fingerprint, device=f"{os.getpid()}"), pass_id)
 
 
@@ -48,7 +48,7 @@ class Impatient(Store):
         super().__init__(path)
         self._db.execute("PRAGMA busy_timeout = 0")
 
-    def add(self, generation, fingerprint, pass_id=None):
+    def add(self, generation, fingerprint, pass_id=None, *, timed=False):
         with self._transaction():
             time.sleep(0.002)
         return super().add(generation, fingerprint, pass_id)
@@ -57,14 +57,14 @@ class Impatient(Store):
 class Forgetful(Store):
     """Says that an answer is stored, and does not store it."""
 
-    def add(self, generation, fingerprint, pass_id=None):
+    def add(self, generation, fingerprint, pass_id=None, *, timed=False):
         return "7" in generation.text or super().add(generation, fingerprint, pass_id)
 
 
 class Swallowing(Store):
     """Says nothing of its errors."""
 
-    def add(self, generation, fingerprint, pass_id=None):
+    def add(self, generation, fingerprint, pass_id=None, *, timed=False):
         try:
             return super().add(generation, fingerprint, pass_id)
         except StoreError:
@@ -74,7 +74,7 @@ class Swallowing(Store):
 class Mumbling(Store):
     """Says that something is wrong, but neither where nor what to do."""
 
-    def add(self, generation, fingerprint, pass_id=None):
+    def add(self, generation, fingerprint, pass_id=None, *, timed=False):
         try:
             return super().add(generation, fingerprint, pass_id)
         except StoreError as error:
@@ -92,11 +92,11 @@ class Halfway(Store):
 class Dated(Store):
     """Believes in no answer from the future."""
 
-    def find(self, keys, exactly=None):
+    def find(self, keys, exactly=None, *, timed=False):
         late = {
             key for (key,) in self._db.execute("SELECT request_key FROM attempts WHERE created_utc > ?", (time.time(),))
         }
-        return {key: one for key, one in super().find(keys, exactly).items() if key not in late}
+        return {key: one for key, one in super().find(keys, exactly, timed=timed).items() if key not in late}
 
 
 def start_afresh(path):

@@ -122,8 +122,10 @@ from llmhar.ask.store import Stored
 from llmhar.score.evaluate import evaluate
 from llmhar.score.tables import score_answers
 from llmhar.ask.task import prepare
+from llmhar.data.events import Windowing
+from llmhar.text.prompt import PromptForm
 
-task = prepare("simulated", Path("home"), n_windows=2, answer="name")
+task = prepare("simulated", Path("home"), PromptForm(answer="name"), Windowing(n=2))
 names = list(next(iter(task.sessions.values())).labels.values())
 with open("replies.jsonl", "w") as file:
     items = [{"id": i, "activity": names[i % 3]} for i in range(10)]

@@ -557,7 +557,7 @@ def test_auto_says_what_it_takes_and_why(monkeypatch, caplog, find, version, fla
     monkeypatch.setattr(engines, "cpu_flags", lambda: flags)
     monkeypatch.setattr(engines.platform, "machine", lambda: "x86_64")
     monkeypatch.setattr(engines, "_GPU_DEVICES", ())
-    with caplog.at_level(logging.INFO, "llmhar.ask.engines.registry"):
+    with caplog.at_level(logging.INFO, "llmhar.engines"):
         assert resolve_auto(MODELS["smollm2-135m"]) == ("transformers" if reason else "vllm")
     assert len(caplog.records) == 1 and reason in caplog.text
     assert resolve_auto(RECORDED) == "recorded"

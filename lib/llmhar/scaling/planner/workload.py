@@ -10,10 +10,10 @@ from typing import Any, NamedTuple
 from llmhar import paths, settings
 from llmhar.ask.models import MODELS, ModelError, ModelSpec, UnknownModel
 from llmhar.ask.task import Task, prepare
-from llmhar.data.events import WINDOW_SIZE, cut_windows
+from llmhar.data.events import Windowing, cut_windows
 from llmhar.data.registry import DataError
 from llmhar.scaling.planner.roofline import S1_PROMPT, Load, PlanError
-from llmhar.text.prompt import PromptError
+from llmhar.text.prompt import PromptError, PromptForm
 from llmhar.text.tokens import count_tokens
 
 TRAIN_STEPS, TRAIN_BATCH, MFU = 500, 8, 0.325
@@ -23,7 +23,6 @@ PUBLISHED: Mapping[str, tuple[int, int]] = {"mural": (544, 250), "marble": (126,
 """Windows (train, test): train from S1 §4.3.2; test estimated from MuRAL's size and S1's split of MARBLE."""
 SIZES = ("qwen3-0.6b", "qwen3-1.7b", "qwen3-4b", "qwen3-8b", "qwen3-14b", "qwen3-32b")
 TEACHER, STUDENTS, FIGURE_4_RUNS = "qwen3-32b", ("qwen3-0.6b", "qwen3-1.7b"), 14
-PROMPT_SETTINGS = ("n_windows", "seed", "window_size", "wording", "serializer", "answer", "rules")
 
 
 @dataclass(frozen=True)
@@ -55,13 +54,12 @@ class _Windows(NamedTuple):
     """None: the data set is not here."""
 
 
-def _windows(name: str, whole: bool, prompt: Mapping[str, Any], folder: str | None = None) -> _Windows:
+def _windows(name: str, whole: bool, form: PromptForm, windowing: Windowing, folder: str | None = None) -> _Windows:
     """Count windows in ``LLMHAR_DATA``, else take the published counts; ``whole``: a fragment does not count."""
     published, path = PUBLISHED.get(name), Path(folder) if folder else None
     try:
-        task = prepare(name, path, **prompt)
-        size = prompt.get("window_size", WINDOW_SIZE)
-        train = sum(len(cut_windows(session, size)) for session in task.train.values())
+        task = prepare(name, path, form, windowing)
+        train = sum(len(cut_windows(session, windowing.size)) for session in task.train.values())
     except (DataError, PromptError) as error:
         if published is None:
             raise PlanError(f"windows of {name} cannot be counted: {error}") from error
@@ -101,7 +99,7 @@ def _tokenizer(name: str) -> tuple[str, Path] | None:
 
 def paper_jobs(output: int) -> tuple[list[Job], list[str]]:
     """S1 as published: six sizes, teacher traces, four students, Figure 4, and all fine-tuning."""
-    sets = {name: _windows(name, True, {"answer": "number"}) for name in PUBLISHED}
+    sets = {name: _windows(name, True, PromptForm(), Windowing()) for name in PUBLISHED}
 
     def job(what: str, model: str, name: str, windows: int, runs: int = 1) -> Job:
         load, counted = _load(sets[name], MODELS[model], output)
@@ -126,12 +124,13 @@ def profile_jobs(profile: str, output: int) -> tuple[list[Job], list[str]]:
     """The models and windows that a profile's settings name; what needs no weights is left out."""
     values, notebook = _settings(profile)
     names = values.get("datasets") or values.get("dataset", "simulated")
-    prompt = {key: values[key] for key in PROMPT_SETTINGS if key in values}
+    form = PromptForm(**{key: values[key] for key in ("wording", "serializer", "answer", "rules") if key in values})
+    windowing = Windowing(values["window_size"], values["n_windows"], values["seed"])
     capped = min(output, values.get("max_tokens") or output)
     samples = values.get("n_samples") or values.get("samples") or 1
     jobs, free = [], []
     for name in [names] if isinstance(names, str) else names:
-        found = _windows(name, False, prompt, values.get("data_dir"))
+        found = _windows(name, False, form, windowing, values.get("data_dir"))
         for model in values.get("models", []):
             try:
                 spec = MODELS[model]

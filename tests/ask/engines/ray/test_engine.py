@@ -16,6 +16,7 @@ import pytest
 from typer.testing import CliRunner
 
 from llmhar.ask import inference
+from llmhar.ask.asking import Asking
 from llmhar.ask.engines.ray import engine as ray_engine
 from llmhar.ask.engines.ray.desk import MAX_LOSSES, Desk, Seat
 from llmhar.ask.engines.ray.engine import choose_places
@@ -380,10 +381,10 @@ def test_back_pressure_and_a_dropped_stream(engine):
 def test_a_run_resumes_by_key(engine, tmp_path):
     asks = [Ask("d", "s", n, MODEL.name, ask(n)) for n in range(40)]
     with Store(tmp_path / "s.sqlite") as store:
-        how = {"store": store, "progress": False, "open_with": lambda: scale.Watched(engine, lambda n: None)}
-        assert inference.run_asks(asks[:25], MODEL, **how).n_asked == 25
-        assert inference.run_asks(asks, MODEL, **how).n_asked == 15
-        assert inference.run_asks(asks, MODEL, **how).n_asked == 0
+        asking = Asking(progress=False, open_with=lambda: scale.Watched(engine, lambda n: None))
+        assert inference.run_asks(asks[:25], MODEL, store, asking).n_asked == 25
+        assert inference.run_asks(asks, MODEL, store, asking).n_asked == 15
+        assert inference.run_asks(asks, MODEL, store, asking).n_asked == 0
         assert store.counts()["successes"] == 40
 
 
