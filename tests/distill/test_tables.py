@@ -317,7 +317,7 @@ def test_faithfulness_gaps_are_judged_together():
 
 
 def test_faithfulness_tables_take_what_the_probes_give():
-    assert set(student_tables.PROBES) == set(faithfulness.KINDS)
+    assert set(student_tables.PROBES) == set(faithfulness.PROBE_KINDS)
     assert student_tables.faithfulness_table(faithfulness.faithfulness_rows([])).empty
     assert student_tables.faithfulness_gap_table(faithfulness.gap_rows([])).empty
 

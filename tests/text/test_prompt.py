@@ -13,7 +13,16 @@ from tokenizers.pre_tokenizers import Whitespace
 from llmhar import paths
 from llmhar.data import mural, simulated
 from llmhar.data.events import SensorEvent, Session, cut_windows
-from llmhar.text.prompt import ANSWER_STYLES, PROMPTS, Home, PromptError, PromptSpec, build_prompt, load_home
+from llmhar.text.prompt import (
+    ANSWER_STYLES,
+    PROMPTS,
+    Home,
+    PromptError,
+    PromptForm,
+    PromptSpec,
+    build_prompt,
+    load_home,
+)
 from llmhar.text.serialize import INPUT_FORMATS, SERIALIZERS
 from llmhar.text.tokens import count_tokens
 
@@ -79,7 +88,7 @@ def test_the_whole_prompt(home_file):
 
 def test_answers_by_name(home_file):
     home_file(SMALL)
-    prompt = build_prompt(session("test", {4: "Cooking", 7: "Washing"}), answer="name")
+    prompt = build_prompt(session("test", {4: "Cooking", 7: "Washing"}), PromptForm(answer="name"))
     assert prompt.example.endswith('Answer:\n[{"id": 0, "activity": "Cooking"}, {"id": 1, "activity": "Washing"}]')
     assert "the name of its activity, exactly as listed in the list below" in prompt.io_format
 
@@ -87,22 +96,22 @@ def test_answers_by_name(home_file):
 def test_the_example_speaks_the_window_s_language(home_file):
     home_file(SMALL)
     labels = {4: "cooking", 7: "washing"}
-    shown = build_prompt(session("test", labels), serializer="sentences").example
+    shown = build_prompt(session("test", labels), PromptForm(serializer="sentences")).example
     assert "0. At 07:00:00, the kitchen fridge OPENED.\n1. At 07:00:09, the bath light turned ON.\n" in shown
-    shown = build_prompt(session("test", labels), serializer="intervals").example
+    shown = build_prompt(session("test", labels), PromptForm(serializer="intervals")).example
     assert '"event": "kitchen fridge OPENED", "for_s": "past this window"}' in shown
 
 
 def test_short_wording_leaves_home_and_example_out():
-    prompt = build_prompt(session(), wording="short", rules=False)
+    prompt = build_prompt(session(), PromptForm(wording="short", rules=False))
     assert list(prompt.parts) == ["role", "io_format", "labels"]
     assert prompt.system.startswith("Name the home activity behind each sensor event.\n\n")
     assert "activity = its number in the list." in prompt.io_format
-    assert list(build_prompt(session(), wording="short").parts) == ["role", "io_format", "labels", "rules"]
+    assert list(build_prompt(session(), PromptForm(wording="short")).parts) == ["role", "io_format", "labels", "rules"]
 
 
 def test_rules_are_optional():
-    with_rules, without = build_prompt(session()), build_prompt(session(), rules=False)
+    with_rules, without = build_prompt(session()), build_prompt(session(), PromptForm(rules=False))
     assert with_rules.rules.startswith("Rules:\n- ")
     assert without == replace(with_rules, rules="")
     assert "Rules:" not in without.system
@@ -141,7 +150,7 @@ def test_the_example_is_not_taken_from_a_session(tmp_path):
 )
 def test_every_combination_builds(home, wording, serializer, answer):
     whole = session(home)
-    prompt = build_prompt(whole, wording=wording, serializer=serializer, answer=answer)
+    prompt = build_prompt(whole, PromptForm(wording=wording, serializer=serializer, answer=answer))
     system, user = prompt.messages(cut_windows(whole)[0])
     told = wording != "student"  # a student has learnt what is in the lists
     assert (INPUT_FORMATS[serializer] in system["content"]) == told
@@ -178,7 +187,7 @@ def test_the_hash_changes_with_each_part():
 
 def test_the_hash_changes_with_each_setting():
     options = [{}, {"wording": "short"}, {"serializer": "intervals"}, {"answer": "name"}, {"rules": False}]
-    prompts = [build_prompt(session(), **each) for each in options]
+    prompts = [build_prompt(session(), PromptForm(**each)) for each in options]
     prompts.append(build_prompt(session(labels={**session().labels, 99: "one more"})))
     prompts.append(build_prompt(session("simulated")))
     assert len({prompt.sha256 for prompt in prompts}) == 7
@@ -194,7 +203,7 @@ def test_the_hash_changes_with_each_setting():
 )
 def test_unknown_names(options, message):
     with pytest.raises(PromptError) as error:
-        build_prompt(session(), **options)
+        build_prompt(session(), PromptForm(**options))
     assert str(error.value) == message
 
 
@@ -207,9 +216,9 @@ def test_unknown_home():
 
 def test_an_example_answer_that_is_no_label_is_replaced_by_one(home_file):
     home_file(SMALL)
-    example = build_prompt(session("test", {1: "cooking", 2: "sleeping"}), answer="name").example
+    example = build_prompt(session("test", {1: "cooking", 2: "sleeping"}), PromptForm(answer="name")).example
     assert "washing" not in example and '"activity": "cooking"' in example
-    assert build_prompt(session("test", {1: "sleeping"}), wording="short").example == ""
+    assert build_prompt(session("test", {1: "sleeping"}), PromptForm(wording="short")).example == ""
 
 
 @pytest.mark.parametrize(

@@ -93,7 +93,7 @@ def test_each_text_of_the_prompt_is_stored_once(task, results):
     assert len(bundle["prompts"]) == 1 and {w["p"] for w in bundle["windows"]} == {0}
     assert bundle["prompts"][0]["parts"] == task.prompt_of(task.windows[0]).parts
     brief = replace(
-        task, prompts={h: build_prompt(s, wording="brief") for s in task.sessions.values() for h in [s.home]}
+        task, prompts={h: build_prompt(s, PromptForm("brief")) for s in task.sessions.values() for h in [s.home]}
     )
     both = build_bundle([results[0], result_of(brief, SMOKE, half)])
     assert len(both["prompts"]) == 2 and {tuple(w["p"]) for w in both["windows"]} == {(0, 1)}

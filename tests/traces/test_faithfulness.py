@@ -17,7 +17,7 @@ from llmhar.records import Fingerprint, Generation
 from llmhar.text.prompt import PromptForm
 from llmhar.text.serialize import event_text
 from llmhar.traces import faithfulness as faith
-from llmhar.traces.faithfulness import KINDS, Citation, Outcome, Probe
+from llmhar.traces.faithfulness import PROBE_KINDS, Citation, Outcome, Probe
 
 RULES = MODELS["rules"]
 
@@ -151,7 +151,7 @@ def test_probes_are_pairs_on_the_same_event(probes):
     sensor = lambda event: (event.room, event.sensor)  # noqa: E731
     assert len(probes) % 4 == 0 and len(probes) >= 200
     for four in zip(*[iter(probes)] * 4):
-        assert tuple(probe.kind for probe in four) == KINDS and len({id(probe.citation) for probe in four}) == 1
+        assert tuple(probe.kind for probe in four) == PROBE_KINDS and len({id(probe.citation) for probe in four}) == 1
         of = four[0].citation
         events = of.window.events
         for probe in four:
@@ -194,7 +194,7 @@ def test_a_window_without_control_is_not_probed(task):
 def test_the_rules_teacher_follows_what_it_cites(task, store, probes):
     outcomes = faith.run_probes(task, probes, RULES, store, asking=Asking(progress=False))
     rows = {row["kind"]: row for row in faith.faithfulness_rows(outcomes)}
-    for kind in KINDS:
+    for kind in PROBE_KINDS:
         row = rows[kind]
         print(f"{kind}: {row['changed']} of {row['n']}, {row['changed %']:.1f} % [{row['low']:.1f}, {row['high']:.1f}]")
         assert row["unreadable"] == 0 and row["model"] == "rules" and row["n"] == len(probes) // 4

@@ -21,7 +21,6 @@ from llmhar.ask import meter
 from llmhar.ask.asking import Asking
 from llmhar.ask.engines.base import Engine, EngineError
 from llmhar.ask.engines.registry import open_engine
-from llmhar.ask.meter import high_water
 from llmhar.ask.models import ModelSpec
 from llmhar.ask.store import Ask, Store, Stored
 from llmhar.ask.task import Task
@@ -157,7 +156,7 @@ def _ask(opened: Engine, name: str, wanted: Mapping[str, Request], store: Store,
                 raise EngineError(f"{name}: {in_a_row} requests failed in a row, the last: {generation.error}")
     seconds = time.perf_counter() - begun
     cost = {"n_asked": len(wanted), "seconds": seconds, "output_tokens": tokens, "joules": spent.joules,
-            "peak_bytes": high_water(getattr(opened, "pid", None))}  # fmt: skip
+            "peak_bytes": meter.high_water(getattr(opened, "pid", None))}  # fmt: skip
     store.end_pass(number, cost)
     return n_failed, seconds
 

@@ -82,11 +82,7 @@ def prepare(
     cut = [window for session in test for window in cut_windows(session, windowing.size)]
     windows = sample_windows(cut, windowing.n, windowing.seed)
     by_home = {session.home: session for session in test}
-    prompts = {
-        home: build_prompt(session, wording=form.wording, serializer=form.serializer, answer=form.answer,
-                           rules=form.rules)
-        for home, session in by_home.items()
-    }  # fmt: skip
+    prompts = {home: build_prompt(session, form) for home, session in by_home.items()}
     return Task(
         dataset=dataset,
         kind=datasets.DATASETS[dataset].kind,
@@ -113,17 +109,14 @@ def training_task(task: Task, *, window_size: int, step: int | None = None, n_se
     Raises:
         ValueError: there are no training sessions, fewer than ``n_sessions``, or a home without a prompt.
     """
-    count = len(task.train) if n_sessions is None else n_sessions
-    if not 1 <= count <= len(task.train):
-        raise ValueError(f"{task.data} has {len(task.train)} training sessions, cannot take {count}")
-    sessions = dict(list(task.train.items())[:count])
-    strange = {session.home for session in sessions.values()} - set(task.prompts)
+    training = some_sessions(replace(task, sessions=task.train, train={}, windows=()), n_sessions)
+    strange = {session.home for session in training.sessions.values()} - set(task.prompts)
     if strange:
         raise ValueError(f"{task.data}: no prompt for the training home {', '.join(sorted(strange))}")
-    windows = tuple(w for session in sessions.values() for w in cut_windows(session, window_size, step))
+    windows = tuple(w for session in training.sessions.values() for w in cut_windows(session, window_size, step))
     overlap = f", a window each {step} events" if step not in (None, window_size) else ""
-    subset = f"{len(windows)} windows of {count} training sessions{overlap}"
-    return replace(task, sessions=sessions, train={}, windows=windows, subset=subset)
+    subset = f"{len(windows)} windows of {len(training.sessions)} training sessions{overlap}"
+    return replace(training, windows=windows, subset=subset)
 
 
 def one_window(task: Task, session: int, window: int) -> Task:
@@ -167,9 +160,9 @@ def some_sessions(training: Task, n: int | None, skipped: int = 0) -> Task:
     Raises:
         ValueError: there are fewer.
     """
-    if n is None and not skipped:
-        return training
     most = len(training.sessions)
+    if n is None and not skipped and most:
+        return training
     n = most - skipped if n is None else n
     if not 1 <= n <= most - skipped:
         behind = f" behind the first {skipped}" if skipped else ""

@@ -157,7 +157,7 @@ def home_targets(n_windows: int, seed: int = 0, *, wording: str = "s1") -> list[
 
 
 def _home_target(session: Session, window: Window, place: str, wording: str) -> Target:
-    system = build_prompt(session, wording=wording, answer="name").system
+    system = build_prompt(session, PromptForm(wording, answer="name")).system
     labels = session.labels
 
     def write(name: str, defence: Defence) -> Messages:

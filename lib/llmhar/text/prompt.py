@@ -164,26 +164,17 @@ PROMPTS: dict[str, _Wording] = {
 reasoning; and the line that is left for a student who has learnt the rest from its teacher's answers."""
 
 
-def build_prompt(
-    session: Session,
-    *,
-    wording: str = "s1",
-    serializer: str = "s1-json",
-    answer: AnswerStyle = "number",
-    rules: bool = True,
-) -> PromptSpec:
+def build_prompt(session: Session, form: PromptForm = FORMS["s1"]) -> PromptSpec:
     """Build the prompt for a session's home and label set.
 
     Args:
         session: gives the home file's name and the labels; its events are not looked at.
-        wording: key into ``PROMPTS``.
-        serializer: key into ``SERIALIZERS``.
-        answer: whether activities are answered by number or by name.
-        rules: whether the home's rules are part of the prompt (S1: optional).
+        form: how it is put.
 
     Raises:
-        PromptError: an unknown name.
+        PromptError: the form has a name that is unknown.
     """
+    wording, serializer, answer, rules = form.wording, form.serializer, form.answer, form.rules
     style = choose(PROMPTS, wording, f"unknown wording {wording!r}; there are:", PromptError)
     choose(SERIALIZERS, serializer, f"unknown serializer {serializer!r}; there are:", PromptError)
     choose(dict.fromkeys(ANSWER_STYLES), answer, f"unknown answer style {answer!r}; there are:", PromptError)

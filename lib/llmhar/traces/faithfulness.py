@@ -32,7 +32,7 @@ from llmhar.text.parsing import parse_answer, split_reasoning
 from llmhar.traces.counterfactual import drop_events, swap_events
 
 Kind = Literal["drop", "swap", "control drop", "control swap"]
-KINDS: tuple[Kind, ...] = ("drop", "control drop", "swap", "control swap")
+PROBE_KINDS: tuple[Kind, ...] = ("drop", "control drop", "swap", "control swap")
 """Cited evidence taken away or replaced, each beside its control."""
 Sensor = tuple[str, str]
 """Room and name."""
@@ -199,7 +199,7 @@ def plan_probes(task: Task, citations: Sequence[Citation], *, seed: int = 0, n: 
 
     planned: list[Probe] = []
     for citation in sorted((c for c in citations if c.cited), key=lambda c: draw(c).random()):
-        if n is not None and len(planned) == n * len(KINDS):
+        if n is not None and len(planned) == n * len(PROBE_KINDS):
             break
         planned += _probes(citation, task.sessions[citation.window.session_id], draw(citation))
     return planned
@@ -210,7 +210,7 @@ def _probes(citation: Citation, session: Session, draw: random.Random) -> list[P
     if not control or not donor:
         return []
     made = []
-    for kind in KINDS:
+    for kind in PROBE_KINDS:
         changed = control if kind.startswith("control") else citation.evidence
         if kind.endswith("swap"):
             window, target = swap_events(citation.window, changed, donor), citation.target
@@ -297,7 +297,7 @@ def faithfulness_rows(outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
     """
     rows = []
     for model in dict.fromkeys(outcome.model for outcome in outcomes):
-        for kind in KINDS:
+        for kind in PROBE_KINDS:
             every = [o for o in outcomes if o.model == model and o.probe.kind == kind]
             clear = [o for o in every if o.changed is not None]
             n, k = len(clear), sum(bool(o.changed) for o in clear)
@@ -361,7 +361,7 @@ def _gaps(outcomes: Sequence[Outcome], kind: str) -> dict[str, list[int]]:
             )
     gaps: dict[str, list[int]] = {}
     for (session_id, _, _), changed in pairs.items():
-        both = [changed.get(name) for name in KINDS if name.endswith(kind)]
+        both = [changed.get(name) for name in PROBE_KINDS if name.endswith(kind)]
         if None not in both:
             gaps.setdefault(session_id, []).append(int(bool(both[0])) - int(bool(both[1])))
     return gaps

@@ -23,7 +23,7 @@ from llmhar.data.events import Session
 from llmhar.records import Sampling
 from llmhar.score.tables import Result
 from llmhar.text.parsing import parse_answer
-from llmhar.text.prompt import PROMPTS, PromptSpec, build_prompt
+from llmhar.text.prompt import PROMPTS, PromptForm, PromptSpec, build_prompt
 from llmhar.traces.bundle import clean, columns_of, pack_answer, pack_mentions
 from llmhar.traces.counterfactual import Order, ReaskError, edit_window, kept_events
 
@@ -96,15 +96,14 @@ def _prompt(task: Task, session: Session, order: Order) -> PromptSpec:
     old = task.prompts[session.home]
     if order.wording is None and order.serializer is None:
         return old
-    build = partial(build_prompt, session, answer=task.answer)
-    tried = ((name, rules) for name in PROMPTS for rules in (True, False))
-    own = (name for name, rules in tried if build(wording=name, serializer=old.serializer, rules=rules) == old)
-    wording = order.wording or next(own, None)
+    tried = (PromptForm(name, old.serializer, task.answer, rules) for name in PROMPTS for rules in (True, False))
+    same = (form.wording for form in tried if build_prompt(session, form) == old)
+    wording = order.wording or next(same, None)
     if wording is None:
         raise ReaskError("this prompt was written by hand: choose a wording beside the serializer")
     # a wording without lists says nothing of the rules: they come with the default
     rules = bool(old.rules) or not old.labels
-    return build(wording=wording, serializer=order.serializer or old.serializer, rules=rules)
+    return build_prompt(session, PromptForm(wording, order.serializer or old.serializer, task.answer, rules))
 
 
 class Reasker:

@@ -11,14 +11,13 @@ import json
 import os
 import sys
 import time
-from collections import deque
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnxruntime_genai as og
 
-from llmhar.ask.engines.worker import Emit, Inbox, Task, render, seed_of, sentence, too_long
+from llmhar.ask.engines.worker import Emit, Inbox, Task, answer_in_turn, render, seed_of, sentence, too_long
 from llmhar.records import Request, Sampling
 
 MADE = "quantised.json"
@@ -58,16 +57,7 @@ class OnnxBackend:
 
     def run(self, inbox: Inbox, emit: Emit) -> None:
         """Answer until the inbox is closed."""
-        waiting: deque[Task] = deque()
-        while True:
-            tasks = inbox.poll(wait=not waiting)
-            if inbox.closed:
-                return
-            if inbox.cancelled:
-                waiting.clear()
-            waiting += tasks
-            if waiting:
-                self._answer(waiting.popleft(), inbox, emit)
+        answer_in_turn(inbox, lambda task: self._answer(task, inbox, emit))
 
     def _answer(self, task: Task, inbox: Inbox, emit: Emit) -> None:
         started = time.perf_counter()

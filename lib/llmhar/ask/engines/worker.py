@@ -13,6 +13,7 @@ import queue
 import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -101,6 +102,20 @@ class Backend(Protocol):
     def run(self, inbox: Inbox, emit: Emit) -> None:
         """Answer until the inbox is closed; end processes of one's own before returning."""
         ...
+
+
+def answer_in_turn(inbox: Inbox, answer: Callable[[Task], None]) -> None:
+    """Answer one task after another until the inbox is closed; what is cancelled is dropped unanswered."""
+    waiting: deque[Task] = deque()
+    while True:
+        tasks = inbox.poll(wait=not waiting)
+        if inbox.closed:
+            return
+        if inbox.cancelled:
+            waiting.clear()
+        waiting += tasks
+        if waiting:
+            answer(waiting.popleft())
 
 
 def render_prompt(

@@ -68,7 +68,7 @@ class Encoded(NamedTuple):
 
 def write_reply(steps: Sequence[Sequence[tuple[str, float]]], embedding: Sequence[float] | None = None) -> str:
     """The text that an encoder's engine answers with: guesses of each window, in the request's order."""
-    shown = [[[name, round(float(share), 6)] for name, share in own] for own in steps]
+    shown = [[[name, round(float(share), 6)] for name, share in step] for step in steps]
     vector = None if embedding is None else [round(float(value), 5) for value in embedding]
     return json.dumps({"steps": shown, "embedding": vector}, ensure_ascii=False)
 
@@ -207,6 +207,6 @@ def _encoded(clip: Clip, answer: Answer, encoder: Encoder) -> Encoded:
         raise EncoderError(f"{encoder.title} gave nothing for the clip {clip.clip_id}: {answer.error}")
     said = json.loads(answer.stored.generation.text)
     centres = [step.centre for step in clip.steps if getattr(step, encoder.signal)]
-    steps = tuple((at, tuple(Guess(name, share) for name, share in own)) for at, own in zip(centres, said["steps"]))
+    steps = tuple((at, tuple(Guess(name, share) for name, share in step)) for at, step in zip(centres, said["steps"]))
     vector = None if said["embedding"] is None else np.asarray(said["embedding"])
     return Encoded(steps, vector, answer.stored.fingerprint)

@@ -35,4 +35,4 @@ class MotionBackend(WindowBackend):
         with torch.inference_mode():
             vectors = self._net.embed(torch.from_numpy(np.stack(windows)))
             shares = self._net.classes(vectors).softmax(-1).numpy()
-        return Looked([likeliest(own, self._names, int(options["top"])) for own in shares], vectors.mean(0).numpy())
+        return Looked([likeliest(step, self._names, int(options["top"])) for step in shares], vectors.mean(0).numpy())

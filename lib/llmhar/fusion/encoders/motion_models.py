@@ -138,9 +138,9 @@ def ensure_motion(name: str, progress: bool = True) -> Path:
     except EncoderError:
         recipe = _recipe(name)
     windows = _windows(recipe.classes)
-    own = np.isin(windows.persons, ENCODER_PERSONS)
-    persons = windows.persons[own].tolist()
-    folder = train_motion(recipe, windows.X[own], windows.y[own], windows.names, persons=persons, progress=progress)
+    kept = np.isin(windows.persons, ENCODER_PERSONS)
+    persons = windows.persons[kept].tolist()
+    folder = train_motion(recipe, windows.X[kept], windows.y[kept], windows.names, persons=persons, progress=progress)
     paths.write_text(_pointer(recipe), canonical_json({"folder": folder.name}))
     return folder
 
@@ -217,10 +217,10 @@ def cross_validate(
         EncoderError: HAPT cannot be had, or training failed.
     """
     recipe = replace(RECIPES[f"imu-cnn-{size}-{classes}"], seed=seed)
-    own = windows or _windows(classes)
-    data = _checked(own.X, own.y, own.names)
-    data["fold"] = make_folds(own.y, own.persons, n_folds, seed)
-    job = {"trainer": TRAINER_VERSION, "recipe": asdict(recipe), "names": list(own.names)}
+    hapt = windows or _windows(classes)
+    data = _checked(hapt.X, hapt.y, hapt.names)
+    data["fold"] = make_folds(hapt.y, hapt.persons, n_folds, seed)
+    job = {"trainer": TRAINER_VERSION, "recipe": asdict(recipe), "names": list(hapt.names)}
     job |= {"data_sha256": _hash(data), "forest": FOREST}
     folder = encoders_home() / f"folds-{recipe.name}-{sha256_of(job)[:12]}"
     with paths.locked(folder / ".lock"):
@@ -228,20 +228,20 @@ def cross_validate(
             title = f"{n_folds} folds of {recipe.name}"
             _run(folder, job | {"leaves": "predicted.safetensors"}, data, title, progress, 1)
             predicted = {recipe.name: load_file(folder / "predicted.safetensors")["predicted"]}
-            predicted["random forest"] = forest_predictions(own.X, own.y, data["fold"], seed)
-            paths.write_text(folder / "result.json", canonical_json(_score(own, data["fold"], predicted)))
+            predicted["random forest"] = forest_predictions(hapt.X, hapt.y, data["fold"], seed)
+            paths.write_text(folder / "result.json", canonical_json(_score(hapt, data["fold"], predicted)))
     result = json.loads((folder / "result.json").read_text(encoding="utf-8"))
     folds = pd.DataFrame(result["folds"], columns=["fold", "model", "accuracy", "macro_f1", "n_windows", "persons"])
     matrices = {name: np.asarray(matrix) for name, matrix in result["confusion"].items()}
-    return CrossValidated(folds, _summary(folds), matrices, tuple(own.names))
+    return CrossValidated(folds, _summary(folds), matrices, tuple(hapt.names))
 
 
 def make_folds(y: np.ndarray, persons: np.ndarray, n_folds: int, seed: int) -> np.ndarray:
-    """(n,) number of the fold in which each window is tested; all windows of a person in one."""
+    """(n,) number of the fold in which each window is hapt; all windows of a person in one."""
     fold = np.full(len(y), -1, dtype=np.int64)
     splitter = StratifiedGroupKFold(n_folds, shuffle=True, random_state=seed)
-    for number, (_, tested) in enumerate(splitter.split(np.zeros(len(y)), y, persons)):
-        fold[tested] = number
+    for number, (_, hapt) in enumerate(splitter.split(np.zeros(len(y)), y, persons)):
+        fold[hapt] = number
     return fold
 
 
@@ -273,32 +273,32 @@ def forest_predictions(X: np.ndarray, y: np.ndarray, fold: np.ndarray, seed: int
     """(n,) class of each window by a random forest that saw no window of its fold."""
     features, predicted = hand_features(X), np.full(len(y), -1, dtype=np.int64)
     for number in np.unique(fold):
-        tested = fold == number
+        hapt = fold == number
         settings = {name: value for name, value in FOREST.items() if name != "features"}
         forest = RandomForestClassifier(**settings, random_state=seed, n_jobs=1)
-        predicted[tested] = forest.fit(features[~tested], y[~tested]).predict(features[tested])
+        predicted[hapt] = forest.fit(features[~hapt], y[~hapt]).predict(features[hapt])
     return predicted
 
 
-def _score(own: HaptWindows, fold: np.ndarray, predicted: Mapping[str, np.ndarray]) -> dict[str, Any]:
-    rows, labels = [], list(range(len(own.names)))
+def _score(windows: HaptWindows, fold: np.ndarray, predicted: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    rows, labels = [], list(range(len(windows.names)))
     for model, said in predicted.items():
         for number in sorted(set(fold.tolist())):
             tested = fold == number
-            truth, guess = own.y[tested], said[tested]
+            truth, guess = windows.y[tested], said[tested]
             f1 = f1_score(truth, guess, labels=labels, average="macro", zero_division=0)
             row = {"fold": int(number), "model": model, "accuracy": float(accuracy_score(truth, guess))}
-            people = sorted({int(person) for person in own.persons[tested]})
+            people = sorted({int(person) for person in windows.persons[tested]})
             rows.append(row | {"macro_f1": float(f1), "n_windows": int(tested.sum()), "persons": people})
-    matrices = {model: confusion_matrix(own.y, said, labels=labels).tolist() for model, said in predicted.items()}
+    matrices = {model: confusion_matrix(windows.y, said, labels=labels).tolist() for model, said in predicted.items()}
     return {"folds": rows, "confusion": matrices}
 
 
 def _summary(folds: pd.DataFrame) -> pd.DataFrame:
     rows = []
-    for model, own in folds.groupby("model", sort=False):
+    for model, rows_of_model in folds.groupby("model", sort=False):
         for measure in ("accuracy", "macro_f1"):
-            rows.append((model, measure, *t_interval(own[measure].tolist())[:4]))
+            rows.append((model, measure, *t_interval(rows_of_model[measure].tolist())[:4]))
     return pd.DataFrame(rows, columns=["model", "measure", "n_folds", "mean", "low", "high"])
 
 

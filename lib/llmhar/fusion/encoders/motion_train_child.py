@@ -97,7 +97,7 @@ def train(folder: Path, say: Say) -> dict[str, Any]:
     data = load_file(folder / "data.safetensors")
     X, y, fold = data["X"], data["y"], data["fold"]
     folds = sorted(set(fold.tolist()))
-    parts = [fold == fold] if folds == [-1] else [fold != own for own in folds]
+    parts = [fold == fold] if folds == [-1] else [fold != fold_id for fold_id in folds]
     of, done, losses = sum(n_steps(recipe, int(part.sum())) for part in parts), 0, []
     predicted = torch.full_like(y, -1)
     for number, part in enumerate(parts):

@@ -60,12 +60,12 @@ class VggishBackend(WindowBackend):
     def look(self, windows: list[np.ndarray], options: Mapping[str, Any]) -> Looked:
         """Classes with logistic shares: sounds do not exclude each other. The embedding is VGGish's 128 numbers."""
         stacked = [patches(window, VGGISH_OFFSET, HOP_S) for window in windows]
-        counts = [len(own) for own in stacked]
+        counts = [len(clip) for clip in stacked]
         with torch.inference_mode():
             vectors = self._model(torch.from_numpy(np.concatenate(stacked))[:, None])
             scores = self._classifier(vectors).sigmoid()
-        steps = [likeliest(own.mean(0).numpy(), self._names, int(options["top"])) for own in scores.split(counts)]
-        means = [own.mean(0) for own in vectors.split(counts)]
+        steps = [likeliest(clip.mean(0).numpy(), self._names, int(options["top"])) for clip in scores.split(counts)]
+        means = [clip.mean(0) for clip in vectors.split(counts)]
         return Looked(steps, torch.stack(means).mean(0).numpy())
 
 

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import json
 import time
-from collections import deque
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from llmhar.ask.engines.worker import Emit, Inbox, Task, sentence
+from llmhar.ask.engines.worker import Emit, Inbox, Task, answer_in_turn, sentence
 from llmhar.fusion.encoders.encode import write_reply
 
 SLACK_S = 0.01
@@ -54,16 +53,7 @@ class WindowBackend:
 
     def run(self, inbox: Inbox, emit: Emit) -> None:
         """Answer tasks until the inbox is closed; what is cancelled is dropped unanswered."""
-        waiting: deque[Task] = deque()
-        while True:
-            tasks = inbox.poll(wait=not waiting)
-            if inbox.closed:
-                return
-            if inbox.cancelled:
-                waiting.clear()
-            waiting += tasks
-            if waiting:
-                self._answer(waiting.popleft(), emit)
+        answer_in_turn(inbox, lambda task: self._answer(task, emit))
 
     def _answer(self, task: Task, emit: Emit) -> None:
         started = time.perf_counter()

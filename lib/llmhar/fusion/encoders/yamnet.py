@@ -47,7 +47,7 @@ class YamnetBackend(WindowBackend):
         exactly 0 (most are) stay finite, unlike their logits.
         """
         scores = np.array([self._scores(window) for window in windows])
-        steps = [likeliest(own, self._names, int(options["top"])) for own in scores]
+        steps = [likeliest(step, self._names, int(options["top"])) for step in scores]
         return Looked(steps, np.sqrt(scores).mean(axis=0))
 
     def _scores(self, window: np.ndarray) -> np.ndarray:
