@@ -97,8 +97,9 @@ def test_a_draw_depends_on_its_own_session_alone():
 
 
 def test_subset_names():
-    assert subset_name(None, 0, 6) == "all windows of 6 test sessions"
-    assert subset_name(4, 7, 6) == "4 windows from each of 6 test sessions (seed 7)"
+    assert subset_name(Windowing(), 6) == "all windows of 6 test sessions"
+    assert subset_name(Windowing(n=4, seed=7), 6) == "4 windows from each of 6 test sessions (seed 7)"
+    assert subset_name(Windowing(part="validation"), 3) == "all windows of 3 validation sessions"
 
 
 def test_pick_sessions_in_the_order_asked_for():

@@ -13,7 +13,7 @@ from typing import Any
 
 from llmhar.data import registry as datasets
 from llmhar.data.events import Session, Window, Windowing, cut_windows, pick_sessions, sample_windows, subset_name
-from llmhar.data.load_report import LoadReport
+from llmhar.data.load_report import DataError, LoadReport, Split
 from llmhar.text.prompt import AnswerStyle, PromptForm, PromptSpec, build_prompt
 
 S1_FORM, WHOLE = PromptForm(), Windowing()
@@ -78,6 +78,8 @@ def prepare(
     """
     loaded = datasets.load(dataset, path, options)
     split = datasets.split(dataset, loaded.sessions)
+    if windowing.part == "validation":
+        split = held_out(split)
     test = pick_sessions(loaded.sessions, split.test)
     cut = [window for session in test for window in cut_windows(session, windowing.size)]
     windows = sample_windows(cut, windowing.n, windowing.seed)
@@ -90,11 +92,28 @@ def prepare(
         train={session.session_id: session for session in pick_sessions(loaded.sessions, split.train)},
         windows=tuple(windows),
         answer=form.answer,
-        subset=subset_name(windowing.n, windowing.seed, len(test), short=len(windows) < (windowing.n or 0) * len(test)),
+        subset=subset_name(windowing, len(test), short=len(windows) < (windowing.n or 0) * len(test)),
         prompts=prompts,
         report=loaded.report,
         part=", ".join(f"{key} {value}" for key, value in (options or {}).items()),
     )
+
+
+VALIDATION = 6
+"""Most training sessions that are held out for choices."""
+
+
+def held_out(split: Split) -> Split:
+    """The split on which choices are made: the last third of the training sessions, six at most, takes the place of the
+    test sessions, which nobody sees.
+
+    Raises:
+        DataError: fewer than two training sessions.
+    """
+    n = min(VALIDATION, len(split.train) // 3 or 1)
+    if len(split.train) < 2:
+        raise DataError(f"{len(split.train)} training sessions: none can be held out for validation; use part=test")
+    return Split(split.train[:-n], split.train[-n:])
 
 
 def training_task(task: Task, *, window_size: int, step: int | None = None, n_sessions: int | None = None) -> Task:

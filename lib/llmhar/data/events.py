@@ -84,6 +84,11 @@ WINDOW_SIZE = 10
 """Events in a window (S1 §4.3.1)."""
 
 
+SessionPart = Literal["test", "validation"]
+SESSION_PARTS: tuple[SessionPart, ...] = ("test", "validation")
+"""Final numbers come from test sessions; every choice of a recipe is made on validation sessions."""
+
+
 @dataclass(frozen=True, slots=True)
 class Windowing:
     """How sessions are cut into windows, and which of them are asked about."""
@@ -96,6 +101,8 @@ class Windowing:
     """Of that draw."""
     step: int | None = None
     """Events from one training window's start to the next's; None = ``size``, no overlap, as S1 does."""
+    part: SessionPart = "test"
+    """Which sessions are asked about: those for testing, or training sessions held out for choices."""
 
 
 def cut_windows(session: Session, size: int = WINDOW_SIZE, step: int | None = None) -> list[Window]:
@@ -139,11 +146,12 @@ def sample_windows(windows: Sequence[Window], n: int | None, seed: int = 0) -> l
     return drawn
 
 
-def subset_name(n: int | None, seed: int, n_sessions: int, *, short: bool = False) -> str:
-    """How a figure names the windows it was made from; ``short``: a session has fewer than ``n``."""
-    if n is None:
-        return f"all windows of {n_sessions} test sessions"
-    return f"{'up to ' if short else ''}{n} windows from each of {n_sessions} test sessions (seed {seed})"
+def subset_name(windowing: Windowing, n_sessions: int, *, short: bool = False) -> str:
+    """How a figure names the windows it was made from; ``short``: a session has fewer than were to be drawn."""
+    sessions = f"{n_sessions} {windowing.part} sessions"
+    if windowing.n is None:
+        return f"all windows of {sessions}"
+    return f"{'up to ' if short else ''}{windowing.n} windows from each of {sessions} (seed {windowing.seed})"
 
 
 def pick_sessions(sessions: Iterable[Session], ids: Iterable[str]) -> list[Session]:

@@ -71,14 +71,15 @@ def load(path: Path, *, dataset: str = "mural", home: str = "mural") -> Loaded:
     return Loaded(finish(report, sessions), report)
 
 
-def split(sessions: Sequence[Session]) -> Split:
+def split(sessions: Sequence[Session], further_tests: int = 0) -> Split:
     """S1 §4.3.1: by name, the first 15 sessions train, the next six test; of fewer than 21, the last third tests.
 
-    Any further session trains: MuRAL has none, the simulated home can have.
+    Any further session trains, but for the last ``further_tests``: MuRAL has none, the simulated home can have.
     """
     names = sorted((session.session_id for session in sessions), key=natural)
     start, end = (15, 21) if len(names) >= 21 else (len(names) * 2 // 3, len(names))
-    return Split(names[:start] + names[end:], names[start:end])
+    further = max(end, len(names) - further_tests)
+    return Split(names[:start] + names[end:further], names[start:end] + names[further:])
 
 
 def _activities(reader: Reader, path: Path) -> dict[int, str]:

@@ -56,8 +56,8 @@ class Dataset:
         return f"get it by hand ({self.source.rstrip('.')}), then `llmhar data add {self.name} FILE`"
 
 
-def _simulated(name: str, title: str, *, further: int = 0, seed: int = 0) -> Dataset:
-    """A simulated home: what its loader reads is MuRAL's format."""
+def _simulated(name: str, title: str, *, further: int = 0, seed: int = 0, further_tests: int = 0) -> Dataset:
+    """A simulated home: what its loader reads is MuRAL's format; the last ``further_tests`` sessions test too."""
     return Dataset(
         name=name,
         title=title,
@@ -67,7 +67,7 @@ def _simulated(name: str, title: str, *, further: int = 0, seed: int = 0) -> Dat
         citation=f"llmhar, llmhar.data.simulated, seed {seed}.",
         homes=("simulated",),
         load=partial(mural.load, dataset=name, home="simulated"),
-        split=mural.split,
+        split=partial(mural.split, further_tests=further_tests),
         further=further,
         seed=seed,
     )
@@ -115,6 +115,10 @@ _ALL = (
     _simulated("simulated", "Simulated home (MuRAL's format)"),
     _simulated("simulated_long", "Simulated home with 120 further sessions to train on", further=120),
     _simulated("simulated_other", "Simulated home, other days: nothing was chosen by looking at them", seed=1),
+    _simulated(
+        "simulated_final", "Simulated home, a new seed: written when every choice was made, for final numbers",
+        further=126, seed=2, further_tests=6,
+    ),
 )
 
 DATASETS: dict[str, Dataset] = {each.name: each for each in _ALL}
