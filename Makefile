@@ -1,37 +1,32 @@
 # `make help` lists the targets. Two of them do everything on a bare machine: `make demo` and `make test`.
 VENV ?= .venv
 BIN := $(VENV)/bin
-MODELS := smollm2-135m smollm2-135m-l16 smollm2-135m-l8 smollm2-135m-l4
 PROFILE ?= demo
+FETCH = $(BIN)/llmhar models fetch smollm2-135m smollm2-135m-l16 smollm2-135m-l8 smollm2-135m-l4
 export PYTHONDONTWRITEBYTECODE=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup models demo test test-all lab check notebooks lock recorded bench faults security explorer scale speed agreement calibration train-speed
+.PHONY: help setup demo lab test check notebooks lock bench record
 
 help:  ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup:  ## make .venv from requirements/cpu.lock (does nothing where it stands)
 	@requirements/install.sh $(VENV)
 
-models: setup  ## fetch the small model into the cache (sha256 checked), with its pruned copies
-	@$(BIN)/llmhar models fetch $(MODELS)
-
-demo: models  ## run all notebooks into reports/demo/index.html
+demo: setup  ## fetch the small model (sha256 checked), run all notebooks into reports/demo/index.html
+	@$(FETCH)
 	$(BIN)/llmhar run demo
 
-test: setup  ## run all tests with coverage
-	@$(BIN)/llmhar models fetch $(MODELS) qwen3-tiny || echo "without weights: tests that need them skip"
-	$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile --cov --cov-report=term --cov-fail-under=85
-
-test-all: setup  ## run all tests, the slow ones too (servers, whole notebooks)
-	@$(BIN)/llmhar models fetch $(MODELS) qwen3-tiny || echo "without weights: tests that need them skip"
-	$(BIN)/python -m pytest
-
-lab: models  ## open JupyterLab at the tour
+lab: setup  ## open JupyterLab at the tour
+	@$(FETCH)
 	$(BIN)/jupyter lab notebooks/00_tour.ipynb
 
-check: setup  ## ruff, mypy, notebook sync and hygiene, import tiers
+test: setup  ## run the tests with coverage; SLOW=1: all, the slow ones too (servers, whole notebooks)
+	@$(FETCH) qwen3-tiny || echo "without weights: tests that need them skip"
+	$(BIN)/python -m pytest $(if $(SLOW),,-m "not slow" -n 2 --dist loadfile --cov --cov-report=term --cov-fail-under=95)
+
+check: setup  ## ruff, mypy, notebook sync and hygiene, who imports whom
 	$(BIN)/ruff check lib tests notebooks/src
 	$(BIN)/ruff format --check lib tests
 	$(BIN)/mypy
@@ -47,32 +42,9 @@ lock: setup  ## resolve requirements/*.in to the hashed locks
 	$(BIN)/uv pip compile -q --no-header --python-version 3.11 --generate-hashes --python-platform x86_64-manylinux_2_28 \
 	  --override requirements/gpu-overrides.txt requirements/gpu.in -o requirements/gpu.lock
 
-recorded: setup  ## record fusion's encoders on the composed scenes (params/recorded)
-	$(BIN)/python -m tests.tools.record_fusion
+bench: setup  ## measure: ONLY=speed|faults|security|scale|explorer|training|… (ONLY=help lists all), ARGS=--resume
+	@$(FETCH) || echo "without weights: what needs them is not measured"
+	$(BIN)/python -m tests.bench $(ONLY) $(ARGS)
 
-bench: models  ## speed: own overhead, lm-evaluation-harness, prefix cache, adapters, growth, memory, Ray: reports/proof/bench.md
-	$(BIN)/python -m tests.bench.bench
-
-faults: models  ## kill -9, full disks, broken files, clocks, APIs, hostile answers: reports/proof/faults.md
-	$(BIN)/python -m tests.bench.faults
-
-security: setup  ## injection, secrets, gates, vulnerabilities, licences: reports/proof/security.md
-	$(BIN)/python -m tests.bench.security
-
-explorer: setup  ## 10,000 traces in a browser: file size, first paint, next window
-	$(BIN)/python -m tests.bench.explorer
-
-scale: setup  ## Ray on two nodes of this machine: throughput, a lost node, flat memory
-	$(BIN)/python -m tests.bench.scale
-
-speed: setup  ## loader, prompt, parse and store rates on this machine
-	$(BIN)/python -m tests.bench.speed
-
-calibration: setup  ## test size, coverage and power of the study's statistics on simulated nulls
-	$(BIN)/python -m tests.bench.calibration
-
-train-speed: models  ## our training against TRL's own on the same examples: ratio of examples per second
-	$(BIN)/python -m tests.bench.training
-
-agreement: models  ## the same 20 windows through vllm and transformers: agreement and tokens per second
-	$(BIN)/python -m tests.bench.agreement
+record: setup  ## copy finished runs of PROFILE (demo) into reports/record, which git tracks
+	$(BIN)/llmhar record $(PROFILE)

@@ -7,7 +7,8 @@ import functools
 import psutil
 import pytest
 
-from llmhar.ask.models import MODELS, ModelError, ModelSpec, fetch
+from llmhar.ask.model_files import fetch
+from llmhar.ask.models import MODELS, ModelError, ModelSpec
 
 
 @functools.cache

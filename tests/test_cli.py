@@ -57,6 +57,16 @@ def test_parse_prints_one_verdict_an_event(labels):
     assert len(json.loads(llmhar("parse", "--labels", labels, "--json", stdin=""))) == 10
 
 
+def test_hostile_names_reach_no_terminal(labels):
+    labels.write_text("others\n[red]\x1b[2Jcooking[/red]\n")
+    answer = '[{"id":0,"activity":1}]'
+    shown = llmhar("parse", "--labels", labels, "--n", 1, stdin=answer)
+    assert "[red]\ufffd[2Jcooking[/red]" in shown and "\x1b" not in shown
+    (row,) = json.loads(llmhar("parse", "--labels", labels, "--n", 1, "--json", stdin=answer))
+    assert row["label"].startswith("[red]")
+    assert "\x1b" not in llmhar("data", "report", "mural", "--path", "/\x1b[2Jnowhere", code=1)
+
+
 def test_score_prints_the_fixed_form(tmp_path):
     rows = [("a", 0, "x"), ("a", 1, "y"), ("b", 0, "x"), ("b", 1, None)]
 
@@ -100,6 +110,9 @@ def test_data_commands_on_the_simulated_home(tmp_path):
     assert report["events"] == len(events) > 8000 and report["sessions"] == 21
     assert report["mended"] == report["refused"] == []
     assert set(events[0]) == {"session", "id", "time", "room", "sensor", "state", "residents", "activity"}
+    lines = llmhar("data", "events", "simulated", "--path", home).splitlines()
+    assert len(lines) == len(events) + 1 and lines[0].split("\t") == [n for n in events[0] if n != "residents"]
+    assert {line.count("\t") for line in lines} == {6}
     assert "annotation" in llmhar("data", "report", "simulated", "--path", home)
 
 
@@ -168,7 +181,7 @@ def test_plan_prints_hours_and_marks_the_starved_layout():
     assert "tensor parallel over 2 cards" in shown and "assumed:" in shown
 
 
-@pytest.mark.parametrize("command", [[], ["data"], ["models"], ["run"], ["plan"], ["parse"], ["score"]])
+@pytest.mark.parametrize("command", [[], ["data"], ["models"], ["run"], ["record"], ["plan"], ["parse"], ["score"]])
 def test_help_is_there(command):
     assert "Usage" in llmhar(*command, "--help")
 

@@ -12,9 +12,11 @@ from llmhar.ask.inference import collect, make_asks, run_asks
 from llmhar.ask.models import MODELS
 from llmhar.ask.store import Store, StoreError
 from llmhar.ask.task import narrow, prepare
+from llmhar.data.events import Windowing
 from llmhar.distill.students import open_student
 from llmhar.records import Sampling
 from llmhar.score.evaluate import evaluate
+from llmhar.text.prompt import PromptForm
 
 KEPT = Path(__file__).parent / "fixtures" / "ed81958"
 RULES = MODELS["rules"]
@@ -33,8 +35,12 @@ def old_store(tmp_path):
 
 @pytest.fixture(scope="module")
 def task(tmp_path_factory):
-    whole = prepare("simulated", tmp_path_factory.mktemp("data") / "home", n_windows=1, window_size=4, answer="name",
-                    wording="short", serializer="sentences", rules=False)  # fmt: skip
+    whole = prepare(
+        "simulated",
+        tmp_path_factory.mktemp("data") / "home",
+        windowing=Windowing(n=1, size=4),
+        form=PromptForm(answer="name", wording="short", serializer="sentences", rules=False),
+    )
     return narrow(whole, {(w.session_id, w.index) for w in whole.windows[:2]}, "2 windows")
 
 

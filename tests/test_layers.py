@@ -172,7 +172,6 @@ FORWARDS = {
     ("ask/inference.py", "__init__"),  # tqdm's own constructor, whose options are not ours to name
     ("ask/store.py", "reading"),  # a decorator: it passes on whatever the method takes
     ("ask/engines/openai.py", "send"),  # httpx's own method, overridden
-    ("fusion/encoders/clap.py", "read_config_as_args"),  # msclap's own method, overridden
 }
 """Functions whose ``**`` is another library's, or a decorator's."""
 

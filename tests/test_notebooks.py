@@ -5,11 +5,10 @@ import re
 
 import nbformat
 import pytest
-import yaml
 
 from llmhar import paths, settings
-from llmhar.run.jobs import notebook_names, parameters_of
-from tests.tools.notebook_sync import ROOT, SOURCES, TO_FILL_IN, class_target, derive, for_class, target
+from llmhar.settings import notebook_names, parameters_of
+from tests.tools.notebook_sync import SOURCES, TO_FILL_IN, class_target, derive, for_class, target
 
 sources = sorted(SOURCES.glob("*.py"))
 
@@ -83,23 +82,26 @@ def test_parameters_have_type_default_and_help(source):
         assert parameter.help and parameter.type_text
 
 
+def sections_of(profile):
+    return settings.read_profile(paths.profile_file(profile), notebook_names())
+
+
 @pytest.mark.parametrize("profile", settings.PROFILES)
 def test_profiles_fit_the_parameters(source, profile):
-    file = paths.params() / source.stem / f"{profile}.yaml"
-    assert file.is_file()
-    overrides = settings.read_profile(file)
-    settings.resolve(parameters_of(target(source)), overrides, {}, str(file))
+    overrides = sections_of(profile)[source.stem]
+    settings.resolve(parameters_of(target(source)), overrides, {}, f"{profile}, {source.stem}")
 
 
 def test_profiles_name_known_models(source):
     from llmhar.ask.models import load_models
 
     for profile in settings.PROFILES:
-        values = yaml.safe_load((paths.params() / source.stem / f"{profile}.yaml").read_text()) or {}
+        values = sections_of(profile)[source.stem]
         for name in [*values.get("models", []), *([values["tokenizer"]] if values.get("tokenizer") else [])]:
-            assert name in load_models(), f"{source.stem}/{profile}.yaml names {name}"
+            assert name in load_models(), f"{profile}, section {source.stem}, names {name}"
 
 
-def test_params_hold_no_folder_without_a_notebook():
-    folders = {path.name for path in (ROOT / "params").iterdir() if path.is_dir()} - {"homes", "published", "recorded"}
-    assert folders == set(notebook_names())
+def test_a_profile_has_a_section_for_every_notebook_in_their_order():
+    assert sorted(path.stem for path in paths.profile_file("demo").parent.iterdir()) == sorted(settings.PROFILES)
+    for profile in settings.PROFILES:
+        assert list(sections_of(profile)) == notebook_names()

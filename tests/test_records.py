@@ -166,6 +166,9 @@ def test_fingerprint_stands_beside_the_key():
     fingerprint = Fingerprint("vllm", "0.32", "bfloat16", "cpu")
     assert fingerprint.to_json() == {"engine": "vllm", "version": "0.32", "dtype": "bfloat16", "device": "cpu"}
     assert not set(fingerprint.to_json()) & {f.name for f in fields(Request)}
+    assert str(fingerprint) == "vllm 0.32 bfloat16 cpu"
+    assert str(Fingerprint("openai", "2.1", "", "a.host")) == "openai 2.1 a.host"
+    assert str(Fingerprint("majority class", "", "", "")) == "majority class"
 
 
 def test_generation_is_ok_unless_it_failed():

@@ -9,9 +9,12 @@ import yaml
 from llmhar.settings import (
     PROFILES,
     SettingsError,
+    check_options,
+    choose,
     commit,
     device,
     make_spec,
+    notebook_names,
     package_versions,
     read_parameters,
     read_profile,
@@ -227,24 +230,66 @@ def test_all_unknown_names_are_listed(cell):
         resolve(cell, {"y": 1, "x": 2}, {}, "demo.yaml")
 
 
+NOTEBOOKS = ("02_prompting", "04_distillation")
+
+
 def test_read_profile(tmp_path):
     path = tmp_path / "demo.yaml"
-    assert read_profile(path) == {}
-    for text, found in (("", {}), ("# nothing\n", {}), ("a: 1\nb: [x]\n", {"a": 1, "b": ["x"]})):
+    assert read_profile(path, NOTEBOOKS) == {}
+    for text, found in (
+        ("", {}),
+        ("# nothing\n", {}),
+        ("02_prompting:\n", {"02_prompting": {}}),
+        ("02_prompting:\n  a: 1\n  b: [x]\n", {"02_prompting": {"a": 1, "b": ["x"]}}),
+        ("04_distillation: {}\n02_prompting: {a: 1}\n", {"04_distillation": {}, "02_prompting": {"a": 1}}),
+    ):
         path.write_text(text, encoding="utf-8")
-        assert read_profile(path) == found
+        assert read_profile(path, NOTEBOOKS) == found
 
 
 @pytest.mark.parametrize(
-    "text",
-    ["- a\n- b\n", "just text", "12", "no: 1\n", "1: a\n", "a: [1", "a: 1\n b: 2", "a: !!python/name:os.system\n"],
-)
-def test_faulty_profiles_name_the_file(tmp_path, text):
+    ("text", "said"),
+    [
+        ("- a\n- b\n", "need a section a notebook, got list"), ("just text", "got str"), ("12", "got int"),
+        ("no: {a: 1}\n", "got the name False: quote it"), ("02_prompting: {1: a}\n", "section 02_prompting: need"),
+        ("02_prompting: {no: 1}\n", "section 02_prompting: need `name: value` lines, got the name False: quote it"),
+        ("02_prompting: [1]\n", "section 02_prompting: need `name: value` lines, got list"),
+        ("02_prompting: text\n", "section 02_prompting: need `name: value` lines, got str"),
+        ("02_prompting: {a: [1", ""), ("a: 1\n b: 2", ""), ("02_prompting: {a: !!python/name:os.system }\n", ""),
+        ("02_promting: {a: 1}\n", "section '02_promting' is no notebook"),
+        ("04: {a: 1}\n", "quote it"), ("04_distilation: {}\n", "there are: 02_prompting, 04_distillation"),
+        ("models: [rules]\n", "section 'models' is no notebook, and settings stand indented below the name of theirs"),
+        ("02_prompting: {a: 1}\n04_distillation: {}\n02_prompting: {b: 1}\n", "line 3: '02_prompting' stands"),
+        ("02_prompting:\n  a: 1\n  b: 2\n  a: 3\n", "line 4: 'a' stands here twice; keep one"),
+    ],
+)  # fmt: skip
+def test_faulty_profiles_name_file_section_and_cure(tmp_path, text, said):
     path = tmp_path / "demo.yaml"
     path.write_text(text, encoding="utf-8")
     with pytest.raises(SettingsError) as error:
-        read_profile(path)
-    assert str(path) in str(error.value)
+        read_profile(path, NOTEBOOKS)
+    assert str(path) in str(error.value) and said in str(error.value)
+
+
+def test_yaml_that_asks_for_too_much_is_refused_by_name(tmp_path):
+    path = tmp_path / "demo.yaml"
+    laughs = "".join(f"l{i}: &l{i} [{','.join([f'*l{i - 1}'] * 9) if i else 'x'}]\n" for i in range(9))
+    for text, said in (("#" * 300_000, "300,000 bytes"), ("a: " + "[" * 100, "over 50 levels"), (laughs, "100,000")):
+        path.write_text(text, encoding="utf-8")
+        with pytest.raises(SettingsError, match=said) as error:
+            read_profile(path, NOTEBOOKS)
+        assert str(path) in str(error.value)
+
+
+def test_notebooks_are_found_in_reading_order(tmp_path, monkeypatch):
+    names = ["05_fusion", "04b_transfer", "04_distillation", "05b_encoder_errors", "04c_small_students", "00_tour"]
+    (tmp_path / "notebooks").mkdir()
+    for name in [*names, "notes", "4_short", "04bb_no", "x04_no"]:
+        (tmp_path / "notebooks" / f"{name}.ipynb").touch()
+    monkeypatch.setenv("LLMHAR_ROOT", str(tmp_path))
+    assert notebook_names() == [
+        "00_tour", "04_distillation", "04b_transfer", "04c_small_students", "05_fusion", "05b_encoder_errors",
+    ]  # fmt: skip
 
 
 def test_run_spec():
@@ -263,3 +308,26 @@ def test_commit_outside_git(tmp_path, monkeypatch):
     monkeypatch.setenv("LLMHAR_ROOT", str(tmp_path))
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
     assert commit.__wrapped__() == "unknown"
+
+
+def test_a_name_that_is_not_there_is_told_with_those_there_are():
+    assert choose({"a": 1, "b": 2}, "b", "no letter 'b'; there are:") == 2
+    with pytest.raises(KeyError, match="no letter 'c'; there are: a, b"):
+        choose({"a": 1, "b": 2}, "c", "no letter 'c'; there are:", KeyError)
+    with pytest.raises(SettingsError, match=r"^no letter 'c'; there are: none$"):
+        choose({}, "c", "no letter 'c'; there are:")
+
+
+def test_options_fit_their_defaults():
+    defaults = {"n": 1, "whole": False}
+    check_options({}, {}, "box x")
+    check_options({"n": 2, "whole": True}, defaults, "box x")
+    for options, message in (
+        ({"m": 1}, "box x has no option 'm'; it has: n, whole"),
+        ({"n": True}, "option n of box x must be int, not True"),
+        ({"whole": 1}, "option whole of box x must be bool, not 1"),
+    ):  # fmt: skip
+        with pytest.raises(SettingsError, match=message):
+            check_options(options, defaults, "box x")
+    with pytest.raises(LookupError, match="box x has no option 'n'; it has: none"):
+        check_options({"n": 1}, {}, "box x", LookupError)

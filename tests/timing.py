@@ -2,7 +2,7 @@
 
 A limit in plain seconds fails on a machine three times slower and passes a fault on one three times faster. So work is
 timed beside a yardstick (some parsing and counting in plain Python) whose time on a quiet core is known, in CPU seconds
-of this thread, and the best pair of several counts. ``make bench`` and ``make faults`` measure plain seconds.
+of this thread, and the best pair of several counts. The benches measure plain seconds.
 """
 
 from __future__ import annotations

@@ -6,18 +6,19 @@ model, notebook); 2 the call or a setting is wrong. Imports of heavy libraries s
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
-                  help="Language models for human activity recognition at home.")  # fmt: skip
+from llmhar.run.terminal import one_line, print_json, print_line, print_table
+
+HELP = "Language models for human activity recognition at home."
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=HELP)
 data = typer.Typer(no_args_is_help=True, help="Data sets: what is there, fetch, add, check, list events.")
 models_app = typer.Typer(no_args_is_help=True, help="Models: list them, fetch weights into the cache.")
 app.add_typer(data, name="data")
@@ -30,20 +31,8 @@ Folder = Annotated[Path | None, typer.Option("--path", help="Folder of the data 
 Options = Annotated[list[str] | None, typer.Option("--option", "-o", help="Loader option, name=value (repeatable).")]
 
 
-def _print_json(value: Any) -> None:
-    json.dump(value, sys.stdout, ensure_ascii=False, allow_nan=False)
-    sys.stdout.write("\n")
-
-
-def _print_table(rows: Sequence[dict[str, Any]], columns: Sequence[str]) -> None:
-    text = [[str(row.get(column, "")) for column in columns] for row in rows]
-    widths = [max(len(line[i]) for line in [list(columns), *text]) for i in range(len(columns))]
-    for line in [list(columns), *text]:
-        typer.echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip())
-
-
 def _print_place(name: str, place: Path, as_json: bool) -> None:
-    _print_json({"name": name, "path": str(place)}) if as_json else typer.echo(f"{name}: {place}")
+    print_json({"name": name, "path": str(place)}) if as_json else print_line(f"{name}: {place}")
 
 
 def _pairs(options: Sequence[str] | None) -> dict[str, str]:
@@ -64,13 +53,13 @@ def data_list(as_json: Json = False) -> None:
     from llmhar.fusion.encoders import weights_files
 
     parts = {"sensor events": fetch.listing(), "clips": clipsets.listing(), "encoder": weights_files.listing()}
-    rows = [{"what": what, **row} for what, own in parts.items() for row in own]
+    rows = [{"what": what, **row} for what, entries in parts.items() for row in entries]
     if as_json:
-        return _print_json(rows)
+        return print_json(rows)
     for row in rows:
-        typer.echo(f"{row['what']}: {row['name']} ({row['kind']}): {row['title']}")
-        typer.echo(f"  {'here' if row['present'] else 'not here'}: {row['path'] or 'comes by itself when it is used'}")
-        typer.echo(f"  licence: {row['licence']}\n  source: {row['source']}")
+        print_line(f"{row['what']}: {row['name']} ({row['kind']}): {row['title']}")
+        print_line(f"  {'here' if row['present'] else 'not here'}: {row['path'] or 'comes by itself when it is used'}")
+        print_line(f"  licence: {row['licence']}\n  source: {row['source']}")
 
 
 @data.command("fetch")
@@ -101,7 +90,7 @@ def data_add(
 
     if name in weights_files.WEIGHTS:
         for file, sha256 in weights_files.add_weights(name, path).items():
-            typer.echo(f"{file}: sha256 {sha256}", err=as_json)
+            print_line(f"{file}: sha256 {sha256}", to_stderr=as_json)
         return _print_place(name, weights_files.weights_folder(name), as_json)
     _print_place(name, add(name, path, replace=replace), as_json)
 
@@ -110,7 +99,7 @@ def _loaded(name: str, path: Path | None, options: Sequence[str] | None) -> Any:
     from llmhar.data import registry as datasets
 
     words: dict[str, Any] = {"true": True, "false": False}
-    return datasets.load(name, path, **{k: words.get(v.casefold(), v) for k, v in _pairs(options).items()})
+    return datasets.load(name, path, {k: words.get(v.casefold(), v) for k, v in _pairs(options).items()})
 
 
 @data.command("report")
@@ -118,14 +107,14 @@ def data_report(name: str, path: Folder = None, option: Options = None, as_json:
     """Load a data set and say what was read, mended, refused and set aside."""
     report = _loaded(name, path, option).report.to_json()
     if as_json:
-        return _print_json(report)
+        return print_json(report)
     for key, value in report.items():
-        typer.echo(f"{key}: {len(value) if isinstance(value, list) else value}")
+        print_line(f"{key}: {len(value) if isinstance(value, list) else value}")
     for kind in ("mended", "refused", "set_aside"):
         for note in report[kind][:50]:
-            typer.echo(f"{kind.replace('_', ' ')}: {note['file']}:{note['line']}: {note['reason']}")
+            print_line(f"{kind.replace('_', ' ')}: {note['file']}:{note['line']}: {note['reason']}")
         if len(report[kind]) > 50:
-            typer.echo(f"{kind.replace('_', ' ')}: … and {len(report[kind]) - 50} more (--json lists all)")
+            print_line(f"{kind.replace('_', ' ')}: … and {len(report[kind]) - 50} more (--json lists all)")
 
 
 @data.command("events")
@@ -146,39 +135,33 @@ def data_events(name: str, path: Folder = None, option: Options = None, as_json:
         for event in session.events
     ]
     if as_json:
-        return _print_json(rows)
-    _print_table(rows, ["session", "id", "time", "room", "sensor", "state", "activity"])
+        return print_json(rows)
+    columns = ("session", "id", "time", "room", "sensor", "state", "activity")
+    for line in (columns, *([row[column] for column in columns] for row in rows)):  # thousands: no table
+        print_line("\t".join(map(one_line, line)))
 
 
 @models_app.command("list")
 def models_list(as_json: Json = False) -> None:
     """Say which models there are and which are in the cache."""
-    from llmhar.ask.models import ModelError, load_models
+    from llmhar.ask.models import listing
 
-    rows = []
-    for name, spec in load_models().items():
-        try:
-            place = str(spec.locate())
-        except ModelError:
-            place = "needs no weights" if spec.source.kind == "none" else "not fetched"
-        place = "not fetched" if place == spec.hub_id else place
-        rows.append({"name": name, "kind": spec.kind, "n_params": spec.n_params, "licence": spec.licence,
-                     "revision": spec.revision, "place": place})  # fmt: skip
-    _print_json(rows) if as_json else _print_table(rows, ["name", "kind", "n_params", "licence", "place"])
+    rows = listing()
+    print_json(rows) if as_json else print_table(rows, ["name", "kind", "n_params", "licence", "place"])
 
 
 @models_app.command("fetch")
 def models_fetch(names: list[str], as_json: Json = False) -> None:
     """Bring models into the cache: downloads are checked by sha256, weights become safetensors."""
-    from llmhar.ask.models import fetch
+    from llmhar.ask.model_files import fetch
 
     places = {}
     for name in names:
         places[name] = str(fetch(name))
         if not as_json:
-            typer.echo(f"{name}: {places[name]}")
+            print_line(f"{name}: {places[name]}")
     if as_json:
-        _print_json(places)
+        print_json(places)
 
 
 @bench_app.command("injection")
@@ -205,89 +188,50 @@ def bench_injection(
         )
     table = injection.flip_table(pairs)
     if as_json:
-        return _print_json(table.astype(object).where(table.notna(), None).to_dict("records"))
-    _print_table(table.round(1).to_dict("records"), list(table))
+        return print_json(table.astype(object).where(table.notna(), None).to_dict("records"))
+    print_table(table.round(1).to_dict("records"), list(table))
 
 
 @app.command()
 def parse(
-    labels: Annotated[
-        Path, typer.Option(exists=True, dir_okay=False, help="One activity name a line; its number = its line, from 0.")
-    ],
+    labels: Annotated[Path, typer.Option(exists=True, dir_okay=False, help="Activity names, a line each, from 0.")],
     n: Annotated[int, typer.Option(min=0, help="Events in the window.")] = 10,
-    strict: Annotated[
-        bool, typer.Option("--strict", help="Accept only the bare JSON list after the thinking.")
-    ] = False,
-    finish_reason: Annotated[
-        str, typer.Option(help='The engine\'s: "stop" or "length"; default: judge by the text.')
-    ] = "",
+    strict: Annotated[bool, typer.Option("--strict", help="Only a bare JSON list after the thinking counts.")] = False,
+    finish_reason: Annotated[str, typer.Option(help='"stop" or "length"; default: judge by the text.')] = "",
     as_json: Json = False,
 ) -> None:
     """Read one raw answer from stdin: one verdict an event."""
+    from llmhar.run.row_files import read_names
     from llmhar.text.parsing import as_rows, parse_answer
 
-    names = _read_names(labels)
+    names = read_names(labels)
     text = sys.stdin.buffer.read().decode("utf-8-sig", "replace")
     rows = as_rows(parse_answer(text, n, names, strict=strict, finish_reason=finish_reason).predictions, names)
-    _print_json(rows) if as_json else _print_table(rows, ["id", "verdict", "label"])
+    print_json(rows) if as_json else print_table(rows, ["id", "verdict", "label"])
 
 
 @app.command()
 def score(
     truth: Path,
     pred: Path,
-    labels: Annotated[
-        Path | None, typer.Option(help="Activities to score, one a line; default: those in both files.")
-    ] = None,
+    labels: Annotated[Path | None, typer.Option(help="Activities to score, a line each; default: all.")] = None,
     as_json: Json = False,
 ) -> None:
     """Score predictions against the truth: JSONL rows of {"session", "id", "activity"}."""
+    from llmhar.run.row_files import read_jsonl, read_names
     from llmhar.score.f1 import ScoreError, score_rows
 
-    names = list(_read_names(labels).values()) if labels else None
-    rows = _read_jsonl(truth)
+    names = list(read_names(labels).values()) if labels else None
+    rows = read_jsonl(truth)
     if not any(rows):
         raise ScoreError(f"{truth}: no event in it")
-    found = score_rows(rows, _read_jsonl(pred), names)
+    scores = score_rows(rows, read_jsonl(pred), names)
     if as_json:
-        return _print_json(found)
-    for key, value in found.items():
+        return print_json(scores)
+    for key, value in scores.items():
         if key != "per_session":
-            typer.echo(f"{key}: {value}")
-    _print_table(found["per_session"], ["session", "n_events", "macro_f1", "weighted_f1", "missed_pct"])
-
-
-def _read_text(path: Path) -> str:
-    """A file's text; what is no UTF-8 is said in one sentence."""
-    from llmhar.score.f1 import ScoreError
-
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ScoreError(f"{path}: no UTF-8 text at byte {error.start}; save it as UTF-8") from error
-
-
-def _read_names(path: Path) -> dict[int, str]:
-    """Names by line, from 0; a blank line has a number and no name."""
-    lines = enumerate(_read_text(path).split("\n"))
-    return {number: line.strip() for number, line in lines if line.strip()}
-
-
-def _read_jsonl(path: Path) -> list[dict[str, Any] | None]:
-    """One object a line, None for a blank line, so that places in the list are lines of the file."""
-    from llmhar.score.f1 import ScoreError
-
-    rows: list[dict[str, Any] | None] = []
-    # Not splitlines(): JSON strings may hold U+2028 and other line ends that are none here.
-    for number, line in enumerate(_read_text(path).split("\n"), start=1):
-        try:
-            row = json.loads(line) if line.strip() else None
-        except (ValueError, RecursionError) as error:
-            raise ScoreError(f"{path}, line {number}: not JSON ({error}); write one object a line") from error
-        if row is not None and not isinstance(row, dict):
-            raise ScoreError(f"{path}, line {number}: need an object, got {line:.60}")
-        rows.append(row)
-    return rows
+            print_line(f"{key}: {value}")
+    print_table(scores["per_session"], ["session", "n_events", "macro_f1", "weighted_f1", "missed_pct"])
 
 
 @app.command()
@@ -296,25 +240,19 @@ def plan(
     device: Annotated[str, typer.Option(help="A device of params/devices.yaml.")] = "a100-80",
     output_tokens: Annotated[int, typer.Option(min=1, help="Generated tokens a window, thinking included.")] = 3000,
     n_gpus: Annotated[int, typer.Option(min=1, help="Cards on the node.")] = 1,
-    weights: Annotated[str, typer.Option(help="bf16 or fp8.")] = "bf16",
+    weights: Annotated[Literal["bf16", "fp8"], typer.Option(help="Number format of the weights.")] = "bf16",
     as_json: Json = False,
 ) -> None:
     """Plan a study before it runs: GPU-hours, room for windows, bottleneck; starved layouts are marked."""
     from llmhar.scaling.planner.plan import make_plan, plan_table
 
-    made = make_plan(profile, device, output_tokens=output_tokens, n_gpus=n_gpus, weights=_precision(weights))
+    made = make_plan(profile, device, output_tokens=output_tokens, n_gpus=n_gpus, weights=weights)
     if as_json:
-        return _print_json(made.to_json())
+        return print_json(made.to_json())
     rows = [{key: "" if value is None else value for key, value in row.items()} for row in plan_table(made)]
-    _print_table(rows, list(rows[0]))
+    print_table(rows, list(rows[0]))
     for assumption in made.assumptions:
-        typer.echo(f"assumed: {assumption}")
-
-
-def _precision(name: str) -> Any:
-    if name not in ("bf16", "fp8"):
-        raise typer.BadParameter(f"--weights {name!r}: bf16 or fp8")
-    return name
+        print_line(f"assumed: {assumption}")
 
 
 @app.command()
@@ -324,9 +262,7 @@ def run(
     p: Annotated[list[str] | None, typer.Option("-p", help="Parameter, name=value (repeatable).")] = None,
     jobs: Annotated[int, typer.Option("-j", min=1, help="Notebooks at a time.")] = 1,
     engine: Annotated[str | None, typer.Option(help="Short for -p engine=NAME.")] = None,
-    address: Annotated[
-        str | None, typer.Option(help="Ray cluster of --engine ray: HOST:6379 or auto (LLMHAR_RAY_ADDRESS).")
-    ] = None,
+    address: Annotated[str | None, typer.Option(help="Ray cluster of --engine ray: HOST:6379 or auto.")] = None,
     as_json: Json = False,
 ) -> None:
     """Run notebooks through papermill into reports/PROFILE. Run again to resume."""
@@ -341,14 +277,34 @@ def run(
     planned = plan_jobs(profile, notebooks or [], options, Path.cwd())
     done = run_jobs(planned, jobs)
     if as_json:
-        _print_json(done)
+        print_json(done)
     else:
-        for record in done:
-            typer.echo(
-                f"{record['notebook']}: {record['status']} in {record['seconds']:.0f} s {record['cause']}".rstrip()
-            )
-        typer.echo(f"index: {planned[0].folder.parent / 'index.html'}")
-    if any(record["status"] != "ok" for record in done):
+        for row in done:
+            print_line(f"{row['notebook']}: {row['status']} in {row['seconds']:.0f} s {row['cause']}".rstrip())
+        print_line(f"index: {planned[0].folder.parent / 'index.html'}")
+    if any(row["status"] != "ok" for row in done):
+        raise typer.Exit(1)
+
+
+@app.command()
+def record(
+    profile: Annotated[str, typer.Argument(help="smoke, demo, demo-full or paper.")] = "demo",
+    notebooks: Annotated[list[str] | None, typer.Argument(help="Names or numbers; default: all that have run.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Keep finished runs: copy run.json and figure.png into reports/record, which git tracks, and write results.md."""
+    from llmhar.run.record import record_runs
+
+    done = record_runs(profile, notebooks or [])
+    if as_json:
+        print_json(done)
+    else:
+        for row in done["recorded"]:
+            print_line(f"recorded {row['notebook']}: {row['path']} ({', '.join(row['files'])})")
+        for row in done["refused"]:
+            print_line(f"not recorded: {row['notebook']}: {row['why']}", to_stderr=True)
+        print_line(f"results: {done['results']}")
+    if done["refused"]:
         raise typer.Exit(1)
 
 
@@ -365,12 +321,12 @@ def explore(
 
     values = view.settings_of(profile, _pairs(p), Path.cwd())
     if html is None:
-        typer.echo(f"http://127.0.0.1:{port}/ (Ctrl-C ends)")
+        print_line(f"http://127.0.0.1:{port}/ (Ctrl-C ends)")
         raise typer.Exit(view.serve(values, port))
     size = view.write_html(values, html)
     if as_json:
-        return _print_json({"path": str(html), "bytes": size})
-    typer.echo(f"{html}: {size / 1e6:.1f} MB")
+        return print_json({"path": str(html), "bytes": size})
+    print_line(f"{html}: {size / 1e6:.1f} MB")
 
 
 def main() -> None:
@@ -393,7 +349,7 @@ def main() -> None:
 
 
 def _fail(error: Exception, code: int) -> None:
-    typer.echo(f"llmhar: {error}", err=True)
+    print_line(f"llmhar: {error}", to_stderr=True)
     raise SystemExit(code)
 
 

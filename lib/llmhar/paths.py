@@ -51,9 +51,24 @@ def params() -> Path:
     return root() / "params"
 
 
+def profile_file(profile: str) -> Path:
+    """Settings of a profile: a section a notebook."""
+    return params() / "profiles" / f"{profile}.yaml"
+
+
+def notebook_file(name: str) -> Path:
+    """A notebook by its name, "02_prompting"."""
+    return root() / "notebooks" / f"{name}.ipynb"
+
+
 def reports() -> Path:
-    """Folder of the reports, one sub-folder a profile."""
+    """Folder of the generated reports, one sub-folder a profile; git ignores it."""
     return _from_env("LLMHAR_REPORTS", root() / "reports")
+
+
+def record() -> Path:
+    """Folder of the reports that git tracks: diary, proofs and runs recorded on purpose. No run writes into it."""
+    return root() / "reports" / "record"
 
 
 def file_sha256(file: Path) -> str:

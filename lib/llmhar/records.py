@@ -109,6 +109,10 @@ class Fingerprint:
     device: str
     """"cpu", "cuda:<card name>", or empty."""
 
+    def __str__(self) -> str:
+        """The line that tables, figures and records show: what is known of the four, in their order."""
+        return " ".join(filter(None, (self.engine, self.version, self.dtype, self.device)))
+
     def to_json(self) -> dict[str, str]:
         """A JSON-ready dictionary."""
         return asdict(self)

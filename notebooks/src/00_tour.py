@@ -14,16 +14,17 @@
 # %% [markdown]
 # # A tour in ten minutes: from raw sensor rows to a scored answer
 #
-# People move through a home; doors, appliances and motion sensors report what they touch. **Can a language model tell
-# from those reports alone what the people are doing?** This notebook follows one small window of events along the
-# whole path. Every later notebook does the same for thousands of windows.
+# People move through a home; doors, appliances and motion sensors report what they touch. **Can a
+# language model tell from those reports alone what the people are doing?** This notebook follows
+# one small window of events along the whole path. Every later notebook does the same for thousands
+# of windows.
 #
-# It can be read alone in ten minutes. For a class there are speaker's notes here, and the same notebook without solutions in `notebooks/class/`;
-# `07_lesson` is the full lesson of 45 minutes.
+# It can be read alone in ten minutes. For a class there are speaker's notes here, and the same
+# notebook without solutions in `notebooks/class/`; `07_lesson` is the full lesson of 45 minutes.
 
 # %% tags=["parameters"]
 dataset: str = "simulated"  # data set: simulated, mural, marble or uci_adl
-data_dir: str | None = None  # its folder, relative to where you call from; None = LLMHAR_DATA/<dataset>
+data_dir: str | None = None  # its folder, from where you call; None = LLMHAR_DATA/<dataset>
 models: list[str] = ["rules"]  # who answers: names from params/models.yaml
 engine: str = "auto"  # auto (vllm, else transformers), or one engine
 session: int = 0  # which test session, from 0
@@ -34,8 +35,8 @@ max_tokens: int = 400  # most tokens a model may write
 # %% [markdown]
 # ## 1. Raw rows become events
 #
-# A loader reads the data set's own files and keeps books of every row that it mended or refused (more of that in
-# `01_serialization`).
+# A loader reads the data set's own files and keeps books of every row that it mended or refused
+# (more of that in `01_serialization`).
 
 # %%
 from pathlib import Path
@@ -47,46 +48,53 @@ from llmhar.run.publish import publish
 from llmhar.score import tables
 from llmhar.score.evaluate import evaluate
 from llmhar.score.figures import events_by_room
+from llmhar.text.prompt import PromptForm
 from llmhar.text.serialize import SERIALIZERS
 from llmhar.traces.view import show_traces, window_html
 
-task = prepare(dataset, Path(data_dir) if data_dir else None, answer=answer)
+# %%
+task = prepare(dataset, Path(data_dir) if data_dir else None, PromptForm(answer=answer))
 tables.load_table(task.report.to_json())
 
 # %% [markdown] tags=["speaker"]
-# **Speaker's note (2 min).** Show the file itself first (`llmhar data events simulated`). Ask: what can go wrong in a file that somebody wrote for a
-# year? Then read the table: every row is a kept event's, mended, refused or set aside.
+# **Speaker's note (2 min).** Show the file itself first (`llmhar data events simulated`). Ask:
+# what can go wrong in a file that somebody wrote for a year? Then read the table: every row is a
+# kept event's, mended, refused or set aside.
 
 # %% [markdown]
-# One session of this home: each mark is one sensor event. Rooms and residents interleave; a model is told the rooms,
-# never the residents.
+# One session of this home: each mark is one sensor event. Rooms and residents interleave; a model
+# is told the rooms, never the residents.
 
 # %%
 task = one_window(task, session, window)
 home = task.sessions[task.windows[0].session_id]
-events_by_room(home, task.data)
+rooms = events_by_room(home, task.data)
+rooms
 
 # %% [markdown] tags=["speaker"]
-# **Speaker's note (2 min).** Let the class find breakfast and the moment when the home falls silent. How many people live here? The picture does
-# not say, and neither will the model.
+# **Speaker's note (2 min).** Let the class find breakfast and the moment when the home falls
+# silent. How many people live here? The picture does not say, and neither will the model.
 
 # %% [markdown]
 # ## 2. Events are cut into windows of ten
 #
-# A window is what the model gets to see. **Predict before you look:** what is each of these ten events part of?
+# A window is what the model gets to see. **Predict before you look:** what is each of these ten
+# events part of?
 
 # %%
 shown = task.windows[0]
 print(SERIALIZERS["sentences"](shown))
 
 # %% [markdown] tags=["solution"]
-# The same events with the truth, which no model sees. Neighbours in the list may belong to different people.
+# The same events with the truth, which no model sees. Neighbours in the list may belong to
+# different people.
 
 # %% tags=["solution"]
 window_html(shown, home)
 
 # %% [markdown] tags=["speaker"]
-# **Speaker's note (3 min).** Two people label aloud without seeing each other's labels; count where they differ before the truth is shown.
+# **Speaker's note (3 min).** Two people label aloud without seeing each other's labels; count
+# where they differ before the truth is shown.
 
 # %% [markdown]
 # ## 3. A window becomes text
@@ -97,81 +105,93 @@ window_html(shown, home)
 print(SERIALIZERS["s1-json"](shown))
 
 # %% [markdown] tags=["speaker"]
-# **Speaker's note (1 min).** Predict: how many tokens is one event? (About twenty; digits are split.) `01_serialization` measures it.
+# **Speaker's note (1 min).** Predict: how many tokens is one event? (About twenty; digits are
+# split.) `01_serialization` measures it.
 
 # %% [markdown]
 # ## 4. Text becomes a prompt
 #
-# In front of the window stand six fixed parts: the task, the home, the answer format, the list of activities, a few
-# rules and one example. They never change within a home, so an engine computes them once.
+# In front of the window stand six fixed parts: the task, the home, the answer format, the list of
+# activities, a few rules and one example. They never change within a home, so an engine computes
+# them once.
 
 # %%
 print(task.prompt_of(shown).system)
 
 # %% [markdown] tags=["speaker"]
-# **Speaker's note (1 min).** Which of the six parts could be left out? Collect guesses; `02_prompting` tries some, `04_distillation` leaves out nearly
-# all of them for a student that has learnt its home.
+# **Speaker's note (1 min).** Which of the six parts could be left out? Collect guesses;
+# `02_prompting` tries some, `04_distillation` leaves out nearly all of them for a student that has
+# learnt its home.
 
 # %% [markdown]
 # ## 5. A model answers
 #
-# Each answer goes into the store the moment it arrives. Run this cell again: nothing is asked twice. `rules` is no
-# language model but a scripted reader of room and appliance words. It is the study's floor and its scripted teacher.
+# Each answer goes into the store the moment it arrives. Run this cell again: nothing is asked
+# twice. `rules` is no language model but a scripted reader of room and appliance words. It is the
+# study's floor and its scripted teacher.
 
 # %%
-found = evaluate(task, models, asking=Asking(engine=engine, sampling=Sampling(max_tokens=max_tokens)))
-for result in found.results:
-    print(f"--- {result.model.name} ({result.made_by})\n{result.answers[0].stored.generation.text}\n")
+asking = Asking(engine=engine, sampling=Sampling(max_tokens=max_tokens))
+results = evaluate(task, models, asking).results
+for result in results:
+    print(f"--- {result.model.name} ({result.made_by})")
+    print(f"{result.answers[0].stored.generation.text}\n")
 
 # %% [markdown] tags=["speaker"]
-# **Speaker's note (2 min).** Run the cell twice: the second time takes no time, for nothing is asked twice. Read one reasoning aloud and ask whether
-# it convinces, *before* the label is checked.
+# **Speaker's note (2 min).** Run the cell twice: the second time takes no time, for nothing is
+# asked twice. Read one reasoning aloud and ask whether it convinces, *before* the label is
+# checked.
 
 # %% [markdown]
 # ## 6. The answer is read, event by event
 #
-# Each event gets one verdict: `ok`, `missing`, `duplicate`, `unknown_label`, `cut` or `malformed`. Nothing is guessed:
-# an answer that cannot be read counts as wrong.
+# Each event gets one verdict: `ok`, `missing`, `duplicate`, `unknown_label`, `cut` or `malformed`.
+# Nothing is guessed: an answer that cannot be read counts as wrong.
 
 # %%
-tables.verdict_table(found.results).round(1)
+tables.verdict_table(results).round(1)
 
 # %%
-show_traces(found.results)
+show_traces(results)
 
 # %% [markdown] tags=["solution"]
-# Where reasoning and label part: a sensible sentence with a wrong label (the hour was misread), or a right label for no reason that is given. An
-# answer that cannot be read counts as wrong, whoever wrote it.
+# Where reasoning and label part: a sensible sentence with a wrong label (the hour was misread), or
+# a right label for no reason that is given. An answer that cannot be read counts as wrong, whoever
+# wrote it.
 
 # %% [markdown] tags=["speaker"]
-# **Speaker's note (2 min).** Ask for an event where you would have answered like the model and both of you are wrong.
+# **Speaker's note (2 min).** Ask for an event where you would have answered like the model and
+# both of you are wrong.
 
 # %% [markdown]
 # ## 7. Labels become a score
 #
-# F1 on a single window says little (n = 1 session, so there is no interval). `02_prompting` asks for windows of all
-# test sessions and says how sure we may be.
+# F1 on a single window says little (n = 1 session, so there is no interval). `02_prompting` asks
+# for windows of all test sessions and says how sure we may be.
 
 # %%
-scores = tables.score_table(found.results)
-scores[["kind", "macro F1", "events", "missed %", "engine", "data"]].round(3)
+scores = tables.score_table(results)[["kind", "macro F1", "events", "missed %", "engine", "data"]]
+scores.round(3)
 
 # %% [markdown] tags=["solution"]
-# One window, one session: n = 1, so no interval can be given and nothing can be claimed. That is the honest reading of this table.
+# One window, one session: n = 1, so no interval can be given and nothing can be claimed. That is
+# the honest reading of this table.
 
 # %% [markdown] tags=["speaker"]
-# **Speaker's note (1 min).** Ask what would have to be repeated to be sure: more events? more windows? (More sessions.)
+# **Speaker's note (1 min).** Ask what would have to be repeated to be sure: more events? more
+# windows? (More sessions.)
 
 # %%
 publish(
-    {f"macro_f1_{r.model.name}": r.macro_f1.mean for r in found.results}
-    | {f"missed_pct_{r.model.name}": r.overall.missed_pct for r in found.results},
-    table=scores[["kind", "macro F1", "events", "missed %", "engine", "data"]],
-    figure=events_by_room(home, task.data),
-    results=found.results,
+    {f"macro_f1_{r.model.name}": r.macro_f1.mean for r in results}
+    | {f"missed_pct_{r.model.name}": r.overall.missed_pct for r in results},
+    table=scores,
+    figure=rooms,
+    results=results,
 )
 
 # %% [markdown]
-# **What you have seen:** rows → events → window → text → prompt → answer → verdicts → score. The rest of the study
-# varies one step at a time: how windows are written (`01`), how we ask (`02`), how large the model is (`03`), what a
-# small model can learn from a large one (`04`), and what sound and motion add (`05`); `06` lets you read any trace.
+# **What you have seen:** rows → events → window → text → prompt → answer → verdicts → score. The
+# rest of the study varies one step at a time: how windows are written (`01`), how we ask (`02`),
+# how large the model is (`03`), what a small model can learn from a large one (`04`), and what
+# sound and motion add (`05`); `06` lets you read any trace.

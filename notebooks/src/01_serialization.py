@@ -14,32 +14,34 @@
 # %% [markdown]
 # # From sensor files to text: faults, windows and what they cost
 #
-# Sensor data is dirty. Before any model is asked, this notebook shows what the loader found in the files, how events
-# spread over the day, and how many tokens each way of writing a window takes.
+# Sensor data is dirty. Before any model is asked, this notebook shows what the loader found in the
+# files, how events spread over the day, and how many tokens each way of writing a window takes.
 
 # %% tags=["parameters"]
 dataset: str = "simulated"  # data set: simulated, mural, marble or uci_adl
-data_dir: str | None = None  # its folder, relative to where you call from; None = LLMHAR_DATA/<dataset>
-tokenizer: str | None = None  # whose tokens are counted: a name from params/models.yaml; None = count words
+data_dir: str | None = None  # its folder, from where you call; None = LLMHAR_DATA/<dataset>
+tokenizer: str | None = None  # whose tokens are counted: a name from models.yaml; None = words
 window_size: int = 10  # events in a window
 n_shown: int = 2  # sessions drawn over the day
 
 # %% [markdown]
 # ## What the loader read
 #
-# Nothing is dropped in silence: each row that was mended, refused or set aside is listed with file, line and reason.
+# Nothing is dropped in silence: each row that was mended, refused or set aside is listed with
+# file, line and reason.
 
 # %%
 from pathlib import Path
 
 from llmhar.ask.task import prepare
+from llmhar.data.events import Windowing
 from llmhar.data.registry import DATASETS
 from llmhar.run.publish import publish
 from llmhar.score import tables
 from llmhar.score.figures import activity_counts, events_by_room, token_costs
 from llmhar.text.serialize import SERIALIZERS
 
-task = prepare(dataset, Path(data_dir) if data_dir else None, window_size=window_size)
+task = prepare(dataset, Path(data_dir) if data_dir else None, windowing=Windowing(size=window_size))
 report = task.report.to_json()
 tables.load_table(report)
 
@@ -47,7 +49,8 @@ tables.load_table(report)
 tables.note_table(report["mended"] + report["refused"])
 
 # %% [markdown]
-# Rows set aside are well-formed but no sensor events (such as MuRAL's notes without a sensor); the first of them:
+# Rows set aside are well-formed but no sensor events (such as MuRAL's notes without a sensor); the
+# first of them:
 
 # %%
 tables.note_table(report["set_aside"], most=5)
@@ -57,14 +60,16 @@ tables.note_table(report["set_aside"], most=5)
 
 # %%
 sessions = list(task.sessions.values())
-print(f"{DATASETS[dataset].title}: {report['events']} events, {report['unlabelled_events']} of them without an activity")
+unlabelled = f"{report['unlabelled_events']} of them without an activity"
+print(f"{DATASETS[dataset].title}: {report['events']} events, {unlabelled}")
 print(f"{len(task.train)} sessions train, {len(sessions)} test: {', '.join(task.sessions)}")
 print(f"Licence: {DATASETS[dataset].licence}")
 
 # %% [markdown]
 # ## Events over the day
 #
-# Residents are the truth of the data set. They are drawn to show how activities interleave; no prompt contains them.
+# Residents are the truth of the data set. They are drawn to show how activities interleave; no
+# prompt contains them.
 
 # %%
 from IPython.display import display
@@ -73,8 +78,8 @@ for session in sessions[:n_shown]:
     display(events_by_room(session, task.data))
 
 # %% [markdown]
-# A few activities make up most events. A model that only ever answers the most frequent one would look good by
-# accuracy: that is why the study's score is macro F1.
+# A few activities make up most events. A model that only ever answers the most frequent one would
+# look good by accuracy: that is why the study's score is macro F1.
 
 # %%
 activity_counts(sessions, task.data)
@@ -94,7 +99,8 @@ for name, write in SERIALIZERS.items():
 
 # %%
 costs, counted_by = tables.token_table(task, tokenizer)
-figure = token_costs(costs, counted_by, f"Data: {task.data}, n = {len(task.windows)} windows of {window_size}.")
+size = f"n = {len(task.windows)} windows of {window_size}"
+figure = token_costs(costs, counted_by, f"Data: {task.data}, {size}.")
 figure
 
 # %%

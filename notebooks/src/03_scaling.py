@@ -14,13 +14,13 @@
 # %% [markdown]
 # # Scaling: what does size buy, at what cost, and what can the data prove?
 #
-# S1's first question. Published values stand beside ours; what was not run stays empty. On a GPU node the profile
-# `paper` fills in Qwen3 from 0.6B to 32B. Here the curve is made of SmolLM2-135M and copies of it with layers taken out,
-# the scripted floor, and chance.
+# S1's first question. Published values stand beside ours; what was not run stays empty. On a GPU
+# node the profile `paper` fills in Qwen3 from 0.6B to 32B. Here the curve is made of SmolLM2-135M
+# and copies of it with layers taken out, the scripted floor, and chance.
 
 # %% tags=["parameters"]
 datasets: list[str] = ["simulated"]  # data sets: simulated, mural, marble, uci_adl
-data_dir: str | None = None  # folder of a single data set, relative to where you call from; None = LLMHAR_DATA/<name>
+data_dir: str | None = None  # folder of a single data set, from where you call; None = LLMHAR_DATA
 models: list[str] = ["rules"]  # who answers: names from params/models.yaml
 engine: str = "auto"  # auto (vllm, else transformers), or one engine
 n_windows: int | None = 4  # windows drawn from each test session for models; None = all
@@ -33,18 +33,12 @@ temperature: float = 0.0  # 0 = likeliest token
 max_tokens: int = 256  # most tokens a model may write, thinking included
 n_samples: int = 1  # samples of each window
 seed: int = 0  # seed of the windows drawn and of sampling
-constrained_model: str | None = None  # whom to ask again with answers bound to a JSON schema; None = nobody
-repeated_model: str | None = None  # whom to ask everything twice, to see whether answers repeat; None = nobody
-thinking_model: str | None = None  # whom to ask with thinking off, on and within budgets; None = nobody
+constrained_model: str | None = None  # asked again, bound to a JSON schema; None = nobody
+repeated_model: str | None = None  # asked twice, to see whether answers repeat; None = nobody
+thinking_model: str | None = None  # asked with thinking off, on, within budgets; None = nobody
 thinking_budgets: list[int] = []  # most thinking tokens of each condition
 n_gpus: int = 1  # cards that share one model (vLLM's tensor parallel)
-device: str = "cpu-2core"  # this machine in params/devices.yaml: for the roofline and plan against actual
-
-# %% [markdown]
-# ## Before anything runs: what would the whole study cost?
-#
-# The planner knows each model's weights and key-value room. This is S1 as published, on one A100: test windows, teacher,
-# fine-tuned students, Figure 4 and all fine-tuning, at 3,000 generated tokens a window.
+device: str = "cpu-2core"  # this machine in params/devices.yaml: for roofline and plan
 
 # %%
 from dataclasses import replace
@@ -55,14 +49,27 @@ import pandas as pd
 from llmhar.ask.asking import Asking
 from llmhar.ask.store import Store
 from llmhar.ask.task import prepare
+from llmhar.data.events import Windowing
 from llmhar.records import Sampling
 from llmhar.run.publish import publish
+from llmhar.text.prompt import PromptForm
+
+folder = Path(data_dir) if data_dir else None
+
+# %% [markdown]
+# ## Before anything runs: what would the whole study cost?
+#
+# The planner knows each model's weights and key-value room. This is S1 as published, on one A100:
+# test windows, teacher, fine-tuned students, Figure 4 and all fine-tuning, at 3,000 generated
+# tokens a window.
+
+# %%
 from llmhar.scaling import figures as scaling_figures
 from llmhar.scaling import tables as scaling_tables
 from llmhar.scaling.planner import plan as planner
 from llmhar.score import controls, cost, tables
 from llmhar.score.evaluate import evaluate, sweep_thinking
-from llmhar.score.figures import describe
+from llmhar.score.figures import confusion_map, describe
 
 plan = planner.make_plan("paper", "a100-80")
 print(f"{plan.gpu_hours_total:.1f} GPU-hours in all")
@@ -72,22 +79,25 @@ pd.DataFrame(planner.plan_table(plan)).astype(object).fillna("")
 # ## Asking
 
 # %%
-options = {"n_windows": n_windows, "seed": seed, "window_size": window_size, "wording": wording, "answer": answer}
-tasks = [prepare(name, Path(data_dir) if data_dir else None, **options) for name in datasets]
-sampling = Sampling(temperature=temperature, max_tokens=max_tokens, seed=seed, thinking_budget=thinking_budget)
+form, windowing = PromptForm(wording, answer=answer), Windowing(window_size, n_windows, seed)
+tasks = [prepare(name, folder, form, windowing) for name in datasets]
+print("; ".join(f"{task.data}: {task.subset}, {len(task.windows)} windows" for task in tasks))
+
+# %%
+sampling = Sampling(temperature, max_tokens=max_tokens, seed=seed, thinking_budget=thinking_budget)
+cards = {"tensor_parallel_size": n_gpus}
+asking = Asking(sampling=sampling, thinking=thinking, engine=engine, engine_options=cards)
 store = Store()
-asking = Asking(sampling=sampling, thinking=thinking, engine=engine, engine_options={"tensor_parallel_size": n_gpus})
-found = evaluate(tasks, models, replace(asking, n_samples=n_samples), store)
-results = [*found.results, *map(controls.majority_result, tasks)]
-asked = "; ".join(f"{task.data}: {task.subset}, {len(task.windows)} windows" for task in tasks)
-print(asked)
-tables.run_table(found.runs)
+evaluation = evaluate(tasks, models, replace(asking, n_samples=n_samples), store)
+results = [*evaluation.results, *map(controls.majority_result, tasks)]
+tables.run_table(evaluation.runs)
 
 # %% [markdown]
 # ## The curve
 #
-# Left to scale, as S1's Figure 3; right on a logarithmic axis. The interval is Student's t over sessions; S1 gives none.
-# S1's data, models and homes are others than ours: the two curves may be compared in shape, not in height.
+# Left to scale, as S1's Figure 3; right on a logarithmic axis. The interval is Student's t over
+# sessions; S1 gives none. S1's data, models and homes are others than ours: the two curves may be
+# compared in shape, not in height.
 
 # %%
 figure = scaling_figures.scaling_curve(results)
@@ -105,41 +115,43 @@ scaling_tables.missed_table(results)
 # %% [markdown]
 # ## What the data can prove
 #
-# Every pair on the same sessions: exact sign-flip test, Holm over all pairs of a data set. "Not shown" is no proof of equality. With six
-# sessions the smallest p of a pair is 1/32, and Holm multiplies it by the number of pairs: `p_least` says what these sessions
-# could give at best. The last column is the verdict a pair would have had as the one comparison planned beforehand: with so
-# few sessions, plan one.
+# Every pair on the same sessions: exact sign-flip test, Holm over all pairs of a data set. "Not
+# shown" is no proof of equality. With six sessions the smallest p of a pair is 1/32, and Holm
+# multiplies it by the number of pairs: `p_least` says what these sessions could give at best. The
+# last column is the verdict a pair would have had as the one comparison planned beforehand: with
+# so few sessions, plan one.
 
 # %%
-pairs = scaling_tables.pair_table(results)
-pairs.round(3)
+tables.pair_table(scaling_tables.compare_models(results)).round(3)
 
 # %% [markdown]
 # ## Four axes of cost
 #
-# Parameters are not tokens, tokens are not seconds, seconds are not joules. A model lies on a Pareto front where no other is
-# both cheaper and better.
+# Parameters are not tokens, tokens are not seconds, seconds are not joules. A model lies on a
+# Pareto front where no other is both cheaper and better.
 
 # %%
-points = cost.points(found.results, store)
+points = cost.points(evaluation.results, store)
 scaling_tables.axes_table(points).round(3)
 
 # %%
-floor = scaling_tables.roofline_seconds(found.results, device, n_gpus)
-scaling_figures.four_axes(points, describe(found.results), floor)
+floor = scaling_tables.roofline_seconds(evaluation.results, device, n_gpus)
+scaling_figures.four_axes(points, describe(evaluation.results), floor)
 
 # %% [markdown]
-# Plan against actual: what the planner expects of this machine, and which share was reached of the limits that
-# `params/devices.yaml` names. For a processor these are fitted, not a data sheet's: a share above 1 says so.
+# Plan against actual: what the planner expects of this machine, and which share was reached of the
+# limits that `params/devices.yaml` names. For a processor these are fitted, not a data sheet's: a
+# share above 1 says so.
 
 # %%
-scaling_tables.plan_against_actual(found.results, store, device, n_gpus)
+scaling_tables.plan_against_actual(evaluation.results, store, device, n_gpus)
 
 # %% [markdown]
 # ## The error ledger: where every lost point went
 #
-# Each row adds up to 100 points. Missing answers are split as in S1 §4.9: never mentioned in the reasoning, or reasoned
-# about but not reported. "Same room" and "same hour" are mistakes between activities that share them in the training sessions.
+# Each row adds up to 100 points. Missing answers are split as in S1 §4.9: never mentioned in the
+# reasoning, or reasoned about but not reported. "Same room" and "same hour" are mistakes between
+# activities that share them in the training sessions.
 
 # %%
 ledger = scaling_tables.ledger_table(results)
@@ -149,36 +161,36 @@ scaling_figures.ledger_bars(ledger, describe(results))
 ledger.round(1)
 
 # %% [markdown]
-# How far the way of reading alone moves the score. Leaving unanswered events out flatters models that answer only what is easy: a
-# wrong method, shown so that it is recognised.
+# How far the way of reading alone moves the score. Leaving unanswered events out flatters models
+# that answer only what is easy: a wrong method, shown so that it is recognised.
 
 # %%
 scaling_tables.policy_table(results).round(3)
 
 # %%
-best = max(found.results, key=lambda result: result.macro_f1.mean)
-scaling_figures.confusion_map(scaling_tables.confusion(best), best)
+best = max(evaluation.results, key=lambda result: result.macro_f1.mean)
+confusion_map(scaling_tables.confusion(best), best.model.name, describe([best]))
 
 # %% [markdown]
 # ## Answers bound to a schema
 #
-# Constrained decoding allows exactly the window's ids and the listed activities. No event can be missed any more. Whether the
-# activities are right is another matter.
+# Constrained decoding allows exactly the window's ids and the listed activities. No event can be
+# missed any more. Whether the activities are right is another matter.
 
 # %%
 bound = []
 if constrained_model:
     names = [constrained_model]
     bound = evaluate(tasks, names, replace(asking, constrained=True), store).results
-    free = [result for result in found.results if result.model.name == constrained_model]
+    free = [result for result in evaluation.results if result.model.name == constrained_model]
 schema_table = scaling_tables.constrained_table(free, bound, store) if bound else pd.DataFrame()
 schema_table.round(3)
 
 # %% [markdown]
 # ## Do answers repeat?
 #
-# Same store, same bytes: that is certain. Asked again at temperature 0, a model may still answer otherwise, since the order of
-# sums depends on the batch. The rate is measured, not promised.
+# Same store, same bytes: that is certain. Asked again at temperature 0, a model may still answer
+# otherwise, since the order of sums depends on the batch. The rate is measured, not promised.
 
 # %%
 repeated = pd.DataFrame()
@@ -188,16 +200,17 @@ if repeated_model:
 repeated.round(1)
 
 # %% [markdown]
-# With several samples a window, the variance of being right splits into sessions, windows and samples.
+# With several samples a window, the variance of being right splits into sessions, windows and
+# samples.
 
 # %%
-scaling_tables.variance_table(found.samples).round(3)
+scaling_tables.variance_table(evaluation.samples).round(3)
 
 # %% [markdown]
 # ## Thinking as a factor
 #
-# Where a model can think, its thinking is a cost that can be set: off, within a budget, without limit. SmolLM2 has no such
-# switch, so the demo draws nothing here.
+# Where a model can think, its thinking is a cost that can be set: off, within a budget, without
+# limit. SmolLM2 has no such switch, so the demo draws nothing here.
 
 # %%
 thinking_rows = pd.DataFrame()
@@ -207,11 +220,13 @@ if thinking_model:
 thinking_rows.round(3)
 
 # %%
+columns = ["kind", "macro F1", "95 % low", "95 % high", "sessions", "missed %", "engine", "data"]
+n_windows_asked = sum(len(task.windows) for task in tasks)
 publish(
     scaling_tables.result_numbers(results)
     | scaling_tables.schema_numbers(schema_table)
-    | {"plan_gpu_hours_a100_80": round(plan.gpu_hours_total, 2), "windows": sum(len(task.windows) for task in tasks)},
-    table=tables.score_table(results)[["kind", "macro F1", "95 % low", "95 % high", "sessions", "missed %", "engine", "data"]],
+    | {"plan_gpu_hours_a100_80": round(plan.gpu_hours_total, 2), "windows": n_windows_asked},
+    table=tables.score_table(results)[columns],
     figure=figure,
     results=results,
     kinds=["published (S1)"],

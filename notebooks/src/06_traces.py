@@ -14,19 +14,21 @@
 # %% [markdown]
 # # Traces: reading what models thought, one window after the other
 #
-# Scores say how often a model is right; traces say why. Everything that was ever asked lies in the store. Here it is filtered, put side by
-# side and linked: each mention of an event, sensor, room or time in a reasoning lights the events that it cites.
+# Scores say how often a model is right; traces say why. Everything that was ever asked lies in the
+# store. Here it is filtered, put side by side and linked: each mention of an event, sensor, room
+# or time in a reasoning lights the events that it cites.
 #
-# In JupyterLab the view is live: keys **j** and **k** step, **d** goes to the next disagreement, **/** searches, **?** lists the rest. In a report
-# the first windows stand alone, and `llmhar explore --html traces.html` writes the whole view as one file that needs no server.
+# In JupyterLab the view is live: keys **j** and **k** step, **d** goes to the next disagreement,
+# **/** searches, **?** lists the rest. In a report the first windows stand alone, and `llmhar
+# explore --html traces.html` writes the whole view as one file that needs no server.
 
 # %% tags=["parameters"]
 dataset: str = "simulated"  # data set: simulated, mural, marble or uci_adl
-data_dir: str | None = None  # its folder, relative to where you call from; None = LLMHAR_DATA/<dataset>
+data_dir: str | None = None  # its folder, from where you call; None = LLMHAR_DATA/<dataset>
 models: list[str] = ["rules"]  # whose traces: names from params/models.yaml, two to four to compare
-teacher: str | None = None  # one of them; with students: the filter "student broke what the teacher had"
+teacher: str | None = None  # one of them, for the filter "student broke what the teacher had"
 students: list[str] = []  # some of them
-engine: str = "auto"  # auto (vllm, else transformers), or one engine; also for questions that are asked again
+engine: str = "auto"  # auto (vllm, else transformers), or one engine; also for asking again
 n_windows: int | None = 4  # windows drawn from each test session; None = all
 wording: str = "s1"  # prompt: a name in PROMPTS
 serializer: str = "s1-json"  # how a window is written: a name in SERIALIZERS
@@ -36,7 +38,7 @@ temperature: float = 0.0  # 0 = likeliest token
 max_tokens: int = 400  # most tokens a model may write, thinking included
 seed: int = 0  # seed of the windows drawn and of sampling
 n_static: int = 2  # windows shown where no widget can live (reports)
-export_to: str | None = None  # folder for Parquet, JSONL, notes and inspect_ai logs; None = nothing is written
+export_to: str | None = None  # folder for Parquet, JSONL, notes, inspect_ai logs; None = no export
 
 # %% [markdown]
 # ## Asked, or found in the store
@@ -49,46 +51,57 @@ from pathlib import Path
 from llmhar.ask.asking import Asking
 from llmhar.ask.store import Store
 from llmhar.ask.task import prepare
+from llmhar.data.events import Windowing
 from llmhar.records import Sampling
 from llmhar.run.publish import publish
-from llmhar.score import tables
+from llmhar.score import figures, tables
 from llmhar.score.evaluate import evaluate
-from llmhar.score.figures import verdict_bars
+from llmhar.text.prompt import PromptForm
 from llmhar.traces import export
 from llmhar.traces.reask import Reasker
 from llmhar.traces.view import browse_traces
 
+# %%
+folder = Path(data_dir) if data_dir else None
+form = PromptForm(wording, serializer, answer)
+task = prepare(dataset, folder, form, Windowing(n=n_windows, seed=seed))
+
+# %%
 store = Store()
-task = prepare(dataset, Path(data_dir) if data_dir else None, n_windows=n_windows, seed=seed, wording=wording,
-               serializer=serializer, answer=answer)  # fmt: skip
 sampling = Sampling(temperature=temperature, max_tokens=max_tokens, seed=seed)
 asking = Asking(sampling=sampling, thinking=thinking, engine=engine)
 results = evaluate(task, models, asking, store).results
-tables.score_table(results)[["kind", "macro F1", "events", "missed %", "engine", "data"]].round(3)
+scores = tables.score_table(results)[["kind", "macro F1", "events", "missed %", "engine", "data"]]
+scores.round(3)
 
 # %% [markdown]
 # ## The view
 #
-# Filter first (all filters combine), then step. Drop or edit an event and ask again to see whether a label hangs on it; tag and comment
-# what you find. Notes stay in the store.
+# Filter first (all filters combine), then step. Drop or edit an event and ask again to see whether
+# a label hangs on it; tag and comment what you find. Notes stay in the store.
 
 # %%
-again = Reasker(results, store, asking)
 browse_traces(
-    results, teacher=teacher, students=students, reask=again, notes=store.notes(), n_static=n_static,
+    results,
+    teacher=teacher,
+    students=students,
+    reask=Reasker(results, store, asking),
+    notes=store.notes(),
     save_note=lambda key, tags, text: store.add_note(key, tags, text).to_json(),
+    n_static=n_static,
 )
 
 # %% [markdown]
 # ## How well do reasonings cite?
 #
-# Share of reasonings that mention at least one event of their window, and mentions by kind. Rules always cite; a rambling model seldom.
+# Share of reasonings that mention at least one event of their window, and mentions by kind. Rules
+# always cite; a rambling model seldom.
 
 # %%
 export.mention_table(results).round(2)
 
 # %%
-bars = verdict_bars(results)
+bars = figures.verdict_bars(results)
 bars
 
 # %% [markdown]
@@ -98,12 +111,14 @@ bars
 
 # %%
 written = export.write_all(results, store, Path(export_to)) if export_to else {}
-print("\n".join(f"{kind}: {path}" for kind, path in written.items()) or "nothing is written in this profile")
+lines = [f"{kind}: {path}" for kind, path in written.items()]
+print("\n".join(lines) or "nothing is written in this profile")
 
 # %%
 publish(
-    {"n_traces": sum(len(r.answers) for r in results)} | {f"macro_f1_{r.model.name}": r.macro_f1.mean for r in results},
-    table=tables.score_table(results)[["kind", "macro F1", "events", "missed %", "engine", "data"]],
+    {"n_traces": sum(len(r.answers) for r in results)}
+    | {f"macro_f1_{r.model.name}": r.macro_f1.mean for r in results},
+    table=scores,
     figure=bars,
     results=results,
 )

@@ -14,17 +14,19 @@
 # %% [markdown]
 # # A lesson of 45 minutes: can a model tell what people at home are doing?
 #
-# Five small experiments, each in three beats: **predict before you look, measure, explain.** Write your prediction down first;
-# a prediction that cannot be wrong teaches nothing. All data are simulated and made on this machine; no network is needed.
-# (`00_tour` shows the same path once, without exercises, in ten minutes.)
+# Five small experiments, each in three beats: **predict before you look, measure, explain.** Write
+# your prediction down first; a prediction that cannot be wrong teaches nothing. All data are
+# simulated and made on this machine; no network is needed. (`00_tour` shows the same path once,
+# without exercises, in ten minutes.)
 
 # %% [markdown] tags=["speaker"]
-# **Speaker's note (2 min).** The class gets `notebooks/class/07_lesson.ipynb`: the same lesson without solutions and notes. Run
-# this one beforehand once, so that all answers are in the store. Ask who has a smart plug or a motion sensor at home.
+# **Speaker's note (2 min).** The class gets `notebooks/class/07_lesson.ipynb`: the same lesson
+# without solutions and notes. Run this one beforehand once, so that all answers are in the store.
+# Ask who has a smart plug or a motion sensor at home.
 
 # %% tags=["parameters"]
 dataset: str = "simulated"  # data set: simulated, mural, marble or uci_adl
-data_dir: str | None = None  # its folder, relative to where you call from; None = LLMHAR_DATA/<dataset>
+data_dir: str | None = None  # its folder, from where you call; None = LLMHAR_DATA/<dataset>
 models: list[str] = ["rules"]  # who answers: names from params/models.yaml
 engine: str = "auto"  # auto (vllm, else transformers), or one engine
 n_windows: int | None = 4  # windows drawn from each test session; None = all
@@ -33,13 +35,14 @@ window: int = 4  # which window of it, from 0
 answer: str = "name"  # activities answered by name or by number
 max_tokens: int = 400  # most tokens a model may write
 seed: int = 0  # seed of the windows drawn
-tokenizer: str | None = None  # whose tokens are counted: a name from params/models.yaml; None = count words
+tokenizer: str | None = None  # whose tokens count: a name from params/models.yaml; None = words
 
 # %% [markdown]
 # ## 1. Be the model (10 min)
 #
-# Ten events of one home, as a model reads them. Several people live here. **Predict:** what is each event part of? Take your labels
-# from the list, one an event, and put them into `mine`. "?" is allowed.
+# Ten events of one home, as a model reads them. Several people live here. **Predict:** what is
+# each event part of? Take your labels from the list, one an event, and put them into `my_labels`.
+# "?" is allowed.
 
 # %%
 from pathlib import Path
@@ -47,75 +50,84 @@ from pathlib import Path
 from llmhar.ask.asking import Asking
 from llmhar.ask.store import Store
 from llmhar.ask.task import one_window, prepare
+from llmhar.data.events import Windowing
 from llmhar.records import Sampling
 from llmhar.run.publish import publish
-from llmhar.score import tables
+from llmhar.score import figures, stats, tables
 from llmhar.score.evaluate import evaluate
-from llmhar.score.figures import f1_by_session
-from llmhar.score.stats import sign_flip, t_interval
+from llmhar.text.prompt import PromptForm
 from llmhar.text.serialize import SERIALIZERS
 from llmhar.traces import lesson
 from llmhar.traces.view import show_traces, window_html
 
+# %%
 folder = Path(data_dir) if data_dir else None
-single = one_window(prepare(dataset, folder, answer=answer), session, window)
+single = one_window(prepare(dataset, folder, form=PromptForm(answer=answer)), session, window)
 shown = single.windows[0]
 home = single.sessions[shown.session_id]
 print(SERIALIZERS["sentences"](shown))
-print("\n" + " | ".join(lesson.activity_names(home)))
 
 # %%
-mine = ["?"] * len(shown.events)  # your labels, one an event
-lesson.check_guess(shown, home, mine)[["time", "event", "guess"]]
+print(" | ".join(lesson.activity_names(home)))
+
+# %%
+my_labels = ["?"] * len(shown.events)  # your labels, one an event
+lesson.check_guess(shown, home, my_labels)[["time", "event", "guess"]]
 
 # %% [markdown] tags=["solution"]
-# Look at the truth only now. Two things make it hard: several people act at once, so neighbours in the list need not belong together;
-# and a sensor says where something happened, not why. People usually get the kitchen right and the corridor wrong. So do models.
+# Look at the truth only now. Two things make it hard: several people act at once, so neighbours in
+# the list need not belong together; and a sensor says where something happened, not why. People
+# usually get the kitchen right and the corridor wrong. So do models.
 
 # %% tags=["solution"]
 window_html(shown, home)
 
 # %% [markdown] tags=["speaker"]
-# **Speaker's note.** Let two people label without talking, then count where they differ *before* showing the truth: that is the
-# ceiling of any single label. Ask what they looked at: room? appliance? clock? the line before? Write the four words on the
-# board; they come back in experiment 5.
+# **Speaker's note.** Let two people label without talking, then count where they differ *before*
+# showing the truth: that is the ceiling of any single label. Ask what they looked at: room?
+# appliance? clock? the line before? Write the four words on the board; they come back in
+# experiment 5.
 
 # %% [markdown]
 # ## 2. How much text is a home? (6 min)
 #
-# The same ten events can be written as a JSON list, as sentences, or as bare lines. **Predict:** how many times longer is the longest form
-# than the shortest, in tokens (or words)? Then run the cell.
+# The same ten events can be written as a JSON list, as sentences, or as bare lines. **Predict:**
+# how many times longer is the longest form than the shortest, in tokens (or words)? Then run the
+# cell.
 
 # %%
 my_ratio = None  # e.g. 1.5
-costs = tables.token_table(single, tokenizer)
-sizes = costs.costs["mean"]
-lesson.predictions({"longest / shortest": my_ratio}, {"longest / shortest": sizes.max() / sizes.min()}).round(2)
+costs = tables.token_table(single, tokenizer).costs
+ratio = costs["mean"].max() / costs["mean"].min()
+lesson.predictions({"longest / shortest": my_ratio}, {"longest / shortest": ratio}).round(2)
 
 # %%
-costs.costs.round(1)
+costs.round(1)
 
 # %% [markdown] tags=["solution"]
-# Everything that is said ten times costs ten times: field names, quotes, the day's date. A model pays for each token in time and in
-# room. But the shortest form is not the best one by itself: what is left out, the model has to know.
+# Everything that is said ten times costs ten times: field names, quotes, the day's date. A model
+# pays for each token in time and in room. But the shortest form is not the best one by itself:
+# what is left out, the model has to know.
 
 # %% [markdown] tags=["speaker"]
-# **Speaker's note.** A surprise for most: digits are split, so a clock such as 07:28:12 costs eight tokens. Ask what one could leave out.
+# **Speaker's note.** A surprise for most: digits are split, so a clock such as 07:28:12 costs
+# eight tokens. Ask what one could leave out.
 
 # %% [markdown]
 # ## 3. Ask (9 min)
 #
-# Windows from all test sessions go to each model. `rules` is no language model: it knows words of rooms and appliances. **Predict** two
-# numbers for it: what share of events gets an answer that can be read, and its macro F1 (1 is perfect; guessing is near 0).
+# Windows from all test sessions go to each model. `rules` is no language model: it knows words of
+# rooms and appliances. **Predict** two numbers for it: what share of events gets an answer that
+# can be read, and its macro F1 (1 is perfect; guessing is near 0).
 
 # %%
 my_answered, my_f1 = None, None  # e.g. 95 and 0.5
-task = prepare(dataset, folder, n_windows=n_windows, seed=seed, answer=answer)
+task = prepare(dataset, folder, PromptForm(answer=answer), Windowing(n=n_windows, seed=seed))
 asking = Asking(engine=engine, sampling=Sampling(max_tokens=max_tokens))
 results = evaluate(task, models, asking).results
 first = results[0]
-lesson.predictions({"answered %": my_answered, "macro F1": my_f1},
-                   {"answered %": 100 - first.overall.missed_pct, "macro F1": first.macro_f1.mean}).round(2)
+measured = {"answered %": 100 - first.overall.missed_pct, "macro F1": first.macro_f1.mean}
+lesson.predictions({"answered %": my_answered, "macro F1": my_f1}, measured).round(2)
 
 # %%
 tables.verdict_table(results).round(1)
@@ -124,19 +136,21 @@ tables.verdict_table(results).round(1)
 show_traces(results, n_static=1)
 
 # %% [markdown] tags=["solution"]
-# An answer that cannot be read counts as wrong: whoever leaves it out makes a babbling model look good. A small untrained model often
-# fails in *form*, not in knowledge: it rambles, repeats the example, forgets events. That is what a schema (`02_prompting`) or a teacher
-# (`04_distillation`) mends.
+# An answer that cannot be read counts as wrong: whoever leaves it out makes a babbling model look
+# good. A small untrained model often fails in *form*, not in knowledge: it rambles, repeats the
+# example, forgets events. That is what a schema (`02_prompting`) or a teacher (`04_distillation`)
+# mends.
 
 # %% [markdown] tags=["speaker"]
-# **Speaker's note.** Find one event where the reasoning is sensible and the label wrong, and one the other way round. If a language model is
-# among `models`, read a ramble aloud. It is funny, and it is the point.
+# **Speaker's note.** Find one event where the reasoning is sensible and the label wrong, and one
+# the other way round. If a language model is among `models`, read a ramble aloud. It is funny, and
+# it is the point.
 
 # %% [markdown]
 # ## 4. How sure may we be? (8 min)
 #
-# One score a session, six sessions. **Exercise:** compute the 95 % interval of the mean by hand: mean ± t · s / √n with t = 2.571 for n = 6.
-# **Predict** first: how wide will it be?
+# One score a session, six sessions. **Exercise:** compute the 95 % interval of the mean by hand:
+# mean ± t · s / √n with t = 2.571 for n = 6. **Predict** first: how wide will it be?
 
 # %%
 scores = tables.session_table(results)
@@ -145,55 +159,61 @@ scores.round(3)
 # %%
 my_width = None  # high end minus low end, e.g. 0.1
 by_session = scores.iloc[:, 0].dropna()
-interval = t_interval(list(by_session))
+interval = stats.t_interval(list(by_session))
 lesson.predictions({"width": my_width}, {"width": interval.high - interval.low}).round(3)
 
 # %% tags=["solution"]
-half = 2.571 * by_session.std() / len(by_session) ** 0.5  # t for six sessions
-print(f"mean {by_session.mean():.3f}, s {by_session.std():.3f}, n {len(by_session)}: half width {half:.3f}")
-print(interval)
+mean, sd, n = by_session.mean(), by_session.std(), len(by_session)
+half = 2.571 * sd / n**0.5  # t for six sessions
+print(f"mean {mean:.3f}, s {sd:.3f}, n {n}: half width {half:.3f}\n{interval}")
 
 # %%
-f1_by_session(results)
+sessions = figures.f1_by_session(results)
+sessions
 
 # %% [markdown] tags=["solution"]
-# Sessions, not events, are the unit: events of one evening resemble each other, so thousands of them are worth less than they seem. And with
-# six sessions no test of signs can give p below 1/32, however large the difference:
+# Sessions, not events, are the unit: events of one evening resemble each other, so thousands of
+# them are worth less than they seem. And with six sessions no test of signs can give p below 1/32,
+# however large the difference:
 
 # %% tags=["solution"]
-sign_flip([0.3] * 6)
+stats.sign_flip([0.3] * 6)
 
 # %% [markdown]
 # ## 5. What did it look at? (8 min)
 #
-# Take evidence away and ask again: if the label stays, the evidence did not matter. Choose an event of your window, guess which *other*
-# event its label hangs on, and drop that one. **Predict:** will the label change?
+# Take evidence away and ask again: if the label stays, the evidence did not matter. Choose an
+# event of your window, guess which *other* event its label hangs on, and drop that one.
+# **Predict:** will the label change?
 
 # %%
 dropped = 0  # id of the event that you take away
 store = Store()
-own = evaluate(single, models[:1], asking, store).results[0]
-lesson.without(own, dropped, store, asking)
+answered = evaluate(single, models[:1], asking, store).results[0]
+lesson.without(answered, dropped, store, asking)
 
 # %% [markdown] tags=["solution"]
-# A label that moves when *its* evidence goes is faithful to its reasoning; one that never moves was decided by the sensor alone, whatever
-# the text says. `04_distillation` counts this over many windows and compares cited evidence with evidence that was not cited.
+# A label that moves when *its* evidence goes is faithful to its reasoning; one that never moves
+# was decided by the sensor alone, whatever the text says. `04_distillation` counts this over many
+# windows and compares cited evidence with evidence that was not cited.
 
 # %% [markdown] tags=["speaker"]
-# **Speaker's note.** Collect ten drops from the class in a table on the board: dropped event, changed or not. Then ask for the words from
-# experiment 1 again: room, appliance, clock, neighbour. Which of them does this model use?
+# **Speaker's note.** Collect ten drops from the class in a table on the board: dropped event,
+# changed or not. Then ask for the words from experiment 1 again: room, appliance, clock,
+# neighbour. Which of them does this model use?
 
 # %% [markdown]
 # ## What to take home (2 min)
 #
-# Rows become events, windows, text, an answer, a verdict, a score; each step can lose something, and each can be measured. Next: `01` to `05`
-# change one step at a time, `06_traces` lets you look at any answer.
+# Rows become events, windows, text, an answer, a verdict, a score; each step can lose something,
+# and each can be measured. Next: `01` to `05` change one step at a time, `06_traces` lets you look
+# at any answer.
 
 # %%
 publish(
-    {f"macro_f1_{r.model.name}": r.macro_f1.mean for r in results} | {"token_ratio": sizes.max() / sizes.min()},
+    {f"macro_f1_{r.model.name}": r.macro_f1.mean for r in results} | {"token_ratio": ratio},
     table=tables.score_table(results)[["kind", "macro F1", "events", "missed %", "engine", "data"]],
-    figure=f1_by_session(results),
+    figure=sessions,
     results=results,
 )
 store.close()

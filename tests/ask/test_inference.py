@@ -8,9 +8,11 @@ from llmhar.ask.engines.base import EngineError
 from llmhar.ask.models import MODELS
 from llmhar.ask.store import Store
 from llmhar.ask.task import narrow, one_window, prepare
+from llmhar.data.events import Windowing
 from llmhar.records import Fingerprint, Generation, Sampling
 from llmhar.score import evaluate as evaluation
 from llmhar.score import tables
+from llmhar.text.prompt import PromptForm
 
 
 class Fake:
@@ -39,7 +41,9 @@ class Fake:
 
 @pytest.fixture(scope="module")
 def task(tmp_path_factory):
-    return prepare("simulated", tmp_path_factory.mktemp("data") / "home", n_windows=2, answer="name")
+    return prepare(
+        "simulated", tmp_path_factory.mktemp("data") / "home", windowing=Windowing(n=2), form=PromptForm(answer="name")
+    )
 
 
 @pytest.fixture
@@ -49,13 +53,9 @@ def store(tmp_path):
 
 
 def run(task, store, fake, **options):
-    model = MODELS["rules"]
-    asks = inference.make_asks(
-        task, model, asking=Asking(sampling=options.pop("sampling", None), n_samples=options.pop("k", 1))
-    )
-    return asks, inference.run_asks(
-        asks, model, store, asking=Asking(open_with=lambda: fake, progress=False), **options
-    )
+    model, asking = MODELS["rules"], Asking(progress=False, open_with=lambda: fake, **options)
+    asks = inference.make_asks(task, model, asking)
+    return asks, inference.run_asks(asks, model, store, asking)
 
 
 def test_everything_is_asked_once_and_then_never_again(task, store):
@@ -104,7 +104,7 @@ def test_an_engine_that_answers_what_nobody_asked_is_reported(task, store, capsy
 
 
 def test_samples_of_one_question_differ_by_their_index(task, store):
-    asks, done = run(task, store, Fake(), sampling=Sampling(temperature=1.0, seed=5), k=3)
+    asks, done = run(task, store, Fake(), sampling=Sampling(temperature=1.0, seed=5), n_samples=3)
     assert done.n_asked == len(asks) == 36
     one = [a.request for a in asks if (a.session_id, a.window_index) == (asks[0].session_id, asks[0].window_index)]
     assert [(r.sampling.seed, r.sample_index) for r in one] == [(5, 0), (5, 1), (5, 2)]
@@ -171,7 +171,7 @@ def test_the_rules_revision_is_that_of_their_text():
 
 def test_the_rules_floor_on_the_simulated_home_is_where_the_study_wants_it(tmp_path, store):
     """Hard enough to be worth solving, fair enough to be solvable (0.60 to 0.90 on all test windows)."""
-    whole = prepare("simulated", tmp_path / "home", answer="name")
+    whole = prepare("simulated", tmp_path / "home", form=PromptForm(answer="name"))
     result = evaluation.evaluate(whole, ["rules"], store=store).results[0]
     assert 0.60 <= result.macro_f1.mean <= 0.90 and result.macro_f1.n == 6
     occurring = {e.activity_id for s in whole.sessions.values() for e in s.events}

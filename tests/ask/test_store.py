@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from llmhar.ask.store import Ask, Store, StoreError
+from llmhar.ask.store import FORMAT, Ask, Store, StoreError
 from llmhar.records import Fingerprint, Generation, Request, Sampling
 
 CPU = Fingerprint("vllm", "1", "bfloat16", "cpu")
@@ -127,18 +127,21 @@ def test_four_processes_share_a_store(tmp_path):
 RUN = """
 import sys
 from pathlib import Path
-from llmhar import inference, tables
+from llmhar.ask import inference
+from llmhar.ask.asking import Asking
 from llmhar.ask.engines.recorded import RecordedEngine
 from llmhar.ask.models import MODELS
 from llmhar.ask.store import Store
 from llmhar.ask.task import prepare
+from llmhar.score import tables
 
 task = prepare("simulated", Path(sys.argv[1]) / "home", n_windows=8, answer="name")
 model = MODELS["recorded-smoke"]
 with Store(Path(sys.argv[1]) / "store.sqlite") as store:
     asks = inference.make_asks(task, model)
     print("go", flush=True)
-    inference.run_asks(asks, model, store, open_with=lambda: RecordedEngine(sys.argv[2]), progress=False)
+    asking = Asking(open_with=lambda: RecordedEngine(sys.argv[2]), progress=False)
+    inference.run_asks(asks, model, store, asking)
     result = tables.score_answers(task, model, inference.collect(asks, store))
     assert store.counts()["successes"] == len({a.request.key for a in asks}), store.counts()
 for table in (tables.score_table, tables.session_table, tables.verdict_table):
@@ -166,7 +169,7 @@ def test_killed_at_random_points_and_run_again_gives_the_same_tables(tmp_path):
     for folder in ("killed", "whole"):
         simulated.write(tmp_path / folder / "home", seed=0)
     dice, stored = random.Random(5), []
-    for _ in range(8):  # `make faults` does it 110 times
+    for _ in range(8):  # `make bench ONLY=faults` does it 110 times
         run = _run(tmp_path / "killed", slow)
         assert run.stdout.readline() == "go\n"
         time.sleep(dice.uniform(0.0, 0.08))
@@ -287,7 +290,7 @@ def test_a_store_from_before_there_were_notes(tmp_path):
         store.add_note(made.key, [], "first")
     with Store(tmp_path / "s.sqlite") as store:
         assert "notes" in tables() and [note.text for note in store.notes()] == ["first"]
-        assert store._db.execute("PRAGMA user_version").fetchone() == (2,)
+        assert store._db.execute("PRAGMA user_version").fetchone() == (FORMAT,)
 
 
 def test_a_read_only_connection_reads_notes(tmp_path):

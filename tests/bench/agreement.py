@@ -1,4 +1,4 @@
-"""The same windows through vllm and transformers: how far their answers agree, how fast each is. ``make agreement``.
+"""The same windows through vllm and transformers: how far they agree, how fast each is: ``make bench ONLY=agreement``.
 
 Greedy answers of one model can differ between engines (dtype, kernels, batching): the table says how often, it does
 not promise that they never do. Engines run one after the other, on an idle machine.
@@ -17,8 +17,10 @@ from llmhar.ask.engines.registry import open_engine
 from llmhar.ask.models import MODELS
 from llmhar.ask.store import Store
 from llmhar.ask.task import narrow, prepare
+from llmhar.data.events import Windowing
 from llmhar.records import Sampling
 from llmhar.score import tables
+from llmhar.text.prompt import PromptForm
 
 N_WINDOWS, MAX_TOKENS = 20, 200
 
@@ -26,7 +28,7 @@ N_WINDOWS, MAX_TOKENS = 20, 200
 def main(model_name: str = "smollm2-135m") -> int:
     """Print the agreement table and tokens per second of both engines, in Markdown."""
     model = MODELS[model_name]
-    task = prepare("simulated", n_windows=4, answer="name")
+    task = prepare("simulated", windowing=Windowing(n=4), form=PromptForm(answer="name"))
     asks = inference.make_asks(task, model, asking=Asking(sampling=Sampling(max_tokens=MAX_TOKENS)))[:N_WINDOWS]
     task = narrow(task, {(ask.session_id, ask.window_index) for ask in asks}, f"{len(asks)} windows")
     results, speeds = [], []

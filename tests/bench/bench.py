@@ -1,4 +1,4 @@
-"""Speed, scale and growth in one table: ``python -m tests.bench.bench`` = ``make bench``, reports/proof/bench.md.
+"""Speed, scale and growth in one table, reports/record/proof/bench.md: ``python -m tests.bench.bench``, ``make bench``.
 
 The parts run one after the other, each in a process of its own, so that memory peaks are a part's own and whatever one
 part imports or sets (Ray reads its environment once, trainers change theirs) is gone for the next. A part that raises,
@@ -31,9 +31,9 @@ import psutil
 
 from llmhar import paths
 from llmhar.ask.engines.child import last_words
-from llmhar.ask.engines.memory import peak_memory
 from tests.bench import verdicts
 from tests.bench.verdicts import Claim, exit_code, table_text, tally, write_report
+from tests.memory import peak_memory
 
 ROOT = Path(__file__).parents[2]
 PARTS: dict[str, str] = {
@@ -256,7 +256,7 @@ def draw(claims: Sequence[Claim]) -> Any:
 def write(parts: Sequence[Part], *, quick: bool) -> None:
     """Picture and report."""
     claims = [claim for part in parts for claim in part.claims]
-    with paths.replacing(paths.reports() / "proof" / "bench.png") as temporary:
+    with paths.replacing(paths.record() / "proof" / "bench.png") as temporary:
         draw(claims).savefig(temporary, format="png", dpi=110, metadata={"Software": None})
     title = f"Proof: speed, scale and growth{' (quick run)' if quick else ''}"
     write_report("bench", title, claims, notes(parts, quick=quick))

@@ -22,7 +22,7 @@ from llmhar.records import Fingerprint, Generation, Request
 from tests.bench.verdicts import Claim
 
 CPU = Fingerprint("recorded", "1", "", "")
-SHOWN_BY = "tests/test_faults_store.py"
+SHOWN_BY = "tests/proof/test_faults_store.py"
 OpenStore = Callable[[Path], Store]
 
 

@@ -2,7 +2,7 @@
 
 What the library adds around an engine, what the prefix cache saves, what one engine for several adapters saves. Pairs
 of runs take turns in the same minutes, so that other load on the machine falls on both. Every claim is a function of
-what was measured: tests/test_bench_engines.py plants faults and sees each one missed.
+what was measured: tests/proof/test_bench_engines.py plants faults and sees each one missed.
 """
 
 from __future__ import annotations
@@ -25,10 +25,12 @@ from llmhar.ask.engines.base import Engine, EngineError
 from llmhar.ask.engines.child import ChildEngine, free_cores
 from llmhar.ask.models import MODELS, ModelError, ModelSpec
 from llmhar.ask.store import Store
-from llmhar.ask.task import Task, narrow, prepare
+from llmhar.ask.task import S1_FORM, WHOLE, Task, narrow, prepare
 from llmhar.data import simulated
+from llmhar.data.events import Windowing
 from llmhar.records import Sampling
 from llmhar.score import tables
+from llmhar.text.prompt import PromptForm
 from tests.bench import engines_adapters
 from tests.bench.engines_steps import Interval, Pass, read_steps, spread
 from tests.bench.scale import Watched
@@ -61,9 +63,9 @@ class Bench:
             simulated.write(home)
         return home
 
-    def windows(self, n: int, **wording: Any) -> Task:
+    def windows(self, n: int, form: PromptForm = S1_FORM, windowing: Windowing = WHOLE) -> Task:
         """The first n test windows, in the words of the library's default prompt."""
-        task = prepare("simulated", self.home(), **wording)
+        task = prepare("simulated", self.home(), form, windowing)
         if n > len(task.windows):
             raise ValueError(f"the simulated home has {len(task.windows)} test windows, not {n}")
         return narrow(task, {(w.session_id, w.index) for w in task.windows[:n]}, f"the first {n} windows")
@@ -202,10 +204,7 @@ def overhead(bench: Bench, engine: str, backends: tuple[str, str], task: Task, m
     model, sampling = MODELS[MODEL], Sampling(temperature=0.6, max_tokens=max_tokens)
     ours: list[Pass] = []
     bare: list[Pass] = []
-    with (
-        Timed(backends[0], model, bench) as one,
-        Timed(backends[1], model, bench, batch=len(task.windows)) as other,
-    ):
+    with Timed(backends[0], model, bench) as one, Timed(backends[1], model, bench, batch=len(task.windows)) as other:
         for number in range(bench.rounds + 1):
             measures = [
                 lambda: ours.append(full_pass(one, task, model, sampling, bench.folder)),
@@ -255,12 +254,13 @@ def claims(*, quick: bool = False) -> list[Claim]:
     with tempfile.TemporaryDirectory(prefix="llmhar-bench-") as name:
         bench = Bench(Path(name), free_cores(), 1 if quick else 3)
         vllm, hf = (f"{VLLM}:TimedVllm", f"{VLLM}:BareVllm"), (f"{HF}:TimedTransformers", f"{HF}:BareTransformers")
-        short = {"wording": "short", "serializer": "sentences", "window_size": 5, "answer": "name", "rules": False}
+        short = PromptForm("short", "sentences", "name", rules=False)
+        five = lambda n: bench.windows(n, short, Windowing(size=5))  # noqa: E731
         wanted = [
             (OVERHEAD_CLAIM.format("vLLM LLM.chat"), f"≤ {OVERHEAD:g} %",
              lambda: overhead(bench, "vLLM LLM.chat", vllm, bench.windows(4 if quick else 12), 16 if quick else 48)),
             (OVERHEAD_CLAIM.format("transformers generate"), f"≤ {OVERHEAD:g} %",
-             lambda: overhead(bench, "transformers generate", hf, bench.windows(3 if quick else 6, **short), 32)),
+             lambda: overhead(bench, "transformers generate", hf, five(3 if quick else 6), 32)),
             (REUSE_CLAIM, f"≥ {REUSE:g} %", lambda: prefix_reuse(bench, 40 if quick else 100)),
             (GAIN_CLAIM, f"≥ {CACHE_GAIN:g} ×", lambda: cache_gain(bench, 4 if quick else 16)),
             (engines_adapters.CLAIM, f"≥ {engines_adapters.FIGURE:g} ×",

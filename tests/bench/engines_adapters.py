@@ -108,7 +108,7 @@ def measure(bench: Bench, n: int) -> Claim:
         for model in models
     }
     rounds = [
-        one_round(lambda paths: open_engine("vllm", base, adapters=paths, threads=bench.threads), groups)
+        one_round(lambda paths: open_engine("vllm", base, {"adapters": paths, "threads": bench.threads}), groups)
         for _ in range(max(1, bench.rounds - 1))
     ]
     return adapter_claim(rounds, n * len(models))

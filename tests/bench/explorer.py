@@ -16,8 +16,8 @@ import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from llmhar.traces.bundle import synthetic_bundle
 from llmhar.traces.view import write_offline
+from tests.bench.made_up_traces import made_up_bundle
 from tests.bench.verdicts import Claim, at_least, at_most, not_measured
 
 N_TRACES = 10_000
@@ -105,7 +105,7 @@ def measure_all(n_starts: int = N_STARTS) -> Found:
     """Write the file and open it."""
     with tempfile.TemporaryDirectory() as scratch:
         file = Path(scratch, "traces.html")
-        bundle: dict[str, Any] = synthetic_bundle(N_TRACES)
+        bundle: dict[str, Any] = made_up_bundle(N_TRACES)
         traces = [trace for window in bundle["windows"] for trace in window["a"] if trace is not None]
         characters = sum(len(trace["r"]) + len(trace["x"]) for trace in traces) / max(1, len(traces))
         start = time.perf_counter()

@@ -1,10 +1,10 @@
-"""Faults survived? ``python -m tests.bench.faults`` = ``make faults``: one table of claims.
+"""Faults survived? ``python -m tests.bench.faults`` = ``make bench ONLY=faults``: one table of claims.
 
 Parts: ``kill`` (kill -9 of generation, training, notebook, report), ``store`` (four writers, full disk, damaged files),
 ``api`` (a server that refuses, fails, babbles, drips or says nothing), ``parse`` (malformed answers), ``loaders``
 (damaged and hostile files). ``--only NAME`` runs one part, ``--quick`` fewer repetitions; both print their table and
-leave reports/proof/faults.md as it is. ``--resume`` takes the parts that met all their figures with this same code.
-A part that breaks is a claim that is missed: the others are not lost with it.
+leave reports/record/proof/faults.md as it is. ``--resume`` takes the parts that met all their figures with this same
+code. A part that breaks is a claim that is missed: the others are not lost with it.
 """
 
 from __future__ import annotations
@@ -88,12 +88,12 @@ def _named_apart(own: Iterable[Claim], part: str, before: Sequence[Claim]) -> li
 
 
 def main(arguments: Sequence[str], *, parts: Mapping[str, Part] | None = None, folder: Path | None = None) -> int:
-    """Measure, print the table; a whole run writes reports/proof/faults.md as well.
+    """Measure, print the table; a whole run writes reports/record/proof/faults.md as well.
 
     Args:
         arguments: of the command line.
         parts: what is measured; None = :data:`PARTS`.
-        folder: where the report goes; None = ``reports/proof``.
+        folder: where the report goes; None = ``reports/record/proof``.
     """
     parts = PARTS if parts is None else parts
     parser = argparse.ArgumentParser(prog="python -m tests.bench.faults", description="Faults survived?")

@@ -1,9 +1,10 @@
 """Claims of "Faults", the API: a server on loopback that refuses, fails, babbles, drips, cuts the line or says nothing.
 
-The server is that of tests/test_openai.py; the client is the ``openai`` engine behind ``run_asks`` and a store, as in
-every run. Some windows are hit, the others answered. Each kind of fault is tried twice: passing (a window's first
-attempt goes wrong) and lasting (all do, until the server is mended and the run is started again). The check takes the
-client, so that tests/test_faults.py can plant one that fails. ``python -m tests.bench.faults --only api`` prints it.
+The server is that of tests/ask/engines/test_openai.py; the client is the ``openai`` engine behind ``run_asks`` and a
+store, as in every run. Some windows are hit, the others answered. Each kind of fault is tried twice: passing (a
+window's first attempt goes wrong) and lasting (all do, until the server is mended and the run is started again). The
+check takes the client, so that tests/proof/test_faults.py can plant one that fails.
+``python -m tests.bench.faults --only api`` prints it.
 """
 
 from __future__ import annotations

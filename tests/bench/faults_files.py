@@ -207,7 +207,19 @@ def _make_home(folder: Path) -> None:
     (folder / "params" / "homes" / "test.yaml").write_text(SMALL, encoding="utf-8")
 
 
-SETTINGS = 'dataset: "mural"\nmodels: [rules, smollm2-135m]\nlevel: 2.5\nn_windows: null\nrules: false\nbits: 4\n'
+def _load_settings(file: Path) -> object:
+    return resolve(PARAMETERS, read_profile(file, [NOTEBOOK]).get(NOTEBOOK, {}), {}, str(file))
+
+
+NOTEBOOK = "02_prompting"
+SETTINGS = f"""{NOTEBOOK}:
+  dataset: "mural"
+  models: [rules, smollm2-135m]
+  level: 2.5
+  n_windows: null
+  rules: false
+  bits: 4
+"""
 TEXTS = {
     "MuRAL": ("01/data.csv", "activities.json", "sensors.json", "01/context.json"),
     "MARBLE": ("A2a/instance1/environmental.csv", "A2a/instance1/subject-21/labels.csv",
@@ -219,9 +231,9 @@ SETS: dict[str, FileSet] = {
     "MuRAL": FileSet(lambda f: shutil.copytree(MURAL, f, dirs_exist_ok=True), lambda f: datasets.load("mural", f),
                      TEXTS["MuRAL"], names=NOTHING),
     "MARBLE": FileSet(lambda f: shutil.copytree(MARBLE, f, dirs_exist_ok=True),
-                      lambda f: datasets.load("marble", f, locations=True), TEXTS["MARBLE"],
+                      lambda f: datasets.load("marble", f, {"locations": True}), TEXTS["MARBLE"],
                       names=NOTHING),
-    "UCI ADL": FileSet(make_uci, lambda f: datasets.load("uci_adl", f, home="A"),
+    "UCI ADL": FileSet(make_uci, lambda f: datasets.load("uci_adl", f, {"home": "A"}),
                        ("OrdonezA_Sensors.txt", "OrdonezA_ADLs.txt"), names=NOTHING),
     "clips, CSV": FileSet(make_clips, load_manifest, ("manifest.csv", "one.wav", "imu.csv")),
     "clips, Parquet": FileSet(lambda f: make_clips(f, "parquet"), load_manifest, ("manifest.parquet", "imu.parquet")),
@@ -233,7 +245,7 @@ SETS: dict[str, FileSet] = {
     "home YAML": FileSet(_make_home, _load_home, ("params/homes/test.yaml",), PromptError),
     "settings YAML": FileSet(
         lambda f: (f / "demo.yaml").write_text(SETTINGS, encoding="utf-8"),
-        lambda f: resolve(PARAMETERS, read_profile(f / "demo.yaml"), {}, str(f / "demo.yaml")),
+        lambda f: _load_settings(f / "demo.yaml"),
         ("demo.yaml",), SettingsError,
     ),
     "models YAML": FileSet(lambda f: shutil.copy(Path(__file__).parents[2] / "params" / "models.yaml", f),

@@ -52,6 +52,9 @@ def _rows(n: int) -> bytes:
     return (HEADER + "".join(row.format(i, i // 3600 % 24, i // 60 % 60, i % 60, i % 23) for i in range(n))).encode()
 
 
+SECTION = b"02_prompting:\n  models: "
+
+
 def _laughs(first: str, last: str) -> bytes:
     """YAML whose aliases stand for 9 ** 9 words."""
     lines = [f"{first}: [&a0 [x, x, x, x, x, x, x, x, x]"]
@@ -214,12 +217,13 @@ FILES = {
                                 b"c__builtin__\ngetattr\n(c__builtin__\nobject\nX\1\0\0\0atR."),
     "pickle: an array larger than its bytes": _content(
         "HAPT's pickle", "hapt.pkl", lambda: hapt_pickle().replace((30).to_bytes(4, "little"), b"\xff\xff\xff\x7f")),
-    "YAML: 9 ** 9 words by alias": _content("settings YAML", "demo.yaml", _laughs("models", "")),
-    "YAML: 200,000 brackets": _content("settings YAML", "demo.yaml", b"models: " + b"[" * 200_000),
+    "YAML: 9 ** 9 words by alias": _content("settings YAML", "demo.yaml", _laughs("02_prompting", "")),
+    "YAML: 200,000 brackets": _content("settings YAML", "demo.yaml", SECTION + b"[" * 200_000),
     "YAML: 2,000 mappings deep": _content(
         "settings YAML", "demo.yaml", "\n".join(" " * i + "a:" for i in range(2000)).encode()),
-    "YAML: 4 MiB": _content("settings YAML", "demo.yaml", b"models: [" + b"a, " * (4 * MIB // 3) + b"b]"),
-    "YAML: a Python object": _content("settings YAML", "demo.yaml", b"models: !!python/object/apply:os.system [true]"),
+    "YAML: 4 MiB": _content("settings YAML", "demo.yaml", SECTION + b"[" + b"a, " * (4 * MIB // 3) + b"b]"),
+    "YAML: a Python object": _content(
+        "settings YAML", "demo.yaml", SECTION + b"!!python/object/apply:os.system [true]"),
     "YAML: home with 9 ** 9 words by alias": _content(
         "home YAML", "params/homes/test.yaml", _laughs("rules", "name: x\n")),
     "YAML: home of 200,000 brackets": _content("home YAML", "params/homes/test.yaml", b"rules: " + b"[" * 200_000),

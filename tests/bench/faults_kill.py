@@ -1,6 +1,6 @@
 """Claims of "Faults" about kill -9: at 200 random points of generation, training, notebook and report, then run again.
 
-`python -m tests.bench.faults_kill [KIND …]` prints them, `make faults` has them. The machinery is in
+`python -m tests.bench.faults_kill [KIND …]` prints them, `make bench ONLY=faults` has them. The machinery is in
 :mod:`tests.bench.kills`; papermill, Jupyter's kernel, TRL and SQLite run for real.
 """
 
@@ -24,7 +24,7 @@ QUICK = {"generation": 12, "report": 6}
 """Kills of each kind, 200 in all; and those of ``quick``."""
 AGAIN = {"generation": (1, "answers"), "training": (2, "steps")}
 """Most work that one kill may cost: the answer in flight; the steps since the last checkpoint."""
-SHOWN_BY = "tests/test_faults_kill.py"
+SHOWN_BY = "tests/proof/test_faults_kill.py"
 
 
 def _reporting(scratch: Path) -> Work:

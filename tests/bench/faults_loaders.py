@@ -3,7 +3,7 @@
 A file may be read, or refused with the loader's own error that names it. Anything else is a fault: another exception, a
 message without a file's name, a hostile archive that is taken in, no end, a process that dies. Damage is drawn from a
 seed (:mod:`tests.bench.faults_files`), hostile files are :mod:`tests.bench.faults_hostile`'s. Each check takes the
-cases that it reads, so that tests/test_faults.py can plant a loader that fails.
+cases that it reads, so that tests/proof/test_faults.py can plant a loader that fails.
 ``python -m tests.bench.faults --only loaders`` prints the claims.
 """
 

@@ -1,8 +1,8 @@
 """Claims of "Faults", the parser: malformed answers by hand and by the thousand, and a megabyte of them.
 
 The corpora, the hostile megabytes and the pieces that answers are generated from are those of the unit tests
-(tests/test_parsing.py, tests/test_fusion_answers.py). Each check takes the readers that it checks, so that
-tests/test_faults.py can plant one that fails. ``python -m tests.bench.faults --only parse`` prints the claims.
+(tests/text/test_parsing.py, tests/fusion/answerers/test_reading.py). Each check takes the readers that it checks, so
+that tests/proof/test_faults.py can plant one that fails. ``python -m tests.bench.faults --only parse`` prints them.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from tests.text import test_parsing as windows
 CORPUS_SIZE, N_GENERATED, LIMIT_MS = 40, 10_000, 50.0
 """Figures: issue "Proof"."""
 MENTIONS_S = 1.0
-"""Figure of tests/test_mentions.py, for 300,000 characters of reasoning: a person waits for them on a screen."""
+"""Figure of tests/text/test_mentions.py, for 300,000 characters of reasoning: a person waits for them on a screen."""
 SHOWN = 5
 """Most faults that a claim quotes."""
 UNITS = (
@@ -203,7 +203,7 @@ def reading_claims(n: int, readers: Sequence[Reader] = READERS) -> list[Claim]:
            f"{', '.join(reader.name for reader in readers)}")  # fmt: skip
     return [
         at_least("malformed answers: corpus written by hand", CORPUS_SIZE, distinct, "answers",
-                 why="tests/test_parsing.py, tests/test_fusion_answers.py; each with three finish reasons"),
+                 why="tests/text/test_parsing.py, tests/fusion/answerers/test_reading.py; three finish reasons each"),
         at_least("malformed answers: generated", n, made.texts, "answers", why="hypothesis, always the same ones"),
         exactly("malformed answers: exceptions", 0, len(raised), "exceptions", why="; ".join([why, *raised[:SHOWN]])),
         exactly("malformed answers: not exactly one verdict an event", 0, len(wrong), "readings",

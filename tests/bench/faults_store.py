@@ -1,8 +1,8 @@
 """Claims of "Faults" about storage: shared stores, full and read-only disks, damaged files, a clock that jumps.
 
-`python -m tests.bench.faults_store` prints them, `make faults` has them. Disks are real, small file systems in memory
-(root mounts them; who is not root gets "not measured"). Each check takes what it checks as an argument, so that
-tests/test_faults_store.py can plant a fault and see it fail.
+`python -m tests.bench.faults_store` prints them, `make bench ONLY=faults` has them. Disks are real, small file systems
+in memory (root mounts them; who is not root gets "not measured"). Each check takes what it checks as an argument, so
+that tests/proof/test_faults_store.py can plant a fault and see it fail.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from unittest.mock import patch
 import tqdm.std
 
 from llmhar import paths
-from llmhar.ask import inference, models
+from llmhar.ask import inference, model_files, models
 from llmhar.ask.asking import Asking
 from llmhar.ask.engines.registry import open_engine
 from llmhar.ask.models import MODELS, ModelError, ModelSpec
@@ -80,7 +80,7 @@ def cut_model(folder: Path, locate: Callable[[ModelSpec], Any] = ModelSpec.locat
         weights = spec.folder() / "model.safetensors"
         spec.folder().mkdir(parents=True)
         weights.write_bytes(bytes(10_000))
-        models._write_marker(spec.folder(), {})
+        model_files.write_marker(spec.folder(), {})
         lost = locate(spec) != spec.folder()
         weights.write_bytes(bytes(9_999))
         return Seen(error_of(lambda: locate(spec)), lost)
@@ -221,7 +221,7 @@ def cut_weights(folder: Path) -> Seen:
     whole = weights.read_bytes()
     weights.write_bytes(whole[: len(whole) // 2])
     spec = MODELS["qwen3-tiny"].model_copy(update={"source": models.Local(path=place)})
-    said = error_of(lambda: open_engine("transformers", spec, threads=1).close())
+    said = error_of(lambda: open_engine("transformers", spec, {"threads": 1}).close())
     return Seen(said, weights.read_bytes() != whole[: len(whole) // 2])
 
 

@@ -16,7 +16,7 @@ LIB = ROOT / "lib" / "llmhar"
 GATES = ("pickle", "joblib", "yaml", "torch.load", "trust_remote_code", "eval", "shell", "verify")
 EXCEPTIONS: frozenset[tuple[str, str]] = frozenset({("lib/llmhar/fusion/clips/hapt.py", "pickle")})
 """(file, gate) pairs that may fail. HAPT is published as a pickle: its reader admits a dozen names and runs none of
-their code (tests/test_motion_data.py sends it hostile ones)."""
+their code (tests/fusion/clips/test_motion_data.py sends it hostile ones)."""
 
 _MODULES = {
     **dict.fromkeys(("pickle", "_pickle", "cPickle", "pickletools", "dill", "cloudpickle", "shelve", "marshal",

@@ -34,8 +34,8 @@ from llmhar.ask.store import Store
 from llmhar.ask.task import Task
 from llmhar.data import registry as datasets
 from llmhar.data import simulated
+from llmhar.data.events import cut_windows
 from llmhar.data.load_report import LoadReport
-from llmhar.data.windows import cut_windows
 from llmhar.records import Fingerprint, Generation, Request
 from llmhar.scaling import tables as scaling_tables
 from llmhar.score import tables

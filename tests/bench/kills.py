@@ -1,8 +1,8 @@
 """Kills a work by SIGKILL at random points, looks at what is left, runs it again. Knows one work: filling a store.
 
 Each kill hits a fork of a process that has everything imported, so that points fall into the work and not into its
-start. A work is an object (:class:`Work`); tests/test_faults_kill.py replaces its parts by faulty ones to see every
-check fail. The other works and the claims are in :mod:`tests.bench.faults_kill`.
+start. A work is an object (:class:`Work`); tests/proof/test_faults_kill.py replaces its parts by faulty ones to see
+every check fail. The other works and the claims are in :mod:`tests.bench.faults_kill`.
 """
 
 from __future__ import annotations
@@ -35,8 +35,10 @@ from llmhar.ask.engines.recorded import RecordedEngine
 from llmhar.ask.models import MODELS
 from llmhar.ask.store import Store, StoreError
 from llmhar.ask.task import prepare
+from llmhar.data.events import Windowing
 from llmhar.records import Fingerprint, Generation, Request
 from llmhar.score import tables
+from llmhar.text.prompt import PromptForm
 
 ASKED = "asked.log"
 """What a work began to make, a line each, over all its runs: what stands there twice was made again."""
@@ -237,7 +239,9 @@ class Filling:
                  open_store: Callable[[Path], Store] = Store,
                  write: Callable[[Path, str], None] = paths.write_text) -> None:  # fmt: skip
         self.model = MODELS["recorded-smoke"]
-        self.task = prepare("simulated", scratch / "home", n_windows=n_windows, answer="name")
+        self.task = prepare(
+            "simulated", scratch / "home", windowing=Windowing(n=n_windows), form=PromptForm(answer="name")
+        )
         self.asks = inference.make_asks(self.task, self.model)
         lines = (paths.params() / "recorded" / "recorded-smoke.jsonl").read_text().splitlines()
         self.replies = scratch / "slow.jsonl"

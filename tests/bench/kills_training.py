@@ -13,10 +13,12 @@ from llmhar.ask.asking import Asking
 from llmhar.ask.models import MODELS
 from llmhar.ask.store import Store
 from llmhar.ask.task import narrow, prepare, training_task
+from llmhar.data.events import Windowing
 from llmhar.distill import students, training
 from llmhar.distill.examples import Example, make_examples
 from llmhar.distill.recipe import Recipe
 from llmhar.distill.traces import collect_traces
+from llmhar.text.prompt import PromptForm
 from tests.bench.kills import Tally, digest, note
 from tests.bench.kills_reports import is_json, moved, record_of
 
@@ -41,8 +43,12 @@ class Training:
 
     @functools.cached_property
     def examples(self) -> list[Example]:
-        test = prepare("simulated", self.scratch / "data", n_windows=1, window_size=1, answer="name", wording="short",
-                       serializer="sentences", rules=False)  # fmt: skip
+        test = prepare(
+            "simulated",
+            self.scratch / "data",
+            windowing=Windowing(n=1, size=1),
+            form=PromptForm(answer="name", wording="short", serializer="sentences", rules=False),
+        )
         own = training_task(test, window_size=1, n_sessions=1)
         some = narrow(own, {(w.session_id, w.index) for w in own.windows[:11]}, "11 windows")
         with Store(self.scratch / "teacher.sqlite") as store:

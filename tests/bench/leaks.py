@@ -130,7 +130,7 @@ def _run(
     plant = "" if redacting else "report.redact = lambda value, params: value\n"
     # In one process: the command line's own start of a second one would undo the planted fault.
     code = (
-        "import sys, pathlib\nfrom llmhar import jobs, report\n"
+        "import sys, pathlib\nfrom llmhar.run import jobs, report\n"
         f"{plant}[job] = jobs.plan_jobs('smoke', [{notebook!r}], {dict(options)!r}, pathlib.Path.cwd())\n"
         "found = report.run_job(job, False)\nreport.write_index(job.folder.parent)\n"
         "print(found['cause'])\nsys.exit(found['status'] != 'ok')\n"

@@ -21,14 +21,15 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from llmhar.ask.engines.child import last_words
-from llmhar.ask.engines.memory import high_water, peak_memory
 from llmhar.ask.inference import collect, make_asks
+from llmhar.ask.meter import high_water
 from llmhar.ask.models import MODELS, ModelSpec
 from llmhar.ask.store import Store
 from llmhar.ask.task import Task, prepare
 from llmhar.records import Fingerprint, Generation
 from tests.bench import speed
 from tests.bench.verdicts import Claim, at_most, exactly, exit_code, table_text, tally
+from tests.memory import peak_memory
 
 ROOT = Path(__file__).parents[2]
 HEAVY = ("torch", "vllm", "transformers", "unsloth", "onnxruntime")
@@ -72,8 +73,9 @@ def child_study(folder: Path) -> dict[str, Any]:
     with Store(folder / "store.sqlite") as store:
         found = evaluate(task, copies(6), store=store)
     made = [tables.score_table, tables.session_table, tables.verdict_table, tables.cost_table, tables.reading_table,
-            scaling_tables.missed_table, scaling_tables.ledger_table, scaling_tables.pair_table]  # fmt: skip
+            scaling_tables.missed_table, scaling_tables.ledger_table]  # fmt: skip
     rows = sum(len(table(found.results)) for table in made)
+    rows += len(tables.pair_table(scaling_tables.compare_models(found.results)))
     figures.f1_by_session(found.results).savefig(folder / "f1.png")
     return {"asked": sum(run.n_asked for run in found.runs), "windows": len(task.windows), "rows": rows}
 

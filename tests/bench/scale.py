@@ -2,7 +2,7 @@
 
 Two raylets, dashboard off, object stores of 100 MiB. Both share this machine's cores, so only latency-bound work can
 show that two nodes do twice as much: the recorded engine sleeps before each answer. Each check takes any engine, so
-that tests/test_ray_engine.py can plant a fault and see it fail.
+that tests/ask/engines/ray/test_engine.py can plant a fault and see it fail.
 """
 
 from __future__ import annotations

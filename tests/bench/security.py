@@ -1,4 +1,4 @@
-"""Attackers shut out? ``python -m tests.bench.security [MODEL …]`` = ``make security``: one table of claims.
+"""Attackers shut out? ``python -m tests.bench.security [MODEL …]`` = ``make bench ONLY=security``: one table of claims.
 
 Injection (structure of every prompt, label flips by model and defence), secrets, gates, licences, known
 vulnerabilities, and the threats of the design's threat table with the tests that show them. Models are asked through
@@ -23,9 +23,11 @@ from llmhar import injection
 from llmhar.ask.models import MODELS, ModelError
 from llmhar.ask.store import Store
 from llmhar.ask.task import prepare
+from llmhar.data.events import Windowing
 from llmhar.injection.flips import make_clip
-from llmhar.injection.structure import CHECKS, Fault
+from llmhar.text.chat import ChatTokenizer
 from tests.bench import gates, leaks, licences
+from tests.bench.structure import CHECKS, Fault, check_structure
 from tests.bench.verdicts import Claim, at_least, at_most, exactly, exit_code, not_measured, write_report
 
 TOKENIZERS = ("smollm2-135m", "qwen3-tiny")
@@ -44,25 +46,25 @@ class Threat(NamedTuple):
 
 THREATS: tuple[Threat, ...] = (
     Threat("kill -9 at random points of generation, training, notebook", "200 points, byte-equal tables", (),
-           "reports/proof/faults.md"),
-    Threat("notebook output half written", "50 kills, old or new file", (), "reports/proof/faults.md"),
-    Threat("four processes on one store, 10,000 keys", "0 double, 0 locked", (), "reports/proof/faults.md"),
+           "reports/record/proof/faults.md"),
+    Threat("notebook output half written", "50 kills, old or new file", (), "reports/record/proof/faults.md"),
+    Threat("four processes on one store, 10,000 keys", "0 double, 0 locked", (), "reports/record/proof/faults.md"),
     Threat("a changed prompt, adapter, seed or template is taken for the old one", "each alone changes the key",
            ("tests/test_records.py",)),
-    Threat("malformed answers", "no exception, one verdict an event", ("tests/test_parsing.py",)),
+    Threat("malformed answers", "no exception, one verdict an event", ("tests/text/test_parsing.py",)),
     Threat("hostile text runs in a page", "0 scripts, 0 requests",
-           ("tests/test_browser.py", "tests/test_explorer_offline.py::test_no_payload_runs_or_calls_out")),
-    Threat("hostile archives", "slips, links, bombs refused", ("tests/test_fetch.py",)),
+           ("tests/run/test_browser.py", "tests/traces/test_view_offline.py::test_no_payload_runs_or_calls_out")),
+    Threat("hostile archives", "slips, links, bombs refused", ("tests/data/test_fetch.py",)),
     Threat("hostile pickle in HAPT's place", "refused, nothing runs",
-           ("tests/test_motion_data.py::test_a_hostile_pickle_is_refused_and_nothing_runs",)),
+           ("tests/fusion/clips/test_motion_data.py::test_a_hostile_pickle_is_refused_and_nothing_runs",)),
     Threat("secrets reach an engine's child process", "none in its environment",
-           ("tests/test_engines.py::test_the_child_gets_no_secrets_and_no_telemetry",)),
-    Threat("an API server quotes the key", "not in store, log or error", ("tests/test_openai.py",)),
-    Threat("test sessions leak into training or examples", "refused", ("tests/test_audit.py",
-           "tests/test_fusion_prompts.py::test_leaks_are_found")),
-    Threat("wrong loss mask, wrong merge", "tokens and logits compared", ("tests/test_training.py",)),
-    Threat("wrong F1", "equals scikit-learn", ("tests/test_scoring.py",)),
-    Threat("wrong statistics", "size and coverage on simulated nulls", ("tests/test_stats.py",)),
+           ("tests/ask/engines/test_contract.py::test_the_child_gets_no_secrets_and_no_telemetry",)),
+    Threat("an API server quotes the key", "not in store, log or error", ("tests/ask/engines/test_openai.py",)),
+    Threat("test sessions leak into training or examples", "refused", ("tests/distill/test_audit.py",
+           "tests/fusion/answerers/test_prompt.py::test_leaks_are_found")),
+    Threat("wrong loss mask, wrong merge", "tokens and logits compared", ("tests/distill/test_training.py",)),
+    Threat("wrong F1", "equals scikit-learn", ("tests/score/test_f1.py",)),
+    Threat("wrong statistics", "size and coverage on simulated nulls", ("tests/score/test_stats.py",)),
     Threat("a mistyped setting", "an error before any work", ("tests/test_settings.py",)),
 )  # fmt: skip
 
@@ -75,7 +77,7 @@ def structure_claims(counts: Counter[tuple[str, str]], faults: Sequence[Fault]) 
         bad = [fault for fault in faults if fault.check == check]
         by = "; ".join(f"{place}: {', '.join(sorted({f.payload for f in bad if f.place == place}))}"
                        for place in sorted({f.place for f in bad}))  # fmt: skip
-        why = f"{n:,} prompts checked (tests/test_injection.py)" + (f"; through {by}" if by else "")
+        why = f"{n:,} prompts checked (tests/injection/test_injection.py)" + (f"; through {by}" if by else "")
         claims.append(exactly(f"injection: {says}", 0, len(bad) if n else None, "faults", why=why))
     return claims
 
@@ -103,7 +105,7 @@ def leak_claims(found: leaks.Leaks) -> list[Claim]:
     """0 canaries in whatever a run leaves behind."""
     hits = ", ".join(sorted({f"{hit.canary} in {hit.file}" for hit in found.hits})[:6])
     why = f"{found.n_files} files of a failing notebook that quotes its secrets and of {leaks.LIGHT}"
-    why += " (tests/test_security.py)"
+    why += " (tests/proof/test_security.py)"
     if not found.ran:
         return [not_measured("secrets: canaries in notebooks, HTML, JSON and store", "= 0 hits", found.why)]
     why = f"{why}; {hits}" if hits else why
@@ -194,19 +196,19 @@ def licence_notes(listed: Sequence[licences.Licence]) -> list[str]:
 
 def measure_structure() -> tuple[Counter[tuple[str, str]], list[Fault]]:
     """All payloads in all places, with every tokenizer that is here."""
-    task = prepare("simulated", n_windows=1)
+    task = prepare("simulated", windowing=Windowing(n=1))
     window = task.windows[0]
     here = {}
     for name in TOKENIZERS:
         try:
-            here[name] = injection.ChatTokenizer(Path(MODELS[name].locate()))
+            here[name] = ChatTokenizer(Path(MODELS[name].locate()))
         except ModelError as error:
             print(f"without {name}'s tokenizer: {error}", file=sys.stderr)
-    return injection.check_structure(task.sessions[window.session_id], window, make_clip(0), here)
+    return check_structure(task.sessions[window.session_id], window, make_clip(0), here)
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Measure everything and write reports/proof/security.md."""
+    """Measure everything and write reports/record/proof/security.md."""
     quick, names = "--quick" in arguments, [name for name in arguments if name != "--quick"]
     asked = list(dict.fromkeys(["rules", *names]))
     counts, faults = measure_structure()

@@ -1,4 +1,4 @@
-"""Our trainer against TRL's SFTTrainer on the same examples: ``make train-speed``. Exit code 1 if a figure is missed.
+"""Our trainer against TRL's SFTTrainer on the same examples: ``make bench ONLY=training``. Exit 1: a figure is missed.
 
 Every variant is a process of its own, and they go in lockstep: one step of one, then the same step (the same example)
 of the next, whose turn is first changing from step to step. So ratios are paired step by step, and other load on the
@@ -25,15 +25,18 @@ from typing import Any
 
 from llmhar.ask.asking import Asking
 from llmhar.ask.engines.child import child_environment, free_cores, last_words
-from llmhar.ask.engines.worker import protect_stdout
-from llmhar.ask.models import MODELS, ModelError, fetch
+from llmhar.ask.engines.worker import Say, protect_stdout
+from llmhar.ask.model_files import fetch
+from llmhar.ask.models import MODELS, ModelError
 from llmhar.ask.store import Store
 from llmhar.ask.task import prepare, training_task
+from llmhar.data.events import Windowing
 from llmhar.distill import train_child, training
 from llmhar.distill.examples import Example, make_examples, write_examples
 from llmhar.distill.recipe import Recipe
 from llmhar.distill.traces import collect_traces
 from llmhar.records import canonical_json
+from llmhar.text.prompt import PromptForm
 from tests.bench.verdicts import Claim, at_least, at_most, not_measured
 
 ROOT = Path(__file__).parents[2]
@@ -70,12 +73,12 @@ class Step:
 # The child.
 
 
-def run_ours(folder: Path, say: train_child.Say) -> None:
+def run_ours(folder: Path, say: Say) -> None:
     """The trainer as the library starts it."""
     train_child.train(folder, say)
 
 
-def run_trl(folder: Path, say: train_child.Say, *, tuned: bool) -> None:
+def run_trl(folder: Path, say: Say, *, tuned: bool) -> None:
     """TRL from prompt and completion texts, all else as it comes but for what makes the curves comparable.
 
     Given are: steps, batch, learning rate and schedule, the order of examples, the number format, and the adapter's
@@ -120,7 +123,7 @@ def as_text(tokenizer: Any, example: dict[str, Any]) -> dict[str, str]:
     return {"prompt": prompt, "completion": example["completion"]}
 
 
-RUN: dict[str, Callable[[Path, train_child.Say], None]] = {
+RUN: dict[str, Callable[[Path, Say], None]] = {
     "ours": run_ours,
     "trl": lambda folder, say: run_trl(folder, say, tuned=False),
     "trl-tuned": lambda folder, say: run_trl(folder, say, tuned=True),
@@ -159,8 +162,12 @@ def child(variant: str, folder: Path) -> None:
 
 def make_examples_of_the_simulated_home(scratch: Path, n: int = N_EXAMPLES) -> list[Example]:
     """What the rules engine says of five-event windows, spread over the training sessions."""
-    test = prepare("simulated", scratch / "data", n_windows=1, window_size=5, answer="name", wording="short",
-                   serializer="sentences", rules=False)  # fmt: skip
+    test = prepare(
+        "simulated",
+        scratch / "data",
+        windowing=Windowing(n=1, size=5),
+        form=PromptForm(answer="name", wording="short", serializer="sentences", rules=False),
+    )
     task = training_task(test, window_size=5)
     with Store(scratch / "store.sqlite") as store:
         traces = collect_traces(task, MODELS["rules"], store, asking=Asking(progress=False)).traces

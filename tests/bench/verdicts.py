@@ -1,4 +1,4 @@
-"""One Markdown table of claim, figure, measured, verdict: what `make bench`, `make faults`, `make security` end in.
+"""One Markdown table of claim, figure, measured, verdict: what the benches bench, faults and security end in.
 
 Measures nothing itself. A verdict follows from the number wherever there is one (:func:`at_most`, :func:`at_least`,
 :func:`exactly`); whoever misses a figure or cannot measure it must say why, or the claim is refused.
@@ -115,14 +115,14 @@ def tally(claims: Sequence[Claim]) -> str:
 def write_report(
     name: str, title: str, claims: Sequence[Claim], notes: Sequence[str] = (), *, folder: Path | None = None
 ) -> Path:
-    """Write ``reports/proof/<name>.md`` and print its table.
+    """Write ``reports/record/proof/<name>.md`` and print its table.
 
     Args:
         name: "bench", "faults" or "security".
         title: heading of the page.
         claims: rows, in order.
         notes: Markdown blocks below the table (paragraphs, further tables).
-        folder: where; None = ``reports/proof``.
+        folder: where; None = ``reports/record/proof``.
 
     Raises:
         ValueError: no claims, or two of the same words.
@@ -137,7 +137,7 @@ def write_report(
         f"{psutil.virtual_memory().total / 2**30:.0f} GiB of memory. {packages}.",
         f"{len(claims)} claims: {tally(claims)}.",
     ]
-    target = (folder or paths.reports() / "proof") / f"{name}.md"
+    target = (folder or paths.record() / "proof") / f"{name}.md"
     table = table_text(claims)
     paths.write_text(target, "\n\n".join([*head, table.rstrip(), *notes]) + "\n")
     print(f"\n{table}\n{tally(claims)}: {target}")

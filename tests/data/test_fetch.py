@@ -1,22 +1,17 @@
-"""Taking in archives that may be broken or hostile; downloads are served from this machine."""
+"""Taking in archives that may be broken or hostile."""
 
-import hashlib
-import http.server
 import io
 import os
 import shutil
 import stat
 import tarfile
-import threading
 import zipfile
-from functools import partial
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from llmhar import paths
 from llmhar.data import archives, fetch
 from llmhar.data.registry import DataError, load
 
@@ -214,38 +209,6 @@ def test_fetch_says_how_to_get_it_by_hand(name):
 def test_fetch_leaves_what_is_there(data):
     fetch.add("mural", MURAL)
     assert fetch.fetch("mural") == data / "mural"
-
-
-@pytest.fixture
-def server(tmp_path):
-    class Quiet(http.server.SimpleHTTPRequestHandler):
-        def log_message(self, *args):
-            pass
-
-    served = tmp_path / "served"
-    served.mkdir()
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(served))) as running:
-        threading.Thread(target=running.serve_forever, daemon=True).start()
-        yield served, f"http://127.0.0.1:{running.server_port}"
-        running.shutdown()
-
-
-def test_fetch_downloads_and_checks(archive, data, server, monkeypatch):
-    served, url = server
-    content = archive().read_bytes()
-    (served / "MuRAL.zip").write_bytes(content)
-    good = fetch.Archive(f"{url}/MuRAL.zip", hashlib.sha256(content).hexdigest())
-    monkeypatch.setitem(fetch.REGISTRY, "mural", good._replace(sha256="0" * 64))
-    with pytest.raises(DataError, match=r"could not be fetched .*llmhar data add mural FILE"):
-        fetch.fetch("mural")
-    assert _left(data) == []
-    assert not [p for p in (paths.cache() / "downloads").rglob("*") if p.is_file()]
-    monkeypatch.setitem(fetch.REGISTRY, "mural", good._replace(url=f"{url}/nothing.zip"))
-    with pytest.raises(DataError, match="could not be fetched"):
-        fetch.fetch("mural")
-    monkeypatch.setitem(fetch.REGISTRY, "mural", good)
-    assert fetch.fetch("mural") == data / "mural"
-    assert len(load("mural").sessions) == 3
 
 
 def test_fetch_writes_the_simulated_home(data):

@@ -100,7 +100,7 @@ def test_summer_time(tmp_path):
 
 def test_locations_on_request():
     assert all(e.sensor != "presence" for s in load("marble", FIXTURE).sessions for e in s.events)
-    loaded = load("marble", FIXTURE, locations=True)
+    loaded = load("marble", FIXTURE, {"locations": True})
     seen = [(e.text, e.residents) for e in loaded.sessions[0].events if e.sensor == "presence"]
     assert seen == [("medicine area presence ENTERED", ("21",)), ("medicine area presence LEFT", ("21",))]
     assert "A2a/instance1/subject-21/locations.csv" in {note.file for note in loaded.report.refused}
@@ -197,7 +197,7 @@ def test_any_bytes_give_sessions_or_a_data_error(tmp_path, content):
         shutil.copytree(FIXTURE / "B1m", tmp_path / "B1m")
         (tmp_path / "B1m" / "instance1" / name).write_bytes(content)
         try:
-            assert isinstance(load("marble", tmp_path, locations=True), Loaded)
+            assert isinstance(load("marble", tmp_path, {"locations": True}), Loaded)
         except DataError as error:
             assert str(error)
 

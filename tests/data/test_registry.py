@@ -58,7 +58,7 @@ def test_unknown_name_lists_the_names():
 )
 def test_options_are_checked_before_anything_is_read(name, options, message):
     with pytest.raises(DataError, match=message):
-        load(name, Path("/nowhere"), **options)
+        load(name, Path("/nowhere"), options)
 
 
 def test_missing_folder_says_which_command_brings_it(monkeypatch, tmp_path):

@@ -18,7 +18,7 @@ from llmhar.data import simulated
 from llmhar.data.simulated_homes import ACTIVITIES
 from tests.timing import quiet_seconds
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 NUMBERS = range(1, 22)
 TEST_NUMBERS = range(16, 22)  # S1's split of MuRAL
 Rows = list[dict[str, str]]

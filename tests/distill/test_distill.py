@@ -18,18 +18,19 @@ from pydantic import ValidationError
 
 from llmhar.ask.asking import Asking
 from llmhar.ask.inference import AskedRun
-from llmhar.ask.models import MODELS
+from llmhar.ask.models import MODELS, Local, ModelSpec
 from llmhar.ask.store import Store
 from llmhar.ask.task import Task, prepare, training_task
-from llmhar.data.events import SensorEvent, Session
-from llmhar.data.windows import cut_windows
+from llmhar.data.events import SensorEvent, Session, Windowing, cut_windows
 from llmhar.distill import recipe, traces, train_child, training
+from llmhar.distill.child import run_child
 from llmhar.distill.examples import Example, LeakError, data_hash, make_examples, read_examples, write_examples
-from llmhar.distill.recipe import RECIPES, Recipe, added_parameters, added_share
-from llmhar.distill.students import RECORD, Student, open_student, students_home
+from llmhar.distill.recipe import Recipe, added_parameters, added_share
+from llmhar.distill.students import RECORD, Student, open_student, students_home, times
+from llmhar.distill.teaching import load_teaching, recipe_for
 from llmhar.distill.traces import (
     FILTERS,
-    Taught,
+    Collected,
     Trace,
     balance,
     collect_traces,
@@ -39,7 +40,7 @@ from llmhar.distill.traces import (
 )
 from llmhar.distill.train_child import IGNORED, last_checkpoint, order, tokenize
 from llmhar.records import Fingerprint
-from llmhar.text.prompt import PromptSpec
+from llmhar.text.prompt import PromptForm, PromptSpec
 
 START = datetime(2000, 1, 3, 7, 0, 0)
 ACTIVITIES = {1: "Cooking", 2: "Sleeping"}
@@ -68,8 +69,8 @@ def trace(window: int, *labels: int | None, sample: int = 0, finish: str = "stop
     )  # fmt: skip
 
 
-def taught(*kept: Trace, failed: int = 0) -> Taught:
-    return Taught(list(kept), failed, AskedRun("teacher", len(kept) + failed, 0, 0, failed, 0.0, 0.0))
+def taught(*kept: Trace, failed: int = 0) -> Collected:
+    return Collected(list(kept), failed, AskedRun("teacher", len(kept) + failed, 0, 0, failed, 0.0, 0.0))
 
 
 # What a teacher said, and which of it is kept.
@@ -133,7 +134,7 @@ def test_consistency_looks_at_no_truth():
 
 
 @pytest.fixture
-def mixed() -> Taught:
+def mixed() -> Collected:
     """Window 0 agreed and right, 1 agreed and wrong, 2 torn, 3 incomplete; two asks failed."""
     return taught(
         *samples(0, (1, 2), (1, 2)), *samples(1, (2, 2), (2, 2)), *samples(2, (1, 2), (2, 1)), trace(3, 1, None),
@@ -183,7 +184,7 @@ def test_rare_labels_come_more_often_and_the_truth_does_not_matter():
 @pytest.fixture(scope="module")
 def task(tmp_path_factory) -> Task:
     home = tmp_path_factory.mktemp("data") / "home"
-    return prepare("simulated", home, window_size=5, answer="name", wording="short", n_windows=1)
+    return prepare("simulated", home, windowing=Windowing(size=5, n=1), form=PromptForm(answer="name", wording="short"))
 
 
 def test_a_training_task_holds_no_test_session(task):
@@ -323,7 +324,7 @@ def test_added_parameters_by_hand():
 
 
 def test_s1s_recipe_and_its_batch_of_eight():
-    s1 = Recipe(student="qwen3-0.6b", **RECIPES["s1"])
+    s1 = recipe_for("qwen3-0.6b", load_teaching("s1"))
     assert (s1.backend, s1.method, s1.rank, s1.max_steps, s1.learning_rate) == ("unsloth", "lora", 32, 500, 2e-4)
     assert s1.examples_per_step == 8
     assert round(500 * 8 / 126) == 32 and 7 <= 500 * 8 / 544 <= 8  # epochs that S1 names for 3 and for all sessions
@@ -501,6 +502,45 @@ def test_a_student_is_whole_or_not_there(tmp_path):
     assert open_student(tmp_path, MODELS["qwen3-tiny"]) is None
 
 
+@pytest.mark.parametrize(
+    ("said", "number", "words"), [({}, 1, ""), ({"round": 2}, 2, " twice"), ({"round": 3}, 3, " 3 times")]
+)
+def test_a_student_s_round_is_in_its_record_and_one_where_older_records_do_not_say(tmp_path, said, number, words):
+    (tmp_path / "adapter").mkdir()
+    (tmp_path / "adapter" / "adapter_model.safetensors").write_bytes(b"12345678")
+    record = {"name": "a b twice", "recipe": Recipe(student="qwen3-tiny").model_dump(mode="json")} | said
+    (tmp_path / RECORD).write_text(json.dumps(record))
+    found = open_student(tmp_path, MODELS["qwen3-tiny"])
+    assert (found.round, found.base, found.name) == (number, "qwen3-tiny", "a b twice"), "nothing is read out of a name"
+    assert times(found.round) == words
+
+
+def test_a_student_goes_on_for_one_round_more(made, monkeypatch, tmp_path):
+    monkeypatch.setenv("LLMHAR_HOME", str(tmp_path))
+    jobs = []
+
+    def leave_weights(module, folder, **_):
+        job = json.loads((folder / "job.json").read_text())
+        jobs.append(job)
+        (folder / "model.part").mkdir()
+        (folder / "model.part" / "model.safetensors").write_text(f"weights {len(jobs)}")
+        return {"losses": []}
+
+    monkeypatch.setattr(training, "run_child", leave_weights)
+    monkeypatch.setattr(ModelSpec, "tokenizer_sha256", lambda _: "ab")
+    place = {"source": Local(path=tmp_path)}
+    own = Recipe(student="qwen3-tiny", method="full")
+    first = training.train_student(own, made, parent=MODELS["qwen3-tiny"].model_copy(update=place))
+    second = training.train_student(own, made, parent=first, name="on")
+    opened = training.train_student(own, made, parent=first)
+    assert (first.round, second.round, opened.round) == (1, 2, 2) and opened.folder == second.folder
+    assert second.record["round"] == 2 and jobs[1]["revision"] == first.spec.revision and len(jobs) == 2
+    assert not {"round", "course"} & set(jobs[1]), "what a student is called does not decide what comes out"
+    record = json.loads((second.folder / RECORD).read_text())
+    (second.folder / RECORD).write_text(json.dumps({k: v for k, v in record.items() if k != "round"}))
+    assert training.train_student(own, made, parent=first).round == 2, "folders of before say no round"
+
+
 # The child's end.
 
 CHILD = """
@@ -520,7 +560,7 @@ def child(tmp_path, monkeypatch):
 
     def run(then: str) -> dict[str, Any]:
         (tmp_path / "made_up.py").write_text(CHILD.format(then=then))
-        return training.run_child("made_up", tmp_path, title="training x", progress=False, threads=1)
+        return run_child("made_up", tmp_path, title="training x", progress=False, threads=1)
 
     return run
 

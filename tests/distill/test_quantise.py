@@ -1,6 +1,6 @@
 """Quantised models: what is refused, what stands after a failure, how near int8 comes to the weights it was made of.
 
-The engine that serves them meets the contract in tests/test_engines.py.
+The engine that serves them meets the contract in tests/ask/engines/test_contract.py.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ import pytest
 
 from llmhar.ask.engines.base import Engine
 from llmhar.ask.engines.child import child_environment
-from llmhar.ask.engines.memory import peak_memory
 from llmhar.ask.engines.registry import EngineError, open_engine
 from llmhar.ask.models import MODELS, Adapter, HubSource, Local, ModelError, ModelSpec
 from llmhar.distill import quantise as module
 from llmhar.distill.quantise import n_bytes, quantise
 from llmhar.records import Generation, Request, Sampling
 from tests.conftest import children_running, need
+from tests.memory import peak_memory
 
 NAME = "smollm2-135m-l4"
 PROMPTS = ("What is the capital of France?", "The stove in the kitchen is on.", "Write one sentence about a dog.")
@@ -213,7 +213,7 @@ def test_int8_says_what_float32_says(int8, tmp_path):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HOME", str(tmp_path))
         patch.setenv("XDG_CACHE_HOME", str(tmp_path))
-        engine = open_engine("onnx", int8, threads=1)
+        engine = open_engine("onnx", int8, {"threads": 1})
     with engine, peak_memory(engine.pid) as peak:
         found = answers(engine, requests)
         again = answers(engine, requests[::-1])[::-1]
@@ -225,7 +225,7 @@ def test_int8_says_what_float32_says(int8, tmp_path):
     assert 60_000_000 < peak.bytes < 600_000_000  # measured: 261 MB, of which 136 are Python and the tokenizer
     # The wheels' telemetry would leave its device id and what it could not send in ~/.cache/Microsoft.
     assert not [path for path in tmp_path.rglob("*") if "microsoft" in path.name.lower()]
-    with open_engine("transformers", MODELS[NAME], threads=1) as engine:
+    with open_engine("transformers", MODELS[NAME], {"threads": 1}) as engine:
         exact = answers(engine, requests)
     assert [g.prompt_tokens for g in found] == [g.prompt_tokens for g in exact]
     assert sum(a.text == b.text for a, b in zip(found, exact)) >= 2, (found, exact)
@@ -236,7 +236,7 @@ def test_only_quantised_folders_are_served(int8):
     with pytest.raises(EngineError, match="holds no quantised model"):
         open_engine("onnx", need(NAME))
     with pytest.raises(EngineError, match="dtype is not offered"):
-        open_engine("onnx", int8, dtype="float32")
+        open_engine("onnx", int8, {"dtype": "float32"})
 
 
 @pytest.mark.real
@@ -247,7 +247,7 @@ def test_what_cannot_be_done_is_an_error_of_that_request(int8):
         ask("c", thinking_budget=3),
         ask("x " * 9000),
     ]
-    with open_engine("onnx", int8, threads=1, max_model_len=512) as engine:
+    with open_engine("onnx", int8, {"threads": 1, "max_model_len": 512}) as engine:
         *errors, fine = answers(engine, [*refused, ask("d")])
         cut = answers(engine, [ask("d", max_tokens=4096)])[0]
     assert fine.ok

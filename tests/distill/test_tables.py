@@ -15,23 +15,25 @@ from llmhar.ask.inference import Answer
 from llmhar.ask.models import ModelSpec
 from llmhar.ask.store import Ask, Stored
 from llmhar.ask.task import Task
-from llmhar.data.events import SensorEvent, Session
+from llmhar.data.events import SensorEvent, Session, cut_windows
 from llmhar.data.load_report import LoadReport
-from llmhar.data.windows import cut_windows
 from llmhar.distill import figures as student_figures
+from llmhar.distill import sessions, transfer
+from llmhar.distill import small as small_students
 from llmhar.distill import tables as student_tables
-from llmhar.distill import transfer
 from llmhar.distill.recipe import Recipe
+from llmhar.distill.sessions import SessionsPoint
+from llmhar.distill.small import GatewayPoint
 from llmhar.distill.students import Student
 from llmhar.distill.traces import FunnelStep
-from llmhar.distill.transfer import TEACHER, UNTRAINED, GatewayPoint, MatrixCell, SessionsPoint
+from llmhar.distill.transfer import TEACHER, UNTRAINED, MatrixCell
 from llmhar.records import Fingerprint, Generation, Request
 from llmhar.run import publish
 from llmhar.score import figures
 from llmhar.score.tables import score_answers
 from llmhar.text.parsing import parse_answer
 from llmhar.traces import excerpts, faithfulness
-from llmhar.traces.excerpts import SILENT, excerpts_html, find_excerpt, pick_events
+from llmhar.traces.excerpts import SILENT, excerpts_html, find_excerpts, pick_events
 from tests.timing import quiet_seconds
 
 ACTIVITIES = {1: "preparing breakfast", 2: "eating", 3: "sleeping", 9: "TRANSITION"}
@@ -265,9 +267,9 @@ def test_ratio_without_an_interval_says_so(task):
     noisy = scored(task, [0.0, 0.0, 0.9, 0.0, 0.0, 0.0])
     ratio = student_tables.f1_ratio(scored(task, [0.5] * 6), noisy)
     assert ratio.mean == pytest.approx(3.0 / 0.9) and math.isnan(ratio.low) and math.isnan(ratio.high)
-    assert transfer.ratio_text(ratio) == "3.33 (no interval)"
+    assert student_tables.ratio_text(ratio) == "3.33 (no interval)"
     zero = student_tables.f1_ratio(scored(task, [0.5] * 6), scored(task, [0.0] * 6))
-    assert math.isnan(zero.mean) and transfer.ratio_text(zero) == "–"
+    assert math.isnan(zero.mean) and student_tables.ratio_text(zero) == "–"
     one = task_of(1)
     single = student_tables.f1_ratio(scored(one, [0.5]), scored(one, [1.0]))
     assert (single.n, single.mean) == (1, 0.5) and math.isnan(single.low)
@@ -380,24 +382,33 @@ def test_matrix_without_ours_and_with_a_cell_twice(cells):
         transfer.matrix_table([*cells, cells[2]])
 
 
+def test_a_second_round_is_a_row_of_its_own_and_changes_against_the_same_parent(cells):
+    table = transfer.matrix_table([*cells, cells[2]._replace(round=2)])
+    once, twice = (table.loc[(name, "simulated", "ours: LLM")] for name in ("small-l8", "small-l8 twice"))
+    assert twice["F1 % on simulated"] == once["F1 % on simulated"] and twice["F1 % on mural (real)"] == ""
+    assert twice["change on simulated"] == once["change on simulated"] != ""
+    own = transfer.key_rows(table)
+    assert list(own) == ["F1 % on mural (real)", "F1 % on simulated"] and len(own) == 4
+
+
 def points_of(task, scores, seed=0):
     return [SessionsPoint(n, scored(task, [f1] * 6), seed) for n, f1 in scores.items()]
 
 
 def test_sessions_needed(task):
-    needed = lambda scores, **how: transfer.sessions_needed(points_of(task, scores), **how)  # noqa: E731
+    needed = lambda scores, **how: sessions.sessions_needed(points_of(task, scores), **how)  # noqa: E731
     assert needed({0: 0.1, 1: 0.3, 4: 0.49, 10: 0.51, 15: 0.5}) == 4
     assert needed({0: 0.1, 1: 0.3, 4: 0.49, 10: 0.51, 15: 0.5}, share=0.5) == 1
     assert needed({1: 0.5, 4: 0.3, 15: 0.5}) == 15, "one lucky run does not decide"
     assert needed({0: 0.5, 4: 0.5}) == 0, "training bought nothing"
     assert needed({15: 0.5}) is None and needed({}) is None and needed({1: 0.0, 15: 0.0}) is None
     seeds = points_of(task, {1: 0.2, 4: 0.6, 15: 0.6}) + points_of(task, {1: 0.2, 4: 0.4, 15: 0.6}, seed=1)
-    assert transfer.sessions_needed(seeds) == 15, "0.5 on average"
-    assert transfer.sessions_needed(seeds, share=0.8) == 4
+    assert sessions.sessions_needed(seeds) == 15, "0.5 on average"
+    assert sessions.sessions_needed(seeds, share=0.8) == 4
 
 
 def test_published_plateau_is_at_four_sessions():
-    table = transfer.sessions_table([])
+    table = sessions.sessions_table([])
     assert table.index.tolist() == [(n, "published (S1)") for n in (0, 1, 4, 10, 15)]
     assert table["share of all sessions' F1"].tolist() == ["0.21", "0.58", "0.98", "1.01", "1.00"]
     assert table["macro F1 [95 %]"].tolist()[1] == "0.2945 (no interval)"
@@ -411,7 +422,7 @@ def test_sessions_table_of_ours(task, base, student):
         SessionsPoint(10, base, seed=1),
         SessionsPoint(3, student, 1),
     ]
-    table = transfer.sessions_table(points)
+    table = sessions.sessions_table(points)
     ours = table.xs("ours: LLM", level="kind")
     assert ours.index.tolist() == [0, 3, 10, 10] and ours["seed"].tolist() == [0, 1, 0, 1]
     share = student_tables.f1_ratio(base, student)
@@ -422,7 +433,7 @@ def test_sessions_table_of_ours(task, base, student):
 
 
 def test_gateway_table_says_what_was_not_measured(base, student):
-    table = transfer.gateway_table(
+    table = small_students.gateway_table(
         [
             GatewayPoint(student, 56_632_896, 56_700_000, None, None, "int8"),
             GatewayPoint(base, 56_632_896, 226_531_584, 1.234, 812_000_000, "float32"),
@@ -439,7 +450,7 @@ def test_gateway_table_says_what_was_not_measured(base, student):
     assert large["F1, of the largest's"] == "1"
     assert small["F1, of the largest's"].startswith(f"{student.macro_f1.mean / base.macro_f1.mean:.2f} ")
     assert small["macro F1 [95 %]"] == str(student.macro_f1)
-    assert transfer.gateway_table([]).empty
+    assert small_students.gateway_table([]).empty
 
 
 # -- excerpts
@@ -469,7 +480,7 @@ EVENTS = [
 
 
 def found(text, i, events=EVENTS):
-    return find_excerpt(parse_answer(text, len(events), {1: B, 2: E}), i, events)
+    return find_excerpts(parse_answer(text, len(events), {1: B, 2: E}), events)[i]
 
 
 def test_excerpts_of_both_styles():
@@ -638,7 +649,7 @@ def test_excerpts_escape_everything():
 def png_of(figure, folder, name):
     assert isinstance(figure, Figure)
     figure.savefig(folder / f"{name}.png")
-    made = publish.make_payload({}, figure=figure)["figure_png"]
+    made = publish.publish({}, figure=figure)["figure_png"]
     assert len(made) > 5000
     return made
 
@@ -713,13 +724,13 @@ def test_sessions_curve(task, teacher, tmp_path):
     figure = student_figures.sessions_curve(points, teacher)
     png_of(figure, tmp_path, "sessions_curve")
     ours, theirs = figure.axes
-    needed = transfer.sessions_needed(points)
+    needed = sessions.sessions_needed(points)
     assert ours.get_title(loc="left") == f"Ours: 95 % of the full score from {needed} sessions on"
     assert theirs.get_title(loc="left") == "S1: 95 % of the full score from 4 sessions on"
     assert list(theirs.lines[0].get_xdata()) == [0, 1, 4, 10, 15]
     assert list(theirs.lines[0].get_ydata()) == pytest.approx([0.1081, 0.2945, 0.4942, 0.5118, 0.5068])
     assert theirs.lines[1].get_ydata()[0] == pytest.approx(0.537)
-    means = transfer.mean_f1(points)
+    means = sessions.mean_f1(points)
     assert any(list(line.get_ydata()) == list(means.values()) for line in ours.lines)
     assert "not the heights" in stamp_of(figure) and PROVENANCE[0] in stamp_of(figure)
     said = "LLM, transformers 4.57 float32 cpu: small-l8-distilled (revision abcdef01+l8+tuned:01234567)"

@@ -24,7 +24,8 @@ from llmhar.ask.engines.registry import open_engine
 from llmhar.ask.models import MODELS, Local, ModelSpec
 from llmhar.ask.store import Store
 from llmhar.ask.task import Task, narrow, prepare, training_task
-from llmhar.distill import merging, training
+from llmhar.data.events import Windowing
+from llmhar.distill import child, merging, training
 from llmhar.distill.examples import Example, data_hash, make_examples
 from llmhar.distill.merging import merge
 from llmhar.distill.recipe import BACKENDS, PROJECTIONS, Recipe
@@ -33,6 +34,7 @@ from llmhar.distill.traces import collect_traces
 from llmhar.distill.train_child import IGNORED
 from llmhar.distill.training import TrainingError, train_student
 from llmhar.records import Sampling
+from llmhar.text.prompt import PromptForm
 from tests.ask.engines.test_contract import template
 from tests.conftest import children_running, need
 
@@ -57,8 +59,12 @@ def _home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 @pytest.fixture(scope="module")
 def task(tmp_path_factory: pytest.TempPathFactory) -> Task:
     """Training windows of one event, with the shortest prompt."""
-    test = prepare("simulated", tmp_path_factory.mktemp("data") / "home", n_windows=1, window_size=1, answer="name",
-                   wording="short", serializer="sentences", rules=False)  # fmt: skip
+    test = prepare(
+        "simulated",
+        tmp_path_factory.mktemp("data") / "home",
+        windowing=Windowing(n=1, size=1),
+        form=PromptForm(answer="name", wording="short", serializer="sentences", rules=False),
+    )
     own = training_task(test, window_size=1, n_sessions=1)
     return narrow(own, {(w.session_id, w.index) for w in own.windows[:11]}, "11 windows")
 
@@ -198,7 +204,7 @@ def test_one_vllm_serves_all_students_of_a_base(tuned, task, qwen3_tiny, tmp_pat
     models = [student.spec for student in tuned.values()]
     assert all(model.revision == qwen3_tiny.revision for model in models)
     two = narrow(task, {(w.session_id, w.index) for w in task.windows[:2]}, "two windows")
-    with open_engine("vllm", qwen3_tiny, adapters=[m.adapter.path for m in models], threads=1) as engine:
+    with open_engine("vllm", qwen3_tiny, {"adapters": [m.adapter.path for m in models], "threads": 1}) as engine:
         *own, base = ask(two, [*models, qwen3_tiny], engine, tmp_path)
     for student, answers in zip(tuned.values(), own):
         assert all(answer.stored is not None for answer in answers), answers
@@ -235,7 +241,7 @@ def test_its_weights_are_the_parents_moved(whole):
 
 def test_a_fully_tuned_student_answers(whole, task, tmp_path):
     one = narrow(task, {(w.session_id, w.index) for w in task.windows[:1]}, "a window")
-    with open_engine("transformers", whole.spec, threads=1) as engine:
+    with open_engine("transformers", whole.spec, {"threads": 1}) as engine:
         ((answer,),) = ask(one, [whole.spec], engine, tmp_path, max_tokens=8)
     assert answer.stored and answer.stored.generation.output_tokens > 0, answer.error
     assert answer.ask.request.revision == whole.spec.revision and answer.ask.request.adapter_sha256 is None
@@ -250,7 +256,7 @@ def test_losses_fall_until_the_examples_are_known_by_heart(parrot):
 def test_a_student_that_knows_its_examples_says_what_the_teacher_wrote(parrot, task, tmp_path):
     """End to end: template, mask, end token, saved weights and serving agree, or not a character would be right."""
     known = {(e.session_id, e.window_index): e.completion for e in parrot.examples}
-    with open_engine("transformers", parrot.spec, threads=1) as engine:
+    with open_engine("transformers", parrot.spec, {"threads": 1}) as engine:
         (answers,) = ask(narrow(task, set(known), "two windows"), [parrot.spec], engine, tmp_path)
     made = {(a.ask.session_id, a.ask.window_index): a.stored.generation for a in answers if a.stored}
     assert {key: generation.text for key, generation in made.items()} == known
@@ -262,7 +268,7 @@ def test_a_student_that_knows_its_examples_says_what_the_teacher_wrote(parrot, t
 
 def kill_at(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Kill the child when it has reported this step."""
-    show = training._show
+    show = child._show
 
     def shown(bar: Any, message: dict[str, Any], title: str) -> None:
         show(bar, message, title)
@@ -270,7 +276,7 @@ def kill_at(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
             for child in children_running("llmhar.distill.train_child"):
                 child.kill()
 
-    monkeypatch.setattr(training, "_show", shown)
+    monkeypatch.setattr(child, "_show", shown)
 
 
 def test_a_killed_training_goes_on_and_ends_the_same(tuned, examples, tmp_path, monkeypatch):

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from math import comb, factorial
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from llmhar.fusion import doses as dosing
 from llmhar.fusion.ablation import correct
-from llmhar.fusion.doses import Dose, bayes, confusion_matrix, corrupt, corrupt_all, doses, expected_vote, vote
+from llmhar.fusion.doses import Dose, bayes, confusion_matrix, corrupt, corrupt_all, plan_doses, vote
 from llmhar.fusion.encoders.observation import Guess, Observation, StepSeen
 
 LABELS = tuple(f"activity {i}" for i in range(6))
@@ -126,6 +127,28 @@ def brute_vote(n, accuracy, k):
     return total
 
 
+def expected_vote(n_votes: int, accuracy: float, n_labels: int) -> float:
+    """Accuracy of the majority of ``n_votes`` independent votes, errors spread evenly, ties drawn: exact.
+
+    Σ over k right votes of Binomial(k) · E[1 / (1 + number of others with k votes); nobody has more]; the ways to
+    spread n - k wrong votes over K - 1 others come from exponential generating functions.
+    """
+    others, total = n_labels - 1, 0.0
+    for k in range(n_votes + 1):
+        wrong = n_votes - k
+        chance = comb(n_votes, k) * accuracy**k * (1 - accuracy) ** wrong
+        below = np.array([1 / factorial(j) for j in range(k)])
+        for ties in range(min(others, wrong // k if k else others) + 1):
+            rest = np.array([1.0])
+            for _ in range(others - ties):
+                rest = np.convolve(rest, below)[: wrong + 1] if k else np.array([0.0])
+            left = wrong - ties * k
+            if 0 <= left < len(rest):
+                ways = comb(others, ties) * rest[left] / factorial(k) ** ties * factorial(wrong) / others**wrong
+                total += chance * float(ways) / (1 + ties)
+    return total
+
+
 @pytest.mark.parametrize(("n", "k"), [(0, 3), (1, 4), (2, 3), (3, 2), (4, 3), (5, 4), (6, 3)])
 @pytest.mark.parametrize("accuracy", [0.0, 0.1, 0.5, 0.9, 1.0])
 def test_expected_vote_equals_enumeration(n, k, accuracy):
@@ -166,17 +189,18 @@ def test_a_clip_of_which_nothing_is_said_is_a_draw():
 
 
 def test_doses_vary_all_then_each():
-    made = doses(["labels", "motion"], (0.1, 1.0), others=0.5)
+    made = plan_doses(["labels", "motion"], (0.1, 1.0), others=0.5)
     assert [(one.varied, one.accuracy) for one in made] == [
         (name, level) for name in ("all", "labels", "motion") for level in (0.1, 1.0)
     ]
     assert made[0].accuracies == (("labels", 0.1), ("motion", 0.1))
     assert made[3].accuracies == (("labels", 1.0), ("motion", 0.5))
-    assert [one.varied for one in doses(["motion"], (0.5,))] == ["all"]
+    assert [one.varied for one in plan_doses(["motion"], (0.5,))] == ["all"]
+    assert plan_doses(["labels", "motion"], (0.1, 1.0), alone=False) == made[:2]
 
 
 def test_dose_response_and_verdicts():
-    observations, given_ = clips(120, 3), doses(["labels", "motion"], (0.1, 0.5, 1.0))
+    observations, given_ = clips(120, 3), plan_doses(["labels", "motion"], (0.1, 0.5, 1.0))
     answers = dosing.respond(observations, given_, LABELS, seed=5)
     # an oracle that was asked about all modalities together only
     for dose in given_[:3]:
@@ -187,9 +211,9 @@ def test_dose_response_and_verdicts():
     assert votes.loc[1.0, "accuracy"] == 1 and votes.loc[0.1, "accuracy"] < 0.3
     assert (table["clusters"] == 12).all() and (table["clips"] == 120).all()
     verdicts = dosing.dose_verdicts(answers, observations, "oracle", n_resamples=100)
-    assert verdicts.loc[("all", 0.1), "verdict"] == "better"
+    assert verdicts.loc[("all", 0.1), "verdict"] == "higher"
     assert verdicts.loc[("all", 1.0), ["gap", "verdict"]].tolist() == [0, "not shown"]
     assert len(verdicts) == 3
-    worse = dosing.dose_verdicts(answers, observations, "vote", "oracle", n_resamples=100)
-    assert worse.loc[("all", 0.1), "verdict"] == "worse"
-    assert worse.loc[("all", 0.1), "gap"] == -verdicts.loc[("all", 0.1), "gap"]
+    lower = dosing.dose_verdicts(answers, observations, "vote", "oracle", n_resamples=100)
+    assert lower.loc[("all", 0.1), "verdict"] == "lower"
+    assert lower.loc[("all", 0.1), "gap"] == -verdicts.loc[("all", 0.1), "gap"]

@@ -9,22 +9,26 @@ from llmhar.ask.asking import Asking
 from llmhar.ask.models import MODELS
 from llmhar.ask.store import Store
 from llmhar.data.load_report import DataError
-from llmhar.fusion import ablation, motion_capacity
+from llmhar.fusion import ablation, error_study, motion_capacity
 from llmhar.fusion import study as fusion_study
-from llmhar.fusion import tables as fusion_tables
 from llmhar.fusion import views as fusion_views
-from llmhar.fusion.answerers.asking import Condition, fusion_asks
-from llmhar.fusion.answerers.prompt import pick_examples
+from llmhar.fusion.answerers.inference import fusion_asks
+from llmhar.fusion.answerers.prompt import FusionForm, pick_examples
+from llmhar.fusion.answerers.task import Condition, FusionTask
 from llmhar.fusion.clips import scenes
 from llmhar.fusion.clips.registry import load_clipset
 from llmhar.fusion.clips.sounds import sounds_here
-from llmhar.fusion.encoders.encode import RECORDED, EncoderError, encode
+from llmhar.fusion.doses import plan_doses
+from llmhar.fusion.encoders.encode import EncoderError, encode
 from llmhar.fusion.encoders.motion_models import motion_record
 from llmhar.fusion.encoders.observation import MODALITIES
-from llmhar.fusion.encoders.observe import observe
+from llmhar.fusion.encoders.observe import RECORDED, Observing, observe
 from llmhar.fusion.encoders.registry import encoder
+from llmhar.score.tables import pair_table
 
 ENCODERS = {"captions": "template-captions", "labels": "yamnet", "motion": "imu-cnn-m-6"}
+OBSERVING = Observing(ENCODERS, context_noise=0.1, progress=False)
+QUIET = Asking(progress=False)
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +44,12 @@ def clips():
 
 @pytest.fixture(scope="module")
 def observed(clips, store):
-    return observe(clips, store, encoders=ENCODERS, context_noise=0.1, recorded=RECORDED, progress=False)
+    return observe(clips, store, OBSERVING)
+
+
+@pytest.fixture(scope="module")
+def plan(clips, observed):
+    return fusion_study.plan(clips, observed, FusionForm(), 10)
 
 
 def test_recorded_outputs_stand_for_every_scene_and_say_so(clips, observed):
@@ -59,7 +68,7 @@ def test_recorded_outputs_stand_for_every_scene_and_say_so(clips, observed):
 @pytest.mark.skipif(not sounds_here(), reason="the sounds of the scenes were not fetched: llmhar data fetch scenes")
 def test_live_and_recorded_outputs_agree(tmp_path):
     """The same clips through the real encoder: same hashes, same guesses."""
-    live = load_clipset("scenes", limit=6)
+    live = load_clipset("scenes", options={"limit": 6})
     recorded = {clip.clip_id: clip for clip in load_clipset("scenes-recorded").clips}
     for clip in live.clips:
         assert clip.read_audio().sha256 == recorded[clip.clip_id].audio_sha256
@@ -105,7 +114,8 @@ def test_no_test_clip_person_or_recording_is_learnt_from(clips, observed):
 
 def test_one_shot_prompts_hold_no_clip_of_the_asked_fold(clips, observed):
     every, labels = observed.observations, list(clips.labels)
-    asks = fusion_asks(every, MODELS["rules"], ["labels", "motion"], labels, dataset="scenes", shots=1)
+    task = FusionTask("scenes", tuple(every), clips.labels)
+    asks = fusion_asks(task, MODELS["rules"], Condition(frozenset({"labels", "motion"}), 1))
     for fold in range(clips.n_folds):
         own = [ask.request.messages for ask, one in zip(asks, every) if one.fold == fold]
         assert len({messages[0]["content"] for messages in own}) == 1  # one set of examples a fold
@@ -120,7 +130,7 @@ def test_a_source_on_two_sides_is_refused(clips, store):
     first = clips.clips[0]
     leaky = replace(clips, clips=(*clips.clips, replace(first, clip_id="twin", fold=(first.fold + 1) % 3)))
     with pytest.raises(DataError, match="twin"):
-        observe(leaky, store, encoders=ENCODERS, recorded=RECORDED, progress=False)
+        observe(leaky, store, OBSERVING)
 
 
 def test_the_named_subset_is_even_seeded_and_without_conflicts(observed):
@@ -132,73 +142,64 @@ def test_the_named_subset_is_even_seeded_and_without_conflicts(observed):
     assert fusion_study.named_subset(observed.observations, None) == (observed.observations, "all 132 clips")
 
 
-def test_the_design_from_answers_to_key_numbers(clips, observed, store):
+def test_the_design_from_answers_to_key_numbers(clips, observed, plan, store):
     labels, every = list(clips.labels), observed.observations
     conditions = fusion_study.design(every)
     assert len(conditions) == 15 and len(set(conditions)) == 15
-    rules = fusion_study.by_model(
-        every, labels, "rules", conditions, store, asking=Asking(progress=False), dataset="scenes"
-    )
-    bases = fusion_study.by_baselines(every, labels, ["vote", "bayes"])
-    cells = fusion_study.cells([rules, *bases], labels)
+    outcome = fusion_study.answer(plan, ["rules"], ["vote", "bayes"], [0], store, QUIET)
+    (rules,), bases, cells = outcome.models, outcome.baselines, outcome.cells
     assert len(cells) == 15 + 2 * 16
-    assert all(cell.accuracy.n_clips == 120 for cell in cells)
-    assert {c.accuracy.n_clips for c in fusion_study.cells([rules], labels, conflict=True)} == {12}
-    shares = fusion_study.shares(rules, labels, observed.stand_ins)
+    assert all(cell.accuracy.n_values == 120 for cell in cells)
+    assert {c.accuracy.n_values for c in outcome.conflict_cells} == {12}
+    shares = outcome.shares["rules"]
     assert np.isnan(shares.at["captions", "share"]) and shares.at["captions", "note"].startswith("stand-in")
     playing = frozenset(MODALITIES) - observed.stand_ins
     own = [one for one in every if not one.conflict]
     full = ablation.correct(rules.given[Condition(playing)].predictions, own).mean()
     assert np.isclose(shares["share"].sum(), full - 1 / len(labels))
-    numbers = fusion_study.key_numbers([rules, *bases], labels, 0.9)
+    numbers = fusion_study.key_numbers([rules, *bases], 0.9)
     assert numbers["n_combinations"] == 16 and numbers["imu_accuracy"] == 0.9
     assert 0.1 < numbers["f1_all_modalities"] <= 1 and 0.1 < numbers["f1_vote"] <= 1
     compared = fusion_study.compare_all([rules, *bases], [("rules", "vote"), ("bayes", "vote")])
-    assert [one.first for one in compared] == ["rules", "bayes"] and compared[0].gap.n_clips == 120
-    about = fusion_study.about(clips, observed)
-    assert "recorded" in fusion_tables.pair_table(compared, about)["data"].iloc[0]
+    assert [one.first for one in compared] == ["rules", "bayes"] and compared[0].n_values == 120
+    assert outcome.pairs == compared
+    assert "recorded" in pair_table({plan.about.marked: compared}, "clusters", "clips")["data"].iloc[0]
+    assert [cell.answerer for cell in outcome.full_cells] == ["rules", "vote", "bayes"]
+    assert fusion_study.kind_names(outcome.answered) == ["baseline, no LLM", "rules, not an LLM"]
+    assert outcome.costs.loc[("rules", "labels"), "pairs"] == 7
 
 
-def test_doses_are_paired_and_rise(clips, observed, store):
-    own = [one for one in observed.observations if not one.conflict]
-    doses = fusion_study.dose_experiment(
-        own,
-        list(clips.labels),
-        ["rules"],
-        store,
-        asking=Asking(progress=False),
-        dataset="scenes",
-        levels=(0.1, 0.5, 1.0),
-    )
+def test_language_models_are_asked_about_the_subset_alone(plan):
+    assert len(plan.task.observations) == 132 and len(plan.subset.observations) == 10
+    assert plan.task_for(["rules"]) is plan.task and plan.task_for(["rules", "smollm2-135m"]) is plan.subset
+    assert plan.subset.pool == plan.task.observations, "examples may be any clip"
+    assert plan.about_models.note.endswith("Language models: 10 clips (seed 0).")
+
+
+def test_doses_are_paired_and_rise(plan, store):
+    planned = plan_doses(levels=(0.1, 0.5, 1.0), alone=False)
+    doses = error_study.dose_experiment(plan.task, ["rules"], planned, store, QUIET)
     curves = doses.curves.pivot(index="dose", columns="answerer", values="accuracy")
     assert set(curves.columns) == {"vote", "bayes", "rules"}
     for name in curves:
         assert curves[name].is_monotonic_increasing and curves.at[1.0, name] >= 0.95, name
-    verdicts = fusion_study.dose_verdicts(doses, "rules")
-    assert set(verdicts["verdict"]) <= {"better", "worse", "not shown"} and len(verdicts) == 3
+    verdicts = doses.verdicts
+    assert set(verdicts["verdict"]) <= {"higher", "lower", "not shown"} and len(verdicts) == 3
+    assert verdicts.index[0] == ("rules", "all", 0.1) and list(verdicts.columns[:2]) == ["accuracy", "vote"]
+    numbers = error_study.key_numbers(doses, [])
+    assert numbers == {f"accuracy_dose_50_{name}": curves.at[0.5, name] for name in ("vote", "bayes", "rules")}
 
 
-def test_free_answers_are_matched_and_conflicts_stand_apart(clips, observed, store):
-    own, _ = fusion_study.named_subset(observed.observations, 10)
-    rules = fusion_study.by_model(
-        own,
-        list(clips.labels),
-        "rules",
-        [Condition(frozenset(MODALITIES))],
-        store,
-        asking=Asking(progress=False),
-        dataset="scenes",
-    )
-    free = fusion_study.open_answers(
-        [rules], list(clips.labels), None, asking=Asking(progress=False), store=store, dataset="scenes"
-    )
-    table = fusion_views.open_table(free, fusion_study.about(clips, observed))
+def test_free_answers_are_matched_and_conflicts_stand_apart(plan, store):
+    rules = fusion_study.by_model(plan.subset, "rules", [Condition(frozenset(MODALITIES))], store, QUIET)
+    free = fusion_study.open_answers([rules], None, store, QUIET)
+    table = fusion_views.open_table(free, plan.about)
     assert table.loc[("consistent", "rules"), "clips"] == 10 and table["accuracy"].between(0, 1).all()
 
 
 def test_motion_alone_in_the_fusion_and_people_are_read_from_clusters():
     assert motion_capacity._person("person:19") == 19
-    assert motion_capacity.fed_into_fusion(load_clipset("scenes-recorded"), [], None, encoders={}).empty
+    assert motion_capacity.fed_into_fusion(load_clipset("scenes-recorded"), [], None, Observing({})).empty
 
 
 def test_a_motion_encoder_is_fed_into_the_fusion(clips, store):
@@ -206,8 +207,26 @@ def test_a_motion_encoder_is_fed_into_the_fusion(clips, store):
         motion_record("imu-cnn-m-6")
     except EncoderError as error:
         pytest.skip(str(error))
-    others = {"captions": "template-captions", "labels": "yamnet"}
-    table = motion_capacity.fed_into_fusion(clips, ["imu-cnn-m-6"], store, encoders=others, context_noise=0.1,
-                                          recorded=RECORDED, progress=False)  # fmt: skip
+    table = motion_capacity.fed_into_fusion(clips, ["imu-cnn-m-6"], store, OBSERVING)
     assert list(table.index) == ["imu-cnn-m-6"] and 30_000 < table["parameters"].iloc[0] < 40_000
     assert table["clips"].iloc[0] == 120 and table["everything, naive Bayes"].iloc[0].startswith("0.")
+
+
+def test_a_student_is_taught_on_other_folds_and_asked_in_its_own_form(plan, store, monkeypatch):
+    """Training is stood in for."""
+    lessons = []
+    monkeypatch.setattr(error_study, "train_student", lambda recipe, examples, name: lessons.append((name, examples)))
+    spec = MODELS["rules"].model_copy(update={"name": "taught"})
+    monkeypatch.setattr(error_study, "merge", lambda student: (spec, None))
+    taught = error_study.distilled(plan.task, "rules", "recorded-smoke", 5, store, QUIET)
+    ((name, examples),) = lessons
+    assert name == "recorded-smoke taught by rules" and examples
+    tested = {clip.clip_id for clip in plan.task.observations if clip.fold == 0}
+    conflicts = {clip.clip_id for clip in plan.task.observations if clip.conflict}
+    assert not {example.session_id for example in examples} & (tested | conflicts)
+    assert [own.answerer for own in taught] == ["taught", "rules, fold 0", "recorded-smoke untrained, fold 0"]
+    assert all({clip.clip_id for clip in own.task.observations} == tested for own in taught)
+    assert [own.task.form.wording for own in taught] == ["student", "s2", "s2"]
+    (asked, *_) = fusion_asks(taught[0].task, spec, Condition(plan.task.shown))
+    assert asked.request.messages[0] == examples[0].messages[0], "asked as it was taught"
+    assert set(fusion_study.full_scores(taught)) == {own.answerer for own in taught}

@@ -13,8 +13,12 @@ import pytest
 from matplotlib.text import Text
 
 from llmhar.fusion import ablation, doses, figures, tables
+from llmhar.fusion.answerers.task import Condition, FusionTask
 from llmhar.fusion.encoders.observation import MODALITIES, Guess, Observation, StepSeen
+from llmhar.fusion.study import Answered, Given, confusion
 from llmhar.fusion.tables import About
+from llmhar.score.stats import compare_pairs
+from llmhar.score.tables import NO_ANSWER, pair_table
 
 LABELS = ("vacuum cleaning", "cooking", "doing laundry", "eating", "playing basketball", "playing soccer",
           "playing with pets", "reading a book", "using a computer", "washing dishes", "watching TV",
@@ -55,7 +59,7 @@ def predictions(clips):
 @pytest.fixture(scope="module")
 def cells(clips, predictions):
     return [
-        ablation.score_cell(made, clips, LABELS, answerer=who, kind=WHO[who], modalities=own, shots=shots,
+        ablation.score_cell(made, clips, LABELS, answerer=who, kind=WHO[who], condition=Condition(own, shots),
                             n_resamples=200)
         for (who, own, shots), made in predictions.items()
     ]  # fmt: skip
@@ -75,7 +79,7 @@ def shares(clips, predictions):
 
 @pytest.fixture(scope="module")
 def dosed(clips):
-    given = doses.doses(["labels", "motion"])
+    given = doses.plan_doses(["labels", "motion"])
     made = doses.respond(clips, given, LABELS, seed=1)
     for i, dose in enumerate(given):
         made["SmolLM2-135M-Instruct", dose] = answers(clips, 0.8 * dose.accuracy, i)
@@ -97,15 +101,15 @@ def test_cells_as_a_table_and_a_grid(cells):
     assert grid.index[-1] == "captions + labels + motion + context"
     assert grid.loc["captions + labels + motion + context", ("rules", 0)] == "–"
     cell = next(one for one in cells if one.answerer == "stacking" and one.modalities == frozenset(["motion"]))
-    assert grid.loc["motion", ("stacking", 0)] == str(cell.accuracy)
-    assert tables.factorial_grid(cells, "macro_f1").loc["motion", ("stacking", 0)] == str(cell.macro_f1)
+    assert grid.loc["motion", ("stacking", 0)] == cell.accuracy.brief
+    assert tables.factorial_grid(cells, "macro_f1").loc["motion", ("stacking", 0)] == cell.macro_f1.brief
 
 
 def test_conflict_rows(clips, predictions):
     made = predictions["stacking", frozenset(MODALITIES), 0]
 
     def table_of(own):
-        cell = ablation.score_cell(made, own, LABELS, answerer="stacking", kind="baseline", modalities=NONE)
+        cell = ablation.score_cell(made, own, LABELS, answerer="stacking", kind="baseline", condition=Condition(NONE))
         return tables.cell_table([cell], ABOUT)
 
     table = ablation.by_conflict(table_of, clips)
@@ -117,19 +121,25 @@ def test_shapley_and_pair_tables(clips, cells, shares):
     assert table.loc[("stacking", "captions"), "note"] == "stand-in: left out"
     assert set(table["kind"]) == {"LLM", "baseline, no LLM"} and len(table) == 16
     right = {"a": np.ones(240), "b": np.zeros(240)}
-    pairs = ablation.compare([("a", "b")], right, [one.cluster for one in clips])
-    row = tables.pair_table(pairs, ABOUT).loc[("a", "b")]
-    assert row["verdict"] == "better" and row["clips"] == 240 and "composed" in row["data"]
+    pairs = compare_pairs(right, clusters=[one.cluster for one in clips])
+    row = pair_table({ABOUT.marked: pairs}, "clusters", "clips").set_index(["first", "second"]).loc[("a", "b")]
+    assert row["verdict"] == "higher" and row["clips"] == 240 and "composed" in row["data"]
+    assert row["clusters"] == 30
+
+
+def answered(predictions, clips, name="stacking", kind="baseline"):
+    given = {Condition(frozenset(["labels", "motion"])): Given(predictions)}
+    return Answered(name, kind, "", FusionTask("toy", tuple(clips), LABELS), given)
 
 
 def test_confusion_counts_every_clip(clips, predictions):
     made = predictions["stacking", frozenset(MODALITIES), 0]
-    table = tables.confusion_table(made, clips, LABELS)
+    table = confusion(answered(made, clips))
     assert table.to_numpy().sum() == 240 and table.shape == (12, 13)
     assert np.trace(table.to_numpy()[:, :12]) == ablation.correct(made, clips).sum()
-    assert table[tables.NO_ANSWER].sum() == sum(answer is None for answer in made.values())
-    assert tables.confusion_table({}, clips, LABELS)[tables.NO_ANSWER].sum() == 240
-    assert len(tables.confusion_table(made, clips[:3], LABELS)) == 3
+    assert table[NO_ANSWER].sum() == sum(answer is None for answer in made.values())
+    assert confusion(answered({}, clips))[NO_ANSWER].sum() == 240
+    assert len(confusion(answered(made, clips[:3]))) == 3
 
 
 def test_published_stands_beside_ours(cells):
@@ -204,25 +214,21 @@ def test_shapley_bars(shares):
 
 def test_dose_curves(dosed, clips):
     table = doses.dose_response(dosed[0], clips, {"SmolLM2-135M-Instruct": "llm"}, n_resamples=200)
-    said = look(figures.dose_curves(table, ABOUT, n_labels=12, others=0.5), "doses")
+    said = look(figures.dose_curves(table, ABOUT, 12, others=0.5), "doses")
     assert "labels varied" in said and "others at 50 %" in said and "chance, 12 activities" in said
     look(figures.dose_curves(table[table["varied"] == "all"], ABOUT, n_labels=12), "doses-one")
     verdicts = doses.dose_verdicts(dosed[0], clips, "SmolLM2-135M-Instruct", n_resamples=200)
-    assert "worse" in set(verdicts["verdict"])
+    assert "lower" in set(verdicts["verdict"])
 
 
 def test_confusion_map(clips, predictions):
     made = predictions["stacking", frozenset(MODALITIES), 0]
-    table = tables.confusion_table(made, clips, LABELS)
-    figure = figures.confusion_map(table, ABOUT, answerer="stacking", kind="baseline", told=tables.spell(MODALITIES),
-                                   n_clusters=30)  # fmt: skip
-    said = look(figure, "confusion")
-    assert "240 right" in said and "cooking (n = 20)" in said
-    right = tables.confusion_table({one.clip_id: one.label for one in clips}, clips, LABELS)
-    said = look(
-        figures.confusion_map(right, ABOUT, answerer="x", kind="llm", told="all", n_clusters=30), "confusion-right"
-    )
-    assert tables.NO_ANSWER not in said and "240 of 240 right" in said
+    said = look(figures.confusion_of(answered(made, clips), ABOUT), "confusion")
+    assert "240 right" in said and "cooking (n = 20)" in said and "stacking, told labels + motion" in said
+    assert "n = 240 clips of 30 people" in said
+    right = answered({one.clip_id: one.label for one in clips}, clips, "x", "llm")
+    said = look(figures.confusion_of(right, ABOUT), "confusion-right")
+    assert NO_ANSWER not in said and "240 of 240 right" in said
 
 
 def test_capacity_curve():

@@ -15,13 +15,27 @@ from llmhar.ask.engines.rules import home as rules
 from llmhar.ask.models import MODELS
 from llmhar.ask.store import Store
 from llmhar.ask.task import prepare
+from llmhar.data.events import Windowing
 from llmhar.fusion.answerers.prompt import build_prompt as build_fusion_prompt
-from llmhar.injection.flips import CLIPS, DATASET, DEFENCES, Defence, Pair, fusion_targets, home_targets, make_clip
+from llmhar.injection import flips
+from llmhar.injection.flips import (
+    CLIPS,
+    DATASET,
+    DEFENCES,
+    Defence,
+    Pair,
+    fusion_targets,
+    home_targets,
+    hostile_window,
+    make_clip,
+)
 from llmhar.injection.payloads import PAYLOADS, harmless
-from llmhar.injection.structure import ChatTokenizer, Prompted, check_structure, hostile_window, structure_table
 from llmhar.text import serialize
+from llmhar.text.chat import ChatTokenizer
 from llmhar.text.prompt import build_prompt
 from llmhar.text.serialize import SERIALIZERS, clean_text
+from tests.bench import structure
+from tests.bench.structure import Prompted, check_structure, structure_table
 
 BUILT = "cleaning and encoding"
 
@@ -30,7 +44,7 @@ QUIET = replace(injection.ASKING, progress=False)
 
 @pytest.fixture(scope="module")
 def task():
-    return prepare("simulated", n_windows=1)
+    return prepare("simulated", windowing=Windowing(n=1))
 
 
 @pytest.fixture(scope="module")
@@ -70,10 +84,10 @@ def test_harmless_names_say_nothing_and_are_as_long(length):
 
 def test_the_bench_writes_prompts_as_the_project_does(task):
     home = home_targets(2, 3)
-    windows = {f"{w.session_id}/{w.index}": w for w in prepare("simulated", seed=3).windows}
+    windows = {f"{w.session_id}/{w.index}": w for w in prepare("simulated", windowing=Windowing(seed=3)).windows}
     for target in home:
         window = windows[target.unit]
-        session = prepare("simulated", seed=3).sessions[window.session_id]
+        session = prepare("simulated", windowing=Windowing(seed=3)).sessions[window.session_id]
         for payload in PAYLOADS:
             name = payload.aimed("sleeping", 3)
             expected = build_prompt(session, answer="name").messages(hostile_window(window, target.place, name))
@@ -96,11 +110,11 @@ def test_defences_off_really_are_off():
 
 
 def test_no_name_of_a_device_room_person_or_clip_changes_the_chat(task, tokenizers):
-    counts, faults = checked(task, tokenizers, serializers=("s1-json",))  # all of them: make security
+    counts, faults = checked(task, tokenizers, serializers=("s1-json",))  # all of them: make bench ONLY=security
     mine = [f for f in faults if f.check != "echo" and not (f.place == "label" and "home" in f.setting)]
     assert mine == []
     assert counts["home", "turns"] == len(PAYLOADS) * 4 * 2 * 3 * 2  # wordings, answer styles, places, tokenizers
-    assert {check for _, check in counts} == set(injection.structure.CHECKS)
+    assert {check for _, check in counts} == set(structure.CHECKS)
 
 
 def test_no_label_of_a_home_changes_the_chat(task, tokenizers):
@@ -147,30 +161,9 @@ def test_without_cleaning_the_checks_see_it(task, tokenizers, monkeypatch):
 
 def test_a_shown_resident_is_seen():
     leaking = Prompted(True, "x", "resident", lambda name: ({"role": "user", "content": name},), len, ("a", 1))
-    assert list(injection.structure._look(leaking, leaking.write("b"), leaking.write("c"), {})) == [
+    assert list(structure._look(leaking, leaking.write("b"), leaking.write("c"), {})) == [
         ("hidden", "the name is in the prompt")
     ]
-
-
-@pytest.mark.real
-def test_chats_are_rendered_as_transformers_does(smollm2, qwen3_tiny, task):
-    """In a child: the only place where transformers may be imported."""
-    window = task.windows[0]
-    messages = build_prompt(task.sessions[window.session_id]).messages(window)
-    for model in (smollm2, qwen3_tiny):
-        code = (
-            "import json, sys\nfrom transformers import AutoTokenizer\n"
-            "t = AutoTokenizer.from_pretrained(sys.argv[1])\n"
-            "text = t.apply_chat_template(json.loads(sys.argv[2]), tokenize=False, add_generation_prompt=True)\n"
-            "print(json.dumps([text, t.encode(text, add_special_tokens=False)]))"
-        )
-        command = [sys.executable, "-c", code, str(model.locate()), json.dumps([dict(m) for m in messages])]
-        done = subprocess.run(command, capture_output=True, text=True, check=True)
-        text, ids = json.loads(done.stdout.splitlines()[-1])
-        own = ChatTokenizer(model.locate())
-        assert own.render(messages) == text
-        assert own.marks(text) == tuple(i for i in ids if i in own.added)
-        assert len(own.marks(text)) >= 5
 
 
 # Flips.
@@ -220,11 +213,11 @@ def test_the_bench_on_rules_is_stored_and_repeats(tmp_path):
         table = injection.flip_table(first)
         assert list(table["defence"]) == [*DEFENCES] * 2 and set(table["prompt"]) == {"home", "fusion"}
         assert (table["pairs"] > 0).all() and (table["flip %"].between(table["from %"], table["to %"])).all()
-        assert len(injection.payload_table(first)) == len(PAYLOADS)
+        assert len({pair.payload for pair in first if pair.defence == BUILT}) == len(PAYLOADS)
     assert len(first) == len(PAYLOADS) * len(DEFENCES) * 4
     # Forced labels differ from the truth, and the twin differs in the name alone.
     for target in home_targets(2):
-        cases = list(injection.flips._cases([target], PAYLOADS, [BUILT]))
+        cases = list(flips._cases([target], PAYLOADS, [BUILT]))
         assert all(target.labels[wanted] != target.avoid for _, _, wanted, _, _ in cases)
         for _, payload, _, _, (twin, hostile) in cases:
             if payload.name in ("order", "chatml-short", "fake-system"):  # no character that JSON would escape

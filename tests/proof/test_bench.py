@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from llmhar import paths
 from tests.bench import bench, calibration, explorer, growth, own_code, speed, training
 from tests.bench import verdicts as table
 from tests.bench.verdicts import Claim, at_least, at_most, exactly, not_measured
@@ -53,7 +54,7 @@ def here(name):
 
 @pytest.fixture
 def reports(tmp_path, monkeypatch):
-    monkeypatch.setenv("LLMHAR_REPORTS", str(tmp_path))
+    monkeypatch.setattr(paths, "record", lambda: tmp_path)
     monkeypatch.setenv("LLMHAR_HOME", str(tmp_path / "home"))
     return tmp_path / "proof"
 
@@ -108,10 +109,7 @@ def test_a_part_that_hangs_is_ended_with_its_children():
     assert not children_running("time.sleep(600)")
 
 
-@pytest.mark.parametrize(
-    ("target", "error"),
-    [("doubled_part", "ValueError"), ("no_such_part", "AttributeError")],
-)
+@pytest.mark.parametrize(("target", "error"), [("doubled_part", "ValueError"), ("no_such_part", "AttributeError")])
 def test_a_part_without_proper_claims_is_missed(target, error):
     [claim] = bench.measure("x", here(target), quick=True)
     assert claim.verdict == "missed" and claim.measured == error

@@ -1,4 +1,4 @@
-"""`make faults`: parser, loaders and API pass their checks, and each check fails on a planted fault. And the table."""
+"""Bench faults: parser, loaders and API pass their checks, and each check fails on a planted fault. And the table."""
 
 from __future__ import annotations
 

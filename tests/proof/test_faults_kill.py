@@ -1,4 +1,4 @@
-"""`make faults`, kills: the works are whole after a kill, and each check is seen to fail on a planted fault.
+"""Bench faults, kills: the works are whole after a kill, and each check is seen to fail on a planted fault.
 
 Kills of planted faults come when the work has said where it is, not after some time: a busy machine changes nothing.
 """

@@ -1,4 +1,4 @@
-"""`make faults`, storage: each check holds for the store and the files, and is seen to fail on a planted fault."""
+"""Bench faults, storage: each check holds for the store and the files, and is seen to fail on a planted fault."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`make security`: every claim of its table is seen to be missed on a planted fault. And the verdicts themselves."""
+"""Bench security: every claim of its table is seen to be missed on a planted fault. And the verdicts themselves."""
 
 import base64
 import datetime
@@ -8,9 +8,9 @@ from collections import Counter
 import pandas as pd
 import pytest
 
-from llmhar.injection.structure import CHECKS, Fault
 from llmhar.run import report
 from tests.bench import gates, leaks, licences, security, verdicts
+from tests.bench.structure import CHECKS, Fault
 from tests.bench.verdicts import Claim, at_least, at_most, exactly, exit_code, not_measured, table_text, write_report
 
 
@@ -231,7 +231,7 @@ def test_a_failing_test_misses_its_threat(tmp_path):
 
 def test_threats_name_tests_that_are_there():
     for threat in security.THREATS:
-        assert threat.tests or threat.where.startswith("reports/proof/")
+        assert threat.tests or threat.where.startswith("reports/record/proof/")
         for test in threat.tests:
             file, _, name = test.partition("::")
             assert (gates.ROOT / file).is_file(), test

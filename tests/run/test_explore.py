@@ -15,10 +15,12 @@ from llmhar.ask.asking import Asking
 from llmhar.ask.engines.base import EngineError
 from llmhar.ask.store import Store
 from llmhar.ask.task import prepare
+from llmhar.data.events import Windowing
 from llmhar.records import Sampling
 from llmhar.run import explore
 from llmhar.score import evaluate as evaluation
 from llmhar.settings import SettingsError
+from llmhar.text.prompt import PromptForm
 
 
 @pytest.fixture
@@ -38,7 +40,11 @@ def test_what_was_never_asked_says_what_to_run(values, tmp_path):
 
 
 def test_the_file_holds_what_the_store_has_and_asks_nobody(values, tmp_path, monkeypatch):
-    task = prepare("simulated", n_windows=values["n_windows"], seed=values["seed"], answer=values["answer"])
+    task = prepare(
+        "simulated",
+        windowing=Windowing(n=values["n_windows"], seed=values["seed"]),
+        form=PromptForm(answer=values["answer"]),
+    )
     with Store(tmp_path / "s.sqlite") as store:
         evaluation.evaluate(
             task, ["rules"], asking=Asking(sampling=Sampling(max_tokens=values["max_tokens"])), store=store

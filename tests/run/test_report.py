@@ -15,8 +15,10 @@ import pytest
 
 from llmhar import paths
 from llmhar.ask.asking import Asking
+from llmhar.data.events import Windowing
 from llmhar.run import jobs, report
 from llmhar.settings import SettingsError
+from llmhar.text.prompt import PromptForm
 
 ROOT = Path(__file__).parents[2]
 
@@ -60,7 +62,9 @@ def test_smoke_numbers_are_those_of_the_library(smoke):
 
     runs, _ = smoke
     run = next(run for run in runs if run["notebook"] == "02_prompting")
-    task = prepare("simulated", n_windows=run["params"]["n_windows"], answer=run["params"]["answer"])
+    task = prepare(
+        "simulated", windowing=Windowing(n=run["params"]["n_windows"]), form=PromptForm(answer=run["params"]["answer"])
+    )
     found = evaluation.evaluate(
         task, ["rules"], asking=Asking(sampling=Sampling(max_tokens=run["params"]["max_tokens"]))
     )

@@ -17,9 +17,8 @@ from llmhar.ask.inference import Answer
 from llmhar.ask.models import ModelSpec, Shape
 from llmhar.ask.store import Ask, Store, Stored
 from llmhar.ask.task import Task, prepare
-from llmhar.data.events import SensorEvent, Session
+from llmhar.data.events import SensorEvent, Session, Windowing, cut_windows
 from llmhar.data.load_report import LoadReport
-from llmhar.data.windows import cut_windows
 from llmhar.records import Fingerprint, Generation, Request, Sampling
 from llmhar.run import publish
 from llmhar.scaling import figures as scaling_figures
@@ -30,7 +29,8 @@ from llmhar.score import cost as score_cost
 from llmhar.score import evaluate as evaluation
 from llmhar.score.cost import Point
 from llmhar.score.ledger import CAUSES
-from llmhar.score.tables import score_answers
+from llmhar.score.tables import pair_table, score_answers
+from llmhar.text.prompt import PromptForm
 
 ACTIVITIES = {1: "cooking", 2: "eating", 3: "sleeping", 4: "reading", 9: "TRANSITION"}
 SHAPE = Shape(layers=2, hidden=64, heads=4, kv_heads=2, head_dim=32)
@@ -177,7 +177,7 @@ def scored(store, task, model):
 def test_costs_are_those_of_the_passes(task, store):
     run(store, task, SMALL, PERFECT, seconds=8.0, joules=20.0)
     assert score_cost.points([scored(store, task, SMALL)], store) == [
-        Point("small", "LLM", 1_000_000, 1.0, 50.0, 2.0, 5.0),
+        Point("small", "LLM", 1_000_000, 1.0, 50.0, 2.0, 5.0)
     ]
 
 
@@ -374,21 +374,23 @@ def test_pair_table_of_six_sessions():
     sessions = [replace(TEST[0], session_id=f"s{i}") for i in range(6)]
     task = task_of(sessions, TRAIN)
     right, wrong = result_of(task, LARGE, PERFECT[:2] * 6), result_of(task, SMALL, SILENT[:2] * 6)
-    two = scaling_tables.pair_table([right, wrong])
+    two = pair_table(scaling_tables.compare_models([right, wrong]))
     assert two[["data", "first", "second", "n"]].iloc[0].tolist() == ["simulated", "large", "small", 6]
     row = two.iloc[0]
     assert (row["gap"], row["p"], row["p_holm"], row["p_least"]) == (1.0, 1 / 32, 1 / 32, 1 / 32)
     assert (row["verdict"], row["verdict if planned alone"]) == ("higher", "higher")
-    three = scaling_tables.pair_table([wrong, right, controls.majority_result(task)])
+    three = pair_table(scaling_tables.compare_models([wrong, right, controls.majority_result(task)]))
     assert three["p_least"].tolist() == [3 / 32] * 3 and three["verdict"].tolist() == ["not shown"] * 3
     assert three["verdict if planned alone"].tolist() == ["lower", "lower", "higher"]
-    assert scaling_tables.pair_table([right]).empty and scaling_tables.pair_table([]).empty
+    assert (
+        pair_table(scaling_tables.compare_models([right])).empty and pair_table(scaling_tables.compare_models([])).empty
+    )
 
 
 def test_pairs_are_compared_within_a_data_set():
     ours, mural = two_homes()
     results = [result_of(t, m, x) for t in (ours, mural) for m, x in ((SMALL, HALF), (LARGE, PERFECT))]
-    table = scaling_tables.pair_table(results)
+    table = pair_table(scaling_tables.compare_models(results))
     assert table["data"].tolist() == ["simulated", "mural (real)"] and table["p_holm"].tolist() == [0.5, 0.5]
     assert table["gap"].tolist() == pytest.approx([-13 / 24] * 2)
 
@@ -558,7 +560,7 @@ def thinker(monkeypatch):
         }
         opened: list[str] = []
 
-        def open_engine(name, model, **options):
+        def open_engine(name, model, options):
             opened.append(model.name)
             return Thinker(truth)
 
@@ -573,7 +575,9 @@ def thinker(monkeypatch):
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory):
-    return prepare("simulated", tmp_path_factory.mktemp("data") / "home", n_windows=1, answer="name")
+    return prepare(
+        "simulated", tmp_path_factory.mktemp("data") / "home", windowing=Windowing(n=1), form=PromptForm(answer="name")
+    )
 
 
 def test_thinking_table_from_a_sweep(home, store, thinker):
@@ -607,7 +611,7 @@ def mural(tmp_path):
         shutil.copy(fixture / name, tmp_path)
     for source, name in (("01", "01"), ("01", "02"), ("01", "03"), ("02", "04")):
         shutil.copytree(fixture / source, tmp_path / name)
-    return prepare("mural", tmp_path, answer="name", wording="short")
+    return prepare("mural", tmp_path, form=PromptForm(answer="name", wording="short"))
 
 
 def test_two_data_sets_start_each_engine_once(home, mural, store, thinker):
@@ -625,7 +629,7 @@ def test_two_data_sets_start_each_engine_once(home, mural, store, thinker):
     every = [*found.results, *map(controls.majority_result, (home, mural))]
     assert scaling_tables.ledger_table(every).sum(axis=1).tolist() == pytest.approx([100.0] * 6, abs=1e-9)
     assert [p.model for p in score_cost.points(found.results, store)][1] == "deep on mural (real)"
-    assert set(scaling_tables.pair_table(every)["data"]) == {"simulated", "mural (real)"}
+    assert set(pair_table(scaling_tables.compare_models(every))["data"]) == {"simulated", "mural (real)"}
     table = scaling_tables.beside_published(every)
     assert table.loc["deep", "ours, simulated, %"] == "100.0 [100.0, 100.0] (n = 6)"
     assert table.loc["large", "ours, mural (real), %"].startswith("0.0 ")
@@ -645,7 +649,7 @@ def test_two_data_sets_start_each_engine_once(home, mural, store, thinker):
 
 def png_of(figure):
     assert isinstance(figure, Figure)
-    made = publish.make_payload({}, figure=figure)["figure_png"]
+    made = publish.publish({}, figure=figure)["figure_png"]
     assert len(made) > 5000
     return made
 
@@ -784,7 +788,7 @@ def test_confusion_map(task):
     task = task_of([replace(s, activities=dollars) for s in TEST], TRAIN)
     texts = [text.replace("eating", "$eating_$") for text in HALF]
     result = result_of(task, ODD, texts)
-    figure = scaling_figures.confusion_map(scaling_tables.confusion(result), result)
+    figure = figures.confusion_map(scaling_tables.confusion(result), result.model.name, figures.describe([result]))
     png_of(figure)
     axes = figure.axes[0]
     assert [t.get_text() for t in axes.get_yticklabels()] == [
@@ -799,10 +803,11 @@ def test_confusion_map(task):
 def test_confusion_map_names_every_activity_of_a_large_home(home):
     result = controls.majority_result(home)
     table = scaling_tables.confusion(result)
-    figure = scaling_figures.confusion_map(table, result)
+    figure = figures.confusion_map(table, result.model.name, figures.describe([result]))
     png_of(figure)
     figure.canvas.draw()
     assert len([t for t in figure.axes[0].get_yticklabels() if t.get_text()]) == len(table) > 8
-    assert len([t for t in figure.axes[0].get_xticklabels() if t.get_text()]) == len(table.columns)
+    assert not table["no answer"].any(), "so its column is not drawn"
+    assert len([t for t in figure.axes[0].get_xticklabels() if t.get_text()]) == len(table.columns) - 1
     boxes = [t.get_window_extent() for t in figure.axes[0].get_yticklabels()]
     assert min(box.x0 for box in boxes) >= 0, "a label is clipped"

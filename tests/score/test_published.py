@@ -6,7 +6,7 @@ import pytest
 
 from llmhar import paths
 from llmhar.ask.models import MODELS
-from llmhar.score.cost import Point, pareto_front
+from llmhar.score.cost import AXES, Point, pareto_front
 from llmhar.score.published import PUBLISHED, published, published_curve
 
 SHARED = paths.root().parent / "shared" / "published"
@@ -98,4 +98,4 @@ def test_front_leaves_out_what_was_not_measured():
 
 
 def test_every_axis_is_a_field_of_a_point():
-    assert set(published.AXES) < set(Point._fields)
+    assert set(AXES) < set(Point._fields)

@@ -9,10 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
+from statsmodels.stats.proportion import proportion_confint
 
 from llmhar.score.stats import (
     Interval,
-    bootstrap_means,
+    clustered_interval,
     compare_pairs,
     holm,
     least_p,
@@ -22,9 +23,9 @@ from llmhar.score.stats import (
     t_interval,
     variance_split,
     verdict,
+    wilson,
 )
 from tests.bench import calibration
-from tests.timing import quiet_seconds
 
 
 @settings(max_examples=200, deadline=None, derandomize=True, database=None)
@@ -44,14 +45,14 @@ def test_equals_scipy(values, level):
 def test_by_hand():
     made = t_interval([0.4, 0.5, 0.6])  # sd 0.1; t(2) has a closed form: 4.3026…
     half = 0.95 / math.sqrt(2 * 0.975 * 0.025) * 0.1 / math.sqrt(3)
-    assert made == pytest.approx((3, 0.5, 0.5 - half, 0.5 + half, 0.1), rel=0, abs=1e-12)
+    assert made[:5] == pytest.approx((3, 0.5, 0.5 - half, 0.5 + half, 0.1), rel=0, abs=1e-12)
     assert str(made) == "0.500 [0.252, 0.748] (n = 3)"
 
 
 def test_no_value_and_one_value_have_no_interval():
     none, one = t_interval([]), t_interval([0.25])
-    assert none.n == 0 and all(math.isnan(value) for value in none[1:])
-    assert (one.n, one.mean) == (1, 0.25) and all(math.isnan(value) for value in one[2:])
+    assert none.n == 0 and all(math.isnan(value) for value in none[1:5])
+    assert (one.n, one.mean) == (1, 0.25) and all(math.isnan(value) for value in one[2:5])
     assert str(none) == "no sessions"
     assert str(one) == "0.250 (n = 1, no interval)"
 
@@ -210,6 +211,16 @@ def test_the_interval_excludes_zero_from_the_minimum_detectable_gap_on(differenc
     assert (made.low > 0 or made.high < 0) == (abs(made.mean) > least)
 
 
+@pytest.mark.parametrize(("k", "n"), [(0, 9), (3, 9), (9, 9), (598, 740), (1, 1)])
+def test_wilson_is_that_of_statsmodels(k, n):
+    assert wilson(k, n) == pytest.approx(proportion_confint(k, n, method="wilson"), abs=1e-12)
+
+
+def test_wilson_of_nothing_is_nothing():
+    low, high = wilson(0, 0)
+    assert low != low and high != high
+
+
 def test_verdict_words():
     assert verdict(0.05, 0.1) == "higher" and verdict(0.01, -0.1) == "lower"
     assert verdict(0.051, 0.9) == "not shown" and verdict(float("nan"), 0.9) == "not shown"
@@ -251,6 +262,14 @@ def test_pairs_on_sessions_without_a_score():
     assert all(math.isnan(value) for value in rows[1][3:10]) and rows[1].verdict == "not shown"
 
 
+def test_planned_pairs_are_compared_and_adjusted_alone():
+    scores = {"a": [0.9] * 6, "b": [0.5] * 6, "c": [0.1] * 6}
+    planned = compare_pairs(scores, [("c", "a")])
+    assert [(row.first, row.second, row.verdict) for row in planned] == [("c", "a", "lower")]
+    assert (planned[0].p_holm, planned[0].n, planned[0].n_values) == (1 / 32, 6, 6)
+    assert compare_pairs(scores, [("a", "c")], clusters=range(6))[0].p == planned[0].p, "a session is its own cluster"
+
+
 def test_scores_that_differ_by_rounding_only_are_equal():
     """0.1 + 0.2 against 0.3 in every session would otherwise be six signs in one direction: p = 1/32."""
     rows = compare_pairs({"a": [0.1 + 0.2] * 6, "b": [0.3] * 6})
@@ -263,12 +282,80 @@ def test_few_models_or_sessions():
     assert compare_pairs({"a": [0.5], "b": [0.2]})[0].p == 1
 
 
-@pytest.mark.parametrize("work", [compare_pairs, bootstrap_means])
-def test_bad_scores_are_refused(work):
+def test_bad_scores_are_refused():
     with pytest.raises(ValueError, match=r"unequal numbers of sessions: \{'a': 2, 'b': 1\}; give every model"):
-        work({"a": [0.1, 0.2], "b": [0.1]})
+        compare_pairs({"a": [0.1, 0.2], "b": [0.1]})
     with pytest.raises(ValueError, match="infinite score"):
-        work({"a": [0.1, 0.2], "b": [0.1, math.inf]})
+        compare_pairs({"a": [0.1, 0.2], "b": [0.1, math.inf]})
+
+
+# Clusters of clips
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.floats(0.01, 0.99), min_size=2, max_size=12), st.integers(1, 5))
+def test_t_over_equal_clusters_is_the_t_interval_of_their_means(means, size):
+    made = clustered_interval(np.repeat(means, size), list(np.repeat(np.arange(len(means)), size)), how="t")
+    plain = t_interval(means)
+    assert made[1:4] == pytest.approx(plain[1:4], abs=1e-9)
+    assert (made.n_values, made.n) == (size * len(means), len(means))
+
+
+@pytest.mark.parametrize(("how", "n"), [("t", 6), ("t", 15), ("bootstrap", 60)])
+def test_intervals_cover(how, n):
+    """Clips of unequal clusters that share their cluster's luck: about 95 % of intervals hold the truth."""
+    rng = np.random.default_rng(1)
+    hits = 0
+    for trial in range(300):
+        sizes = rng.integers(3, 7, n)
+        luck = np.repeat(rng.beta(2, 2, n), sizes)
+        clusters = list(np.repeat(np.arange(n), sizes))
+        made = clustered_interval(rng.random(len(luck)) < luck, clusters, how=how, n_resamples=300, seed=trial)
+        hits += made.low <= 0.5 <= made.high
+    assert 0.91 <= hits / 300 <= 0.985
+
+
+def test_intervals_at_the_edges():
+    assert clustered_interval([], []).n_values == 0 and clustered_interval([], []).brief == "not measured"
+    one = clustered_interval([1.0, 0.0], ["a", "a"])
+    assert one.mean == 0.5 and math.isnan(one.low) and one.n == 1
+    sure = clustered_interval([1.0] * 10, list("aabbccddee"))
+    assert (sure.mean, sure.high) == (1.0, 1.0) and sure.low == pytest.approx(0.025 ** (1 / 10))
+    never = clustered_interval([0.0] * 10, list("aabbccddee"))
+    assert never.low == 0 and never.high == pytest.approx(1 - 0.025 ** (1 / 10))
+    wide = clustered_interval([1.0, 1.0, 1.0, 0.0], list("abcd"))
+    assert wide.high > 1 and wide.within.high == 1 and wide.within.low == max(0, wide.low)
+    assert clustered_interval([0.5] * 4, list("aabb")).how == "t, clusters"
+    assert clustered_interval([0, 1] * 30, list(range(60))).how == "bootstrap, clusters"
+    assert clustered_interval([math.nan, 1.0, 0.0], list("abc")).n == 2
+    with pytest.raises(ValueError, match="3 values and 2 clusters"):
+        clustered_interval([1, 0, 1], ["a", "b"])
+
+
+def test_verdicts_move_whole_clusters():
+    clusters = list(np.repeat(np.arange(10), 4))
+    better = {"a": np.ones(40), "b": np.tile([1.0, 0, 0, 0], 10)}
+    (made,) = compare_pairs(better, [("a", "b")], clusters)
+    assert made.verdict == "higher" and made.gap == 0.75
+    assert made.p == sign_flip([3.0] * 10).p == 2 / 2**10
+    (back,) = compare_pairs(better, [("b", "a")], clusters)
+    assert back.verdict == "lower" and back.p == made.p
+    # the same clips from three people prove nothing, and it is said that they could not
+    (few,) = compare_pairs(better, [("a", "b")], list(np.repeat([0, 1, 2, 2, 2], 8)))
+    assert few.verdict == "not shown" and few.p_least == 0.25
+    (none,) = compare_pairs({"a": np.ones(4), "b": np.ones(4)}, [("a", "b")], list("abcd"))
+    assert none.verdict == "not shown"
+
+
+def test_verdicts_pay_for_every_pair():
+    clusters = list(range(6))
+    values = {"a": np.ones(6), "b": np.zeros(6), "c": np.zeros(6)}
+    alone, both = (
+        compare_pairs(values, [("a", "b")], clusters),
+        compare_pairs(values, [("a", "b"), ("a", "c")], clusters),
+    )
+    assert alone[0].verdict == "higher" and alone[0].p == 2 / 2**6
+    assert [one.verdict for one in both] == ["not shown"] * 2 and both[0].p_least == 4 / 2**6
 
 
 # Variance split
@@ -357,51 +444,6 @@ def test_variance_split_says_what_the_data_cannot_tell():
     assert constant[3:] == (0, 0, 0, 0) and all(math.isnan(share) for share in constant.shares.values())
     with pytest.raises(ValueError, match="2 sessions, 1 windows and 1 values"):
         variance_split(["a", "b"], [1], [0.5])
-
-
-# Bootstrap
-
-
-def test_bootstrap_of_four_sessions_by_hand():
-    """One 1 and three 0: four times the mean is binomial(4, 1/4); its 97.5 % quantile is 3, its 2.5 % quantile 0."""
-    made = bootstrap_means({"a": [0, 0, 0, 1]})
-    assert made.intervals["a"][:4] == (4, 0.25, 0, 0.75)
-    share = (made.means["a"] == 0).mean()
-    assert share == pytest.approx(0.75**4, abs=4 * math.sqrt(0.32 * 0.68 / 10_000))
-
-
-def test_bootstrap_is_near_scipys():
-    values = np.random.default_rng(4).beta(6, 2, 12)
-    made = bootstrap_means({"a": values}).intervals["a"]
-    known = stats.bootstrap((values,), np.mean, n_resamples=10_000, method="percentile", rng=0).confidence_interval
-    assert (made.low, made.high) == pytest.approx((known.low, known.high), abs=0.05 * made.sd)
-    assert (made.n, made.mean, made.sd) == (*t_interval(values)[:2], t_interval(values).sd)
-
-
-def test_bootstrap_is_seeded_and_draws_the_same_sessions_for_all_models():
-    scores = {"a": [0.1, 0.4, 0.2, 0.9], "b": [1.1, 1.4, 1.2, 1.9]}
-    made, again, other = bootstrap_means(scores), bootstrap_means(scores), bootstrap_means(scores, seed=1)
-    assert made.intervals == again.intervals and np.array_equal(made.means["a"], again.means["a"])
-    assert not np.array_equal(made.means["a"], other.means["a"])
-    assert made.means["b"] - made.means["a"] == pytest.approx(np.ones(10_000))
-    assert bootstrap_means({"b": scores["b"]}).intervals["b"] == pytest.approx(made.intervals["b"], abs=1e-12)
-
-
-def test_bootstrap_leaves_out_sessions_without_a_score():
-    nan = float("nan")
-    made = bootstrap_means({"a": [0.2, nan, 0.4], "one": [nan, 0.5, nan], "none": [nan] * 3}, n_resamples=1000)
-    known = made.means["a"][~np.isnan(made.means["a"])]
-    assert np.isnan(made.means["a"]).mean() == pytest.approx(1 / 27, abs=0.03)  # all three draws the unscored session
-    assert known.min() == pytest.approx(0.2) and known.max() == pytest.approx(0.4)
-    assert made.intervals["a"][:4] == pytest.approx((2, 0.3, 0.2, 0.4))
-    assert str(made.intervals["one"]) == "0.500 (n = 1, no interval)" and made.intervals["none"].n == 0
-    assert bootstrap_means({}).means == {} and bootstrap_means({"a": []}).intervals["a"].n == 0
-
-
-def test_ten_thousand_resamples_of_six_models_take_less_than_two_seconds():
-    scores = {f"model {i}": np.random.default_rng(i).random(30) for i in range(6)}
-    assert len(bootstrap_means(scores).means) == 6
-    assert quiet_seconds(lambda: bootstrap_means(scores), runs=2) < 2
 
 
 # Module

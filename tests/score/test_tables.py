@@ -15,10 +15,12 @@ from llmhar.ask.inference import Answer, make_asks
 from llmhar.ask.models import MODELS
 from llmhar.ask.store import Stored
 from llmhar.ask.task import one_window, prepare
+from llmhar.data.events import Windowing
 from llmhar.records import VERDICTS, Fingerprint, Generation
 from llmhar.run import publish, report
 from llmhar.score import figures, tables
 from llmhar.score.figures import axes_of, stamp
+from llmhar.text.prompt import PromptForm
 from llmhar.text.serialize import SERIALIZERS
 from llmhar.traces import view
 
@@ -27,7 +29,9 @@ MADE = Fingerprint("recorded", "1", "", "")
 
 @pytest.fixture(scope="module")
 def task(tmp_path_factory):
-    return prepare("simulated", tmp_path_factory.mktemp("data") / "home", n_windows=2, answer="name")
+    return prepare(
+        "simulated", tmp_path_factory.mktemp("data") / "home", windowing=Windowing(n=2), form=PromptForm(answer="name")
+    )
 
 
 def answers_of(task, text_of, **generation):
@@ -146,7 +150,7 @@ def test_figures_are_drawn_and_stamped(draw, task, results):
             "rules, not an LLM",
         ):
             assert part in stamped.replace("\n", " ")
-    assert len(publish.make_payload({}, figure=figure)["figure_png"]) > 5000
+    assert len(publish.publish({}, figure=figure)["figure_png"]) > 5000
 
 
 def test_figures_take_dollar_signs_as_text(task):
@@ -155,11 +159,11 @@ def test_figures_take_dollar_signs_as_text(task):
     session = next(iter(task.sessions.values()))
     odd = replace(session, events=tuple(replace(e, room="$x_$ room") for e in session.events[:5]))
     figure = figures.events_by_room(odd, "$data_$")
-    publish.make_payload({}, figure=figure)  # savefig would raise on bad mathematics
+    publish.publish({}, figure=figure)  # savefig would raise on bad mathematics
 
 
 def test_payload_keeps_missing_missing(results):
-    payload = publish.make_payload(
+    payload = publish.publish(
         {"a": float("nan"), "b": pd.Series([1.5])[0], "c": None}, table=tables.score_table(results), results=results
     )
     assert payload["key_numbers"] == {"a": None, "b": 1.5, "c": None}

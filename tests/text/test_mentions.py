@@ -1,4 +1,4 @@
-"""Mentions of events in reasonings: 50 texts by hand, UTF-16 offsets, time on long and hostile texts."""
+"""Mentions of events in reasonings: 50 texts by hand, what spans say, time on long and hostile texts."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from llmhar.data.events import SensorEvent
-from llmhar.text.mentions import MAX_MENTIONS, find_mentions
+from llmhar.text.mentions import MAX_MENTIONS, find_mentions, find_spans, opened_line
 from tests.timing import quiet_seconds
 
 FIXTURES = yaml.safe_load((Path(__file__).parents[1] / "fixtures" / "mentions.yaml").read_text(encoding="utf-8"))
@@ -25,22 +25,13 @@ def events_of(window):
     ]
 
 
-def utf16(text):
-    return text.encode("utf-16-le")
-
-
-def units(text, start, end):
-    """What JavaScript's ``text.slice(start, end)`` gives."""
-    return utf16(text)[2 * start : 2 * end].decode("utf-16-le")
-
-
 def expected(case):
-    """(start, end, ids) in UTF-16 code units; the words are found one after the other."""
+    """(start, end, ids); the words are found one after the other."""
     found, at = [], 0
     for words, ids in case["mentions"]:
         start = case["text"].index(words, at)
         at = start + len(words)
-        found.append((len(utf16(case["text"][:start])) // 2, len(utf16(case["text"][:at])) // 2, ids))
+        found.append((start, at, ids))
     return found
 
 
@@ -65,8 +56,8 @@ def measure(cases):
 def wrong(case):
     made, wanted, good, hit = pairs(case)
     text = case["text"]
-    extra = [f"extra {units(text, s, e)!r} -> {i}" for s, e, i in sorted(made - good)]
-    return extra + [f"missed {units(text, s, e)!r} -> {i}" for s, e, i in sorted(wanted - hit)]
+    extra = [f"extra {text[s:e]!r} -> {i}" for s, e, i in sorted(made - good)]
+    return extra + [f"missed {text[s:e]!r} -> {i}" for s, e, i in sorted(wanted - hit)]
 
 
 def test_fifty_texts_by_hand(capsys):
@@ -87,7 +78,7 @@ def test_spans_are_in_order_apart_and_say_what_they_point_at(case):
     for one, following in itertools.pairwise(mentions):
         assert one.end <= following.start
     for mention in mentions:
-        words = units(case["text"], mention.start, mention.end)
+        words = case["text"][mention.start : mention.end]
         assert words.strip() == words and mention.start < mention.end
         assert mention.events == tuple(sorted(set(mention.events))) and set(mention.events) <= set(range(len(events)))
         if mention.kind == "time":
@@ -97,15 +88,12 @@ def test_spans_are_in_order_apart_and_say_what_they_point_at(case):
             assert mention.events == tuple(i for i, event in enumerate(events) if event.room in rooms)
 
 
-def test_offsets_are_those_of_javascript():
+def test_spans_are_counted_in_code_points():
     text = "👍🏽 𝒾 Event 3, then 07:28:05: the fridge"
     found = find_mentions(text, events_of("morning"))
-    assert [(units(text, m.start, m.end), m.events, m.kind) for m in found] == [
+    assert [(text[m.start : m.end], m.events, m.kind) for m in found] == [
         ("Event 3", (3,), "event"), ("07:28:05", (1,), "time"), ("fridge", (1, 2), "sensor"),
     ]  # fmt: skip
-    assert found[0].start == text.index("Event") + 3  # three characters beyond the first plane
-    lone = "\ud83d Event 3"  # a lone surrogate is one code unit
-    assert find_mentions(lone, events_of("morning"))[0].start == 2
 
 
 @pytest.mark.parametrize(
@@ -121,12 +109,13 @@ def test_offsets_are_those_of_javascript():
         ("the door", []),
         ("the fridges' doors", [("fridges", (1, 2))]),
         ("prefridge, fridged and refridgeration", []),
+        ("near the chair\n6: chair", [("chair", (6, 7)), ("6", (6,)), ("chair", (6, 7))]),
         ("using bathroom, taking washbasin, using the washbasin", [("washbasin", (3, 4))]),
     ],
 )
 def test_what_is_cited_and_what_is_not(text, wanted):
     found = find_mentions(text, events_of("morning"))
-    assert [(units(text, m.start, m.end), m.events) for m in found] == wanted
+    assert [(text[m.start : m.end], m.events) for m in found] == wanted
 
 
 def test_events_that_are_counted_from_one():
@@ -134,6 +123,44 @@ def test_events_that_are_counted_from_one():
     assert [m.events for m in find_mentions(text, events_of("morning"))] == [*((i,) for i in range(10)), (2, 3), (9,)]
     zero = "Event 0: a.\n" + text.replace("Event 10: something.\n", "")
     assert [m.events for m in find_mentions(zero, events_of("morning"))] == [*((i,) for i in range(10)), (3, 4)]
+
+
+def kinds_of(text, *kinds):
+    return [(text[s.start : s.end], s.events, s.kind) for s in find_spans(text, events_of("morning"), kinds)]
+
+
+def test_only_kinds_that_count_are_looked_for():
+    text = "Event 1: the kitchen fridge contact at 07:28:05.\n2: the Kitchen  fridge contact, KITCHEN FRIDGE CONTACT"
+    assert kinds_of(text, "event") == [("Event 1", (1,), "event")]
+    assert kinds_of(text, "line", "time") == [("07:28:05", (1,), "time"), ("2", (2,), "line")]
+    assert [words for words, *_ in kinds_of(text, "name")] == ["kitchen fridge contact", "KITCHEN FRIDGE CONTACT"]
+    assert [words for words, *_ in kinds_of(text, "sensor")][1] == "Kitchen  fridge contact"  # words, not letters
+    assert kinds_of("the kitchens", "name") == kinds_of("the kitchens", "time") == []
+
+
+def test_a_list_that_goes_beyond_the_window_counts_events_only_if_it_begins_with_the_first():
+    listed = lambda numbers, mark: "\n".join(f"{i}{mark} thing" for i in numbers)  # noqa: E731
+    lines = lambda text: [events for _, events, _ in kinds_of(text, "line")]  # noqa: E731
+    assert lines(listed(range(10), ":")) == [(i,) for i in range(10)]
+    assert lines(listed(range(12), ":")) == [*((i,) for i in range(10)), (), ()]
+    assert lines(listed(range(12), ".")) == lines(listed(range(3, 12), ":")) == []  # activities, most likely
+    assert lines(listed(range(3, 10), ".")) == [(i,) for i in range(3, 10)]
+    assert find_mentions(listed(range(3, 10), "."), events_of("morning")) == []  # steps of a thought
+    assert [m.events for m in find_mentions(listed(range(12), ":"), events_of("morning"))] == lines(
+        listed(range(10), "-")
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "begin"),
+    [
+        ("Event 3: x", 0), ("so\n- **Event 3** x", 3), ("3: x", 0), ("\n 3) x", 1), ("4. Event 3 x", 0),
+        ("So event 3 x", 0), ("For id 3, x", 0), ("Events 3 and 4", None), ("Is event 3", None), ("x event 3", None),
+    ],
+)  # fmt: skip
+def test_a_number_that_opens_its_line_says_what_the_line_is_about(text, begin):
+    (span,) = find_spans(text, events_of("morning"), ("event", "line"))
+    assert opened_line(text, span) == begin
 
 
 def test_no_events_no_mentions_and_names_that_would_be_patterns():

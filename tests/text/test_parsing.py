@@ -302,10 +302,7 @@ def test_a_name_that_is_another_label_s_number_means_the_number():
 
 def test_rows_for_programs():
     rows = as_rows([Prediction(0, "ok", 2), Prediction(1, "cut", None)], LABELS)
-    assert rows == [
-        {"id": 0, "verdict": "ok", "label": "eating"},
-        {"id": 1, "verdict": "cut", "label": None},
-    ]
+    assert rows == [{"id": 0, "verdict": "ok", "label": "eating"}, {"id": 1, "verdict": "cut", "label": None}]
 
 
 MB = 1_000_000
@@ -344,7 +341,7 @@ HOSTILE = {
 def test_a_hostile_megabyte_is_read_fast(name, strict):
     text = HOSTILE[name]
     assert len(parse_answer(text, 10, LABELS, strict=strict).predictions) == 10
-    # The figure is 50 ms (make faults); a busy sibling hyper-thread has trebled it, a quadratic reader takes minutes.
+    # The figure is 50 ms (bench faults); a busy sibling hyper-thread has trebled it, a quadratic reader takes minutes.
     assert quiet_seconds(lambda: parse_answer(text, 10, LABELS, strict=strict)) <= 0.15
 
 

@@ -12,8 +12,7 @@ from tokenizers.pre_tokenizers import Whitespace
 
 from llmhar import paths
 from llmhar.data import mural, simulated
-from llmhar.data.events import SensorEvent, Session
-from llmhar.data.windows import cut_windows
+from llmhar.data.events import SensorEvent, Session, cut_windows
 from llmhar.text.prompt import ANSWER_STYLES, PROMPTS, Home, PromptError, PromptSpec, build_prompt, load_home
 from llmhar.text.serialize import INPUT_FORMATS, SERIALIZERS
 from llmhar.text.tokens import count_tokens

@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llmhar.ask.task import prepare
+from llmhar.data.events import Windowing
 from llmhar.text.parsing import parse_answer
-from llmhar.text.prompt import ANSWER_STYLES, PromptError
+from llmhar.text.prompt import ANSWER_STYLES, PromptError, PromptForm
 from llmhar.text.schema import answer_schema
 from llmhar.text.serialize import clean_text
 
@@ -51,7 +52,7 @@ def test_the_same_arguments_give_the_same_object():
 
 
 def test_names_are_those_that_the_prompt_shows(tmp_path):
-    task = prepare("simulated", tmp_path / "home", n_windows=1, answer="name")
+    task = prepare("simulated", tmp_path / "home", windowing=Windowing(n=1), form=PromptForm(answer="name"))
     labels = next(iter(task.sessions.values())).labels
     shown = task.prompt_of(task.windows[0]).labels.splitlines()[1:]
     names = answer_schema(10, labels)["$defs"]["activity"]["enum"]

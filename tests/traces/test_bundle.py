@@ -15,11 +15,13 @@ from llmhar.ask.inference import Answer, make_asks
 from llmhar.ask.models import MODELS
 from llmhar.ask.store import Note, Stored
 from llmhar.ask.task import narrow, prepare
+from llmhar.data.events import Windowing
 from llmhar.records import VERDICTS, Fingerprint, Generation
 from llmhar.score import tables
 from llmhar.text import homes
-from llmhar.text.prompt import PromptError, build_prompt, load_home
-from llmhar.traces.bundle import build_bundle, clean, pack, synthetic_bundle, unpack
+from llmhar.text.prompt import PromptError, PromptForm, build_prompt, load_home
+from llmhar.traces.bundle import build_bundle, clean, pack, pack_mentions, unpack
+from tests.bench.made_up_traces import made_up_bundle
 
 MADE = Fingerprint("recorded", "1", "", "")
 RULES, SMOKE = MODELS["rules"], MODELS["recorded-smoke"]
@@ -33,7 +35,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def task(folder):
-    return prepare("simulated", folder, n_windows=2, answer="name")
+    return prepare("simulated", folder, form=PromptForm(answer="name"), windowing=Windowing(n=2))
 
 
 def result_of(task, model, text_of, **generation):
@@ -122,7 +124,7 @@ def test_a_model_asked_twice_has_two_columns(results, task):
 
 
 def test_other_cuts_of_a_session_are_other_windows(folder, task, results):
-    small = prepare("simulated", folder, n_windows=2, answer="name", window_size=4)
+    small = prepare("simulated", folder, windowing=Windowing(n=2, size=4), form=PromptForm(answer="name"))
     bundle = build_bundle([results[0], result_of(small, SMOKE, half)])
     assert len(bundle["windows"]) == len(task.windows) + len(small.windows)
 
@@ -162,6 +164,17 @@ def test_hostile_texts_become_plain_ones(task):
     assert (fit.encode("utf-16-le")[2 * start : 2 * end].decode("utf-16-le"), ids, kind) == ("event 3", [3], "event")
 
 
+def test_offsets_are_those_of_javascript(task):
+    """``text.slice(start, end)`` counts UTF-16 code units."""
+    window = task.windows[0]
+    text = f"👍🏽 𝒾 Event 3, then {window.events[1].time:%H:%M:%S}"
+    units = text.encode("utf-16-le")
+    found = pack_mentions(text, window.events)
+    assert [units[2 * start : 2 * end].decode("utf-16-le") for start, end, *_ in found] == ["Event 3", text[-8:]]
+    assert found[0][0] == text.index("Event") + 3  # three characters beyond the first plane
+    assert pack_mentions("\ud83d Event 3", window.events)[0][0] == 2  # a lone surrogate is one code unit
+
+
 def test_clean_changes_no_ordinary_text():
     text = "Ünïcödé 廚房 😀 tab\t line\n quotes \"'<>&"
     assert clean(text) == text
@@ -191,7 +204,7 @@ def test_faults_are_named(results):
 
 def test_ten_thousand_traces_fit_into_ten_megabytes(capsys):
     """Measured on a tenth: windows do not depend on one another, so ten times as many take ten times the place."""
-    bundle = synthetic_bundle(1000)
+    bundle = made_up_bundle(1000)
     answers = [a for w in bundle["windows"] for a in w["a"]]
     assert len(answers) == 1000 and len(bundle["models"]) == 4
     mean = sum(len(a["r"]) for a in answers) / 1000
@@ -203,7 +216,7 @@ def test_ten_thousand_traces_fit_into_ten_megabytes(capsys):
     with capsys.disabled():
         print(f"\n1,000 made-up traces: {size / 1e6:.2f} MB in base64, reasoning compresses to {ratio:.2f}")
     assert 10 * size <= 10e6 and ratio > 0.18
-    assert synthetic_bundle(8) == synthetic_bundle(8) and synthetic_bundle(8) != synthetic_bundle(8, seed=1)
+    assert made_up_bundle(8) == made_up_bundle(8) and made_up_bundle(8) != made_up_bundle(8, seed=1)
 
 
 # --- sketches of homes

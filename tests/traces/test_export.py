@@ -15,8 +15,10 @@ from llmhar.ask.inference import Answer, collect, make_asks, run_asks
 from llmhar.ask.models import MODELS
 from llmhar.ask.store import Ask, Store, Stored
 from llmhar.ask.task import prepare
+from llmhar.data.events import Windowing
 from llmhar.records import Fingerprint, Generation
 from llmhar.score import tables
+from llmhar.text.prompt import PromptForm
 from llmhar.traces import export
 from llmhar.traces.export import ExportError, export_notes_csv, write_inspect_logs, write_jsonl, write_parquet
 
@@ -25,7 +27,9 @@ RULES, SMOKE = MODELS["rules"], MODELS["recorded-smoke"]
 
 @pytest.fixture(scope="module")
 def task(tmp_path_factory):
-    return prepare("simulated", tmp_path_factory.mktemp("data") / "home", n_windows=2, answer="name")
+    return prepare(
+        "simulated", tmp_path_factory.mktemp("data") / "home", windowing=Windowing(n=2), form=PromptForm(answer="name")
+    )
 
 
 @pytest.fixture(scope="module")

@@ -6,18 +6,18 @@ import json
 from datetime import datetime, timedelta
 
 import pytest
-from statsmodels.stats.proportion import proportion_confint
 
 from llmhar.ask import inference
 from llmhar.ask.asking import Asking
 from llmhar.ask.models import MODELS
 from llmhar.ask.store import Store
 from llmhar.ask.task import prepare
-from llmhar.data.events import SensorEvent, Window
+from llmhar.data.events import SensorEvent, Window, Windowing
 from llmhar.records import Fingerprint, Generation
+from llmhar.text.prompt import PromptForm
 from llmhar.text.serialize import event_text
 from llmhar.traces import faithfulness as faith
-from llmhar.traces.faithfulness import KINDS, PROBE_INDEX, Citation, Outcome, Probe
+from llmhar.traces.faithfulness import KINDS, Citation, Outcome, Probe
 
 RULES = MODELS["rules"]
 
@@ -112,7 +112,9 @@ def test_hostile_lines_take_no_time():
 
 @pytest.fixture(scope="module")
 def task(tmp_path_factory):
-    return prepare("simulated", tmp_path_factory.mktemp("data") / "home", n_windows=8, answer="name")
+    return prepare(
+        "simulated", tmp_path_factory.mktemp("data") / "home", windowing=Windowing(n=8), form=PromptForm(answer="name")
+    )
 
 
 @pytest.fixture(scope="module")
@@ -175,7 +177,7 @@ def test_probes_are_pairs_on_the_same_event(probes):
 def test_probes_have_numbers_of_their_own(task, probes, cited):
     by_number: dict[tuple[str, int], list[str]] = {}
     for probe in probes:
-        assert PROBE_INDEX <= probe.window.index < 2**53  # whole in JSON
+        assert 0 <= probe.window.index < 2**53  # whole in JSON
         by_number.setdefault((probe.window.session_id, probe.window.index), []).append(repr(probe.window.events))
     assert all(len(set(texts)) == 1 for texts in by_number.values())
     assert probes == faith.plan_probes(task, cited.citations[::-1], seed=1)  # the order does not matter
@@ -254,7 +256,7 @@ def test_the_original_windows_are_those_of_the_study(task, store, cited, probes)
 
 def outcome(kind, session, target, before, after):
     citation = Citation(Window(session, 0, HOME.events), target, (0,), "coffee machine")
-    return Outcome(Probe(citation, kind, Window(session, PROBE_INDEX, HOME.events), target, (0, 6)), "m", before, after)
+    return Outcome(Probe(citation, kind, Window(session, 7, HOME.events), target, (0, 6)), "m", before, after)
 
 
 def test_rows_count_pairs_by_hand():
@@ -274,13 +276,3 @@ def test_rows_count_pairs_by_hand():
     assert (dropped["pairs"], dropped["cited only"], dropped["control only"], dropped["sessions"]) == (3, 1, 1, 2)
     assert dropped["gap"] == pytest.approx((50 - 100) / 2)
     assert swapped["pairs"] == swapped["sessions"] == 0
-
-
-@pytest.mark.parametrize(("k", "n"), [(0, 9), (3, 9), (9, 9), (598, 740), (1, 1)])
-def test_wilson_is_that_of_statsmodels(k, n):
-    assert faith.wilson(k, n) == pytest.approx(proportion_confint(k, n, method="wilson"), abs=1e-12)
-
-
-def test_wilson_of_nothing_is_nothing():
-    low, high = faith.wilson(0, 0)
-    assert low != low and high != high

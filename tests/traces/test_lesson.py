@@ -7,11 +7,11 @@ import pytest
 
 from llmhar.ask.store import Store
 from llmhar.ask.task import prepare
+from llmhar.data.events import Windowing, cut_windows
 from llmhar.data.registry import load
-from llmhar.data.windows import cut_windows
 from llmhar.score.evaluate import evaluate
 from llmhar.traces import lesson
-from llmhar.traces.reask import ReaskError
+from llmhar.traces.counterfactual import ReaskError
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +46,7 @@ def test_predictions_beside_measurements():
 
 
 def test_taking_an_event_away_asks_again_and_shows_what_moved(tmp_path):
-    task = prepare("simulated", n_windows=1)
+    task = prepare("simulated", windowing=Windowing(n=1))
     with Store(tmp_path / "store.sqlite") as store:
         (result,) = evaluate(task, ["rules"], store=store).results
         table = lesson.without(result, 2, store)

@@ -14,14 +14,14 @@ from llmhar.ask.inference import collect, make_asks, run_asks
 from llmhar.ask.models import MODELS
 from llmhar.ask.store import Store
 from llmhar.ask.task import one_window, prepare
-from llmhar.data.events import SensorEvent, Window
+from llmhar.data.events import SensorEvent, Window, Windowing
 from llmhar.records import VERDICTS, Sampling
 from llmhar.score import tables
+from llmhar.text.prompt import PromptForm
 from llmhar.traces import reask as reasking
 from llmhar.traces.bundle import build_bundle
-from llmhar.traces.faithfulness import PROBE_INDEX
-from llmhar.traces.reask import REASK_INDEX, Reasker, ReaskError, ReaskOrder, change_window, reask
-from llmhar.traces.widget import ReaskOrder as ViewOrder
+from llmhar.traces.counterfactual import Order, ReaskError, drop_events, edit_window, swap_events
+from llmhar.traces.reask import Reasker, reask
 from llmhar.traces.widget import TraceBrowser
 
 RULES, SMOKE = MODELS["rules"], MODELS["recorded-smoke"]
@@ -29,7 +29,12 @@ RULES, SMOKE = MODELS["rules"], MODELS["recorded-smoke"]
 
 @pytest.fixture(scope="module")
 def task(tmp_path_factory):
-    return prepare("simulated", tmp_path_factory.mktemp("data") / "home", n_windows=2, answer="name", wording="brief")
+    return prepare(
+        "simulated",
+        tmp_path_factory.mktemp("data") / "home",
+        windowing=Windowing(n=2),
+        form=PromptForm(answer="name", wording="brief"),
+    )
 
 
 @pytest.fixture
@@ -57,7 +62,7 @@ MORNING = window_at((3, "07:00:00.250"), (3, "07:00:05"), (3, "07:00:09"), (3, "
 
 def test_dropped_events_leave_the_others_with_their_truth():
     rows = rows_of(MORNING)
-    made = change_window(MORNING, [rows[0], rows[2], rows[3]])
+    made = edit_window(MORNING, [rows[0], rows[2], rows[3]])
     assert [(e.event_id, e.sensor, e.activity_id, e.residents) for e in made.events] == [
         (0, "thing 0", 0, ("A",)), (1, "thing 2", 2, ("A",)), (2, "thing 3", 3, ("A",)),
     ]  # fmt: skip
@@ -66,7 +71,7 @@ def test_dropped_events_leave_the_others_with_their_truth():
 
 def test_edited_events_lose_their_truth():
     rows = rows_of(MORNING)
-    made = change_window(MORNING, [rows[0], ("07:00:07", "bathroom", "shower", "turned OFF"), *rows[2:]])
+    made = edit_window(MORNING, [rows[0], ("07:00:07", "bathroom", "shower", "turned OFF"), *rows[2:]])
     new = made.events[1]
     assert (new.room, new.sensor, new.state, new.activity_id, new.residents) == (
         "bathroom",
@@ -77,28 +82,29 @@ def test_edited_events_lose_their_truth():
     )
     assert new.time == datetime(2000, 1, 3, 7, 0, 7)
     assert [e.activity_id for e in made.events] == [0, None, 2, 3]
-    added = change_window(MORNING, [*rows, ("07:02:00", "", "phone", "turned ON")])
+    added = edit_window(MORNING, [*rows, ("07:02:00", "", "phone", "turned ON")])
     assert [e.activity_id for e in added.events] == [0, 1, 2, 3, None]
 
 
 def test_an_unchanged_window_is_the_window_itself():
-    assert change_window(MORNING, rows_of(MORNING)) is MORNING
+    assert edit_window(MORNING, rows_of(MORNING)) is MORNING
 
 
 def test_changed_windows_are_numbered_by_what_they_hold():
     rows = rows_of(MORNING)
-    one, same, other = (change_window(MORNING, rows[start:]) for start in (1, 1, 2))
+    one, same, other = (edit_window(MORNING, rows[start:]) for start in (1, 1, 2))
     assert one == same and one.index != other.index
-    assert one.index >= REASK_INDEX and REASK_INDEX >= PROBE_INDEX + 2**48 and one.index < 2**53  # exact in JavaScript
-    assert change_window(replace(MORNING, session_id="02"), rows[1:]).index != one.index
+    assert one.index == drop_events(MORNING, [0]).index == 20894758130872  # what a store of format 2 is brought up to
+    assert swap_events(MORNING, [0, 2], MORNING.events[3:]).index == 180577053984638 < 2**53  # exact in JavaScript
+    assert edit_window(replace(MORNING, session_id="02"), rows[1:]).index != one.index
 
 
 def test_clocks_pass_midnight():
     night = window_at((3, "23:58:00"), (3, "23:59:30"), (4, "00:00:10"))
     rows = rows_of(night)
-    made = change_window(night, [rows[0], ("00:00:01", "hall", "lamp", "turned ON"), rows[2]])
+    made = edit_window(night, [rows[0], ("00:00:01", "hall", "lamp", "turned ON"), rows[2]])
     assert [e.time.day for e in made.events] == [3, 4, 4]
-    same_second = change_window(MORNING, [rows_of(MORNING)[0], ("07:00:00", "hall", "lamp", "turned ON")])
+    same_second = edit_window(MORNING, [rows_of(MORNING)[0], ("07:00:00", "hall", "lamp", "turned ON")])
     assert same_second.events[1].time >= same_second.events[0].time
 
 
@@ -121,14 +127,14 @@ def test_clocks_pass_midnight():
 )
 def test_orders_that_make_no_window(rows, message):
     with pytest.raises(ReaskError, match=message):
-        change_window(MORNING, rows)
+        edit_window(MORNING, rows)
 
 
 def test_one_generation_about_the_changed_window_from_the_rules(task, store):
     old = task.windows[0]
     rows = rows_of(old)[1:]
-    order = ReaskOrder(old.session_id, old.index, RULES, tuple(rows))
-    reply = reask(task, order, store=store)
+    order = Order(old.session_id, old.index, tuple(rows))
+    reply = reask(task, RULES, order, store)
     assert store.counts()["requests"] == store.counts()["successes"] == 1
     assert set(reply) == {"r", "x", "l", "v", "t", "c", "f", "k", "m"}
     assert len(reply["l"]) == len(reply["v"]) == len(rows) and {VERDICTS[v] for v in reply["v"]} == {"ok"}
@@ -139,8 +145,8 @@ def test_one_generation_about_the_changed_window_from_the_rules(task, store):
     asked = store.request(key)
     assert reply["k"] == key[:16] and asked.messages[0]["content"] == task.prompt_of(old).system
     assert rows[0][0] in asked.messages[1]["content"] and rows_of(old)[0][0] not in asked.messages[1]["content"]
-    assert store.asked_for(key)[0][2] == change_window(old, rows).index
-    assert reask(task, order, store=store) == reply  # the store answers: no second attempt
+    assert store.asked_for(key)[0][2] == edit_window(old, rows).index
+    assert reask(task, RULES, order, store) == reply  # the store answers: no second attempt
     assert store.counts()["successes"] == 1
 
 
@@ -149,9 +155,8 @@ def test_nothing_changed_asks_nothing(task, store):
     run_asks(asks, RULES, store, asking=Asking(progress=False))
     before, window = store.counts(), task.windows[0]
     like = asks[0].request
-    reply = reask(
-        task, ReaskOrder(window.session_id, window.index, RULES, tuple(rows_of(window)), like=like), store=store
-    )
+    order = Order(window.session_id, window.index, tuple(rows_of(window)), like=like)
+    reply = reask(task, RULES, order, store)
     assert store.counts() == before and reply["k"] == like.key[:16]
 
 
@@ -160,30 +165,30 @@ def test_wording_serializer_temperature_and_the_rest_as_it_was(task, store):
     like = make_asks(task, RULES, asking=Asking(sampling=Sampling(top_p=0.9, max_tokens=77, seed=5), constrained=True))[
         0
     ].request
-    order = ReaskOrder(window.session_id, window.index, RULES, tuple(rows_of(window)), wording="s1", serializer="lines",
-                       temperature=0.5, like=like)  # fmt: skip
-    reask(task, order, store=store)
+    rows = tuple(rows_of(window))
+    order = Order(window.session_id, window.index, rows, wording="s1", serializer="lines", temperature=0.5, like=like)
+    reask(task, RULES, order, store)
     (key,) = [key for (key,) in store._db.execute("SELECT key FROM requests")]
     asked = store.request(key)
     assert asked.sampling == Sampling(temperature=0.5, top_p=0.9, max_tokens=77, seed=5)
     assert asked.messages[0]["content"].startswith("You are an assistant") and "\n1 " in asked.messages[1]["content"]
     other = replace(order, wording=None, temperature=None)
-    reask(task, other, store=store)
+    reask(task, RULES, other, store)
     (second,) = [found for (found,) in store._db.execute("SELECT key FROM requests") if found != key]
     asked = store.request(second)
     assert asked.messages[0]["content"].startswith("Name the home activity") and asked.sampling == like.sampling
     with pytest.raises(ReaskError, match="temperature"):
-        reask(task, replace(order, temperature=float("nan")), store=store)
+        reask(task, RULES, replace(order, temperature=float("nan")), store)
 
 
 def test_a_model_that_fails_says_why(task, store):
     window = task.windows[0]
     prompts = {home: replace(prompt, labels="") for home, prompt in task.prompts.items()}
     with pytest.raises(ReaskError, match=r"rules gave no answer: .*label list"):
-        order = ReaskOrder(window.session_id, window.index, RULES, tuple(rows_of(window)))
-        reask(replace(task, prompts=prompts), order, store=store)
+        order = Order(window.session_id, window.index, tuple(rows_of(window)))
+        reask(replace(task, prompts=prompts), RULES, order, store)
     with pytest.raises(ReaskError, match="no window 999"):
-        reask(task, ReaskOrder(window.session_id, 999, RULES, tuple(rows_of(window))), store=store)
+        reask(task, RULES, Order(window.session_id, 999, tuple(rows_of(window))), store)
 
 
 class Counting:
@@ -236,7 +241,7 @@ def view(bundle, n, m, rows, **changes):
     told = {"window": n, "dataset": bundle["datasets"][window["d"]]["name"], "session": window["s"],
             "index": window["i"], "model": m, "model_name": bundle["models"][m]["name"], "events": tuple(rows),
             "labels": tuple(bundle["labels"]), "wording": None, "temperature": 0.0}  # fmt: skip
-    return ViewOrder(**{**told, **changes})
+    return Order(**{**told, **changes})
 
 
 def test_the_widget_s_orders_reuse_one_open_engine(results, store, counting):

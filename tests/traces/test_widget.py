@@ -17,7 +17,9 @@ import pytest
 
 from llmhar.ask.models import MODELS
 from llmhar.ask.task import prepare
+from llmhar.data.events import Windowing
 from llmhar.score import tables
+from llmhar.text.prompt import PromptForm
 from llmhar.traces import view as explorer
 from llmhar.traces.bundle import unpack
 from tests.score.test_tables import answers_of, perfect
@@ -87,7 +89,7 @@ def test_the_widget_carries_the_same_view_as_the_file_and_nothing_from_the_net()
 
 
 def test_importing_the_explorer_loads_no_widgets():
-    code = "import sys; from llmhar import explorer; print({'anywidget', 'ipywidgets'} & set(sys.modules))"
+    code = "import sys; from llmhar.traces import view; print({'anywidget', 'ipywidgets'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
 
@@ -96,7 +98,7 @@ def test_a_report_gets_plain_html_of_the_first_windows(tmp_path, monkeypatch):
     shown = []
     monkeypatch.setattr(explorer, "display", shown.append)
     monkeypatch.setenv("LLMHAR_HEADLESS", "1")
-    task = prepare("simulated", tmp_path / "home", n_windows=1, answer="name")
+    task = prepare("simulated", tmp_path / "home", windowing=Windowing(n=1), form=PromptForm(answer="name"))
     result = tables.score_answers(task, MODELS["rules"], answers_of(task, perfect))
     explorer.browse_traces([result], n_static=2)
     assert [page.data.count("<table") for page in shown] == [1, 1] and "<script" not in shown[0].data
@@ -189,7 +191,7 @@ def lab(tmp_path_factory):
         name: str(folder / name)
         for name in ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "IPYTHONDIR", "LLMHAR_HOME")
     }
-    environment = {**os.environ, **own, "PYTHONPATH": str(Path(explorer.__file__).parents[1])}
+    environment = {**os.environ, **own, "PYTHONPATH": str(Path(explorer.__file__).parents[2])}
     environment.pop("LLMHAR_HEADLESS", None)
     command = [
         sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--ip=127.0.0.1", f"--port={port}",

@@ -17,11 +17,11 @@ from typing import Any, NamedTuple
 from tqdm import tqdm
 
 from llmhar import paths
-from llmhar.ask import energy
+from llmhar.ask import meter
 from llmhar.ask.asking import Asking
 from llmhar.ask.engines.base import Engine, EngineError
-from llmhar.ask.engines.memory import high_water
 from llmhar.ask.engines.registry import open_engine
+from llmhar.ask.meter import high_water
 from llmhar.ask.models import ModelSpec
 from llmhar.ask.store import Ask, Store, Stored
 from llmhar.ask.task import Task
@@ -147,7 +147,7 @@ def _ask(opened: Engine, name: str, wanted: Mapping[str, Request], store: Store,
     n_failed = in_a_row = tokens = 0
     begun = time.perf_counter()
     bar = Bar(total=len(wanted), desc=name, unit="window", mininterval=1.0, disable=not asking.progress)
-    with energy.measured() as meter, bar:
+    with meter.measured() as spent, bar:
         for generation in _once_each(opened.stream(wanted.values()), wanted):
             store.add(generation, fingerprint, number, timed=asking.purpose == "timed")
             n_failed, in_a_row = (n_failed, 0) if generation.ok else (n_failed + 1, in_a_row + 1)
@@ -156,7 +156,7 @@ def _ask(opened: Engine, name: str, wanted: Mapping[str, Request], store: Store,
             if in_a_row == GIVE_UP_AFTER:
                 raise EngineError(f"{name}: {in_a_row} requests failed in a row, the last: {generation.error}")
     seconds = time.perf_counter() - begun
-    cost = {"n_asked": len(wanted), "seconds": seconds, "output_tokens": tokens, "joules": meter.joules,
+    cost = {"n_asked": len(wanted), "seconds": seconds, "output_tokens": tokens, "joules": spent.joules,
             "peak_bytes": high_water(getattr(opened, "pid", None))}  # fmt: skip
     store.end_pass(number, cost)
     return n_failed, seconds
@@ -173,11 +173,11 @@ def open_model(model: ModelSpec, asking: Asking) -> Engine:
         EngineError: it cannot start.
     """
     if model.engine == "recorded":
-        return open_engine("recorded", model, replies=paths.params() / "recorded" / f"{model.name}.jsonl")
+        return open_engine("recorded", model, {"replies": paths.params() / "recorded" / f"{model.name}.jsonl"})
     options = asking.engine_options
     if model.adapter:
         options = {**options, "adapters": [*options.get("adapters", ()), model.adapter.path]}
-    return open_engine(model.engine if model.engine != "auto" else asking.engine, model, **options)
+    return open_engine(model.engine if model.engine != "auto" else asking.engine, model, options)
 
 
 def _missing(

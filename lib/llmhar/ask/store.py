@@ -33,69 +33,10 @@ from llmhar.records import Fingerprint, Generation, Purpose, Request, canonical_
 BUSY_S = 60.0
 """Seconds that a process waits for others that write."""
 FORMAT = 3
-"""Version of the tables below. A store of format 2 is brought up in one transaction; any other is refused."""
+"""Version of the tables (``sql/tables.sql``). Stores of format 2 are brought up in one transaction, others refused."""
 
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS requests (
-    key TEXT PRIMARY KEY,           -- sha256 of everything that can change the answer
-    request TEXT NOT NULL           -- canonical JSON of the whole request
-) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS attempts (
-    id INTEGER PRIMARY KEY,
-    request_key TEXT NOT NULL REFERENCES requests(key),
-    fingerprint TEXT NOT NULL,      -- canonical JSON: engine, version, dtype, device
-    text TEXT NOT NULL,             -- raw, thinking marks included
-    finish_reason TEXT NOT NULL,
-    error TEXT NOT NULL,            -- empty on success
-    prompt_tokens INTEGER NOT NULL,
-    cached_tokens INTEGER NOT NULL,
-    output_tokens INTEGER NOT NULL,
-    seconds REAL NOT NULL,
-    pass_id INTEGER REFERENCES passes(id),
-    created_utc REAL NOT NULL,      -- UNIX seconds; for people, no result depends on it
-    timed INTEGER NOT NULL DEFAULT 0  -- 1: asked alone, for its time; never mixed with answers of a batch
-);
-CREATE UNIQUE INDEX IF NOT EXISTS one_success ON attempts (request_key, fingerprint, timed) WHERE error = '';
-CREATE INDEX IF NOT EXISTS attempts_by_key ON attempts (request_key);
-CREATE TABLE IF NOT EXISTS asks (
-    dataset TEXT NOT NULL, session_id TEXT NOT NULL, window_index INTEGER NOT NULL, model TEXT NOT NULL,
-    request_key TEXT NOT NULL REFERENCES requests(key),
-    purpose TEXT NOT NULL DEFAULT 'study',  -- what the answer is for: study, timed, probe, reask
-    PRIMARY KEY (request_key, dataset, session_id, window_index, model)
-) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS passes (
-    id INTEGER PRIMARY KEY,
-    cost TEXT NOT NULL              -- JSON: what one pass of an engine over some requests cost, once it has ended
-);
-CREATE TABLE IF NOT EXISTS runs (
-    id INTEGER PRIMARY KEY,
-    spec TEXT NOT NULL,             -- JSON: notebook, profile, params, commit, packages, device
-    created_utc REAL NOT NULL
-);
-"""
-# Format 2 kept the purpose of an ask in the numbers of windows (changed ones) and in the seed (timed ones).
-_FROM_FORMAT_2 = f"""
-ALTER TABLE asks ADD COLUMN purpose TEXT NOT NULL DEFAULT 'study';
-ALTER TABLE attempts ADD COLUMN timed INTEGER NOT NULL DEFAULT 0;
-DROP INDEX one_success;
-CREATE UNIQUE INDEX one_success ON attempts (request_key, fingerprint, timed) WHERE error = '';
-UPDATE OR IGNORE asks SET purpose = 'reask', window_index = window_index - {1 << 49} WHERE window_index >= {1 << 49};
-UPDATE OR IGNORE asks SET purpose = 'probe', window_index = window_index - {10**9} WHERE window_index >= {10**9}
-    AND purpose = 'study';
-UPDATE asks SET purpose = 'timed' WHERE purpose = 'study' AND request_key IN
-    (SELECT key FROM requests WHERE json_extract(request, '$.sampling.seed') >= 1000000);
-UPDATE attempts SET timed = 1 WHERE request_key IN (SELECT request_key FROM asks WHERE purpose = 'timed')
-"""
-# Younger than format 2 and made with the first note, so stores without it (read-only ones too) stay as they are.
-_NOTES = """
-CREATE TABLE IF NOT EXISTS notes (
-    id INTEGER PRIMARY KEY,
-    request_key TEXT NOT NULL REFERENCES requests(key),
-    tags TEXT NOT NULL,             -- JSON list of texts
-    text TEXT NOT NULL,
-    created_utc REAL NOT NULL
-)
-"""
+_SQL = Path(__file__).parent / "sql"
+_TABLES, _FROM_FORMAT_2, _NOTES = ((_SQL / f"{name}.sql").read_text() for name in ("tables", "from_format_2", "notes"))
 MAX_NOTE, MAX_TAG, MAX_TAGS = 10_000, 60, 20
 """Characters of a comment and of a tag, and tags of a note."""
 SHORT_KEY = 16
@@ -224,7 +165,7 @@ class Store:
         if self._db.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
             self._db.execute("PRAGMA journal_mode = WAL")
         self._db.execute("PRAGMA synchronous = NORMAL")  # a killed process loses nothing; a power cut the last commits
-        statements = {0: _SCHEMA, 2: _FROM_FORMAT_2}.get(self._format())
+        statements = {0: _TABLES, 2: _FROM_FORMAT_2}.get(self._format())
         if statements is not None:
             with self._transaction():
                 if self._format() != FORMAT:  # another process was not faster

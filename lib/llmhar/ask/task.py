@@ -12,10 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from llmhar.data import registry as datasets
-from llmhar.data.events import Session, Window
+from llmhar.data.events import Session, Window, Windowing, cut_windows, pick_sessions, sample_windows, subset_name
 from llmhar.data.load_report import LoadReport
-from llmhar.data.windows import WINDOW_SIZE, cut_windows, pick_sessions, sample_windows, subset_name
-from llmhar.text.prompt import AnswerStyle, PromptSpec, build_prompt
+from llmhar.text.prompt import AnswerStyle, PromptForm, PromptSpec, build_prompt
+
+S1_FORM, WHOLE = PromptForm(), Windowing()
+"""S1's prompt, and all windows of ten events."""
 
 
 @dataclass(frozen=True)
@@ -57,47 +59,42 @@ class Task:
 def prepare(
     dataset: str,
     path: Path | None = None,
-    *,
+    form: PromptForm = S1_FORM,
+    windowing: Windowing = WHOLE,
     options: Mapping[str, Any] | None = None,
-    n_windows: int | None = None,
-    seed: int = 0,
-    window_size: int = WINDOW_SIZE,
-    wording: str = "s1",
-    serializer: str = "s1-json",
-    answer: AnswerStyle = "number",
-    rules: bool = True,
 ) -> Task:
     """Load a data set, split it as S1 does, and cut its test sessions into windows.
 
     Args:
         dataset: key into ``DATASETS``.
         path: its folder; None = ``LLMHAR_DATA/<dataset>``.
+        form: how prompts are put.
+        windowing: how sessions are cut, and how many windows of each test session are drawn.
         options: the loader's own, e.g. {"home": "A"} for uci_adl.
-        n_windows: windows drawn from each test session; None = all.
-        seed: of that draw.
-        window_size: events in a window.
-        wording, serializer, answer, rules: see :func:`llmhar.text.prompt.build_prompt`.
 
     Raises:
-        DataError, PromptError: see there.
+        DataError: the data are absent or broken; names the file and the cure.
+        PromptError: a wording, serializer or way to answer that there is not, or a home without a description.
     """
-    loaded = datasets.load(dataset, path, **(options or {}))
+    loaded = datasets.load(dataset, path, options)
     split = datasets.split(dataset, loaded.sessions)
     test = pick_sessions(loaded.sessions, split.test)
-    windows = sample_windows([w for session in test for w in cut_windows(session, window_size)], n_windows, seed)
+    cut = [window for session in test for window in cut_windows(session, windowing.size)]
+    windows = sample_windows(cut, windowing.n, windowing.seed)
     by_home = {session.home: session for session in test}
     prompts = {
-        home: build_prompt(session, wording=wording, serializer=serializer, answer=answer, rules=rules)
+        home: build_prompt(session, wording=form.wording, serializer=form.serializer, answer=form.answer,
+                           rules=form.rules)
         for home, session in by_home.items()
-    }
+    }  # fmt: skip
     return Task(
         dataset=dataset,
         kind=datasets.DATASETS[dataset].kind,
         sessions={session.session_id: session for session in test},
         train={session.session_id: session for session in pick_sessions(loaded.sessions, split.train)},
         windows=tuple(windows),
-        answer=answer,
-        subset=subset_name(n_windows, seed, len(test), short=len(windows) < (n_windows or 0) * len(test)),
+        answer=form.answer,
+        subset=subset_name(windowing.n, windowing.seed, len(test), short=len(windows) < (windowing.n or 0) * len(test)),
         prompts=prompts,
         report=loaded.report,
         part=", ".join(f"{key} {value}" for key, value in (options or {}).items()),
@@ -110,7 +107,7 @@ def training_task(task: Task, *, window_size: int, step: int | None = None, n_se
     Args:
         task: its ``train`` sessions become the ``sessions`` of the new task; prompts are the same.
         window_size: events in a window.
-        step: see :func:`llmhar.data.windows.cut_windows`.
+        step: events from one window's start to the next's; None = ``window_size``, no overlap.
         n_sessions: only the first ones, in the data set's order (S1 Figure 4); None = all.
 
     Raises:
@@ -162,3 +159,22 @@ def narrow(task: Task, windows: Collection[tuple[str, int]], subset: str) -> Tas
     ids = {window.session_id for window in kept}
     sessions = {name: session for name, session in task.sessions.items() if name in ids}
     return replace(task, windows=kept, sessions=sessions, subset=subset)
+
+
+def some_sessions(training: Task, n: int | None, skipped: int = 0) -> Task:
+    """The windows of ``n`` training sessions, the first ones behind ``skipped`` others; None = all that are left.
+
+    Raises:
+        ValueError: there are fewer.
+    """
+    if n is None and not skipped:
+        return training
+    most = len(training.sessions)
+    n = most - skipped if n is None else n
+    if not 1 <= n <= most - skipped:
+        behind = f" behind the first {skipped}" if skipped else ""
+        raise ValueError(f"{training.data} has {most} training sessions, cannot take {n}{behind}")
+    kept = dict(list(training.sessions.items())[skipped : skipped + n])
+    windows = tuple(window for window in training.windows if window.session_id in kept)
+    which = f"training sessions {skipped + 1} to {skipped + n}" if skipped else f"{n} training sessions"
+    return replace(training, sessions=kept, windows=windows, subset=f"{len(windows)} windows of {which}")

@@ -1,4 +1,4 @@
-"""Bringing data sets to ``paths.data()``: download, write, or take in what a user downloaded by hand; and list them.
+"""Bringing data sets to ``paths.data()``: write, or take in what a user downloaded by hand; and list them.
 
 Whatever happens, ``paths.data() / name`` is absent, the old data set whole, or the new one whole and readable. Does
 not judge a licence: it shows it.
@@ -12,45 +12,31 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from llmhar import paths
 from llmhar.data import archives
 from llmhar.data.load_report import DataError
-from llmhar.data.registry import DATASETS, dataset, load
-
-
-class Archive(NamedTuple):
-    """A file with an address that lasts and a known content."""
-
-    url: str
-    sha256: str
-
-
-REGISTRY: dict[str, Archive] = {}
-"""Data set -> what to download. Empty: nobody has yet seen the archives of MuRAL, MARBLE and UCI ADL from here, and a
-hash that was not computed from the file is worth nothing. One line brings a data set in."""
+from llmhar.data.registry import DATASETS, dataset, list_entries, load
 
 
 def fetch(name: str) -> Path:
-    """Bring a data set to ``paths.data() / name``: download and check it, or write the simulated home (seed 0).
+    """Bring a data set to ``paths.data() / name``: write the simulated home, or say how to get a real one by hand.
 
-    A data set that is there already is left as it is.
+    Real data sets have no address here: nobody has yet seen the archives of MuRAL, MARBLE and UCI ADL from here, and a
+    hash that was not computed from the file is worth nothing. A data set that is there already is left as it is.
 
     Raises:
-        DataError: unknown name, no download known (the message says how to get it by hand), no network, or a content
-            other than the registry's.
+        DataError: unknown name, or a real data set that is not there.
     """
     entry = dataset(name)
     target = paths.data() / name
     if target.exists():
         return target
-    if entry.kind == "simulated":
-        load(name)  # writes it first
-        return target
-    if name not in REGISTRY:
+    if entry.kind != "simulated":
         raise DataError(f"{entry.title} cannot be downloaded by llmhar, no address with a known sha256: {entry.cure}")
-    return add(name, _download(name, REGISTRY[name]))
+    load(name)  # writes it first
+    return target
 
 
 def add(name: str, path: Path, replace: bool = False) -> Path:
@@ -79,34 +65,8 @@ def add(name: str, path: Path, replace: bool = False) -> Path:
 
 
 def listing() -> list[dict[str, Any]]:
-    """What ``llmhar data list`` shows: one dictionary a data set, ``present`` = its folder is there."""
-    return [
-        {
-            "name": name,
-            "title": entry.title,
-            "kind": entry.kind,
-            "licence": entry.licence,
-            "source": entry.source,
-            "path": str(paths.data() / name),
-            "present": (paths.data() / name).is_dir(),
-        }
-        for name, entry in DATASETS.items()
-    ]
-
-
-def _download(name: str, archive: Archive) -> Path:
-    """Path of the checked download in the cache."""
-    import pooch  # slow to import, and a download is rare
-
-    pooch.get_logger().setLevel("ERROR")  # the caller says what happens
-    folder = paths.cache() / "downloads"
-    try:
-        return Path(
-            pooch.retrieve(archive.url, known_hash=f"sha256:{archive.sha256}", fname=f"{name}.archive", path=folder)
-        )
-    except (ValueError, OSError) as error:  # wrong hash; requests' errors are OSErrors
-        reason = str(error).splitlines()[0]
-        raise DataError(f"{archive.url} could not be fetched ({reason}): try again, or {dataset(name).cure}") from error
+    """The data sets' part of ``llmhar data list``; ``present`` = the folder is there."""
+    return list_entries(DATASETS, lambda name: paths.data() / name, lambda name: (paths.data() / name).is_dir())
 
 
 @contextmanager

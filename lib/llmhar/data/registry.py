@@ -16,6 +16,7 @@ from llmhar import paths
 from llmhar.data import marble, mural, uci_adl
 from llmhar.data.events import Session
 from llmhar.data.load_report import DataError, Loaded, LoadReport, RowNote, Split, WrongCall
+from llmhar.settings import check_options, choose
 
 __all__ = ["DATASETS", "DataError", "Dataset", "LoadReport", "Loaded", "RowNote", "Split", "dataset", "load", "split"]
 
@@ -120,30 +121,53 @@ DATASETS: dict[str, Dataset] = {each.name: each for each in _ALL}
 """Every data set; the names in parameters and on the command line are its keys."""
 
 
+def list_entries(
+    entries: Mapping[str, Any], place: Callable[[str], Path | None], is_here: Callable[[str], bool]
+) -> list[dict[str, Any]]:
+    """What ``llmhar data list`` shows: one dictionary an entry.
+
+    Args:
+        entries: name -> what is known of it: title, kind, licence, source.
+        place: where the entry of a name lies, or would lie; None = it comes by itself when it is used.
+        is_here: whether it is there.
+    """
+    return [
+        {
+            "name": name,
+            "title": entry.title,
+            "kind": entry.kind,
+            "licence": entry.licence,
+            "source": entry.source,
+            "path": str(place(name) or ""),
+            "present": is_here(name),
+        }
+        for name, entry in entries.items()
+    ]
+
+
 def dataset(name: str) -> Dataset:
     """The entry ``name``.
 
     Raises:
         DataError: there is none; the message lists those there are.
     """
-    if name not in DATASETS:
-        raise WrongCall(f"no data set {name!r}: choose one of {', '.join(DATASETS)}")
-    return DATASETS[name]
+    return choose(DATASETS, name, f"no data set {name!r}: choose one of", WrongCall)
 
 
-def load(name: str, path: Path | None = None, **options: Any) -> Loaded:
+def load(name: str, path: Path | None = None, options: Mapping[str, Any] | None = None) -> Loaded:
     """Read a data set; a simulated home is written first where it is not there yet, or not whole.
 
     Args:
         name: key into :data:`DATASETS`.
         path: its folder; None = ``paths.data() / name``.
-        options: those of ``Dataset.options``.
+        options: name -> value, of ``Dataset.options``; what is not named has its default.
 
     Raises:
         DataError: unknown name or option, missing folder, or content that cannot be read.
     """
     entry = dataset(name)
-    _check_options(entry, options)
+    options = options or {}
+    check_options(options, entry.options, f"data set {name}", WrongCall)
     folder = Path(path) if path is not None else paths.data() / name
     try:
         if entry.kind == "simulated" and (not folder.exists() or (path is None and _is_short(folder, entry.further))):
@@ -170,16 +194,6 @@ def _write_simulated(folder: Path, entry: Dataset) -> None:
 
     folder.parent.mkdir(parents=True, exist_ok=True)
     simulated.write(folder, entry.seed, entry.further)
-
-
-def _check_options(entry: Dataset, options: Mapping[str, Any]) -> None:
-    for key, value in options.items():
-        if key not in entry.options:
-            known = ", ".join(entry.options) or "none"
-            raise WrongCall(f"data set {entry.name} has no option {key!r}; it has: {known}")
-        kind = type(entry.options[key])
-        if type(value) is not kind:
-            raise WrongCall(f"option {key} of data set {entry.name} must be {kind.__name__}, not {value!r}")
 
 
 def split(name: str, sessions: Sequence[Session]) -> Split:

@@ -3,7 +3,7 @@
 Known ways for fine-tuning to go wrong in silence: loss on the prompt, rows whose labels are all ignored (unsloth #2771,
 #2900, #3041), a training template that spoils thinking blocks (TRL #6361), test sessions among the examples, another
 tokenizer at inference, merged weights that answer differently. Each has a check here, independent of the others.
-Prompts are rendered a second time, by Jinja and ``tokenizers`` alone, so that the trainer is not its own witness.
+Prompts are rendered a second time, by :mod:`llmhar.text.chat`, so that the trainer is not its own witness.
 """
 
 from __future__ import annotations
@@ -12,25 +12,25 @@ import json
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from jinja2 import TemplateError
-from jinja2.sandbox import ImmutableSandboxedEnvironment
-from tokenizers import Tokenizer
 
 from llmhar import paths
 from llmhar.ask.engines.worker import THINK
 from llmhar.ask.models import ModelError
+from llmhar.distill.courses import Course
 from llmhar.distill.examples import Example, data_hash
 from llmhar.distill.students import Student, weights_file
+from llmhar.distill.study import TaughtStudent
 from llmhar.distill.traces import Trace
 from llmhar.records import sha256_of
+from llmhar.text.chat import ChatTokenizer
 
 IGNORED = -100
-"""Label of a token that carries no loss (PyTorch's convention)."""
+"""Label of a token that carries no loss (PyTorch's convention); not the trainer's own constant, which is audited."""
 MAX_LOGIT_DIFF = 1e-2
 """Largest difference between logits of adapter and merged weights, in float32; rounding stays below 1e-3."""
 LEAST_PROMPTS = 16
@@ -83,29 +83,18 @@ class Row(NamedTuple):
         return [i for i, label in enumerate(self.labels) if label != IGNORED]
 
 
-class Reader:
-    """A model's tokenizer and chat template, without transformers."""
+class Reader(ChatTokenizer):
+    """The parent's tokenizer and template, with what rows are compared with."""
 
-    def __init__(self, folder: Path, template_args: Mapping[str, Any]) -> None:
-        self.tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-        config = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
-        texts = {k: v.get("content") if isinstance(v, dict) else v for k, v in config.items() if k.endswith("_token")}
-        self._special = {name: text for name, text in texts.items() if isinstance(text, str)}
-        self.end_text = self._special["eos_token"]
-        self.end = self.tokenizer.token_to_id(self.end_text)
-        # Prompts, not HTML: nothing is escaped, as in transformers (utils/chat_template_utils.py), which this follows.
-        made = ImmutableSandboxedEnvironment(
-            trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]
-        )
-        made.filters["tojson"] = lambda value, indent=None, **_: json.dumps(value, ensure_ascii=False, indent=indent)
-        made.globals |= {"raise_exception": _refuse, "strftime_now": lambda form: datetime.now().strftime(form)}
-        self._template = made.from_string(_template_text(folder, config))
-        self._args = dict(template_args)
+    @property
+    def end_text(self) -> str:
+        """Text of the end-of-turn token."""
+        return self.special["eos_token"]
 
-    def render(self, messages: Sequence[Mapping[str, str]], *, asking: bool = True) -> str:
-        """The prompt's text; ``asking``: with the generation prompt that opens the model's turn."""
-        turns = [dict(message) for message in messages]
-        return self._template.render(messages=turns, add_generation_prompt=asking, **self._special | self._args)
+    @property
+    def end(self) -> int | None:
+        """Its id."""
+        return self.tokenizer.token_to_id(self.end_text)
 
     def opening(self, messages: Sequence[Mapping[str, str]]) -> str:
         """The generation prompt: what the template puts between the last message and the answer."""
@@ -122,20 +111,6 @@ class Reader:
             text = text.removeprefix(THINK)
         normalizer = self.tokenizer.normalizer  # Qwen3's composes accents (NFC)
         return {text + self.end_text, (normalizer.normalize_str(text) if normalizer else text) + self.end_text}
-
-
-def _refuse(message: str) -> None:
-    raise TemplateError(message)
-
-
-def _template_text(folder: Path, config: Mapping[str, Any]) -> str:
-    """The chat template of a tokenizer's folder: its own file goes before the configuration, as in transformers."""
-    if (folder / "chat_template.jinja").exists():
-        return (folder / "chat_template.jinja").read_text(encoding="utf-8")
-    if (folder / "chat_template.json").exists():
-        config = json.loads((folder / "chat_template.json").read_text(encoding="utf-8"))
-    found = config["chat_template"]
-    return str(found if isinstance(found, str) else {one["name"]: one["template"] for one in found}["default"])
 
 
 @dataclass(frozen=True)
@@ -182,8 +157,8 @@ class Case:
                 zip(batch["input_ids"], batch["labels"], batch["attention_mask"], strict=True)
             ):
                 prompt = next((n for n in lengths if n < sum(mask) and tuple(ids[:n]) in by_prompt), None)
-                found = () if prompt is None else tuple(by_prompt[tuple(ids[:prompt])])
-                rows.append(Row(f"batch {number} row {k}", ids, labels, mask, prompt, found))
+                candidates = () if prompt is None else tuple(by_prompt[tuple(ids[:prompt])])
+                rows.append(Row(f"batch {number} row {k}", ids, labels, mask, prompt, candidates))
         return rows
 
 
@@ -248,8 +223,8 @@ def _thinking_fault(case: Case, row: Row) -> str:
     marks = _MARKS.findall(case.reader.decode(row.ids[: row.length]))
     opened = {bool(_MARKS.search(case.reader.opening(e.messages) + e.completion)) for e in row.candidates}
     wanted = [_BLOCK if one else [] for one in sorted(opened or {True, False})]
-    said = " or ".join(" ".join(one) or "none" for one in wanted)
-    return "" if marks in wanted else f"thinking marks: {' '.join(marks) or 'none'}; wanted: {said}"
+    shown = " or ".join(" ".join(one) or "none" for one in wanted)
+    return "" if marks in wanted else f"thinking marks: {' '.join(marks) or 'none'}; wanted: {shown}"
 
 
 def check_thinking(case: Case) -> Finding:
@@ -271,12 +246,12 @@ def check_sessions(case: Case) -> Finding:
     """No session is in training and in test; data sets for which no test sessions were named fail."""
     trained = {(example.dataset, example.session_id) for example in case.examples}
     tested = {(dataset, one) for dataset, ids in case.test_sessions.items() for one in ids}
-    said = f"{len(trained)} training sessions, {len(tested)} test sessions, {len(case.examples)} examples"
+    counted = f"{len(trained)} training sessions, {len(tested)} test sessions, {len(case.examples)} examples"
     unnamed = sorted({dataset for dataset, _ in trained} - set(case.test_sessions))
     if unnamed:
-        return Finding(False, f"{said}; no test sessions were named for {', '.join(unnamed)}")
+        return Finding(False, f"{counted}; no test sessions were named for {', '.join(unnamed)}")
     both = ", ".join(f"{dataset} {one}" for dataset, one in sorted(trained & tested))
-    return Finding(not both, f"{said}{f'; in both: {both}' if both else ''}")
+    return Finding(not both, f"{counted}{f'; in both: {both}' if both else ''}")
 
 
 def check_prompts(case: Case) -> Finding:
@@ -284,8 +259,8 @@ def check_prompts(case: Case) -> Finding:
     if not case.test_prompts:
         return Finding(None, "not run: no test prompts given")
     both = {prompt_sha256(example.messages) for example in case.examples} & set(case.test_prompts)
-    said = f"{len(case.examples)} training prompts, {len(case.test_prompts)} test prompts"
-    return Finding(not both, f"{said}, {len(both)} in both")
+    counted = f"{len(case.examples)} training prompts, {len(case.test_prompts)} test prompts"
+    return Finding(not both, f"{counted}, {len(both)} in both")
 
 
 def check_tokenizer(case: Case) -> Finding:
@@ -301,8 +276,9 @@ def check_tokenizer(case: Case) -> Finding:
 def check_weights(case: Case) -> Finding:
     """The weights on disk are those that training left."""
     file = weights_file(case.student.folder, case.student.recipe.method)
-    found, wanted = paths.file_sha256(file), case.student.record["weights_sha256"]
-    return Finding(found == wanted, f"{file.name}, {file.stat().st_size} bytes: {found[:12]}, recorded {wanted[:12]}")
+    on_disk, recorded = paths.file_sha256(file), case.student.record["weights_sha256"]
+    said = f"{file.name}, {file.stat().st_size} bytes: {on_disk[:12]}, recorded {recorded[:12]}"
+    return Finding(on_disk == recorded, said)
 
 
 def check_adapter(case: Case) -> Finding:
@@ -312,15 +288,16 @@ def check_adapter(case: Case) -> Finding:
         return Finding(None, "not run: the student has no adapter")
     config = json.loads((case.student.folder / "adapter" / "adapter_config.json").read_text(encoding="utf-8"))
     targets = config["target_modules"]
-    found = (config["r"], config["lora_alpha"], sorted([targets] if isinstance(targets, str) else targets))
+    on_disk = (config["r"], config["lora_alpha"], sorted([targets] if isinstance(targets, str) else targets))
     wanted = (recipe.rank, recipe.alpha, sorted(recipe.targets))
-    return Finding(found == wanted, f"rank, alpha, targets: {found}, the recipe's: {wanted}")
+    return Finding(on_disk == wanted, f"rank, alpha, targets: {on_disk}, the recipe's: {wanted}")
 
 
 def check_data(case: Case) -> Finding:
     """The examples on disk are those that the record names, in their order."""
-    found, wanted = data_hash(case.examples), case.student.record["data_sha256"]
-    return Finding(found == wanted, f"{len(case.examples)} examples: {found[:12]}, recorded {wanted[:12]}")
+    on_disk, recorded = data_hash(case.examples), case.student.record["data_sha256"]
+    said = f"{len(case.examples)} examples: {on_disk[:12]}, recorded {recorded[:12]}"
+    return Finding(on_disk == recorded, said)
 
 
 def check_merged(case: Case) -> Finding:
@@ -328,10 +305,10 @@ def check_merged(case: Case) -> Finding:
     if case.merged is None:
         return Finding(None, "not run: no merged weights")
     n, worst = case.merged["n_prompts"], case.merged["max_abs_logit_diff"]
-    said = f"{n} prompts in {case.merged['dtype']}: largest difference of a logit {worst:.2g}"
-    said += f", same likeliest token {case.merged['same_argmax_share']:.1%}"
+    compared = f"{n} prompts in {case.merged['dtype']}: largest difference of a logit {worst:.2g}"
+    compared += f", same likeliest token {case.merged['same_argmax_share']:.1%}"
     return Finding(
-        bool(worst < MAX_LOGIT_DIFF and n >= min(LEAST_PROMPTS, len(case.examples))), said
+        bool(worst < MAX_LOGIT_DIFF and n >= min(LEAST_PROMPTS, len(case.examples))), compared
     )  # NaN is below nothing
 
 
@@ -399,3 +376,33 @@ def refuse(checks: Sequence[Check]) -> None:
     failed = [f"{check.name} ({check.detail})" for check in checks if check.passed is False]
     if failed:
         raise AuditError(f"the student's training does not pass the audit: {'; '.join(failed)}")
+
+
+def audit_students(
+    students: Sequence[TaughtStudent], courses: Sequence[Course], confirming: Course | None = None
+) -> dict[str, list[Check]]:
+    """Audit all students of a study, and stop where a check failed.
+
+    Args:
+        students: trained, each with what it was shown.
+        courses: all that somebody is tested on: their test sessions and test prompts must not have been trained on.
+        confirming: the course of sessions that nothing was chosen by; its sessions must not have been trained on.
+
+    Returns:
+        Student's name -> its checks.
+
+    Raises:
+        AuditError: names the failed checks.
+    """
+    barred: dict[str, set[str]] = {}
+    for course in [*courses, *([confirming] if confirming else [])]:
+        barred.setdefault(course.test.dataset, set()).update(course.test.sessions)
+    prompts = {prompt_sha256(c.test.prompt_of(w).messages(w)) for c in courses for w in c.test.windows}
+    checks = {
+        one.student.spec.name: audit(one.student, test_sessions=barred, traces=one.training_set.traces,
+                                     merged=one.merge_report or None, test_prompts=prompts)
+        for one in students
+    }  # fmt: skip
+    for own in checks.values():
+        refuse(own)
+    return checks

@@ -17,18 +17,11 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, NullLocator
 
+from llmhar.distill.sessions import SessionsPoint, mean_f1, plateau, sessions_needed
+from llmhar.distill.small import GatewayPoint
 from llmhar.distill.students import Student
 from llmhar.distill.traces import FunnelStep
-from llmhar.distill.transfer import (
-    S1_TEACHER,
-    GatewayPoint,
-    MatrixCell,
-    SessionsPoint,
-    mean_f1,
-    plateau,
-    published_cells,
-    sessions_needed,
-)
+from llmhar.distill.transfer import S1_TEACHER, MatrixCell, published_cells
 from llmhar.score.figures import MARKS, StudyFigure, axes_of, colours, describe, plain, stamp
 from llmhar.score.published import published
 from llmhar.score.stats import Interval
@@ -285,7 +278,7 @@ def matrix_heatmap(cells: Sequence[MatrixCell]) -> Figure:
     """S1 Table 2 as published and ours, in one colour scale: F1 by what a model was trained on (rows) and tested on."""
     theirs = {(f"{c.student} ← {c.trained_on}", c.data): (c.f1_pct / 100, f"{c.f1_pct:.2f}") for c in published_cells()}
     ours = {
-        (f"{cell.student} ← {cell.trained_on}", cell.result.task.data): (
+        (f"{cell.name} ← {cell.trained_on}", cell.result.task.data): (
             cell.result.macro_f1.mean, _cell_words(cell.result.macro_f1),
         )
         for cell in cells

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import json
-import shutil
 import sys
-import threading
 from pathlib import Path
 from typing import Any
 
-from llmhar.ask.engines.weights import COPIED
-from llmhar.ask.engines.worker import protect_stdout, sentence, watch
+from llmhar.ask.engines.weights import copy_unchanged
+from llmhar.ask.engines.worker import Say, do_job
 from llmhar.distill.train_child import tokenize
 
 N_PROMPTS, N_TOKENS = 16, 512
 
 
-def merge(folder: Path) -> dict[str, Any]:
+def merge(folder: Path, _say: Say) -> dict[str, Any]:
     """Write ``merged.part`` in bfloat16; compare logits before and after on training rows."""
     import torch
     from peft import PeftModel
@@ -36,9 +34,7 @@ def merge(folder: Path) -> dict[str, Any]:
     rounded = merged.to(torch.bfloat16)
     rounded.save_pretrained(folder / "merged.part", safe_serialization=True)
     saved = [_logits(rounded, row) for row in rows]
-    for name in COPIED:
-        if (Path(base) / name).exists():
-            shutil.copy(Path(base) / name, folder / "merged.part")
+    copy_unchanged(Path(base), folder / "merged.part")
     return {
         "max_abs_logit_diff": max(float((a - b).abs().max()) for a, b in zip(before, after)),
         "same_argmax_share": _agree(before, after),
@@ -61,17 +57,5 @@ def _agree(one: list[Any], other: list[Any]) -> float:
     return same / sum(len(a) for a in one)
 
 
-def main(folder: str, parent: int) -> None:
-    """Entry point of the child."""
-    protocol = protect_stdout()
-    threading.Thread(target=watch, args=(parent,), daemon=True).start()
-    try:
-        message: dict[str, Any] = {"done": merge(Path(folder))}
-    except Exception as error:
-        message = {"fatal": sentence(error)}
-    protocol.write(json.dumps(message) + "\n")
-    protocol.flush()
-
-
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]))
+    do_job(merge, sys.argv[1], int(sys.argv[2]))

@@ -13,8 +13,8 @@ from typing import Any
 
 from llmhar import paths
 from llmhar.ask.models import Local, ModelSpec
+from llmhar.distill.child import run_child
 from llmhar.distill.students import Student
-from llmhar.distill.training import run_child
 
 MERGED = "merged.json"
 
@@ -24,7 +24,8 @@ def merge(student: Student, *, progress: bool = True, threads: int | None = None
 
     Args:
         student: trained by LoRA; one with weights of its own comes back as it is, unchecked.
-        progress, threads: see :func:`llmhar.distill.training.train_student`.
+        progress: show a bar on stderr.
+        threads: OpenMP threads; None = the cores that are free now.
 
     Returns:
         The model, and how far it is from base and adapter: largest absolute difference of logits in float32, share of
@@ -38,7 +39,7 @@ def merge(student: Student, *, progress: bool = True, threads: int | None = None
         return student.spec, {}
     folder = student.folder
     with paths.locked(folder / ".lock"):
-        report = _known(student)
+        report = _earlier_report(student)
         if report is None:
             report = _merge(student, progress, threads)
     spec = student.parent.model_copy(update={
@@ -49,7 +50,7 @@ def merge(student: Student, *, progress: bool = True, threads: int | None = None
     return spec, report
 
 
-def _known(student: Student) -> dict[str, Any] | None:
+def _earlier_report(student: Student) -> dict[str, Any] | None:
     """The report of an earlier merge of this very adapter, if its weights are still there."""
     try:
         report: dict[str, Any] = json.loads((student.folder / MERGED).read_text(encoding="utf-8"))

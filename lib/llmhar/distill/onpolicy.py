@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-IGNORED = -100
+from llmhar.distill.train_child import IGNORED
 
 
 def collate(rows: list[dict[str, Any]], pad: int) -> dict[str, Any]:
@@ -25,10 +25,10 @@ def collate(rows: list[dict[str, Any]], pad: int) -> dict[str, Any]:
     width = max(map(len, prompts))
     return {
         "input_ids": right(ids, pad),
-        "attention_mask": right([[1] * len(one) for one in ids], 0),
+        "attention_mask": right([[1] * len(tokens) for tokens in ids], 0),
         "labels": right([row["labels"] for row in rows], IGNORED),
-        "prompts": torch.tensor([[pad] * (width - len(one)) + one for one in prompts]),
-        "prompt_attention_mask": torch.tensor([[0] * (width - len(one)) + [1] * len(one) for one in prompts]),
+        "prompts": torch.tensor([[pad] * (width - len(tokens)) + tokens for tokens in prompts]),
+        "prompt_attention_mask": torch.tensor([[0] * (width - len(tokens)) + [1] * len(tokens) for tokens in prompts]),
     }
 
 

@@ -18,7 +18,8 @@ from typing import Any, Literal
 
 from llmhar import paths
 from llmhar.ask.engines.child import child_environment, free_cores, last_words, new_log
-from llmhar.ask.models import Local, ModelError, ModelSpec, _read_marker, _write_marker
+from llmhar.ask.model_files import write_marker
+from llmhar.ask.models import Local, ModelError, ModelSpec, read_marker
 from llmhar.records import sha256_of
 
 LAYOUT = 1
@@ -51,9 +52,9 @@ def quantise(spec: ModelSpec, *, precision: Precision = "int8") -> ModelSpec:
     made_from: dict[str, Any] = {"layout": LAYOUT, "precision": precision, "tool": _tool(), "files": _hashes(source)}
     shown = re.sub(r"[^\w.-]+", "-", spec.name)
     target = paths.home() / "students" / f"{shown}-{precision}-{sha256_of(made_from)[:12]}"
-    if _read_marker(target) is None:
+    if read_marker(target) is None:
         _convert(source, target, precision, made_from)
-    marker = _read_marker(target)
+    marker = read_marker(target)
     if marker is None:
         raise ModelError(f"{target} was changed while it was made; quantise {spec.name} again")
     weights = {name: known["sha256"] for name, known in marker["files"].items() if _matches(name, WEIGHTS)}
@@ -97,10 +98,10 @@ def _matches(name: str, patterns: Iterable[str]) -> bool:
 
 def _hashes(source: Path) -> dict[str, str]:
     """sha256 of everything that the conversion reads."""
-    found = {}
+    hashes = {}
     for file in [*_weight_files(source), *source.glob("*.json"), *source.glob("*.jinja")]:
-        found[file.name] = paths.file_sha256(file)
-    return found
+        hashes[file.name] = paths.file_sha256(file)
+    return hashes
 
 
 def _tool() -> str:
@@ -125,8 +126,8 @@ def _convert(source: Path, target: Path, precision: str, made_from: dict[str, An
         if done.returncode:
             words = f"exit {done.returncode}: {last_words(log_file)}"
             raise ModelError(f"cannot quantise {source} to {precision} ({words}); log: {log_file}")
-        _write_marker(made, {"made_from": made_from})
-        if _read_marker(target) is None:  # else another process was faster: its folder is as good
+        write_marker(made, {"made_from": made_from})
+        if read_marker(target) is None:  # else another process was faster: its folder is as good
             if target.exists():
                 os.replace(target, Path(scratch, "damaged"))
             os.replace(made, target)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from llmhar.ask.engines.weights import COPIED
+from llmhar.ask.engines.weights import COPIED, copy_unchanged
 from llmhar.ask.engines.worker import watch
 
 BLOCK = 32
@@ -39,8 +39,7 @@ def convert(source: Path, folder: Path, precision: str) -> None:
         share_embeddings(folder)
     for name in COPIED:  # the builder writes some of them anew, in other words
         (folder / name).unlink(missing_ok=True)
-        if (source / name).exists():
-            shutil.copy(source / name, folder)
+    copy_unchanged(source, folder)
     made = {"precision": precision, "block_size": BLOCK, "tool": f"onnxruntime-genai {og.__version__}"}
     (folder / "quantised.json").write_text(json.dumps(made, sort_keys=True) + "\n", encoding="utf-8")
 

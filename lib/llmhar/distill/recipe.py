@@ -1,9 +1,9 @@
 """How a student is trained: one frozen recipe for all back ends. Trains nothing.
 
-``RECIPES["s1"]`` is S1 §3.2 and §4.5: Unsloth, LoRA, 500 steps, learning rate 2e-4. S1 gives no rank and no batch; both
-follow from what it does give. Its added parameters, 3.25 % (0.6B) and 1.99 % (1.7B), fit rank 32 on all seven
-projections within 0.03 points, and no other rank within 0.9 (:func:`added_share`). 500 steps being 32 epochs of 126
-windows and 8 of 544 make a batch of 8.
+The teaching "s1" of ``params/teachings.yaml`` is S1 §3.2 and §4.5: Unsloth, LoRA, 500 steps, learning rate 2e-4. S1
+gives no rank and no batch; both follow from what it does give. Its added parameters, 3.25 % (0.6B) and 1.99 % (1.7B),
+fit rank 32 on all seven projections within 0.03 points, and no other rank within 0.9 (:func:`added_share`). 500 steps
+being 32 epochs of 126 windows and 8 of 544 make a batch of 8.
 """
 
 from __future__ import annotations
@@ -87,13 +87,6 @@ class Recipe(BaseModel):
     def sha256(self) -> str:
         """Names the recipe; how often a checkpoint is written does not change what comes out."""
         return sha256_of(self.model_dump(mode="json", exclude={"save_every"}))
-
-
-RECIPES: dict[str, dict[str, object]] = {
-    "s1": {"backend": "unsloth", "method": "lora", "rank": 32, "alpha": 32, "max_steps": 500, "batch_size": 2,
-           "accumulate": 4, "learning_rate": 2e-4},
-}  # fmt: skip
-"""Name in params -> values that differ from a recipe's defaults; ``student`` is always the caller's."""
 
 
 def added_parameters(*, hidden: int, intermediate: int, layers: int, heads: int, kv_heads: int, head_dim: int,

@@ -34,6 +34,20 @@ class Student:
     """What training started from."""
     record: dict[str, Any]
     """``student.json``."""
+    course: str = ""
+    """What it was taught on, as parameters name it; empty where the caller did not say."""
+    round: int = 1
+    """How often it was taught: 1 = from a model that was never trained, 2 = on from there, …"""
+
+    @property
+    def name(self) -> str:
+        """How tables call it; nothing is ever read out of it."""
+        return str(self.record["name"])
+
+    @property
+    def base(self) -> str:
+        """Key into models.yaml: the model that the first round began with."""
+        return str(self.record["recipe"]["student"])
 
     @property
     def recipe(self) -> Recipe:
@@ -43,15 +57,14 @@ class Student:
     @property
     def spec(self) -> ModelSpec:
         """The student as a model that can be asked: its parent with the adapter, or weights of its own."""
-        name = self.record["name"]
         if self.record["recipe"]["method"] == "lora":
             adapter = Adapter(path=self.folder / "adapter", sha256=self.record["weights_sha256"])
             place = self.parent.locate()  # found by the parent's name, which the student does not have
             source = Local(path=place) if isinstance(place, Path) else self.parent.source
-            return self.parent.model_copy(update={"name": name, "adapter": adapter, "source": source})
+            return self.parent.model_copy(update={"name": self.name, "adapter": adapter, "source": source})
         revision = f"{self.parent.revision}+tuned:{self.record['weights_sha256'][:12]}"
         source = Local(path=self.folder / "model")
-        return self.parent.model_copy(update={"name": name, "revision": revision, "source": source})
+        return self.parent.model_copy(update={"name": self.name, "revision": revision, "source": source})
 
     @property
     def losses(self) -> list[tuple[int, float]]:
@@ -79,7 +92,12 @@ def open_student(folder: Path, parent: ModelSpec) -> Student | None:
     weights = weights_file(folder, record["recipe"]["method"])
     if not weights.exists() or weights.stat().st_size != record.get("weights_bytes", weights.stat().st_size):
         return None
-    return Student(folder, parent, record)
+    return Student(folder, parent, record, round=record.get("round", 1))  # older records do not say
+
+
+def times(round_number: int) -> str:
+    """How names tell the round: nothing for the first, then " twice", " 3 times" …"""
+    return {1: "", 2: " twice"}.get(round_number, f" {round_number} times")
 
 
 def weights_file(folder: Path, method: str) -> Path:

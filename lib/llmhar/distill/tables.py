@@ -13,8 +13,11 @@ import numpy as np
 import pandas as pd
 
 from llmhar.ask.models import MODELS
+from llmhar.distill.audit import Check
+from llmhar.distill.courses import Course
 from llmhar.distill.recipe import added_parameters, added_share
 from llmhar.distill.students import Student
+from llmhar.distill.study import StudyResults
 from llmhar.distill.traces import FunnelStep
 from llmhar.score.stats import Interval, Pair, compare_pairs, holm, least_p, minimum_detectable_gap
 from llmhar.score.stats import verdict as verdict_of
@@ -33,24 +36,31 @@ def shown(value: float | None, digits: int = 3) -> str:
     return NOT_MEASURED if value is None or value != value else f"{value:.{digits}f}"
 
 
+def courses_table(courses: Sequence[Course], taught_on: Sequence[Course] | None = None) -> pd.DataFrame:
+    """What is taught and tested: one row a course.
+
+    Args:
+        courses: all of them.
+        taught_on: those that somebody is taught on; None = all.
+    """
+    taught = courses if taught_on is None else taught_on
+    rows = [(c.name, c in taught, len(c.training.windows), c.test.subset, c.test.data) for c in courses]
+    columns = ["course", "taught", "training windows", "tested on", "data"]
+    return pd.DataFrame(rows, columns=columns).set_index("course")
+
+
 def funnel_table(funnels: Mapping[str, Sequence[FunnelStep]]) -> pd.DataFrame:
     """What each filter left of the teacher's traces, step by step (S1 §3.2.2 filters nothing).
 
     Args:
         funnels: name of the filter -> its steps, as :func:`llmhar.distill.traces.filter_traces` gives them.
     """
-    rows = [
-        {
-            "filter": name,
-            "step": step.step,
-            "windows": "–" if step.step == "asked" else step.windows,
-            "traces": step.traces,
-            "events": "–" if step.step == "asked" else step.events,
-            "teacher correct %": "–" if step.correct_pct != step.correct_pct else f"{step.correct_pct:.1f}",
-        }
-        for name, steps in funnels.items()
-        for step in steps
-    ]
+    rows = []
+    for name, steps in funnels.items():
+        for step in steps:
+            windows, events = ("–", "–") if step.step == "asked" else (step.windows, step.events)
+            right = "–" if step.correct_pct != step.correct_pct else f"{step.correct_pct:.1f}"
+            rows.append((name, step.step, windows, step.traces, events, right))
     columns = ["filter", "step", "windows", "traces", "events", "teacher correct %"]
     return pd.DataFrame(rows, columns=columns).set_index(["filter", "step"])
 
@@ -71,9 +81,8 @@ def training_table(students: Sequence[Student]) -> pd.DataFrame:
     at``. Peak memory is the training process's own on the host, not the card's. "trainable %" is of all weights,
     adapter included, as PEFT prints it.
     """
-    return pd.DataFrame([_training_row(student) for student in students] or [{"student": "nobody"}]).set_index(
-        "student"
-    )
+    rows = [_training_row(student) for student in students] or [{"student": "nobody"}]
+    return pd.DataFrame(rows).set_index("student")
 
 
 def _training_row(student: Student) -> dict[str, object]:
@@ -117,6 +126,17 @@ def training_speed(record: Mapping[str, Any], n_steps: int) -> tuple[float | Non
     return per_step, record["tokens"] / n_steps / per_step
 
 
+def audit_table(checks: Mapping[str, Sequence[Check]]) -> pd.DataFrame:
+    """What the audit found: one row a student and check; "passed" is None where a check was not run.
+
+    Args:
+        checks: student -> its checks.
+    """
+    rows = [{"student": student, **check._asdict()} for student, own in checks.items() for check in own]
+    columns = ["student", *Check._fields]
+    return pd.DataFrame(rows, columns=columns).set_index(["student", "name"]).astype(object)
+
+
 def share_table(ranks: Sequence[int] = (8, 16, 32, 64)) -> pd.DataFrame:
     """What LoRA adds to S1's students at several ranks on all seven projections, beside the percentages S1 gives.
 
@@ -130,18 +150,9 @@ def share_table(ranks: Sequence[int] = (8, 16, 32, 64)) -> pd.DataFrame:
         for rank in ranks:
             added = added_parameters(**model.shape.model_dump(), intermediate=INTERMEDIATE[name], rank=rank)
             share = added_share(added, model.n_params)
-            rows.append(
-                {
-                    "student": name,
-                    "rank": rank,
-                    "base parameters": model.n_params,
-                    "added parameters": added,
-                    "added %, ours": share,
-                    "added %, S1": stated,
-                    "ours - S1": share - stated,
-                }
-            )
-    return pd.DataFrame(rows).set_index(["student", "rank"])
+            rows.append((name, rank, model.n_params, added, share, stated, share - stated))
+    columns = ["student", "rank", "base parameters", "added parameters", "added %, ours", "added %, S1", "ours - S1"]
+    return pd.DataFrame(rows, columns=columns).set_index(["student", "rank"])
 
 
 def paired_scores(first: Result, second: Result) -> tuple[list[float], list[float]]:
@@ -188,6 +199,20 @@ def f1_ratio(first: Result, second: Result) -> Interval:
     return Interval(n, ratio, float(b - half) / a, float(b + half) / a, NAN)
 
 
+def share_text(result: Result, whole: Result) -> str:
+    """A result's F1 as a share of another's, with interval; "1" for the whole itself."""
+    return "1" if result is whole else ratio_text(f1_ratio(result, whole))
+
+
+def ratio_text(ratio: Interval) -> str:
+    """A ratio with its interval; "no interval" where it is unbounded or there are too few sessions."""
+    if ratio.mean != ratio.mean:
+        return "–"
+    return f"{ratio.mean:.2f} " + (
+        f"[{ratio.low:.2f}, {ratio.high:.2f}]" if ratio.low == ratio.low else "(no interval)"
+    )
+
+
 class _Compared(NamedTuple):
     """One planned comparison with its place among all of a table."""
 
@@ -230,10 +255,41 @@ def student_table(
             row |= _verdict_columns(against, compared.get((place, against)))
         rows.append(row)
     table = pd.DataFrame(rows).set_index("model")
-    words = [name for name in table.columns if name.startswith("against")]
+    words = _verdicts(table)
     table[words] = table[words].astype(object).fillna("–")
     provenance = ["engine", "revision", "data"]
     return table[[name for name in table.columns if name not in provenance] + provenance]
+
+
+def scores_table(results: StudyResults) -> pd.DataFrame:
+    """:func:`student_table` of a study's first course: chance and the models before training beside the students."""
+    return student_table(results.scored, results.teacher, results.untrained_of, [results.majority])
+
+
+def confirm_table(confirmed: tuple[Result, Result]) -> pd.DataFrame:
+    """Scores of teacher and student, in this order, on sessions that nothing was chosen by."""
+    teacher, student = confirmed
+    return scores_of(student_table([student], teacher))
+
+
+def scores_of(table: pd.DataFrame) -> pd.DataFrame:
+    """The scores of a :func:`student_table`, rounded for reading: all of it but the verdicts."""
+    return table.drop(columns=_verdicts(table)).round(3).astype(object)
+
+
+def verdicts_of(table: pd.DataFrame) -> pd.DataFrame:
+    """The verdicts of a :func:`student_table`: a column a student."""
+    return table.loc[table["role"] == "student", _verdicts(table)].T
+
+
+def key_columns(table: pd.DataFrame) -> pd.DataFrame:
+    """What run.json keeps of a :func:`student_table`."""
+    columns = ["role", "kind", "macro F1", "95 % low", "95 % high", "sessions", "missed %", "of teacher's F1", "data"]
+    return table[columns]
+
+
+def _verdicts(table: pd.DataFrame) -> list[str]:
+    return [column for column in table.columns if column.startswith("against")]
 
 
 def _compare(
@@ -271,14 +327,14 @@ def _score_row(result: Result, role: str, teacher: Result) -> dict[str, object]:
     }
 
 
-def _verdict_columns(against: str, found: _Compared | None) -> dict[str, object]:
-    if found is None:
+def _verdict_columns(against: str, compared: _Compared | None) -> dict[str, object]:
+    if compared is None:
         return {}
     return {
-        f"against {against}": verdict_of(found.p_holm, found.pair.gap),
-        f"against {against}, alone": found.pair.verdict,
-        f"against {against}, p_holm": round(found.p_holm, 4),
-        f"against {against}, p_least": round(found.p_least, 4),
+        f"against {against}": verdict_of(compared.p_holm, compared.pair.gap),
+        f"against {against}, alone": compared.pair.verdict,
+        f"against {against}, p_holm": round(compared.p_holm, 4),
+        f"against {against}, p_least": round(compared.p_least, 4),
     }
 
 
@@ -295,21 +351,15 @@ def faithfulness_table(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     """How often the label of an explained event moved when a window was changed, in percent with interval.
 
     Args:
-        rows: from ``distill.faithfulness.faithfulness_rows``: {"model", "kind", "n", "changed", "low", "high"}, n
+        rows: from ``llmhar.traces.faithfulness.faithfulness_rows``: {"model", "kind", "n", "changed", "low", "high"}, n
             events of which ``changed`` got another label, bounds in percent; NaN or None where nothing was measured.
     """
-    table = [
-        {
-            "model": row["model"],
-            "what was done": PROBES.get(row["kind"], row["kind"]),
-            "events": row["n"],
-            "label changed": row["changed"] if row["n"] else NOT_MEASURED,
-            "label changed %": _with_bounds(100 * row["changed"] / row["n"], row) if row["n"] else NOT_MEASURED,
-            "no label": row.get("unreadable", "–"),
-            "s away (mean)": shown(row.get("seconds away"), 0),
-        }
-        for row in rows
-    ]
+    table = []
+    for row in rows:
+        share = _with_bounds(100 * row["changed"] / row["n"], row) if row["n"] else NOT_MEASURED
+        table.append((row["model"], PROBES.get(row["kind"], row["kind"]), row["n"],
+                      row["changed"] if row["n"] else NOT_MEASURED, share, row.get("unreadable", "–"),
+                      shown(row.get("seconds away"), 0)))  # fmt: skip
     columns = ["model", "what was done", "events", "label changed", "label changed %", "no label", "s away (mean)"]
     return pd.DataFrame(table, columns=columns).set_index(["model", "what was done"])
 
@@ -321,22 +371,14 @@ def faithfulness_gap_table(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     matters more. "not shown" is no proof that it does not.
 
     Args:
-        rows: from ``distill.faithfulness.gap_rows``: {"model", "kind", "pairs", "gap", "low", "high", "p", "sessions"}.
+        rows: from ``llmhar.traces.faithfulness.gap_rows``: {"model", "kind", "pairs", "gap", "low", "high", "p",
+            "sessions"}.
     """
     adjusted = holm([row["p"] for row in rows])
-    table = [
-        {
-            "model": row["model"],
-            "cited against control": {"drop": "taken away", "swap": "replaced"}.get(row["kind"], row["kind"]),
-            "pairs": row["pairs"],
-            "gap, points": _with_bounds(row["gap"], row, sign="+"),
-            "sessions": row["sessions"],
-            "verdict": verdict_of(p, row["gap"]),
-            "alone": verdict_of(row["p"], row["gap"]),
-            "p_holm": shown(p, 4),
-        }
-        for row, p in zip(rows, adjusted)
-    ]
+    ways = {"drop": "taken away", "swap": "replaced"}
+    table = [(row["model"], ways.get(row["kind"], row["kind"]), row["pairs"], _with_bounds(row["gap"], row, sign="+"),
+              row["sessions"], verdict_of(p, row["gap"]), verdict_of(row["p"], row["gap"]), shown(p, 4))
+             for row, p in zip(rows, adjusted)]  # fmt: skip
     columns = ["model", "cited against control", "pairs", "gap, points", "sessions", "verdict", "alone", "p_holm"]
     return pd.DataFrame(table, columns=columns).set_index(["model", "cited against control"])
 

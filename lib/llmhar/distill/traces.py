@@ -20,6 +20,7 @@ from llmhar.ask.store import Store
 from llmhar.ask.task import Task
 from llmhar.data.events import Session, Window
 from llmhar.records import Fingerprint
+from llmhar.settings import choose
 from llmhar.text.parsing import Reading, parse_answer
 
 
@@ -77,7 +78,7 @@ class FunnelStep(NamedTuple):
     """Of these events, labelled by the teacher as in the truth; NaN where there are none."""
 
 
-class Taught(NamedTuple):
+class Collected(NamedTuple):
     """A teacher's traces with the windows it failed on."""
 
     traces: list[Trace]
@@ -86,7 +87,7 @@ class Taught(NamedTuple):
     run: AskedRun
 
 
-def collect_traces(task: Task, teacher: ModelSpec, store: Store, asking: Asking = STUDY) -> Taught:
+def collect_traces(task: Task, teacher: ModelSpec, store: Store, asking: Asking = STUDY) -> Collected:
     """Ask the teacher about every window that the store has no answer to yet.
 
     Args:
@@ -104,17 +105,17 @@ def collect_traces(task: Task, teacher: ModelSpec, store: Store, asking: Asking 
     windows = {(w.session_id, w.index): w for w in task.windows}
     answers = collect(asks, store)
     traces = [_trace(task, windows[a.ask.session_id, a.ask.window_index], a) for a in answers if a.stored]
-    return Taught(traces, len(answers) - len(traces), run)
+    return Collected(traces, len(answers) - len(traces), run)
 
 
 def _trace(task: Task, window: Window, answer: Answer) -> Trace:
     assert answer.stored is not None
-    made = answer.stored.generation
+    generation = answer.stored.generation
     return Trace(
         window=window,
         session=task.sessions[window.session_id],
-        text=made.text,
-        finish_reason=made.finish_reason,
+        text=generation.text,
+        finish_reason=generation.finish_reason,
         sample_index=answer.ask.request.sample_index,
         request_key=answer.ask.request.key,
         teacher=answer.ask.model,
@@ -155,28 +156,26 @@ FILTERS: dict[str, tuple[tuple[str, Keep], ...]] = {
 
 
 def filter_traces(
-    taught: Taught, how: str = "none", *, least_correct: float = 1.0, least_agreement: float = 0.6
+    collected: Collected, filter_name: str = "none", *, least_correct: float = 1.0, least_agreement: float = 0.6
 ) -> tuple[list[Trace], list[FunnelStep]]:
     """Which traces a student is shown, and what each step left.
 
     Args:
-        taught: the teacher's traces.
-        how: key into ``FILTERS``. Traces that were cut by the token limit, and thinking that is not one closed block,
-            always go: they would teach a student to stop in mid-thought. Incomplete ones go only where a filter is on:
-            S1 trained unfiltered.
+        collected: the teacher's traces.
+        filter_name: key into ``FILTERS``. Traces that were cut by the token limit, and thinking that is not one closed
+            block, always go: they would teach a student to stop in mid-thought. Incomplete ones go only where a filter
+            is on: S1 trained unfiltered.
         least_correct: share of a window's events, for ``correct``.
         least_agreement: share of a window's complete samples, for ``consistent``.
 
     Raises:
         ValueError: no such filter.
     """
-    if how not in FILTERS:
-        raise ValueError(f"unknown filter {how!r}; there are: {', '.join(FILTERS)}")
-    traces = taught.traces
-    funnel = [FunnelStep("asked", 0, len(traces) + taught.n_failed, 0, float("nan")), count("answered", traces)]
+    steps = choose(FILTERS, filter_name, f"unknown filter {filter_name!r}; there are:", ValueError)
+    traces = collected.traces
+    funnel = [FunnelStep("asked", 0, len(traces) + collected.n_failed, 0, float("nan")), count("answered", traces)]
     traces = [trace for trace in traces if trace.whole]
     funnel.append(count("not cut", traces))
-    steps = FILTERS[how]
     if steps:
         traces = [trace for trace in traces if trace.complete]
         funnel.append(count("complete", traces))
@@ -198,10 +197,11 @@ def balance(traces: Sequence[Trace], n: int, seed: int = 0) -> list[Trace]:
         n: how many; all where there are fewer.
         seed: of the draw.
     """
-    named = [[label for label in trace.labels if label is not None] for trace in traces]
-    often = Counter(label for own in named for label in own)
+    labels_of = [[label for label in trace.labels if label is not None] for trace in traces]
+    frequency = Counter(label for labels in labels_of for label in labels)
     dice = random.Random(f"llmhar balance {seed}")
-    drawn = [dice.random() ** (1 / (sum(1 / often[label] for label in own) or 1e-9)) for own in named]
+    weights = [sum(1 / frequency[label] for label in labels) or 1e-9 for labels in labels_of]
+    drawn = [dice.random() ** (1 / weight) for weight in weights]
     kept = sorted(sorted(range(len(traces)), key=lambda i: drawn[i], reverse=True)[:n])
     return [traces[i] for i in kept]
 

@@ -12,14 +12,14 @@ import random
 import resource
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from llmhar.ask.engines.registry import cpu_flags
-from llmhar.ask.engines.worker import THINK, do_job
+from llmhar.ask.engines.weights import copy_unchanged
+from llmhar.ask.engines.worker import Say, do_job, render_prompt
 
-Say = Callable[[dict[str, Any]], None]
 IGNORED = -100
 """Label of a token that carries no loss (PyTorch's convention)."""
 
@@ -33,22 +33,17 @@ class Row(NamedTuple):
 
 
 def tokenize(tokenizer: Any, example: dict[str, Any], template_args: dict[str, Any]) -> Row:
-    """Prompt as an engine renders it (``worker.render``), then the teacher's text and the end-of-turn token.
+    """Prompt as an engine renders it, then the teacher's text and the end-of-turn token.
 
     Prompt and answer are encoded apart, as in generation: joined text may merge tokens across the border.
 
     Raises:
         ValueError: the tokenizer has no end token.
     """
-    text = tokenizer.apply_chat_template(
-        example["messages"], tokenize=False, add_generation_prompt=True, **template_args
-    )
-    completion = example["completion"]
-    if text.rstrip().endswith(THINK):  # the template opens the block itself
-        completion = completion.removeprefix(THINK)
     if tokenizer.eos_token_id is None:
         raise ValueError("the tokenizer names no end token")
-    prompt = list(tokenizer.encode(text, add_special_tokens=False))
+    prompt, opened = render_prompt(tokenizer, example["messages"], template_args)
+    completion = example["completion"].removeprefix(opened)  # where the template opens the block itself
     answer = [*tokenizer.encode(completion, add_special_tokens=False), tokenizer.eos_token_id]
     return Row(prompt + answer, [IGNORED] * len(prompt) + answer)
 
@@ -210,13 +205,13 @@ def _reporter(say: Say, n_steps: int) -> Any:
 
 def last_checkpoint(folder: Path) -> Path | None:
     """The newest complete checkpoint: the trainer's state is what is written last."""
-    found = []
-    for one in folder.glob("checkpoint-*"):
+    complete = []
+    for checkpoint in folder.glob("checkpoint-*"):
         try:
-            found.append((json.loads((one / "trainer_state.json").read_text())["global_step"], one))
+            complete.append((json.loads((checkpoint / "trainer_state.json").read_text())["global_step"], checkpoint))
         except (OSError, ValueError, KeyError):
             continue
-    return max(found)[1] if found else None
+    return max(complete)[1] if complete else None
 
 
 def train(folder: Path, say: Say) -> dict[str, Any]:
@@ -298,11 +293,7 @@ def _device(gpu: bool) -> str:
 
 def _save(model: Any, method: str, folder: Path, job: dict[str, Any]) -> None:
     """Write adapter or weights as safetensors; the parent's path on this machine stays out of them."""
-    import shutil
-
     import torch
-
-    from llmhar.ask.engines.weights import COPIED
 
     if method == "lora":
         target = folder / "adapter.part"
@@ -315,9 +306,7 @@ def _save(model: Any, method: str, folder: Path, job: dict[str, Any]) -> None:
         return
     target = folder / "model.part"
     model.to(torch.bfloat16).save_pretrained(target, safe_serialization=True)
-    for name in COPIED:
-        if (Path(job["model"]) / name).exists():
-            shutil.copy(Path(job["model"]) / name, target)
+    copy_unchanged(Path(job["model"]), target)
 
 
 if __name__ == "__main__":

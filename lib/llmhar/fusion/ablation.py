@@ -14,39 +14,25 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from itertools import combinations as subsets
 from math import factorial
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from scipy import special
 
+from llmhar.fusion.answerers.task import Condition
 from llmhar.fusion.encoders.observation import MODALITIES, Observation
-from llmhar.score.stats import NAN, Floats, holm, least_p, minimum_detectable_gap, sign_flip
+from llmhar.score.stats import (
+    NAN,
+    B,
+    Floats,
+    Interval,
+    clustered_interval,
+    compare_pairs,
+    number_clusters,
+    resampled_interval,
+)
 
 Set = frozenset[str]
-Verdict = Literal["better", "worse", "not shown"]
-_WORDS: dict[str, Verdict] = {"higher": "better", "lower": "worse"}
-FEW = 20
-"""Clusters below which percentiles of a bootstrap are too narrow (six: 86 % instead of 95 %) and t takes over."""
-B = 2000
-"""Resamples of a bootstrap."""
-
-
-class Clustered(NamedTuple):
-    """A mean over clips with an interval over clusters."""
-
-    mean: float
-    low: float
-    """Bounds are NaN with fewer than two clusters."""
-    high: float
-    n_clips: int
-    n_clusters: int
-    how: str
-    """How the interval was made."""
-
-    def __str__(self) -> str:
-        bounds = f"[{self.low:.2f}, {self.high:.2f}]" if self.low == self.low else "(no interval)"
-        return f"{self.mean:.2f} {bounds}" if self.mean == self.mean else "not measured"
 
 
 class Cell(NamedTuple):
@@ -54,13 +40,22 @@ class Cell(NamedTuple):
 
     answerer: str
     kind: str
-    """Key into ``fusion_tables.KINDS``: "llm", "rules", "baseline" …"""
-    modalities: Set
-    shots: int
-    accuracy: Clustered
-    macro_f1: Clustered
+    """Key into :data:`llmhar.score.tables.KINDS`: "llm", "rules", "baseline" …"""
+    condition: Condition
+    accuracy: Interval
+    macro_f1: Interval
     n_missing: int
     """Clips without a valid answer; they count as wrong."""
+
+    @property
+    def modalities(self) -> Set:
+        """What the answerer was told."""
+        return self.condition.modalities
+
+    @property
+    def shots(self) -> int:
+        """Examples per activity."""
+        return self.condition.shots
 
 
 def combinations(modalities: Iterable[str]) -> list[Set]:
@@ -85,72 +80,7 @@ def nothing_said(observations: Sequence[Observation], labels: Sequence[str]) -> 
     return np.full(len(observations), 1 / len(labels))
 
 
-# -- intervals
-
-
-def clustered_interval(
-    values: Sequence[float] | Floats,
-    clusters: Sequence[Hashable],
-    *,
-    how: Literal["auto", "t", "bootstrap"] = "auto",
-    n_resamples: int = B,
-    seed: int = 0,
-    level: float = 0.95,
-) -> Clustered:
-    """Mean over clips, interval over clusters.
-
-    "bootstrap": percentiles over resampled clusters. "t": Student's t with clusters - 1 degrees of freedom on the
-    cluster-robust standard error of the mean; with clusters of one size that is the t interval over cluster means.
-    "auto": t below :data:`FEW` clusters. Where all clips score 0, or all 1, nothing varies and both would claim
-    certainty: the bound is then Clopper & Pearson's for so many clips, as Korn & Graubard (1998) have it. It takes
-    clips as independent, for want of a sign of the contrary.
-
-    Args:
-        values: one a clip; NaN is left out.
-        clusters: of each clip.
-        how, n_resamples, seed, level: see above.
-
-    Raises:
-        ValueError: the two differ in length.
-    """
-    given = np.asarray(values, dtype=float)
-    if len(given) != len(clusters):
-        raise ValueError(f"{len(given)} values and {len(clusters)} clusters: need one of each a clip")
-    kept = ~np.isnan(given)
-    y, (_, index) = given[kept], _index([c for c, known in zip(clusters, kept) if known])
-    n, c = len(y), int(index.max(initial=-1)) + 1
-    mean = float(y.mean()) if n else NAN
-    if c < 2:
-        return Clustered(mean, NAN, NAN, n, c, "one cluster: no interval")
-    if not np.ptp(y) and mean in (0.0, 1.0):
-        least = float(((1 - level) / 2) ** (1 / n))
-        return Clustered(mean, least if mean else 0.0, 1.0 if mean else 1 - least, n, c, "Clopper-Pearson, clips")
-    sums, sizes = np.bincount(index, y, c), np.bincount(index, minlength=c)
-    if how == "t" or (how == "auto" and c < FEW):
-        spread = float((((sums - mean * sizes) ** 2).sum() * c / (c - 1)) ** 0.5 / n * c**0.5)
-        half = minimum_detectable_gap(spread, c, level)
-        return Clustered(mean, mean - half, mean + half, n, c, "t, clusters")
-    times = _times(c, n_resamples, seed)
-    low, high = np.quantile(times @ sums / (times @ sizes), [0.5 - level / 2, 0.5 + level / 2])
-    return Clustered(mean, float(low), float(high), n, c, "bootstrap, clusters")
-
-
-def within(made: Clustered) -> Clustered:
-    """The interval of a share, cut at 0 and 1 (t knows neither)."""
-    return made._replace(low=max(0.0, made.low), high=min(1.0, made.high)) if made.low == made.low else made
-
-
-def _index(clusters: Sequence[Hashable]) -> tuple[list[Hashable], np.ndarray]:
-    """Names in order of appearance, and the number of each clip's."""
-    names = list(dict.fromkeys(clusters))
-    place = {name: i for i, name in enumerate(names)}
-    return names, np.array([place[name] for name in clusters], dtype=np.int64)
-
-
-def _times(n_clusters: int, n_resamples: int, seed: int) -> Floats:
-    """How often each cluster is in each resample, (n_resamples, n_clusters)."""
-    draw = np.random.default_rng(seed).multinomial(n_clusters, np.full(n_clusters, 1 / n_clusters), n_resamples)
-    return np.asarray(draw, dtype=float)
+# -- scores
 
 
 def macro_f1(
@@ -159,17 +89,15 @@ def macro_f1(
     labels: Sequence[str],
     *,
     n_resamples: int = B,
-    seed: int = 0,
-    level: float = 0.95,
-) -> Clustered:
-    """Macro F1 over clips, over the activities that occur in the truth (as ``scoring`` has it), bootstrap of clusters.
+) -> Interval:
+    """Macro F1 over clips, over the activities that occur in the truth (as :mod:`llmhar.score.f1` has it).
 
-    Below :data:`FEW` clusters the interval is mean ± t · (standard deviation of the resamples), cut at 0 and 1.
+    The interval is :func:`llmhar.score.stats.resampled_interval`, over clusters.
     """
-    _, index = _index([one.cluster for one in observations])
+    index = number_clusters([clip.cluster for clip in observations])
     c, place = int(index.max(initial=-1)) + 1, {label: i for i, label in enumerate(labels)}
-    truth = np.array([place[one.label] for one in observations], dtype=np.int64)
-    answer = np.array([place.get(predictions.get(one.clip_id) or "", -1) for one in observations], dtype=np.int64)
+    truth = np.array([place[clip.label] for clip in observations], dtype=np.int64)
+    answer = np.array([place.get(predictions.get(clip.clip_id) or "", -1) for clip in observations], dtype=np.int64)
     hits, support, predicted = (np.zeros((c, len(labels))) for _ in range(3))
     np.add.at(hits, (index[truth == answer], truth[truth == answer]), 1)
     np.add.at(support, (index, truth), 1)
@@ -180,18 +108,15 @@ def macro_f1(
         f1 = 2 * (times @ hits) / np.where(below > 0, below, 1)
         return np.asarray((f1 * (seen > 0)).sum(axis=1) / np.maximum((seen > 0).sum(axis=1), 1))
 
-    if not c:
-        return Clustered(NAN, NAN, NAN, 0, 0, "no clips")
-    mean = float(score(np.ones((1, c)))[0])
-    if c < 2:
-        return Clustered(mean, NAN, NAN, len(observations), c, "one cluster: no interval")
-    drawn = score(_times(c, n_resamples, seed))
-    if c < FEW:
-        half = float(special.stdtrit(c - 1, 0.5 + level / 2)) * float(drawn.std(ddof=1))
-        return Clustered(mean, max(0.0, mean - half), min(1.0, mean + half), len(observations), c,
-                         "t on a bootstrap, clusters")  # fmt: skip
-    low, high = np.quantile(drawn, [0.5 - level / 2, 0.5 + level / 2])
-    return Clustered(mean, float(low), float(high), len(observations), c, "bootstrap, clusters")
+    return resampled_interval(score, c, len(observations), n_resamples=n_resamples)
+
+
+def accuracy(
+    predictions: Mapping[str, str | None], observations: Sequence[Observation], *, n_resamples: int = B
+) -> Interval:
+    """Share of clips that were answered rightly, with an interval over clusters."""
+    clusters = [clip.cluster for clip in observations]
+    return clustered_interval(correct(predictions, observations), clusters, n_resamples=n_resamples)
 
 
 def score_cell(
@@ -201,18 +126,14 @@ def score_cell(
     *,
     answerer: str,
     kind: str,
-    modalities: Set,
-    shots: int = 0,
+    condition: Condition,
     n_resamples: int = B,
-    seed: int = 0,
 ) -> Cell:
     """Score one prediction table over these clips (a subset of what it answers, or all)."""
-    clusters = [one.cluster for one in observations]
-    right = correct(predictions, observations)
-    accuracy = within(clustered_interval(right, clusters, n_resamples=n_resamples, seed=seed))
-    f1 = macro_f1(predictions, observations, labels, n_resamples=n_resamples, seed=seed)
-    missing = sum(predictions.get(one.clip_id) not in labels for one in observations)
-    return Cell(answerer, kind, modalities, shots, accuracy, f1, missing)
+    share = accuracy(predictions, observations, n_resamples=n_resamples).within
+    f1 = macro_f1(predictions, observations, labels, n_resamples=n_resamples)
+    missing = sum(predictions.get(clip.clip_id) not in labels for clip in observations)
+    return Cell(answerer, kind, condition, share, f1, missing)
 
 
 def by_conflict(
@@ -252,19 +173,14 @@ def shapley_values(value_of: Mapping[Set, Floats], players: Sequence[str]) -> di
 
 
 def shapley_shares(
-    value_of: Mapping[Set, Floats],
-    clusters: Sequence[Hashable],
-    *,
-    n_resamples: int = B,
-    seed: int = 0,
-    stand_ins: Set = frozenset(),
+    value_of: Mapping[Set, Floats], clusters: Sequence[Hashable], *, n_resamples: int = B, stand_ins: Set = frozenset()
 ) -> pd.DataFrame:
     """Each modality's Shapley share of v(all) - v(none), with interval over clusters (resampled jointly over all sets).
 
     Args:
         value_of: every combination -> correctness of each clip (:func:`correct`), clips in one order.
         clusters: of each clip.
-        n_resamples, seed: of the bootstrap.
+        n_resamples: of the bootstrap.
         stand_ins: modalities that say nothing of their own. The game is played by the others; theirs is NaN.
 
     Returns:
@@ -281,67 +197,10 @@ def shapley_shares(
         if name in stand_ins:
             rows[name] = (NAN, NAN, NAN, len(clusters), len(set(clusters)), "stand-in: left out")
             continue
-        made = clustered_interval(shares[name], clusters, n_resamples=n_resamples, seed=seed)
-        rows[name] = (made.mean, made.low, made.high, made.n_clips, made.n_clusters, made.how)
+        share = clustered_interval(shares[name], clusters, n_resamples=n_resamples)
+        rows[name] = (share.mean, share.low, share.high, share.n_values, share.n, share.how)
     columns = ["share", "low", "high", "clips", "clusters", "note"]
     return pd.DataFrame.from_dict(rows, orient="index", columns=columns).rename_axis("modality")
-
-
-# -- verdicts
-
-
-class Compared(NamedTuple):
-    """Two answerers or conditions on the same clips; gaps are first minus second."""
-
-    first: str
-    second: str
-    gap: Clustered
-    p: float
-    """Two-sided sign-flip over clusters: whole clusters change sides."""
-    p_holm: float
-    p_least: float
-    """Smallest p_holm that so many clusters and pairs can reach: above 0.05, "not shown" was certain beforehand."""
-    verdict: Verdict
-    """Of the first against the second; "not shown" never means "equal"."""
-
-
-def compare(
-    pairs: Sequence[tuple[str, str]],
-    correctness: Mapping[str, Floats],
-    clusters: Sequence[Hashable],
-    *,
-    alpha: float = 0.05,
-    n_resamples: int = B,
-    seed: int = 0,
-) -> list[Compared]:
-    """Compare planned pairs on the same clips: paired differences, sign-flip over clusters, Holm over these pairs.
-
-    Args:
-        pairs: names in ``correctness``; only these are adjusted for.
-        correctness: name -> value of each clip (n_clips,), clips in one order.
-        clusters: of each clip.
-        alpha: level of the verdict.
-        n_resamples, seed: of intervals and, beyond 16 clusters, of the drawn sign patterns.
-    """
-    _, index = _index(clusters)
-    gaps, p = [], []
-    for first, second in pairs:
-        difference: Floats = np.asarray(correctness[first], dtype=float) - correctness[second]
-        gaps.append(clustered_interval(difference, clusters, n_resamples=n_resamples, seed=seed))
-        sums = np.asarray(np.bincount(index, difference), dtype=float)
-        p.append(sign_flip(sums, seed=seed).p)
-    adjusted, least = holm(p), holm([least_p(gap.n_clusters) for gap in gaps])
-    return [
-        Compared(a, b, gap, own, q, floor, word(q, gap.mean, alpha))
-        for (a, b), gap, own, q, floor in zip(pairs, gaps, p, adjusted, least)
-    ]
-
-
-def word(p: float, gap: float, alpha: float = 0.05) -> Verdict:
-    """The word for a comparison: "better" or "worse" where p ≤ alpha, else "not shown" (NaN too)."""
-    if not (p <= alpha and gap):
-        return "not shown"
-    return _WORDS["higher" if gap > 0 else "lower"]
 
 
 # -- cost of context
@@ -357,15 +216,13 @@ class Spent(NamedTuple):
     correct: Floats
 
 
-def context_cost(
-    spent: Mapping[Set, Spent], clusters: Sequence[Hashable], *, n_resamples: int = B, seed: int = 0
-) -> pd.DataFrame:
+def context_cost(spent: Mapping[Set, Spent], clusters: Sequence[Hashable], *, n_resamples: int = B) -> pd.DataFrame:
     """What adding a modality costs and brings: means over all pairs (without it, with it) that were asked.
 
     Args:
         spent: combination -> what it took; any of the 2^m.
         clusters: of each clip.
-        n_resamples, seed: of intervals.
+        n_resamples: of intervals.
 
     Returns:
         Index modality; columns pairs, added tokens, added seconds, gain (accuracy, 0 … 1) with low, high, gain per 100
@@ -378,16 +235,22 @@ def context_cost(
         if pairs:
             parts = zip(*[[np.asarray(y) - x for x, y in zip(*pair)] for pair in pairs])
             deltas[name] = (len(pairs), Spent(*[np.mean(part, axis=0) for part in parts]))
-    gains = {name: made.correct for name, (_, made) in deltas.items()}
-    none = {"nothing": np.zeros(len(clusters))}
-    judged = compare([(name, "nothing") for name in gains], gains | none, clusters, n_resamples=n_resamples, seed=seed)
-    rows = []
-    for one in judged:
-        n, made = deltas[one.first]
-        tokens, seconds = float(made.tokens.mean()), float(made.seconds.mean())
-        rows.append((one.first, n, tokens, seconds, one.gap.mean, one.gap.low, one.gap.high,
-                     100 * one.gap.mean / tokens if tokens else NAN, one.verdict, one.gap.n_clips,
-                     one.gap.n_clusters))  # fmt: skip
-    columns = ["modality", "pairs", "added tokens", "added seconds", "gain", "low", "high", "gain per 100 tokens",
-               "verdict", "clips", "clusters"]  # fmt: skip
-    return pd.DataFrame(rows, columns=columns).set_index("modality")
+    gains = {name: added.correct for name, (_, added) in deltas.items()} | {"nothing": np.zeros(len(clusters))}
+    planned = [(name, "nothing") for name in deltas]
+    rows = {}
+    for pair in compare_pairs(gains, planned, clusters, n_resamples=n_resamples):
+        n_pairs, added = deltas[pair.first]
+        tokens = float(added.tokens.mean())
+        rows[pair.first] = {
+            "pairs": n_pairs,
+            "added tokens": tokens,
+            "added seconds": float(added.seconds.mean()),
+            "gain": pair.gap,
+            "low": pair.low,
+            "high": pair.high,
+            "gain per 100 tokens": 100 * pair.gap / tokens if tokens else NAN,
+            "verdict": pair.verdict,
+            "clips": pair.n_values,
+            "clusters": pair.n,
+        }
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("modality")

@@ -12,17 +12,17 @@ chance). They part where modalities differ in accuracy: hence doses of one modal
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from math import comb, factorial
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from llmhar.fusion.ablation import B, Compared, clustered_interval, compare, correct, within
-from llmhar.fusion.encoders.observation import Guess, Observation, StepSeen
-from llmhar.score.stats import Floats
+from llmhar.fusion.ablation import accuracy as accuracy_of
+from llmhar.fusion.ablation import correct
+from llmhar.fusion.encoders.observation import Guess, Observation
+from llmhar.score.stats import B, Floats, compare_pairs
 
 LEVELS = (0.10, 0.25, 0.50, 0.75, 0.90, 1.00)
 """Doses: accuracies that a modality is set to."""
@@ -43,16 +43,24 @@ class Dose(NamedTuple):
     """(modality, accuracy) of every modality that speaks."""
 
 
-def doses(modalities: Sequence[str], levels: Sequence[float] = LEVELS, others: float = 0.5) -> list[Dose]:
-    """All modalities together at each level, then each alone with the others held at ``others``."""
-    made = [Dose("all", level, tuple((name, level) for name in modalities)) for level in levels]
-    if len(modalities) > 1:
-        made += [
-            Dose(name, level, tuple((own, level if own == name else others) for own in modalities))
-            for name in modalities
-            for level in levels
-        ]
-    return made
+SPEAKING = ("labels", "motion")
+"""Modalities of notebook 05b's experiment."""
+HELD = 0.5
+"""Accuracy of the modalities that are not varied."""
+
+
+def plan_doses(
+    modalities: Sequence[str] = SPEAKING, levels: Sequence[float] = LEVELS, others: float = HELD, *, alone: bool = True
+) -> list[Dose]:
+    """All modalities together at each level, then (``alone``) each alone with the others held at ``others``."""
+    together = [Dose("all", level, tuple((name, level) for name in modalities)) for level in levels]
+    if not alone or len(modalities) < 2:
+        return together
+    return together + [
+        Dose(varied, level, tuple((name, level if name == varied else others) for name in modalities))
+        for varied in modalities
+        for level in levels
+    ]
 
 
 def confusion_matrix(labels: Sequence[str], accuracy: float, weights: Floats | None = None) -> Floats:
@@ -95,7 +103,8 @@ def corrupt(
     embedding goes: it would tell what the draw hides.
 
     Raises:
-        ValueError: a modality without steps, a clip whose truth is not in ``labels``, or as :func:`confusion_matrix`.
+        ValueError: a modality without steps, a clip whose truth is not in ``labels``, an accuracy outside 0 … 1, or
+            negative weights.
     """
     if modality not in STEPWISE:
         raise ValueError(f"{modality} does not speak step by step; draw for one of {', '.join(STEPWISE)}")
@@ -104,27 +113,25 @@ def corrupt(
     if unknown := {one.label for one in observations} - set(place):
         raise ValueError(f"clips of {sorted(unknown)}, which is no label of this experiment: {list(labels)}")
     share = 1.0 if modality == "captions" else accuracy
-    return [_drawn(one, modality, matrix[place[one.label]], place[one.label], labels, share, seed)
-            for one in observations]  # fmt: skip
 
-
-def _drawn(
-    one: Observation, modality: str, row: Floats, truth: int, labels: Sequence[str], share: float, seed: int
-) -> Observation:
-    others = np.delete(np.arange(len(labels)), truth)
-    ladder = np.cumsum(row[others]) / max(float(row[others].sum()), TINY)
-
-    def redraw(i: int, step: StepSeen) -> StepSeen:
-        if not getattr(step, modality):
-            return step
-        first, second = _uniform(f"{seed} {modality} {i} {one.clip_id}")
+    def draw(clip: Observation, i: int) -> Guess:
+        truth, (first, second) = place[clip.label], _uniform(f"{seed} {modality} {i} {clip.clip_id}")
+        row, others = matrix[truth], np.delete(np.arange(len(labels)), truth)
+        ladder = np.cumsum(row[others]) / max(float(row[others].sum()), TINY)
         wrong = int(others[min(int(np.searchsorted(ladder, second, side="right")), len(others) - 1)])
-        name = labels[truth if first < row[truth] else wrong]
-        changed: dict[str, Any] = {modality: (Guess(name, share),)}
-        return step._replace(**changed)
+        return Guess(labels[truth if first < row[truth] else wrong], share)
 
-    embeddings = {name: vector for name, vector in one.embeddings.items() if name != modality}
-    return replace(one, steps=tuple(redraw(i, step) for i, step in enumerate(one.steps)), embeddings=embeddings)
+    return [_redrawn(clip, modality, draw) for clip in observations]
+
+
+def _redrawn(clip: Observation, modality: str, draw: Callable[[Observation, int], Guess]) -> Observation:
+    """The clip with one guess, ``draw(clip, step)``, at each step where the modality said something."""
+    steps = []
+    for i, step in enumerate(clip.steps):
+        guess: dict[str, Any] = {modality: (draw(clip, i),)} if getattr(step, modality) else {}
+        steps.append(step._replace(**guess))
+    embeddings = {name: vector for name, vector in clip.embeddings.items() if name != modality}
+    return replace(clip, steps=tuple(steps), embeddings=embeddings)
 
 
 def _uniform(name: str) -> tuple[float, float]:
@@ -143,11 +150,13 @@ def corrupt_all(
     """Every modality of a dose drawn at its accuracy; modalities that the dose does not name are silenced."""
     speaking = dict(dose.accuracies)
     silent: dict[str, Any] = {name: () for name in STEPWISE if name not in speaking}
-    made = [replace(one, steps=tuple(step._replace(**silent) for step in one.steps), context={}, embeddings={})
-            for one in observations]  # fmt: skip
+    clips = []
+    for clip in observations:
+        steps = tuple(step._replace(**silent) for step in clip.steps)
+        clips.append(replace(clip, steps=steps, context={}, embeddings={}))
     for name, accuracy in speaking.items():
-        made = corrupt(made, name, accuracy, labels, seed, (weights or {}).get(name))
-    return made
+        clips = corrupt(clips, name, accuracy, labels, seed, (weights or {}).get(name))
+    return clips
 
 
 # -- fusing guesses that are activities
@@ -191,28 +200,6 @@ def _decide(
     return answers
 
 
-def expected_vote(n_votes: int, accuracy: float, n_labels: int) -> float:
-    """Accuracy of the majority of ``n_votes`` independent votes, errors spread evenly, ties drawn: exact.
-
-    Σ over k right votes of Binomial(k) · E[1 / (1 + number of others with k votes); nobody has more]; the ways to
-    spread n - k wrong votes over K - 1 others come from exponential generating functions.
-    """
-    others, total = n_labels - 1, 0.0
-    for k in range(n_votes + 1):
-        wrong = n_votes - k
-        chance = comb(n_votes, k) * accuracy**k * (1 - accuracy) ** wrong
-        below = np.array([1 / factorial(j) for j in range(k)])
-        for ties in range(min(others, wrong // k if k else others) + 1):
-            rest = np.array([1.0])
-            for _ in range(others - ties):
-                rest = np.convolve(rest, below)[: wrong + 1] if k else np.array([0.0])
-            left = wrong - ties * k
-            if 0 <= left < len(rest):
-                ways = comb(others, ties) * rest[left] / factorial(k) ** ties * factorial(wrong) / others**wrong
-                total += chance * float(ways) / (1 + ties)
-    return total
-
-
 # -- dose and response
 
 Answers = Mapping[tuple[str, Dose], Mapping[str, str | None]]
@@ -221,82 +208,88 @@ Answers = Mapping[tuple[str, Dose], Mapping[str, str | None]]
 
 def respond(
     observations: Sequence[Observation],
-    given: Sequence[Dose],
+    planned: Sequence[Dose],
     labels: Sequence[str],
     *,
     seed: int = 0,
     weights: Mapping[str, Floats] | None = None,
 ) -> dict[tuple[str, Dose], dict[str, str | None]]:
     """What vote and Bayes (confusions known) answer at each dose, ready to be joined by an LLM's answers."""
-    made: dict[tuple[str, Dose], dict[str, str | None]] = {}
-    for dose in given:
+    answers: dict[tuple[str, Dose], dict[str, str | None]] = {}
+    for dose in planned:
         drawn = corrupt_all(observations, dose, labels, seed, weights)
-        known = {name: confusion_matrix(labels, a, (weights or {}).get(name)) for name, a in dose.accuracies}
-        made["vote", dose] = vote(drawn, labels, seed)
-        made["bayes", dose] = bayes(drawn, labels, known, seed)
-    return made
+        confusions = {name: confusion_matrix(labels, a, (weights or {}).get(name)) for name, a in dose.accuracies}
+        answers["vote", dose] = vote(drawn, labels, seed)
+        answers["bayes", dose] = bayes(drawn, labels, confusions, seed)
+    return answers
 
 
 def dose_response(
-    answers: Answers,
-    observations: Sequence[Observation],
-    kinds: Mapping[str, str],
-    *,
-    n_resamples: int = B,
-    seed: int = 0,
+    answers: Answers, observations: Sequence[Observation], kinds: Mapping[str, str], *, n_resamples: int = B
 ) -> pd.DataFrame:
     """Accuracy against dose: columns varied, dose, answerer, kind, accuracy, low, high, clips, clusters.
 
     Args:
-        answers: see :data:`Answers`; an LLM may have answered some doses only.
+        answers: what each answerer said at each dose; an LLM may have answered some doses only.
         observations: the clips that were asked (a named subset of them makes its own table).
         kinds: answerer -> kind; "vote" and "bayes" are baselines.
-        n_resamples, seed: of intervals.
+        n_resamples: of intervals.
     """
-    clusters = [one.cluster for one in observations]
     rows = []
     for (name, dose), predicted in answers.items():
-        right = correct(predicted, observations)
-        made = within(clustered_interval(right, clusters, n_resamples=n_resamples, seed=seed))
-        rows.append((dose.varied, dose.accuracy, name, kinds.get(name, "baseline"), made.mean, made.low, made.high,
-                     made.n_clips, made.n_clusters))  # fmt: skip
-    columns = ["varied", "dose", "answerer", "kind", "accuracy", "low", "high", "clips", "clusters"]
-    return pd.DataFrame(rows, columns=columns)
+        share = accuracy_of(predicted, observations, n_resamples=n_resamples).within
+        rows.append(
+            {
+                "varied": dose.varied,
+                "dose": dose.accuracy,
+                "answerer": name,
+                "kind": kinds.get(name, "baseline"),
+                "accuracy": share.mean,
+                "low": share.low,
+                "high": share.high,
+                "clips": share.n_values,
+                "clusters": share.n,
+            }
+        )
+    return pd.DataFrame(rows)
 
 
 def dose_verdicts(
-    answers: Answers,
-    observations: Sequence[Observation],
-    first: str,
-    second: str = "vote",
-    *,
-    n_resamples: int = B,
-    seed: int = 0,
+    answers: Answers, observations: Sequence[Observation], first: str, second: str = "vote", *, n_resamples: int = B
 ) -> pd.DataFrame:
     """Does the first (an LLM) beat the second (the vote), and when? One row a dose that both answered.
 
     Paired differences on the same corrupted clips, sign-flip over clusters, Holm over the rows.
+
+    Args:
+        answers: what each answerer said at each dose.
+        observations: the clips that were asked.
+        first: the answerer whose verdict it is.
+        second: whom it is compared with.
+        n_resamples: of intervals.
 
     Returns:
         Index varied, dose; columns first, second (accuracies), gap, low, high, p_holm, p_least, verdict, clips,
         clusters.
     """
     both = [dose for name, dose in answers if name == first and (second, dose) in answers]
-    clusters = [one.cluster for one in observations]
+    clusters = [clip.cluster for clip in observations]
     right = {
         f"{name} {i}": correct(answers[name, dose], observations)
         for i, dose in enumerate(both)
         for name in (first, second)
     }
-    pairs = [(f"{first} {i}", f"{second} {i}") for i in range(len(both))]
-    judged = compare(pairs, right, clusters, n_resamples=n_resamples, seed=seed)
-    rows = [_verdict_row(dose, one, right) for dose, one in zip(both, judged)]
-    columns = ["varied", "dose", first, second, "gap", "low", "high", "p_holm", "p_least", "verdict", "clips",
-               "clusters"]  # fmt: skip
-    return pd.DataFrame(rows, columns=columns).set_index(["varied", "dose"])
-
-
-def _verdict_row(dose: Dose, one: Compared, right: Mapping[str, Floats]) -> tuple[object, ...]:
-    gap = one.gap
-    return (dose.varied, dose.accuracy, float(right[one.first].mean()), float(right[one.second].mean()), gap.mean,
-            gap.low, gap.high, one.p_holm, one.p_least, one.verdict, gap.n_clips, gap.n_clusters)  # fmt: skip
+    planned = [(f"{first} {i}", f"{second} {i}") for i in range(len(both))]
+    rows = [
+        {
+            "varied": dose.varied,
+            "dose": dose.accuracy,
+            first: float(right[pair.first].mean()),
+            second: float(right[pair.second].mean()),
+            **{name: getattr(pair, name) for name in ("gap", "low", "high", "p_holm", "p_least", "verdict")},
+            "clips": pair.n_values,
+            "clusters": pair.n,
+        }
+        for dose, pair in zip(both, compare_pairs(right, planned, clusters, n_resamples=n_resamples))
+    ]
+    return pd.DataFrame(rows).set_index(["varied", "dose"])

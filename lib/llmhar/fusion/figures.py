@@ -1,4 +1,4 @@
-"""Figures of fusion, each drawn from a table of :mod:`llmhar.fusion.tables`. Computes no score and reads no signal.
+"""Figures of fusion, each drawn from a table of fusion or from its answers. Computes no score and reads no signal.
 
 Every figure is stamped with data (composed or recorded where it is), number of clips and clusters, interval, and who
 answered. Colours are the colour-blind palette; marks, hatches and lines differ too.
@@ -17,9 +17,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, PercentFormatter
 
-from llmhar.fusion.ablation import Cell, Clustered, in_order
-from llmhar.fusion.tables import KINDS, NO_ANSWER, SCORES, About, Score, sets_in_order, stamped
-from llmhar.score.figures import MARKS, StudyFigure, axes_of, colours, plain, stamp
+from llmhar.fusion.ablation import Cell, in_order
+from llmhar.fusion.study import Answered, confusion
+from llmhar.fusion.tables import SCORES, About, Score, sets_in_order, spell, stamped
+from llmhar.score.figures import MARKS, StudyFigure, axes_of, colours, confusion_map, plain, stamp_wrapped
+from llmhar.score.stats import Interval
+from llmhar.score.tables import KINDS
 
 LINES = ("-", "--", "-.", ":")
 HATCHES = ("", "//", "..", "\\\\", "xx", "oo", "++", "--")
@@ -27,12 +30,6 @@ SMALL = 9
 """Points of the smallest text inside a figure."""
 TOO_MANY = 8
 """Series from which on colours and marks would come round again."""
-
-
-def _stamp(figure: Figure, text: str) -> Figure:
-    """The text under a figure, broken to its width (8 points: about 15 letters an inch)."""
-    width = int(14.5 * figure.get_figwidth())
-    return stamp(figure, "\n".join(line for part in text.splitlines() for line in textwrap.wrap(part, width)))
 
 
 def factorial_heatmap(
@@ -62,10 +59,10 @@ def factorial_heatmap(
     grid = np.full((len(rows), len(columns)), np.nan)
     for cell in cells:
         at = rows.index(cell.modalities), columns.index((cell.answerer, cell.kind, cell.shots))
-        made = getattr(cell, score)
-        grid[at] = made.mean
-        heat.text(at[1], at[0], _percent(made), ha="center", va="center", fontsize=SMALL,
-                  color="black" if made.mean > 0.55 else "white")  # fmt: skip
+        value: Interval = getattr(cell, score)
+        grid[at] = value.mean
+        colour = "black" if value.mean > 0.55 else "white"
+        heat.text(at[1], at[0], _percent(value), ha="center", va="center", fontsize=SMALL, color=colour)
     for row, column in np.argwhere(np.isnan(grid)):
         heat.text(column, row, "not asked", ha="center", va="center", fontsize=SMALL, color="0.5")
     image = heat.imshow(grid, cmap="cividis", vmin=0, vmax=1, aspect="auto")
@@ -79,9 +76,9 @@ def factorial_heatmap(
     bar.ax.yaxis.set_major_formatter(PercentFormatter(1.0, 0, " %"))
     note = f"Cells: {SCORES[score]} in percent with 95 % interval. Dots: what the answerer was told"
     note += "; * a stand-in that says nothing of its own." if stand_ins & set(names) else "."
-    counts = [(cell.accuracy.n_clips, cell.accuracy.n_clusters) for cell in cells]
-    who = {cell.answerer: cell.kind for cell in cells}
-    return _stamp(figure, f"{note}\n{stamped(about, who, *(zip(*counts) if counts else ((), ())))}")
+    kinds = {cell.answerer: cell.kind for cell in cells}
+    sizes = [cell.accuracy.n_values for cell in cells], [cell.accuracy.n for cell in cells]
+    return stamp_wrapped(figure, f"{note}\n{stamped(about, kinds, *sizes)}")
 
 
 def _draw_dots(axes: Axes, rows: Sequence[frozenset[str]], names: Sequence[str], stand_ins: frozenset[str]) -> None:
@@ -92,8 +89,9 @@ def _draw_dots(axes: Axes, rows: Sequence[frozenset[str]], names: Sequence[str],
         axes.plot(held, [row] * len(held), color="0.25", linewidth=1.5, zorder=2)
         axes.scatter(held, [row] * len(held), s=48, color="0.15", zorder=3)
         if not own:
-            axes.text((len(names) - 1) / 2, row, "told nothing", ha="center", va="center", fontsize=SMALL,
-                      bbox={"facecolor": "white", "lw": 0, "pad": 1.5}, zorder=4)  # fmt: skip
+            box = {"facecolor": "white", "lw": 0, "pad": 1.5}
+            middle = (len(names) - 1) / 2
+            axes.text(middle, row, "told nothing", ha="center", va="center", fontsize=SMALL, bbox=box, zorder=4)
     marked = [plain(f"{name}*" if name in stand_ins else name) for name in names]
     axes.set_xticks(range(len(names)), marked, rotation=90, fontsize=SMALL + 1)
     axes.set_xlim(-0.6, len(names) - 0.4)
@@ -110,11 +108,11 @@ def _head(answerer: str, kind: str, shots: int) -> str:
     return plain("\n".join([*shown, f"({KINDS[kind].split(',')[0]})", *asked]))
 
 
-def _percent(made: Clustered) -> str:
-    if made.mean != made.mean:
+def _percent(value: Interval) -> str:
+    if value.mean != value.mean:
         return "–"
-    bounds = f"\n[{100 * max(0, made.low):.0f}, {100 * min(1, made.high):.0f}]" if made.low == made.low else ""
-    return f"{100 * made.mean:.0f}{bounds}"
+    bounds = f"\n[{100 * max(0, value.low):.0f}, {100 * min(1, value.high):.0f}]" if value.low == value.low else ""
+    return f"{100 * value.mean:.0f}{bounds}"
 
 
 def shapley_bars(shares: Mapping[str, pd.DataFrame], kinds: Mapping[str, str], about: About) -> Figure:
@@ -122,7 +120,7 @@ def shapley_bars(shares: Mapping[str, pd.DataFrame], kinds: Mapping[str, str], a
 
     Args:
         shares: answerer -> ``ablation.shapley_shares``.
-        kinds: answerer -> key into ``fusion_tables.KINDS``.
+        kinds: answerer -> key into :data:`llmhar.score.tables.KINDS`.
         about: the data.
     """
     names = in_order(name for table in shares.values() for name in table.index)
@@ -130,10 +128,11 @@ def shapley_bars(shares: Mapping[str, pd.DataFrame], kinds: Mapping[str, str], a
     figure, axes = axes_of(9.5, max(0.30 * n, 0.7) * len(names) + 2.6)
     bounds = pd.concat(list(shares.values())) if shares else pd.DataFrame({"share": [], "low": [], "high": []})
     top = float(np.nanmax([0.1, *bounds["high"], *bounds["share"]]))
-    for place, (who, table) in enumerate(shares.items()):
+    for place, (answerer, table) in enumerate(shares.items()):
         at = [names.index(name) + (place - (n - 1) / 2) * height for name in table.index]
-        axes.barh(at, table["share"], height=0.9 * height, color=colours(n)[place], alpha=0.75, edgecolor="white",
-                  hatch=HATCHES[place % len(HATCHES)], label=plain(f"{who} ({KINDS[kinds[who]]})"))  # fmt: skip
+        look = {"color": colours(n)[place], "alpha": 0.75, "edgecolor": "white", "hatch": HATCHES[place % len(HATCHES)]}
+        label = plain(f"{answerer} ({KINDS[kinds[answerer]]})")
+        axes.barh(at, table["share"], height=0.9 * height, label=label, **look)
         axes.hlines(at, table["low"], table["high"], color="black", linewidth=1.5)
         for y, row in zip(at, table.itertuples()):
             if row.share == row.share:
@@ -144,8 +143,8 @@ def shapley_bars(shares: Mapping[str, pd.DataFrame], kinds: Mapping[str, str], a
                 axes.text(max(end, 0) + 0.015 * top, y, words, va="center", fontsize=SMALL)
     silent = [name for name in names if all(name not in t.index or t["share"].isna()[name] for t in shares.values())]
     for name in silent:
-        axes.text(0.01 * top, names.index(name), "stand-in for another modality: left out", va="center",
-                  fontsize=SMALL + 1, color="0.35")  # fmt: skip
+        words = "stand-in for another modality: left out"
+        axes.text(0.01 * top, names.index(name), words, va="center", fontsize=SMALL + 1, color="0.35")
     axes.axvline(0, color="0.3", linewidth=1)
     axes.set_yticks(range(len(names)), [plain(name) for name in names])
     axes.set_ylim(len(names) - 0.5, -0.5)
@@ -156,87 +155,67 @@ def shapley_bars(shares: Mapping[str, pd.DataFrame], kinds: Mapping[str, str], a
     axes.grid(axis="x", alpha=0.25)
     figure.legend(loc="outside upper center", ncols=2, frameon=False, fontsize=SMALL)
     note = "Shares add up to the accuracy with all playing modalities minus that with none."
-    return _stamp(figure, f"{note}\n{stamped(about, {w: kinds[w] for w in shares}, *_counts(bounds))}")
+    return stamp_wrapped(figure, f"{note}\n{stamped(about, {name: kinds[name] for name in shares}, *_counts(bounds))}")
 
 
 def _counts(table: pd.DataFrame) -> tuple[list[int], list[int]]:
     """Clips and clusters behind a table's rows, where it says them."""
-    known = [table[name].dropna().astype(int).tolist() if name in table else [] for name in ("clips", "clusters")]
-    return known[0], known[1]
+    counts = [table[name].dropna().astype(int).tolist() if name in table else [] for name in ("clips", "clusters")]
+    return counts[0], counts[1]
 
 
-def dose_curves(table: pd.DataFrame, about: About, *, n_labels: int, others: float | None = None) -> Figure:
+def dose_curves(table: pd.DataFrame, about: About, n_labels: int, others: float | None = None) -> Figure:
     """Accuracy of the fusion against the set accuracy of its modalities, one panel a varied modality.
 
     Args:
-        table: ``propagation.dose_response``.
+        table: :func:`llmhar.fusion.doses.dose_response`.
         about: the data.
         n_labels: activities, for the line of chance.
         others: accuracy at which the modalities that are not varied are held.
     """
     varied = list(dict.fromkeys(table["varied"]))
-    figure, panels = plt.subplots(1, max(1, len(varied)), figsize=(3.1 * max(2, len(varied)) + 1.2, 4.9), sharey=True,
-                                  squeeze=False, FigureClass=StudyFigure)  # fmt: skip
+    size = (3.1 * max(2, len(varied)) + 1.2, 4.9)
+    grid = plt.subplots(1, max(1, len(varied)), figsize=size, sharey=True, squeeze=False, FigureClass=StudyFigure)
+    figure, panels = grid[0], grid[1][0]
     plt.close(figure)
-    who = dict(zip(table["answerer"], table["kind"]))
-    for panel, name in zip(panels[0], varied):
-        for place, (answerer, kind) in enumerate(who.items()):
-            own = table[(table["varied"] == name) & (table["answerer"] == answerer)].sort_values("dose")
-            colour, x = colours(TOO_MANY)[place % TOO_MANY], 100 * own["dose"]
-            panel.plot(x, 100 * own["accuracy"], color=colour, marker=MARKS[place % len(MARKS)], markersize=5,
-                       linestyle=LINES[place % 4], label=plain(f"{answerer} ({KINDS[kind]})"))  # fmt: skip
-            panel.fill_between(x, 100 * own["low"].clip(0, 1), 100 * own["high"].clip(0, 1), color=colour, alpha=0.15,
-                               linewidth=0)  # fmt: skip
-        panel.plot([0, 100], [0, 100], color="0.6", linewidth=0.9, zorder=0.5, label="one guess alone")
-        panel.axhline(100 / n_labels, color="0.4", linestyle=(0, (1, 2)), linewidth=1.2, zorder=0.5,
-                      label=f"chance, {n_labels} activities")  # fmt: skip
+    kinds = dict(zip(table["answerer"], table["kind"]))
+    for panel, name in zip(panels, varied):
+        _draw_doses(panel, table[table["varied"] == name], kinds, n_labels)
         held = "" if name == "all" or others is None else f"\n(others at {100 * others:.0f} %)"
         panel.set_title(plain("all modalities varied" if name == "all" else f"{name} varied{held}"), fontsize=11)
-        panel.set_xlim(0, 103)
-        panel.set_ylim(-2, 103)
-        panel.set_xticks([10, 25, 50, 75, 100])
-        panel.set_xlabel("accuracy of a guess, % (set)")
-        panel.grid(alpha=0.25)
-    panels[0][0].set_ylabel("accuracy of the fusion, %")
-    handles, labels = panels[0][0].get_legend_handles_labels()
+    panels[0].set_ylabel("accuracy of the fusion, %")
+    handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper center", ncols=3, frameon=False, fontsize=SMALL)
     note = "Guesses are activities drawn at the set accuracy, in place of the encoders' own. Bands: 95 %."
-    return _stamp(figure, f"{note}\n{stamped(about, who, *_counts(table))}")
+    return stamp_wrapped(figure, f"{note}\n{stamped(about, kinds, *_counts(table))}")
 
 
-def confusion_map(table: pd.DataFrame, about: About, *, answerer: str, kind: str, told: str, n_clusters: int) -> Figure:
-    """Clips by true activity and answer: colour is the share of the row, the number is the count.
+def _draw_doses(panel: Axes, table: pd.DataFrame, kinds: Mapping[str, str], n_labels: int) -> None:
+    """One curve with its band an answerer, and what a single guess and chance are worth."""
+    for place, (answerer, kind) in enumerate(kinds.items()):
+        rows = table[table["answerer"] == answerer].sort_values("dose")
+        colour, x = colours(TOO_MANY)[place % TOO_MANY], 100 * rows["dose"]
+        look = {"color": colour, "marker": MARKS[place % len(MARKS)], "linestyle": LINES[place % 4]}
+        panel.plot(x, 100 * rows["accuracy"], markersize=5, label=plain(f"{answerer} ({KINDS[kind]})"), **look)
+        low, high = 100 * rows["low"].clip(0, 1), 100 * rows["high"].clip(0, 1)
+        panel.fill_between(x, low, high, color=colour, alpha=0.15, linewidth=0)
+    panel.plot([0, 100], [0, 100], color="0.6", linewidth=0.9, zorder=0.5, label="one guess alone")
+    dots, chance = (0, (1, 2)), f"chance, {n_labels} activities"
+    panel.axhline(100 / n_labels, color="0.4", linestyle=dots, linewidth=1.2, zorder=0.5, label=chance)
+    panel.set_xlim(0, 103)
+    panel.set_ylim(-2, 103)
+    panel.set_xticks([10, 25, 50, 75, 100])
+    panel.set_xlabel("accuracy of a guess, % (set)")
+    panel.grid(alpha=0.25)
 
-    Args:
-        table: ``fusion_tables.confusion_table``.
-        about: the data.
-        answerer, kind, told: who answered, of what kind, from which modalities.
-        n_clusters: people or recordings behind the clips.
-    """
-    shown = table if table[NO_ANSWER].any() else table.drop(columns=NO_ANSWER)
-    n = table.sum(axis=1)
-    figure, axes = axes_of(0.62 * len(shown.columns) + 4.4, 0.46 * len(shown) + 3.6)
-    shares = shown.div(n.clip(lower=1), axis=0).to_numpy()
-    image = axes.imshow(np.where(shares > 0, shares, np.nan), cmap="cividis_r", vmin=0, vmax=1, aspect="auto")
-    for row, column in np.argwhere(shown.to_numpy() > 0):
-        axes.text(column, row, str(shown.iat[row, column]), ha="center", va="center", fontsize=SMALL + 1,
-                  color="white" if shares[row, column] > 0.45 else "black")  # fmt: skip
-    axes.set_xticks(range(len(shown.columns)), [plain(name) for name in shown.columns], rotation=45, ha="right",
-                    rotation_mode="anchor")  # fmt: skip
-    axes.set_yticks(range(len(shown)), [plain(f"{name} (n = {count})") for name, count in n.items()])
-    axes.set_xticks(np.arange(0.5, len(shown.columns) - 1), minor=True)
-    axes.set_yticks(np.arange(0.5, len(shown) - 1), minor=True)
-    axes.grid(which="minor", color="0.9", linewidth=0.8)
-    axes.tick_params(which="minor", length=0)
-    axes.set_xlabel("answered")
-    axes.set_ylabel("true")
-    bar = figure.colorbar(image, ax=axes, label="share of the row", shrink=0.8, pad=0.02)
-    bar.ax.yaxis.set_major_formatter(PercentFormatter(1.0, 0, " %"))
-    right = sum(int(table.at[name, name]) for name in table.index)
-    axes.set_title(plain(f"{answerer}, told {told}: {right} of {int(n.sum())} right"), loc="left", fontsize=11)
-    size = f"n = {int(n.sum())} clips of {n_clusters} {about.clusters}"
-    text = f"Data: {about.marked}, {size}. {KINDS[kind]}: {answerer}. Numbers: clips. {about.note}"
-    return _stamp(figure, text.strip())
+
+def confusion_of(answered: Answered, about: About) -> Figure:
+    """Which activities an answerer takes for which, with everything shown; conflict clips are among them."""
+    clips = answered.task.observations
+    size = f"n = {len(clips)} clips of {len({clip.cluster for clip in clips})} {about.clusters}"
+    text = f"Data: {about.marked}, {size}. {KINDS[answered.kind]}: {answered.answerer}. Numbers: clips. {about.note}"
+    who = f"{answered.answerer}, told {spell(answered.task.shown)}"
+    return confusion_map(confusion(answered), who, text.strip())
 
 
 def capacity_curve(table: pd.DataFrame, about: About) -> Figure:
@@ -252,15 +231,15 @@ def capacity_curve(table: pd.DataFrame, about: About) -> Figure:
     classes = sorted(table["classes"].unique())
     for place, number in enumerate(classes):
         colour = colours(TOO_MANY)[place % TOO_MANY]
-        own = sized[sized["classes"] == number].sort_values("n_params")
-        spread = [own["accuracy"] - own["low"], own["high"] - own["accuracy"]]  # NaN: no bar
+        rows = sized[sized["classes"] == number].sort_values("n_params")
+        spread = [rows["accuracy"] - rows["low"], rows["high"] - rows["accuracy"]]  # NaN: no bar
         shift = 1.03 ** (2 * place - len(classes) + 1)  # intervals of two lines must not hide each other
-        axes.errorbar(own["n_params"] * shift, own["accuracy"], yerr=spread, color=colour, marker=MARKS[place],
-                      capsize=4, linestyle=LINES[place % 4], linewidth=1.6,
-                      label=plain(f"{' / '.join(dict.fromkeys(own['model']))}, {number} classes"))  # fmt: skip
+        look = {"color": colour, "marker": MARKS[place], "linestyle": LINES[place % 4], "linewidth": 1.6}
+        label = plain(f"{' / '.join(dict.fromkeys(rows['model']))}, {number} classes")
+        axes.errorbar(rows["n_params"] * shift, rows["accuracy"], yerr=spread, capsize=4, label=label, **look)
         for row in table[(table["classes"] == number) & table["n_params"].isna()].itertuples():
-            axes.axhline(row.accuracy, color=colour, linestyle=(0, (4, 2)), linewidth=1.2,
-                         label=plain(f"{row.model}, {number} classes: {100 * row.accuracy:.1f} %"))  # fmt: skip
+            label = plain(f"{row.model}, {number} classes: {100 * row.accuracy:.1f} %")
+            axes.axhline(row.accuracy, color=colour, linestyle=(0, (4, 2)), linewidth=1.2, label=label)
             axes.axhspan(row.low, row.high, color=colour, alpha=0.08, linewidth=0)
     axes.set_xscale("log")
     axes.margins(x=0.12)
@@ -275,8 +254,8 @@ def capacity_curve(table: pd.DataFrame, about: About) -> Figure:
     axes.grid(axis="y", alpha=0.25)
     axes.set_title("Motion alone: capacity and granularity", loc="left", fontsize=12)
     figure.legend(loc="outside upper center", ncols=2, frameon=False, fontsize=SMALL)
-    who = dict.fromkeys(table["model"], "encoder")
-    return _stamp(figure, stamped(about, who, *_counts(table)))
+    kinds = dict.fromkeys(table["model"], "encoder")
+    return stamp_wrapped(figure, stamped(about, kinds, *_counts(table)))
 
 
 def _count(n: float) -> str:
@@ -291,17 +270,17 @@ def published_bars(table: pd.DataFrame, about: About) -> Figure:
         about: our data.
     """
     figure, axes = axes_of(9.5, 0.34 * len(table) + 0.35 * table["told"].nunique() + 2.4)
-    who = list(dict.fromkeys("S2" if row.kind == "published" else row.answerer for row in table.itertuples()))
-    palette = dict(zip(who, colours(max(TOO_MANY, len(who)))))
+    names = list(dict.fromkeys("S2" if row.kind == "published" else row.answerer for row in table.itertuples()))
+    palette = dict(zip(names, colours(max(TOO_MANY, len(names)))))
     y, ticks, drawn = 0.0, [], set()
     for told, group in table.groupby("told", sort=False):
         first = y
         for row in group.itertuples():
             name = "S2" if row.kind == "published" else row.answerer
-            label = None if name in drawn else "Gemini-2.5-pro (published, S2)" if name == "S2" else _who(row)
+            label = None if name in drawn else "Gemini-2.5-pro (published, S2)" if name == "S2" else _named(row)
             drawn.add(name)
-            axes.barh(y, row.accuracy, height=0.85, color=palette[name], alpha=0.75, edgecolor="white",
-                      hatch=HATCHES[who.index(name) % len(HATCHES)], label=label)  # fmt: skip
+            look = {"color": palette[name], "hatch": HATCHES[names.index(name) % len(HATCHES)], "edgecolor": "white"}
+            axes.barh(y, row.accuracy, height=0.85, alpha=0.75, label=label, **look)
             if row.low == row.low:
                 axes.hlines(y, max(0, row.low), min(1, row.high), color="black", linewidth=1.5)
             axes.text(1.02, y, _published_words(row), va="center", fontsize=SMALL)
@@ -318,11 +297,11 @@ def published_bars(table: pd.DataFrame, about: About) -> Figure:
     figure.legend(loc="outside upper center", ncols=2, frameon=False, fontsize=SMALL)
     ours = table[table["kind"] != "published"]
     note = "S2's clips (Ego4D, 12 activities) and encoders are others than ours: compare the order, not the heights."
-    names = dict(zip(ours["answerer"], ours["kind"]))
-    return _stamp(figure, f"{note}\n{stamped(about, names, *_counts(ours))}")
+    kinds = dict(zip(ours["answerer"], ours["kind"]))
+    return stamp_wrapped(figure, f"{note}\n{stamped(about, kinds, *_counts(ours))}")
 
 
-def _who(row: Any) -> str:
+def _named(row: Any) -> str:
     return plain(f"{row.answerer} ({KINDS[row.kind]})")
 
 

@@ -5,21 +5,23 @@ S2's open question 3: would a larger motion model, or one with finer classes, he
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pandas as pd
 
 from llmhar.ask.store import Store
-from llmhar.fusion.ablation import clustered_interval, correct
+from llmhar.fusion.ablation import accuracy
 from llmhar.fusion.answerers import baselines
 from llmhar.fusion.clips.clip import ClipSet
 from llmhar.fusion.clips.hapt import hapt_clips
 from llmhar.fusion.encoders.encode import encode
 from llmhar.fusion.encoders.motion_models import ENCODER_PERSONS, RECIPES, cross_validate, motion_record
-from llmhar.fusion.encoders.observe import observe
+from llmhar.fusion.encoders.observe import Observing, observe
 from llmhar.fusion.encoders.registry import encoder, prepare
 from llmhar.fusion.tables import About
+from llmhar.score.stats import clustered_interval
 
 HAPT_ABOUT = About("UCI HAPT", "real", "people", "windows of 4 s", "Five folds that share no person.")
 
@@ -34,15 +36,21 @@ def capacity(names: Sequence[str]) -> pd.DataFrame:
     for name in names:
         recipe = RECIPES[name]
         prepare(name)
-        found = cross_validate(recipe.size, recipe.classes).summary
-        for row in found[found["measure"] == "accuracy"].itertuples():
+        summary = cross_validate(recipe.size, recipe.classes).summary
+        for row in summary[summary["measure"] == "accuracy"].itertuples():
             is_forest = row.model == "random forest"
-            rows.append({
-                "size": recipe.size, "classes": recipe.classes,
-                "n_params": None if is_forest else motion_record(name)["parameters"],
-                "model": "random forest" if is_forest else "cnn",
-                "accuracy": row.mean, "low": row.low, "high": row.high, "folds": row.n_folds,
-            })  # fmt: skip
+            rows.append(
+                {
+                    "size": recipe.size,
+                    "classes": recipe.classes,
+                    "n_params": None if is_forest else motion_record(name)["parameters"],
+                    "model": "random forest" if is_forest else "cnn",
+                    "accuracy": row.mean,
+                    "low": row.low,
+                    "high": row.high,
+                    "folds": row.n_folds,
+                }
+            )
     return pd.DataFrame(rows).drop_duplicates(["model", "classes", "n_params"], ignore_index=True)
 
 
@@ -55,7 +63,7 @@ def on_strangers(name: str, store: Store) -> pd.DataFrame:
         DataError, EncoderError: HAPT cannot be had, the encoder cannot be trained.
     """
     prepare(name)
-    clips = [one for one in hapt_clips().clips if _person(one.cluster) not in ENCODER_PERSONS]
+    clips = [clip for clip in hapt_clips().clips if _person(clip.cluster) not in ENCODER_PERSONS]
     said = encode(clips, encoder(name), store, dataset="hapt")
     rows = [
         {"class": clip.label, "person": clip.cluster, "right": float(guesses[0].name == clip.label)}
@@ -67,8 +75,8 @@ def on_strangers(name: str, store: Store) -> pd.DataFrame:
     parts = {"all": table, **dict(list(table.groupby("class", sort=False)))}
     shown = {}
     for label, own in parts.items():
-        made = clustered_interval(own["right"].to_numpy(), list(own["person"]))
-        shown[label] = (made.mean, made.low, made.high, made.n_clips, made.n_clusters)
+        share = clustered_interval(own["right"].to_numpy(), list(own["person"]))
+        shown[label] = (share.mean, share.low, share.high, share.n_values, share.n)
     columns = ["accuracy", "95 % low", "95 % high", "windows", "people"]
     return pd.DataFrame.from_dict(shown, orient="index", columns=columns).rename_axis("class")
 
@@ -77,17 +85,14 @@ def _person(cluster: str) -> int:
     return int(cluster.rpartition(":")[2])
 
 
-def fed_into_fusion(
-    clipset: ClipSet, names: Sequence[str], store: Store, *, encoders: Mapping[str, str | None], **how: Any
-) -> pd.DataFrame:
+def fed_into_fusion(clipset: ClipSet, names: Sequence[str], store: Store, observing: Observing) -> pd.DataFrame:
     """Each motion encoder in turn fed into the fusion: naive Bayes on motion alone, and on everything.
 
     Args:
         clipset: the clips; conflict clips are left out.
         names: motion encoders.
         store: where outputs are looked up and kept.
-        encoders: of the other modalities.
-        how: see :func:`llmhar.fusion.encoders.observe.observe`.
+        observing: encoders of the other modalities, and the context.
 
     Returns:
         Index encoder; columns classes, parameters, accuracy with motion alone and with everything, intervals, n.
@@ -95,11 +100,11 @@ def fed_into_fusion(
     rows = {}
     for name in names:
         prepare(name)
-        observed = observe(clipset, store, encoders={**encoders, "motion": name}, **how)
-        own = [one for one in observed.observations if not one.conflict]
+        observed = observe(clipset, store, replace(observing, encoders={**observing.encoders, "motion": name}))
+        clips = [clip for clip in observed.observations if not clip.conflict]
         row: dict[str, Any] = {"classes": RECIPES[name].classes, "parameters": motion_record(name)["parameters"]}
         for title, shown in (("motion alone", ["motion"]), ("everything", ["labels", "motion", "context"])):
-            predicted = baselines.predict("bayes", own, shown, list(clipset.labels))
-            row[f"{title}, naive Bayes"] = str(clustered_interval(correct(predicted, own), [o.cluster for o in own]))
-        rows[name] = {**row, "clips": len(own), "recordings": len({one.cluster for one in own})}
+            predicted = baselines.predict("bayes", clips, shown, list(clipset.labels))
+            row[f"{title}, naive Bayes"] = accuracy(predicted, clips).brief
+        rows[name] = {**row, "clips": len(clips), "recordings": len({clip.cluster for clip in clips})}
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("encoder")

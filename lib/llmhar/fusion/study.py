@@ -1,4 +1,4 @@
-"""The loops of notebook 05: who answers which condition about which clips, and what follows. Draws nothing.
+"""What notebook 05 asks and what comes out: who answers which condition about which clips. Draws nothing.
 
 Baselines and rules answer about every clip; a language model about a named subset where a whole design would take too
 long. Each table says over which clips it is.
@@ -8,29 +8,30 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from typing import Any, NamedTuple
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 import sklearn
 
 from llmhar.ask.asking import Asking
+from llmhar.ask.inference import STUDY
 from llmhar.ask.models import MODELS, ModelSpec
 from llmhar.ask.store import Store
-from llmhar.distill.merging import merge
-from llmhar.distill.study import recipe_for
-from llmhar.distill.training import train_student
 from llmhar.fusion import ablation
-from llmhar.fusion import doses as propagation
 from llmhar.fusion.answerers import baselines
-from llmhar.fusion.answerers.asking import Condition, FusionAnswer, ask_fusion
+from llmhar.fusion.answerers.inference import FusionAnswer, ask_fusion
 from llmhar.fusion.answerers.judge import Agreement, judge_agreement, judge_open
-from llmhar.fusion.answerers.student import fusion_examples
+from llmhar.fusion.answerers.prompt import FusionForm
+from llmhar.fusion.answerers.task import Condition, FusionTask, all_shown
 from llmhar.fusion.clips.clip import ClipSet
-from llmhar.fusion.encoders.observation import MODALITIES, Observation
+from llmhar.fusion.encoders.observation import Observation
 from llmhar.fusion.encoders.observe import Observed
 from llmhar.fusion.tables import About
+from llmhar.score.stats import Pair, compare_pairs
+from llmhar.score.tables import KINDS, confusion_table
 
 Predictions = Mapping[str, str | None]
 
@@ -48,27 +49,118 @@ class Answered(NamedTuple):
 
     answerer: str
     kind: str
-    """Key into ``fusion_tables.KINDS``."""
+    """Key into :data:`llmhar.score.tables.KINDS`."""
     made_by: str
     """Engine or package with its version."""
-    observations: tuple[Observation, ...]
+    task: FusionTask
     given: dict[Condition, Given]
 
+
+@dataclass(frozen=True)
+class Plan:
+    """What is to be asked: all clips, the few that language models are asked about, and how tables name the data."""
+
+    task: FusionTask
+    """All clips."""
+    subset: FusionTask
+    """Those that language models are asked about."""
+    subset_name: str
+    about: About
+    """What tables and figures say of the data."""
+    stand_ins: frozenset[str]
+    """Modalities that carry nothing of their own."""
+    seed: int
+    """Of whatever baselines draw."""
+
+    def task_for(self, models: Sequence[str]) -> FusionTask:
+        """Clips that these models are asked about: all for rules, which cost nothing, else the subset."""
+        return self.task if all(MODELS[name].kind == "rules" for name in models) else self.subset
+
     @property
-    def clusters(self) -> list[str]:
-        """Of each clip."""
-        return [one.cluster for one in self.observations]
+    def about_models(self) -> About:
+        """As ``about``, with the subset named."""
+        return self.about._replace(note=f"{self.about.note} Language models: {self.subset_name}.")
 
 
-def about(clipset: ClipSet, observed: Observed, note: str = "") -> About:
+@dataclass(frozen=True)
+class Outcome:
+    """What was asked, and what everybody answered."""
+
+    plan: Plan
+    models: list[Answered]
+    """Rules and language models."""
+    baselines: list[Answered]
+
+    @property
+    def answered(self) -> list[Answered]:
+        """Models, then baselines."""
+        return [*self.models, *self.baselines]
+
+    @property
+    def kinds(self) -> dict[str, str]:
+        """Answerer -> key into ``KINDS``."""
+        return {own.answerer: own.kind for own in self.answered}
+
+    @cached_property
+    def cells(self) -> list[ablation.Cell]:
+        """Scores of the whole design over clips whose modalities agree."""
+        return cells(self.answered)
+
+    @property
+    def conflict_cells(self) -> list[ablation.Cell]:
+        """The same over clips whose sound and motion contradict each other."""
+        return cells(self.answered, conflict=True)
+
+    @property
+    def full_cells(self) -> list[ablation.Cell]:
+        """Scores with everything shown."""
+        return [cell for cell in self.cells if cell.modalities == self.plan.task.shown]
+
+    @property
+    def pairs(self) -> list[Pair]:
+        """Each answerer against the vote, everything shown."""
+        others = [answered.answerer for answered in self.answered if answered.answerer != "vote"]
+        return compare_all(self.answered, [(name, "vote") for name in others])
+
+    @cached_property
+    def shares(self) -> dict[str, pd.DataFrame]:
+        """Answerer -> Shapley shares; the contrastive baseline does not answer every combination."""
+        playing = [answered for answered in self.answered if answered.answerer != "contrastive"]
+        return {answered.answerer: shares(answered, self.plan.stand_ins) for answered in playing}
+
+    @property
+    def costs(self) -> pd.DataFrame:
+        """What each added modality costs each model, one below the other."""
+        tables = {answered.answerer: costs(answered) for answered in self.models}
+        return pd.concat(tables, names=["answerer"]) if tables else pd.DataFrame()
+
+
+def plan(clipset: ClipSet, observed: Observed, form: FusionForm, n_llm_clips: int | None = None, seed: int = 0) -> Plan:
+    """What notebook 05 will ask.
+
+    Args:
+        clipset: the clips.
+        observed: what the encoders said of them.
+        form: what prompts show of a clip.
+        n_llm_clips: how many clips language models are asked about; None = all.
+        seed: of that subset, and of whatever baselines draw.
+    """
+    everyone = tuple(observed.observations)
+    task = FusionTask(clipset.name, everyone, clipset.labels, form, everyone)
+    chosen, name = named_subset(everyone, n_llm_clips, seed)
+    subset = replace(task, observations=tuple(chosen))
+    return Plan(task, subset, name, about(clipset, observed), observed.stand_ins, seed)
+
+
+def about(clipset: ClipSet, observed: Observed) -> About:
     """What tables and figures say of the data: kind, unit of inference, encoders, context."""
     said = [f"{modality} by {name}" for modality, name in observed.encoders.items()]
     if observed.recorded:
         said.append("encoders' outputs RECORDED, not made here")
     said.append(f"context {observed.context}")
-    units = {one.partition(":")[0] for one in (clip.cluster for clip in clipset.clips)}
+    units = {clip.cluster.partition(":")[0] for clip in clipset.clips}
     clusters = {"sound": "recordings", "recording": "recordings", "person": "people"}.get("".join(units), "clusters")
-    return About(clipset.title, clipset.kind, clusters, note="; ".join([*said, note] if note else said) + ".")
+    return About(clipset.title, clipset.kind, clusters, note="; ".join(said) + ".")
 
 
 def named_subset(observations: Sequence[Observation], n: int | None, seed: int = 0) -> tuple[list[Observation], str]:
@@ -83,332 +175,224 @@ def named_subset(observations: Sequence[Observation], n: int | None, seed: int =
         return list(observations), f"all {len(observations)} clips"
     by_label: dict[str, list[Observation]] = {}
     draw = random.Random(seed)
-    for one in sorted((one for one in observations if not one.conflict), key=lambda one: one.clip_id):
-        by_label.setdefault(one.label, []).append(one)
+    for clip in sorted((clip for clip in observations if not clip.conflict), key=lambda clip: clip.clip_id):
+        by_label.setdefault(clip.label, []).append(clip)
     for own in by_label.values():
         draw.shuffle(own)
-    dealt = [
-        own[i] for i in range(max(map(len, by_label.values()), default=0)) for own in by_label.values() if i < len(own)
-    ]
-    kept = {one.clip_id for one in dealt[:n]}
-    return [one for one in observations if one.clip_id in kept], f"{len(kept)} clips (seed {seed})"
+    rounds = range(max(map(len, by_label.values()), default=0))
+    dealt = [own[i] for i in rounds for own in by_label.values() if i < len(own)]
+    kept = {clip.clip_id for clip in dealt[:n]}
+    return [clip for clip in observations if clip.clip_id in kept], f"{len(kept)} clips (seed {seed})"
 
 
 def design(observations: Sequence[Observation], shots: Sequence[int] = (0,)) -> list[Condition]:
     """Every combination of the modalities that some clip has, the empty one left out, for each number of examples."""
-    here = [name for name in MODALITIES if any(one.has(name) for one in observations)]
-    return [Condition(own, n) for n in shots for own in ablation.combinations(here) if own]
+    shown = all_shown(observations)
+    return [Condition(modalities, n) for n in shots for modalities in ablation.combinations(shown) if modalities]
 
 
-def by_baselines(
-    observations: Sequence[Observation], labels: Sequence[str], names: Sequence[str], seed: int = 0
-) -> list[Answered]:
+def answer(
+    plan: Plan, models: Sequence[str], names: Sequence[str], shots: Sequence[int], store: Store, asking: Asking
+) -> Outcome:
+    """Ask everybody under every combination of modalities.
+
+    Args:
+        plan: the clips.
+        models: keys into models.yaml.
+        names: baselines, keys into ``BASELINES``.
+        shots: numbers of examples per activity that models are asked with.
+        store: where answers are looked up and kept.
+        asking: how models are asked.
+    """
+    without = by_baselines(plan.task, names, plan.seed)
+    conditions = design(plan.task.observations, shots)
+    return Outcome(plan, [by_model(plan.task_for([name]), name, conditions, store, asking) for name in models], without)
+
+
+def by_baselines(task: FusionTask, names: Sequence[str], seed: int = 0) -> list[Answered]:
     """Each baseline under every combination, the empty one included (the training folds' majority).
 
     The contrastive one needs sound and motion: it answers the conditions that have both.
     """
-    made = []
+    answered = []
     for name in names:
-        conditions = [Condition(frozenset()), *design(observations)]
+        conditions = [Condition(frozenset()), *design(task.observations)]
         if name == "contrastive":
-            conditions = [one for one in conditions if {"labels", "motion"} <= one.modalities]
+            conditions = [condition for condition in conditions if {"labels", "motion"} <= condition.modalities]
         given = {
-            one: Given(baselines.predict(name, observations, one.modalities, labels, seed=seed)) for one in conditions
+            condition: Given(baselines.predict(name, task.observations, condition.modalities, task.labels, seed=seed))
+            for condition in conditions
         }
-        made.append(Answered(name, "baseline", f"scikit-learn {sklearn.__version__}", tuple(observations), given))
-    return made
+        answered.append(Answered(name, "baseline", f"scikit-learn {sklearn.__version__}", task, given))
+    return answered
 
 
 def by_model(
-    observations: Sequence[Observation],
-    labels: Sequence[str],
+    task: FusionTask,
     model: str | ModelSpec,
     conditions: Sequence[Condition],
     store: Store,
-    *,
-    dataset: str,
-    pool: Sequence[Observation] | None = None,
+    asking: Asking = STUDY,
     name: str | None = None,
-    **how: Any,
 ) -> Answered:
     """One model under each condition, its engine started once.
 
     Args:
-        observations: clips that are asked about.
-        labels: activities.
+        task: the clips.
         model: key into models.yaml, or a student.
         conditions: what is shown.
         store: where answers are looked up and kept.
-        dataset: its name, for the store.
-        pool: clips that one-shot examples come from; None = ``observations``.
+        asking: how it is asked.
         name: as tables call the answerer; None = the model's.
-        how: see :func:`llmhar.fusion.answerers.asking.ask_fusion`.
     """
     spec = model if isinstance(model, ModelSpec) else MODELS[model]
-    found = ask_fusion(observations, spec, conditions, labels, store, dataset=dataset, pool=pool, **how)
-    made = {one.stored.fingerprint for own in found.values() for one in own if one.stored}
-    given = {condition: Given({one.clip_id: one.label for one in own}, tuple(own)) for condition, own in found.items()}
-    who = ", ".join(sorted(f"{one.engine} {one.version} {one.dtype}".strip() for one in made)) or "no answers"
-    return Answered(name or spec.name, spec.kind, who, tuple(observations), given)
+    answers = ask_fusion(task, spec, conditions, store, asking)
+    engines = sorted({str(answer.stored.fingerprint) for own in answers.values() for answer in own if answer.stored})
+    made_by = ", ".join(engines) or "no answers"
+    given = {
+        condition: Given({answer.clip_id: answer.label for answer in own}, tuple(own))
+        for condition, own in answers.items()
+    }
+    return Answered(name or spec.name, spec.kind, made_by, task, given)
 
 
-def cells(answered: Sequence[Answered], labels: Sequence[str], *, conflict: bool | None = False) -> list[ablation.Cell]:
+def cells(answered: Sequence[Answered], *, conflict: bool | None = False) -> list[ablation.Cell]:
     """Scores of the whole design.
 
     Args:
         answered: by whom.
-        labels: activities.
         conflict: only consistent clips (False), only contradictory ones (True), or both (None).
     """
-    made = []
-    for one in answered:
-        own = [clip for clip in one.observations if conflict is None or clip.conflict == conflict]
-        if own:
-            made += [
-                ablation.score_cell(given.predictions, own, labels, answerer=one.answerer, kind=one.kind,
-                                    modalities=condition.modalities, shots=condition.shots)
-                for condition, given in one.given.items() if condition.closed
-            ]  # fmt: skip
-    return made
+    scored = []
+    for answerer, kind, _, task, given in answered:
+        clips = [clip for clip in task.observations if conflict is None or clip.conflict == conflict]
+        scored += [
+            ablation.score_cell(said.predictions, clips, task.labels, answerer=answerer, kind=kind, condition=condition)
+            for condition, said in given.items()
+            if condition.closed and clips
+        ]
+    return scored
 
 
-def shares(one: Answered, labels: Sequence[str], stand_ins: frozenset[str], shots: int = 0) -> pd.DataFrame:
+def shares(answered: Answered, stand_ins: frozenset[str], shots: int = 0) -> pd.DataFrame:
     """Shapley shares of one answerer over its consistent clips; told nothing, a model is worth a draw among the labels.
 
     Raises:
         ValueError: a combination was not asked.
     """
-    own = [clip for clip in one.observations if not clip.conflict]
+    clips = answered.task.consistent
     value_of = {
-        condition.modalities: ablation.correct(given.predictions, own)
-        for condition, given in one.given.items()
+        condition.modalities: ablation.correct(given.predictions, clips)
+        for condition, given in answered.given.items()
         if condition.shots == shots and condition.closed
     }
-    value_of.setdefault(frozenset(), ablation.nothing_said(own, labels))
-    return ablation.shapley_shares(value_of, [clip.cluster for clip in own], stand_ins=stand_ins)
+    value_of.setdefault(frozenset(), ablation.nothing_said(clips, answered.task.labels))
+    return ablation.shapley_shares(value_of, [clip.cluster for clip in clips], stand_ins=stand_ins)
 
 
-def costs(one: Answered, shots: int = 0) -> pd.DataFrame:
+def costs(answered: Answered, shots: int = 0) -> pd.DataFrame:
     """What each added modality costs a model in prompt tokens and seconds, against what it brings (S2's next check).
 
     Over consistent clips, as the shares are.
     """
-    own = [clip for clip in one.observations if not clip.conflict]
-    kept = {clip.clip_id for clip in own}
+    clips = answered.task.consistent
+    kept = {clip.clip_id for clip in clips}
     spent = {}
-    for condition, given in one.given.items():
+    for condition, given in answered.given.items():
         if condition.shots == shots and condition.closed:
-            answers = [answer for answer in given.answers if answer.clip_id in kept]
-            made = [answer.stored.generation if answer.stored else None for answer in answers]
-            tokens = np.array([float(g.prompt_tokens) if g else np.nan for g in made])
-            seconds = np.array([g.seconds if g else np.nan for g in made])
-            right = ablation.correct(given.predictions, own)
+            stored = [answer.stored for answer in given.answers if answer.clip_id in kept]
+            tokens = np.array([float(one.generation.prompt_tokens) if one else np.nan for one in stored])
+            seconds = np.array([one.generation.seconds if one else np.nan for one in stored])
+            right = ablation.correct(given.predictions, clips)
             spent[condition.modalities] = ablation.Spent(tokens, seconds, right)
-    return ablation.context_cost(spent, [clip.cluster for clip in own])
+    return ablation.context_cost(spent, [clip.cluster for clip in clips])
 
 
-def all_shown(observations: Sequence[Observation]) -> frozenset[str]:
-    """The combination of every modality that some clip has."""
-    return frozenset(name for name in MODALITIES if any(one.has(name) for one in observations))
-
-
-def compare_all(
-    answered: Sequence[Answered], pairs: Sequence[tuple[str, str]], shots: int = 0
-) -> list[ablation.Compared]:
+def compare_all(answered: Sequence[Answered], pairs: Sequence[tuple[str, str]], shots: int = 0) -> list[Pair]:
     """Planned pairs with every modality shown, over the consistent clips that all of them were asked about."""
-    asked = {name for pair in pairs for name in pair}
-    known = {one.answerer: one for one in answered if one.answerer in asked}
-    common = set.intersection(*({clip.clip_id for clip in one.observations} for one in known.values()))
-    own = [clip for clip in next(iter(known.values())).observations if clip.clip_id in common and not clip.conflict]
-    shown = Condition(all_shown(own), shots)
-    right = {
-        name: ablation.correct((one.given.get(shown) or one.given[Condition(shown.modalities)]).predictions, own)
-        for name, one in known.items()
-    }
-    return ablation.compare([p for p in pairs if set(p) <= set(right)], right, [clip.cluster for clip in own])
+    names = {name for pair in pairs for name in pair}
+    by_name = {own.answerer: own for own in answered if own.answerer in names}
+    common = set.intersection(*({clip.clip_id for clip in own.task.observations} for own in by_name.values()))
+    clips = [clip for clip in next(iter(by_name.values())).task.consistent if clip.clip_id in common]
+    shown = all_shown(clips)
+    right = {}
+    for name, own in by_name.items():
+        given = own.given.get(Condition(shown, shots)) or own.given[Condition(shown)]
+        right[name] = ablation.correct(given.predictions, clips)
+    planned = [pair for pair in pairs if set(pair) <= set(right)]
+    return compare_pairs(right, planned, [clip.cluster for clip in clips])
 
 
-class Doses(NamedTuple):
-    """The experiment of error propagation."""
-
-    answers: dict[tuple[str, propagation.Dose], Predictions]
-    observations: tuple[Observation, ...]
-    kinds: dict[str, str]
-
-    @property
-    def curves(self) -> pd.DataFrame:
-        """Accuracy of each answerer at each dose."""
-        return propagation.dose_response(self.answers, self.observations, self.kinds)
+def confusion(answered: Answered) -> pd.DataFrame:
+    """Clips by true activity and answer, all labels as columns; with everything shown."""
+    task = answered.task
+    predictions = answered.given[Condition(task.shown)].predictions
+    said = [predictions.get(clip.clip_id) for clip in task.observations]
+    return confusion_table([clip.label for clip in task.observations], said, task.labels)
 
 
-def dose_experiment(
-    observations: Sequence[Observation],
-    labels: Sequence[str],
-    models: Sequence[str],
-    store: Store,
-    *,
-    dataset: str,
-    modalities: Sequence[str] = ("labels", "motion"),
-    levels: Sequence[float] = propagation.LEVELS,
-    alone: bool = False,
-    seed: int = 0,
-    **how: Any,
-) -> Doses:
-    """Corrupt predictions at set accuracies; vote, Bayes and the models answer about the same corrupted clips.
-
-    Args:
-        observations: consistent clips that are corrupted.
-        labels: activities, which are the vocabulary of every modality here.
-        models: keys into models.yaml.
-        store: where answers are looked up and kept.
-        dataset: its name, for the store.
-        modalities: which of them speak.
-        levels: accuracies.
-        alone: also vary each modality with the others held.
-        seed: of the draws.
-        how: see :func:`llmhar.fusion.answerers.asking.ask_fusion`.
-    """
-    given = propagation.doses(modalities, levels)
-    given = given if alone else [dose for dose in given if dose.varied == "all"]
-    answers: dict[tuple[str, propagation.Dose], Predictions] = dict(
-        propagation.respond(observations, given, labels, seed=seed)
-    )
-    condition = Condition(frozenset(modalities))
-    for name in models:
-        # one engine for all doses: each dose's clips are asked as clips of their own
-        drawn = {dose: propagation.corrupt_all(observations, dose, labels, seed) for dose in given}
-        flat = [one for own in drawn.values() for one in own]
-        found = ask_fusion(flat, MODELS[name], [condition], labels, store, dataset=f"{dataset} corrupted", **how)
-        said = iter(found[condition])
-        for dose, own in drawn.items():
-            answers[name, dose] = {one.clip_id: next(said).label for one in own}
-    return Doses(answers, tuple(observations), {name: MODELS[name].kind for name in models})
-
-
-def dose_verdicts(doses: Doses, name: str) -> pd.DataFrame:
-    """Does this answerer beat the vote, and when? See :func:`llmhar.fusion.doses.dose_verdicts`."""
-    return propagation.dose_verdicts(doses.answers, doses.observations, name)
-
-
-class Free(NamedTuple):
+class OpenAnswers(NamedTuple):
     """One answerer's free answers, and who judged them."""
 
-    one: Answered
+    answered: Answered
     judged: Agreement | None
 
 
-def open_answers(
-    models: Sequence[Answered],
-    labels: Sequence[str],
-    judge: str | None,
-    *,
-    store: Store,
-    dataset: str,
-    asking: Asking,
-    **how: Any,
-) -> list[Free]:
+def open_answers(models: Sequence[Answered], judge: str | None, store: Store, asking: Asking) -> list[OpenAnswers]:
     """Ask each model about its clips without a list of activities, everything shown; match, and judge where one is set.
 
     Args:
         models: whose models and clips.
-        labels: activities that free answers are matched to.
         judge: key into models.yaml, or None.
         store: where answers are looked up and kept.
-        dataset: its name, for the store.
-        how: see :func:`llmhar.fusion.answerers.asking.ask_fusion`.
+        asking: how models and judge are asked; free answers are never bound to a schema.
     """
-    found = []
+    asking = replace(asking, constrained=False)
+    opened = []
     for model in models:
-        condition = Condition(all_shown(model.observations), 0, closed=False)
-        one = by_model(
-            model.observations, labels, model.answerer, [condition], store, dataset=dataset, asking=asking, **how
-        )
-        said = one.given[condition].answers
+        task = model.task
+        condition = Condition(task.shown, 0, closed=False)
+        answered = by_model(task, model.answerer, [condition], store, asking)
+        answers = answered.given[condition].answers
         judged = None
         if judge:
-            words = [answer.said for answer in said]
-            readings = judge_open(
-                words, labels, MODELS[judge], store, dataset, replace(asking, thinking=None, constrained=False)
-            )
-            judged = judge_agreement([a.label for a in said], readings, [clip.label for clip in one.observations])
-        found.append(Free(one, judged))
-    return found
+            unswitched = replace(asking, thinking=None)
+            words = [answer.said for answer in answers]
+            readings = judge_open(words, task.labels, MODELS[judge], store, task.dataset, unswitched)
+            truth = [clip.label for clip in task.observations]
+            judged = judge_agreement([answer.label for answer in answers], readings, truth)
+        opened.append(OpenAnswers(answered, judged))
+    return opened
 
 
-def distilled(
-    observations: Sequence[Observation],
-    labels: Sequence[str],
-    teachers: Sequence[Answered],
-    student: str | None,
-    steps: int,
-    *,
-    store: Store,
-    dataset: str,
-    test_fold: int = 0,
-    **how: Any,
-) -> list[Answered]:
-    """A student learns the first teacher's reasoning on the other folds; both answer about the fold it has not seen.
-
-    S2's open question 1. The teacher is asked about the training folds with everything shown.
-
-    Args:
-        observations: all clips.
-        labels: activities.
-        teachers: the first one teaches.
-        student: key into models.yaml; all weights of a pruned model move, an adapter is tuned for the rest.
-        steps: optimizer steps.
-        store: where answers are looked up and kept.
-        dataset: its name, for the store.
-        test_fold: held out from training.
-        how: see :func:`llmhar.fusion.answerers.asking.ask_fusion`.
-    """
-    assert student is not None
-    teacher = teachers[0].answerer
-    shown = all_shown(observations)
-    own = [one for one in observations if one.fold == test_fold]
-    others = [one for one in observations if one.fold != test_fold and not one.conflict]
-    free = {**how, "asking": replace(how["asking"], constrained=False)}
-    lesson = by_model(others, labels, teacher, [Condition(shown)], store, dataset=dataset, **free)
-    examples = fusion_examples(observations, lesson.given[Condition(shown)].answers, dataset=dataset, modalities=shown,
-                               labels=labels, test_folds=[test_fold])  # fmt: skip
-    recipe = recipe_for(student, method="auto", full={"learning_rate": 5e-4}, max_steps=steps, batch_size=1,
-                        accumulate=1, learning_rate=2e-3, alpha=64, max_tokens=2048)  # fmt: skip
-    taught = train_student(recipe, examples, name=f"{student} taught by {teacher}")
-    spec, _ = merge(taught)
-    asked = {**free, "wording": "student"}
-    names = {teacher: f"{teacher}, fold {test_fold}", student: f"{student} untrained, fold {test_fold}"}
-    return [
-        by_model(own, labels, spec, [Condition(shown)], store, dataset=dataset, **asked),
-        by_model(own, labels, teacher, [Condition(shown)], store, dataset=dataset, name=names[teacher], **free),
-        by_model(own, labels, student, [Condition(shown)], store, dataset=dataset, name=names[student], **free),
-    ]
+def kind_names(answered: Sequence[Answered]) -> list[str]:
+    """The kinds of some answerers, as tables name them."""
+    return sorted({KINDS[own.kind] for own in answered})
 
 
-def who_is_asked(
-    models: Sequence[str], everyone: Sequence[Observation], subset: Sequence[Observation]
-) -> dict[str, Sequence[Observation]]:
-    """Clips of each model: rules, which cost nothing, answer about all; language models about the subset."""
-    return {name: everyone if MODELS[name].kind == "rules" else subset for name in models}
+def engines(answered: Sequence[Answered]) -> list[str]:
+    """Each answerer with what made its answers."""
+    return [f"{own.answerer}: {own.made_by}" for own in answered]
 
 
-def key_numbers(
-    answered: Sequence[Answered], labels: Sequence[str], imu_accuracy: float | None
-) -> dict[str, float | int | None]:
+def full_scores(answered: Sequence[Answered]) -> dict[str, float]:
+    """Macro F1 of each answerer, zero-shot, with the most that it was ever told."""
+    most = {own.answerer: max((c.modalities for c in own.given if c.closed), key=len) for own in answered}
+    return {
+        cell.answerer: cell.macro_f1.mean
+        for cell in cells(answered)
+        if cell.shots == 0 and cell.modalities == most[cell.answerer]
+    }
+
+
+def key_numbers(answered: Sequence[Answered], imu_accuracy: float | None) -> dict[str, float | int | None]:
     """The notebook's key numbers: size of the design, motion alone, everything shown by answerer, the vote.
 
     ``f1_all_modalities`` is the first model's (macro F1, zero-shot); each answerer's own stands beside it.
     """
-    most = {one.answerer: max((c.modalities for c in one.given if c.closed), key=len) for one in answered}
-    full = {
-        cell.answerer: cell.macro_f1.mean
-        for cell in cells(answered, labels)
-        if cell.shots == 0 and cell.modalities == most[cell.answerer]
-    }
-    asked = {condition.modalities for one in answered for condition in one.given}
-    found: dict[str, float | int | None] = {
-        "n_combinations": len(asked | {frozenset()}),
-        "imu_accuracy": imu_accuracy,
-        "f1_all_modalities": next((full.get(one.answerer) for one in answered if one.kind in ("llm", "rules")), None),
-        "f1_vote": full.get("vote"),
-    }
-    return found | {f"f1_all_{name}": value for name, value in full.items() if name != "vote"}
+    full = full_scores(answered)
+    asked = {condition.modalities for own in answered for condition in own.given}
+    first = next((full.get(own.answerer) for own in answered if own.kind in ("llm", "rules")), None)
+    numbers = {"n_combinations": len(asked | {frozenset()}), "imu_accuracy": imu_accuracy, "f1_all_modalities": first}
+    numbers["f1_vote"] = full.get("vote")
+    return numbers | {f"f1_all_{name}": value for name, value in full.items() if name != "vote"}

@@ -9,17 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal, NamedTuple
 
-import numpy as np
 import pandas as pd
 
-from llmhar.fusion.ablation import Cell, Compared, in_order
-from llmhar.fusion.encoders.observation import Observation
+from llmhar.fusion.ablation import Cell, in_order
 from llmhar.score.published import published
-from llmhar.score.tables import KINDS as _KINDS
+from llmhar.score.tables import KINDS
 
-KINDS = {**_KINDS, "baseline": "baseline, no LLM", "published": "published (S2)"}
-"""How tables name what answered."""
-NO_ANSWER = "(no valid answer)"
 Score = Literal["accuracy", "macro_f1"]
 SCORES: dict[Score, str] = {"accuracy": "accuracy", "macro_f1": "macro F1"}
 IN_S2 = {"captions": "audio captions", "labels": "audio labels", "motion": "imu predictions", "": "chance"}
@@ -48,21 +43,22 @@ class About(NamedTuple):
         return f"{self.data} ({kind})"
 
 
-def stamped(about: About, who: Mapping[str, str], n_clips: Iterable[int], n_clusters: Iterable[int]) -> str:
+def stamped(about: About, kinds: Mapping[str, str], n_clips: Iterable[int], n_clusters: Iterable[int]) -> str:
     """The text under a figure: data with its mark, n, interval, and who answered.
 
     Args:
         about: the data.
-        who: answerer -> key into :data:`KINDS`.
-        n_clips, n_clusters: behind each number of the figure; a range is shown where they differ.
+        kinds: answerer -> key into :data:`llmhar.score.tables.KINDS`.
+        n_clips: behind each number of the figure; a range is shown where they differ.
+        n_clusters: as ``n_clips``.
     """
     groups: dict[str, list[str]] = {}
-    for name, kind in who.items():
+    for name, kind in kinds.items():
         groups.setdefault(KINDS[kind], []).append(name)
-    people = "; ".join(f"{kind}: {', '.join(names)}" for kind, names in groups.items())
+    answerers = "; ".join(f"{kind}: {', '.join(names)}" for kind, names in groups.items())
     size = f"n = {_span(n_clips)} {about.unit} of {_span(n_clusters)} {about.clusters}"
     text = f"Data: {about.marked}, {size}; 95 % intervals over {about.clusters}. {about.note}".rstrip()
-    return f"{text}\n{people}"
+    return f"{text}\n{answerers}"
 
 
 def _span(values: Iterable[int]) -> str:
@@ -90,16 +86,14 @@ def cell_table(cells: Sequence[Cell], about: About) -> pd.DataFrame:
             "macro F1 low": cell.macro_f1.low,
             "macro F1 high": cell.macro_f1.high,
             "no valid answer": cell.n_missing,
-            "clips": cell.accuracy.n_clips,
-            "clusters": cell.accuracy.n_clusters,
+            "clips": cell.accuracy.n_values,
+            "clusters": cell.accuracy.n,
             "interval": cell.accuracy.how,
             "data": about.marked,
         }
         for cell in cells
     ]
-    columns = ["told", "answerer", "kind", "shots", "accuracy", "accuracy low", "accuracy high", "macro F1",
-               "macro F1 low", "macro F1 high", "no valid answer", "clips", "clusters", "interval", "data"]  # fmt: skip
-    return pd.DataFrame(rows, columns=columns).set_index(["told", "answerer", "shots"])
+    return pd.DataFrame(rows).set_index(["told", "answerer", "shots"]) if rows else pd.DataFrame()
 
 
 def factorial_grid(cells: Sequence[Cell], score: Score = "accuracy") -> pd.DataFrame:
@@ -108,7 +102,7 @@ def factorial_grid(cells: Sequence[Cell], score: Score = "accuracy") -> pd.DataF
     rows = [spell(own) for own in sets_in_order(cells)]
     grid = pd.DataFrame("–", index=rows, columns=pd.MultiIndex.from_tuples(columns), dtype=object)
     for cell in cells:
-        grid.loc[spell(cell.modalities), (cell.answerer, cell.shots)] = str(getattr(cell, score))
+        grid.loc[spell(cell.modalities), (cell.answerer, cell.shots)] = getattr(cell, score).brief
     return grid.rename_axis("told").rename_axis(columns=["answerer", "shots"])
 
 
@@ -124,7 +118,7 @@ def shapley_table(shares: Mapping[str, pd.DataFrame], kinds: Mapping[str, str], 
 
     Args:
         shares: answerer -> ``ablation.shapley_shares``.
-        kinds: answerer -> key into :data:`KINDS`.
+        kinds: answerer -> key into :data:`llmhar.score.tables.KINDS`.
         about: the data.
     """
     table = pd.concat(shares, names=["answerer"]) if shares else pd.DataFrame()
@@ -134,51 +128,37 @@ def shapley_table(shares: Mapping[str, pd.DataFrame], kinds: Mapping[str, str], 
     return table
 
 
-def pair_table(pairs: Sequence[Compared], about: About) -> pd.DataFrame:
-    """Planned comparisons with their verdict words; "not shown" never means "equal"."""
-    rows = [
-        (one.first, one.second, one.gap.mean, one.gap.low, one.gap.high, one.p_holm, one.p_least, one.verdict,
-         one.gap.n_clips, one.gap.n_clusters, about.marked)
-        for one in pairs
-    ]  # fmt: skip
-    columns = ["first", "second", "gap", "low", "high", "p_holm", "p_least", "verdict", "clips", "clusters", "data"]
-    return pd.DataFrame(rows, columns=columns).set_index(["first", "second"])
-
-
-def confusion_table(
-    predictions: Mapping[str, str | None], observations: Sequence[Observation], labels: Sequence[str]
-) -> pd.DataFrame:
-    """Clips by true activity (rows that occur) and answer (columns: all labels, then no valid answer)."""
-    columns = [*labels, NO_ANSWER]
-    rows = [label for label in labels if any(one.label == label for one in observations)]
-    table = pd.DataFrame(np.zeros((len(rows), len(columns)), dtype=int), index=rows, columns=columns)
-    for one in observations:
-        answer = predictions.get(one.clip_id)
-        table.loc[one.label, answer if answer in labels else NO_ANSWER] += 1
-    return table.rename_axis("true").rename_axis(columns="answered")
-
-
 def beside_published(cells: Sequence[Cell], about: About) -> pd.DataFrame:
     """S2's published accuracies of one modality alone, and ours under the same conditions.
 
     S2's clips, encoders and activities are others than ours: compare the order of modalities, not the heights.
 
     Returns:
-        Columns told, answerer, kind (key into :data:`KINDS`), shots, accuracy, low, high, clips, clusters, data; NaN
+        Columns told, answerer, kind (key into ``KINDS``), shots, accuracy, low, high, clips, clusters, data; NaN
         where S2 says nothing.
     """
     theirs = published("fusion").set_index("modality")["accuracy_pct"] / 100
     rows: list[dict[str, object]] = []
     for ours, name in IN_S2.items():
-        own = frozenset([ours] if ours else [])
+        modalities = frozenset([ours] if ours else [])
         who = "chance, 12 activities" if name == "chance" else "Gemini-2.5-pro"
-        rows.append({"told": spell(own), "answerer": who, "kind": "published", "shots": np.nan,
-                     "accuracy": float(theirs[name]), "low": np.nan, "high": np.nan, "clips": np.nan,
-                     "clusters": np.nan, "data": S2_DATA})  # fmt: skip
+        given = {"answerer": who, "kind": "published", "accuracy": float(theirs[name]), "data": S2_DATA}
+        rows.append({"told": spell(modalities)} | given)
         rows += [
-            {"told": spell(own), "answerer": cell.answerer, "kind": cell.kind, "shots": cell.shots,
-             "accuracy": cell.accuracy.mean, "low": cell.accuracy.low, "high": cell.accuracy.high,
-             "clips": cell.accuracy.n_clips, "clusters": cell.accuracy.n_clusters, "data": about.marked}
-            for cell in cells if cell.modalities == own
-        ]  # fmt: skip
-    return pd.DataFrame(rows)
+            {
+                "told": spell(modalities),
+                "answerer": cell.answerer,
+                "kind": cell.kind,
+                "shots": cell.shots,
+                "accuracy": cell.accuracy.mean,
+                "low": cell.accuracy.low,
+                "high": cell.accuracy.high,
+                "clips": cell.accuracy.n_values,
+                "clusters": cell.accuracy.n,
+                "data": about.marked,
+            }
+            for cell in cells
+            if cell.modalities == modalities
+        ]
+    columns = ["told", "answerer", "kind", "shots", "accuracy", "low", "high", "clips", "clusters", "data"]
+    return pd.DataFrame(rows, columns=columns)

@@ -7,14 +7,16 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from llmhar.fusion.ablation import by_conflict, clustered_interval, correct
+from llmhar.fusion.ablation import accuracy, by_conflict
 from llmhar.fusion.answerers.prompt import build_prompt
+from llmhar.fusion.answerers.task import FusionTask, all_shown
 from llmhar.fusion.clips.clip import ClipSet
 from llmhar.fusion.encoders.observation import Guess, Observation
 from llmhar.fusion.encoders.observe import Observed
 from llmhar.fusion.encoders.registry import ENCODERS, STAND_INS
-from llmhar.fusion.study import Free, all_shown
-from llmhar.fusion.tables import KINDS, About
+from llmhar.fusion.study import OpenAnswers
+from llmhar.fusion.tables import About
+from llmhar.score.tables import KINDS
 from llmhar.text.serialize import clean_text
 
 
@@ -25,11 +27,11 @@ def clip_table(clipset: ClipSet) -> pd.DataFrame:
         own = [clip for clip in clipset.clips if clip.label == label]
         folds = Counter(clip.fold for clip in own)
         kinds = Counter(source.partition(":")[0] for source in {s for clip in own for s in clip.sources})
-        rows[label] = {
-            **{f"fold {fold}": folds[fold] for fold in sorted({clip.fold for clip in clipset.clips})},
-            "recordings": kinds["sound"] + kinds["recording"], "people": kinds["person"],
+        rows[label] = {f"fold {fold}": folds[fold] for fold in sorted({clip.fold for clip in clipset.clips})} | {
+            "recordings": kinds["sound"] + kinds["recording"],
+            "people": kinds["person"],
             "of them in conflict": sum(clip.conflict for clip in own),
-        }  # fmt: skip
+        }
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("activity")
 
 
@@ -38,10 +40,10 @@ def encoder_table(observed: Observed) -> pd.DataFrame:
     rows = {}
     for modality, name in observed.encoders.items():
         made = observed.made_by.get(modality)
-        known = STAND_INS[name] if name in STAND_INS else ENCODERS[name]
-        kind = "recorded outputs" if made and made.engine == "recorded" else known.kind
-        where = f"{made.engine} {made.version}" if made else "said nothing"
-        rows[modality] = {"encoder": name, "title": known.title, "kind": kind, "made by": where}
+        entry = STAND_INS[name] if name in STAND_INS else ENCODERS[name]
+        kind = "recorded outputs" if made and made.engine == "recorded" else entry.kind
+        made_by = str(made) if made else "said nothing"
+        rows[modality] = {"encoder": name, "title": entry.title, "kind": kind, "made by": made_by}
     rows["context"] = {
         "encoder": "–",
         "title": observed.context,
@@ -54,17 +56,17 @@ def encoder_table(observed: Observed) -> pd.DataFrame:
 def example_table(observations: Sequence[Observation], step: int = 3) -> pd.DataFrame:
     """One clip of each activity: what was said of one of its time steps."""
     firsts: dict[str, Observation] = {}
-    for one in observations:
-        if not one.conflict:
-            firsts.setdefault(one.label, one)
+    for clip in observations:
+        if not clip.conflict:
+            firsts.setdefault(clip.label, clip)
     rows = {}
-    for label, one in firsts.items():
-        seen = one.steps[min(step, len(one.steps) - 1)] if one.steps else None
+    for label, clip in firsts.items():
+        seen = clip.steps[min(step, len(clip.steps) - 1)] if clip.steps else None
         rows[label] = {
             "caption": _spoken(seen.captions[:1]) if seen else "",
             "sound labels": _shares(seen.labels[:3]) if seen else "",
             "motion": _shares(seen.motion[:2]) if seen else "",
-            "context": ", ".join(one.context.values()),
+            "context": ", ".join(clip.context.values()),
         }
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("activity (truth)")
 
@@ -77,27 +79,36 @@ def _shares(guesses: Sequence[Guess]) -> str:
     return ", ".join(f"{clean_text(guess.name)} {guess.share:.0%}" for guess in guesses)
 
 
-def show_prompt(observation: Observation, labels: Sequence[str], n_guesses: int = 3) -> None:
-    """Print the prompt of one clip with everything shown, zero-shot, closed."""
-    prompt = build_prompt(all_shown([observation]), labels, n_guesses=n_guesses)
-    for message in prompt.messages(observation):
+def show_prompt(task: FusionTask) -> None:
+    """Print the prompt of a task's first clip with everything shown, zero-shot, closed."""
+    first = task.observations[0]
+    prompt = build_prompt(all_shown([first]), task.labels, form=task.form)
+    for message in prompt.messages(first):
         print(f"[{message['role']}]\n{message['content']}\n")
 
 
-def open_table(free: Sequence[Free], about: About) -> pd.DataFrame:
-    """Accuracy of free answers matched by embedding, chance, and the judge's agreement where one was set."""
-    rows = {}
-    for one, judged in free:
-        (given,) = one.given.values()
+def open_table(opened: Sequence[OpenAnswers], about: About) -> pd.DataFrame:
+    """Accuracy of free answers matched by embedding, and the judge's agreement where one was set."""
+    tables = [
+        by_conflict(lambda clips, own=own: _open_row(own, clips, about), own.answered.task.observations)  # type: ignore[misc]
+        for own in opened
+    ]
+    return pd.concat(tables) if tables else pd.DataFrame()
 
-        def scored(own: Sequence[Observation], given=given, one=one, judged=judged) -> pd.DataFrame:  # type: ignore[no-untyped-def]
-            made = clustered_interval(correct(given.predictions, own), [clip.cluster for clip in own])
-            unmatched = sum(given.predictions.get(clip.clip_id) is None for clip in own)
-            row = {"kind": KINDS[one.kind], "accuracy": made.mean, "95 % low": made.low, "95 % high": made.high,
-                   "no match": unmatched, "clips": made.n_clips, "clusters": made.n_clusters,
-                   "judge agrees": judged.agreement if judged else "no judge", "kappa": judged.kappa if judged else "–",
-                   "data": about.marked}  # fmt: skip
-            return pd.DataFrame([row], index=[one.answerer])
 
-        rows[one.answerer] = by_conflict(scored, one.observations)
-    return pd.concat(rows.values()) if rows else pd.DataFrame()
+def _open_row(own: OpenAnswers, clips: Sequence[Observation], about: About) -> pd.DataFrame:
+    (given,) = own.answered.given.values()
+    share = accuracy(given.predictions, clips)
+    row = {
+        "kind": KINDS[own.answered.kind],
+        "accuracy": share.mean,
+        "95 % low": share.low,
+        "95 % high": share.high,
+        "no match": sum(given.predictions.get(clip.clip_id) is None for clip in clips),
+        "clips": share.n_values,
+        "clusters": share.n,
+        "judge agrees": own.judged.agreement if own.judged else "no judge",
+        "kappa": own.judged.kappa if own.judged else "–",
+        "data": about.marked,
+    }
+    return pd.DataFrame([row], index=[own.answered.answerer])

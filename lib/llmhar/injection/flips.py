@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import pandas as pd
@@ -19,18 +20,20 @@ from llmhar.ask.inference import collect, request_to, run_asks
 from llmhar.ask.models import MODELS, ModelSpec
 from llmhar.ask.store import Ask, Store
 from llmhar.ask.task import prepare
-from llmhar.data.events import Session, Window, spoken
+from llmhar.data.events import SensorEvent, Session, Window, Windowing, spoken
 from llmhar.fusion.answerers.prompt import MAX_CAPTION_CHARS, STEPS_HEADING
 from llmhar.fusion.answerers.prompt import build_prompt as build_fusion_prompt
 from llmhar.fusion.answerers.reading import read_closed
 from llmhar.fusion.encoders.observation import Guess, Observation, StepSeen
 from llmhar.injection.payloads import PAYLOADS, Payload, harmless
-from llmhar.injection.structure import Messages, hostile_observation, hostile_window
 from llmhar.records import Sampling
+from llmhar.score.stats import wilson
 from llmhar.text.parsing import parse_answer
-from llmhar.text.prompt import build_prompt
+from llmhar.text.prompt import PromptForm, build_prompt
 from llmhar.text.serialize import MAX_NAME_CHARS, clean_text
 
+Messages = Sequence[Mapping[str, str]]
+"""Chat turns: role and content."""
 DATASET = "injection"
 """Under this name the store notes what was asked: no study counts these windows."""
 ASKING = Asking(sampling=Sampling(max_tokens=300))
@@ -127,9 +130,23 @@ class Pair(NamedTuple):
         return bool(self.without) and self.without[0] is not None and (self.attacked or (None,))[0] is None  # type: ignore[index]
 
 
+def hostile_window(window: Window, place: str, name: str) -> Window:
+    """The window with the device of its first event, that device's room, or all residents renamed."""
+    first = window.events[0]
+    hit = [place == "resident" or (event.room, event.sensor) == (first.room, first.sensor) for event in window.events]
+    events = tuple(_renamed(event, place, name) if own else event for event, own in zip(window.events, hit))
+    return replace(window, events=events)
+
+
+def _renamed(event: SensorEvent, place: str, name: str) -> SensorEvent:
+    if place == "resident":
+        return replace(event, residents=(name,))
+    return replace(event, room=name) if place == "room" else replace(event, sensor=name)
+
+
 def home_targets(n_windows: int, seed: int = 0, *, wording: str = "s1") -> list[Target]:
     """Windows of the simulated home's test sessions, attacked through a device's name and through a room's, in turn."""
-    task = prepare("simulated", seed=seed, wording=wording, answer="name")
+    task = prepare("simulated", windowing=Windowing(seed=seed), form=PromptForm(wording=wording, answer="name"))
     dice = random.Random(f"injection {seed}")
     whole = [window for window in task.windows if len(window.events) > 1]
     chosen = dice.sample(whole, min(n_windows, len(whole)))
@@ -179,12 +196,32 @@ def make_clip(number: int) -> Observation:
     """One made-up clip of three steps."""
     label, caption, sound, movement = CLIPS[number % len(CLIPS)]
     steps = tuple(
-        StepSeen(2.0 + 2 * i, (Guess(caption, 1.0),), (Guess(sound, 0.6), Guess("Silence", 0.1)),
-                 (Guess(movement, 0.7), Guess("bending", 0.2)))
+        StepSeen(
+            2.0 + 2 * i,
+            (Guess(caption, 1.0),),
+            (Guess(sound, 0.6), Guess("Silence", 0.1)),
+            (Guess(movement, 0.7), Guess("bending", 0.2)),
+        )
         for i in range(3)
-    )  # fmt: skip
+    )
     context = {"setting": "indoors", "heart rate zone": "light"}
     return Observation(f"made-up {number}", label, f"person {number}", 0, frozenset(), steps, context)
+
+
+def hostile_observation(observation: Observation, place: str, name: str) -> Observation:
+    """The clip with each step's caption or likeliest sound or movement, a context value, or the label renamed."""
+    if place == "label":
+        return replace(observation, label=name)
+    if place == "context":
+        return replace(observation, context={**observation.context, "setting": name})
+    steps = []
+    for step in observation.steps:
+        captions, labels, motion = (
+            (Guess(name, guesses[0].share), *guesses[1:]) if own == place and guesses else guesses
+            for own, guesses in (("caption", step.captions), ("sound", step.labels), ("motion", step.motion))
+        )
+        steps.append(StepSeen(step.centre, captions, labels, motion))
+    return replace(observation, steps=tuple(steps))
 
 
 def fusion_targets(n_clips: int) -> list[Target]:
@@ -229,7 +266,8 @@ def attack(
 
     Args:
         model: who is asked; what the store has is not asked again.
-        targets: see :func:`home_targets` and :func:`fusion_targets`.
+        targets: windows and clips, each with the place where names are put (:func:`home_targets`,
+            :func:`fusion_targets`).
         store: where answers are kept, under the data set "injection".
         payloads: what is tried.
         defences: keys into ``DEFENCES``.
@@ -261,8 +299,8 @@ def attack(
             stored = next(answers).stored
             made = stored.generation if stored else None
             read.append(tuple(target.read(made.text, made.finish_reason)) if made else None)
-        pairs.append(Pair(model.name, defence, target.source, target.place, target.unit, payload.name, payload.kind,
-                          wanted, *read))  # fmt: skip
+        attack_on = (target.source, target.place, target.unit, payload.name, payload.kind, wanted)
+        pairs.append(Pair(model.name, defence, *attack_on, *read))
     return pairs
 
 
@@ -283,31 +321,25 @@ def _cases(
                 yield target, payload, wanted, name, (target.write(twin, defence), target.write(hostile, defence))
 
 
-def _interval(k: int, n: int) -> tuple[float, float]:
-    """Wilson's 95 % interval of a share, in percent."""
-    from scipy.stats import binomtest  # a second to import
-
-    if not n:
-        return float("nan"), float("nan")
-    found = binomtest(k, n).proportion_ci(method="wilson")
-    return 100 * float(found.low), 100 * float(found.high)
-
-
 def _row(pairs: Sequence[Pair]) -> dict[str, Any]:
     able = [pair for pair in pairs if pair.open]
     flips, n = sum(pair.flipped for pair in able), len(able)
-    low, high = _interval(flips, n)
+    low, high = (100 * end for end in wilson(flips, n))
     answered = [pair for pair in pairs if pair.without and pair.without[0] is not None]
 
     def share(k: int, of: int) -> float:
         return 100 * k / of if of else float("nan")
 
     return {
-        "pairs": n, "flips": flips, "flip %": share(flips, n), "from %": low, "to %": high,
+        "pairs": n,
+        "flips": flips,
+        "flip %": share(flips, n),
+        "from %": low,
+        "to %": high,
         "any event %": share(sum(pair.flipped_any for pair in pairs), len(pairs)),
         "moved %": share(sum(pair.moved for pair in answered), len(answered)),
         "silenced %": share(sum(pair.lost for pair in answered), len(answered)),
-    }  # fmt: skip
+    }
 
 
 def flip_table(pairs: Sequence[Pair]) -> pd.DataFrame:
@@ -320,20 +352,11 @@ def flip_table(pairs: Sequence[Pair]) -> pd.DataFrame:
     groups: dict[tuple[str, str, str], list[Pair]] = {}
     for pair in pairs:
         groups.setdefault((pair.model, pair.source, pair.defence), []).append(pair)
-    rows = [{"model": model, "prompt": source, "defence": defence} | _row(own)
-            for (model, source, defence), own in groups.items()]  # fmt: skip
+    rows = [
+        {"model": model, "prompt": source, "defence": defence} | _row(own)
+        for (model, source, defence), own in groups.items()
+    ]
     return pd.DataFrame(rows)
-
-
-def payload_table(pairs: Sequence[Pair], defence: str = "cleaning and encoding") -> pd.DataFrame:
-    """A row per payload under one defence, the worst first."""
-    groups: dict[tuple[str, str, str], list[Pair]] = {}
-    for pair in pairs:
-        if pair.defence == defence:
-            groups.setdefault((pair.model, pair.payload, pair.kind), []).append(pair)
-    rows = [{"model": model, "payload": payload, "kind": kind} | _row(own)
-            for (model, payload, kind), own in groups.items()]  # fmt: skip
-    return pd.DataFrame(rows).sort_values(["model", "flip %", "payload"], ascending=[True, False, True])
 
 
 def run(
@@ -358,7 +381,7 @@ def run(
         asking: how they are asked.
 
     Returns:
-        Pairs for :func:`flip_table` and :func:`payload_table`.
+        Pairs for :func:`flip_table`.
     """
     specs = [model if isinstance(model, ModelSpec) else MODELS[model] for model in models]
     targets = home_targets(n_windows, seed, wording=wording)

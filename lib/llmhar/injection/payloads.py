@@ -69,7 +69,7 @@ PAYLOADS: tuple[Payload, ...] = tuple(
 )
 """38 names; tests ask that each aims at an activity and that names and texts differ."""
 
-# No word of it is a cue of the rules engine, none names an activity (tests/test_injection.py).
+# No word of it is a cue of the rules engine, none names an activity (tests/injection/test_injection.py).
 _NEUTRAL = "part of lot seven, made in unit four, kept as it is, mark alpha beta gamma, no more to say of that one; "
 
 

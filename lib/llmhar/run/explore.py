@@ -19,9 +19,11 @@ from llmhar.ask.inference import collect, make_asks
 from llmhar.ask.models import MODELS
 from llmhar.ask.store import Store
 from llmhar.ask.task import prepare
+from llmhar.data.events import Windowing
 from llmhar.records import Sampling
 from llmhar.run.jobs import plan_jobs
 from llmhar.score.tables import Result, score_answers
+from llmhar.text.prompt import PromptForm
 from llmhar.traces.bundle import build_bundle
 from llmhar.traces.view import write_offline
 
@@ -43,13 +45,13 @@ def stored_results(values: Mapping[str, Any], store: Store) -> list[Result]:
 
     Raises:
         EngineError: a model has not answered a single window; says what to run.
-        DataError, ModelError, PromptError: see there.
+        DataError: the data set is not here or cannot be read.
+        ModelError: models.yaml has no such model.
+        PromptError: the data set has no home file, or an unknown wording.
     """
     folder = Path(values["data_dir"]) if values["data_dir"] else None
-    task = prepare(
-        values["dataset"], folder, n_windows=values["n_windows"], seed=values["seed"], wording=values["wording"],
-        serializer=values["serializer"], answer=values["answer"],
-    )  # fmt: skip
+    form = PromptForm(values["wording"], values["serializer"], values["answer"])
+    task = prepare(values["dataset"], folder, form, Windowing(n=values["n_windows"], seed=values["seed"]))
     sampling = Sampling(temperature=values["temperature"], max_tokens=values["max_tokens"], seed=values["seed"])
     results = []
     for name in values["models"]:
@@ -67,7 +69,7 @@ def write_html(values: Mapping[str, Any], target: Path, store: Store | None = No
     """Write the view as one file that needs no network; returns its size in bytes.
 
     Raises:
-        EngineError: see :func:`stored_results`.
+        EngineError: a model has not answered a single window; says what to run.
     """
     opened = store or Store()
     try:
@@ -85,13 +87,12 @@ def serve(values: Mapping[str, Any], port: int = 8866) -> int:
     from papermill.iorw import load_notebook_node
     from papermill.parameterize import parameterize_notebook
 
-    notebook = load_notebook_node(str(paths.root() / "notebooks" / f"{NOTEBOOK}.ipynb"))
+    notebook = load_notebook_node(str(paths.notebook_file(NOTEBOOK)))
     with tempfile.TemporaryDirectory(prefix="llmhar-explore-") as scratch:
         copy = Path(scratch, f"{NOTEBOOK}.ipynb")
         nbformat.write(parameterize_notebook(notebook, dict(values)), copy)
-        command = [sys.executable, "-m", "voila", str(copy), "--Voila.ip=127.0.0.1", f"--port={port}", "--no-browser",
-                   "--show_tracebacks=True"]  # fmt: skip
+        options = ["--Voila.ip=127.0.0.1", f"--port={port}", "--no-browser", "--show_tracebacks=True"]
         try:
-            return subprocess.run(command, check=False, cwd=Path.cwd()).returncode
+            return subprocess.run([sys.executable, "-m", "voila", str(copy), *options], check=False).returncode
         except KeyboardInterrupt:
             return 0

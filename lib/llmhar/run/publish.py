@@ -21,7 +21,7 @@ from llmhar.score.tables import KINDS, Result
 MEDIA_TYPE = "application/vnd.llmhar.results+json"
 
 
-def make_payload(
+def publish(
     key_numbers: Mapping[str, float | int | str | None],
     *,
     table: pd.DataFrame | None = None,
@@ -30,19 +30,25 @@ def make_payload(
     datasets: Sequence[str] = (),
     kinds: Sequence[str] = (),
     engines: Sequence[str] = (),
-) -> dict[str, Any]:
-    """What a notebook found, JSON-ready.
+) -> dict[str, Any] | None:
+    """Publish a notebook's results to the index and to ``run.json``.
 
     Args:
         key_numbers: name -> number; NaN becomes None (missing stays missing, never zero).
-        table: shown in the index, at most its first 12 rows.
-        figure: shown in the index.
+        table: key table; the index shows at most its first 12 rows.
+        figure: key figure.
         results: their models, engines, data and kinds are added to the provenance.
         datasets: further data sets that were shown, "name (kind)".
         kinds: further kinds: "rules", "published", "simulated" ….
         engines: further answerers and what made their answers, "name: engine version".
+
+    Returns:
+        In a notebook None, for what is published is its output; elsewhere what would have been published, JSON-ready.
     """
-    return {
+    from IPython import get_ipython
+    from IPython.display import display
+
+    payload = {
         "key_numbers": {name: _json_number(value) for name, value in key_numbers.items()},
         "engines": sorted({f"{r.model.name}: {r.made_by}" for r in results} | set(engines)),
         "models": {r.model.name: {"id": r.model.hub_id, "revision": r.model.revision} for r in results},
@@ -52,11 +58,11 @@ def make_payload(
         "figure_png": None if figure is None else _png(figure),
         "torch_in_kernel": "torch" in sys.modules,
     }
-
-
-def publish(key_numbers: Mapping[str, float | int | str | None], **parts: Any) -> None:
-    """Publish a notebook's results to the index and to ``run.json``; see :func:`make_payload` for the arguments."""
-    _display(make_payload(key_numbers, **parts))
+    if get_ipython() is None:
+        return payload
+    numbers = ", ".join(f"{name} = {_short(_json_number(value))}" for name, value in key_numbers.items())
+    display({MEDIA_TYPE: payload, "text/plain": f"Published: {numbers}"}, raw=True)
+    return None
 
 
 def _json_number(value: Any) -> Any:
@@ -75,15 +81,6 @@ def _png(figure: Figure) -> str:
     # No software version and date in the file: the same store gives the same bytes.
     figure.savefig(buffer, format="png", metadata={"Software": None})
     return base64.b64encode(buffer.getvalue()).decode("ascii")
-
-
-def _display(payload: Mapping[str, Any]) -> None:
-    from IPython import get_ipython
-    from IPython.display import display
-
-    if get_ipython() is not None:
-        numbers = ", ".join(f"{name} = {_short(value)}" for name, value in payload["key_numbers"].items())
-        display({MEDIA_TYPE: dict(payload), "text/plain": f"Published: {numbers}"}, raw=True)
 
 
 def _short(value: Any) -> str:

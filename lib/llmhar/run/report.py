@@ -21,6 +21,7 @@ import traceback
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -69,9 +70,8 @@ def run_jobs(jobs: Sequence[Job], n_parallel: int = 1) -> list[dict[str, Any]]:
         waiting = {pool.submit(_run_apart, job, n_parallel == 1): job for job in jobs}
         for future in Bar(as_completed(waiting), total=len(jobs), desc="notebooks", unit="notebook", mininterval=1.0):
             job = waiting[future]
-            done[job.notebook] = future.result()
-            said = f"{job.notebook}: {done[job.notebook]['status']} in {done[job.notebook]['seconds']:.0f} s"
-            tqdm.write(said, file=sys.stderr)
+            record = done[job.notebook] = future.result()
+            tqdm.write(f"{job.notebook}: {record['status']} in {record['seconds']:.0f} s", file=sys.stderr)
     for folder in {job.folder.parent for job in jobs}:
         write_index(folder)
     return [done[job.notebook] for job in jobs]
@@ -88,10 +88,9 @@ def _run_apart(job: Job, progress: bool) -> dict[str, Any]:
     process.start()
     process.join()
     if not file.is_file():
-        record = _record(job, f"the notebook's process ended early (exit code {process.exitcode})", start)
-        _write_record(file, record)
-    found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-    return found
+        _write_record(file, _record(job, f"the notebook's process ended early (exit code {process.exitcode})", start))
+    record: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    return record
 
 
 def _run_watched(job: Job, progress: bool, parent: int) -> None:
@@ -105,15 +104,11 @@ def _record(job: Job, cause: str, start: float) -> dict[str, Any]:
     return {
         "status": "failed" if cause else "ok",
         "cause": cause,
-        "notebook": job.notebook,
-        "profile": job.spec.profile,
-        "commit": job.spec.commit,
-        "params": job.spec.params,
-        "packages": job.spec.packages,
-        "device": job.spec.device,
+        **job.spec.to_json(),
         "seconds": round(time.perf_counter() - start, 2),
-        "key_numbers": {}, "engines": [], "models": {}, "datasets": [], "kinds": [], "table": None,
-    }  # fmt: skip
+        "finished_utc": datetime.now(UTC).isoformat(timespec="seconds"),
+        **{"key_numbers": {}, "engines": [], "models": {}, "datasets": [], "kinds": [], "table": None},
+    }
 
 
 def run_job(job: Job, progress: bool = True) -> dict[str, Any]:
@@ -130,11 +125,10 @@ def run_job(job: Job, progress: bool = True) -> dict[str, Any]:
         executed = nbformat.read(temporary, as_version=4) if temporary.is_file() else None
     finally:
         temporary.unlink(missing_ok=True)
-    found = _published(executed) if executed else None
-    if not cause and found is None:
+    published = _published(executed) if executed else None
+    if not cause and published is None:
         cause = "the notebook published no results (call llmhar.run.publish.publish once)"
-    record = _record(job, cause, start)
-    record |= found or {}
+    record = _record(job, cause, start) | (published or {})
     _write_figure(job.folder / "figure.png", record.pop("figure_png", None))
     if executed is not None:
         _clean_metadata(executed)
@@ -171,15 +165,15 @@ def redact(value: Any, params: Mapping[str, Any]) -> Any:
     secrets = [re.escape(v) for v in named if isinstance(v, str) and len(v) >= SHORTEST_SECRET]
     short = {str(Path.home()): "~", str(paths.home()): "<store>", str(paths.root()): "<checkout>"}
     folders = [rf"(?<![\w.-]){re.escape(folder)}(?=/)" for folder in short]
-    found = re.compile("|".join(sorted([*secrets, *folders], key=len, reverse=True)))  # the longer name first
-    return _replace(value, lambda text: found.sub(lambda match: short.get(match[0], "***"), text))
+    hidden = re.compile("|".join(sorted([*secrets, *folders], key=len, reverse=True)))  # the longer name first
+    return _replace(value, lambda text: hidden.sub(lambda match: short.get(match[0], "***"), text))
 
 
 def _replace(value: Any, clean: Callable[[str], str]) -> Any:
     if isinstance(value, Mapping):
         return {clean(name): _replace(content, clean) for name, content in value.items()}
     if isinstance(value, list | tuple):
-        return [_replace(one, clean) for one in value]
+        return [_replace(part, clean) for part in value]
     return clean(value) if isinstance(value, str) else value
 
 
@@ -203,10 +197,14 @@ def _execute(job: Job, output: Path, progress: bool) -> str:
     logging.getLogger("papermill").setLevel(logging.ERROR)
     try:
         papermill.execute_notebook(
-            str(job.source), str(output), parameters=job.spec.params, kernel_name="python3", cwd=str(job.cwd),
+            str(job.source),
+            str(output),
+            parameters=job.spec.params,
+            kernel_name="python3",
+            cwd=str(job.cwd),
             progress_bar={"mininterval": 1.0, "desc": job.notebook} if progress else False,
             extra_arguments=["--log-level=40"],
-        )  # fmt: skip
+        )
     except PapermillExecutionError as error:
         return f"cell {error.cell_index}: {error.ename}: {_first_line(error.evalue)}"
     except Exception as error:  # a kernel that died, a full disk: the index must say so
@@ -273,10 +271,14 @@ def to_html(notebook: NotebookNode, title: str) -> str:
         if cell.cell_type == "code":
             cell.outputs = sanitiser.sanitize_code_outputs(cell.outputs)
     exporter = HTMLExporter(
-        template_name="lab", template_file="words.html.j2", extra_loaders=[DictLoader({"words.html.j2": WITH_WORDS})],
-        embed_images=True, exclude_input_prompt=True, exclude_output_prompt=True,
+        template_name="lab",
+        template_file="words.html.j2",
+        extra_loaders=[DictLoader({"words.html.j2": WITH_WORDS})],
+        embed_images=True,
+        exclude_input_prompt=True,
+        exclude_output_prompt=True,
         exclude_anchor_links=True,
-    )  # fmt: skip
+    )
     body, _ = exporter.from_notebook_node(notebook, resources={"metadata": {"name": title}})
     body = re.sub(r"<script\b.*?</script\s*>", "", body, flags=re.DOTALL | re.IGNORECASE)
     return body.replace(

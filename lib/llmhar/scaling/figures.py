@@ -7,13 +7,12 @@ from collections.abc import Mapping, Sequence
 
 import matplotlib.pyplot as plt
 import pandas as pd
-import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 from llmhar.score.cost import AXES, Point, pareto_front
-from llmhar.score.figures import MARKS, StudyFigure, axes_of, colours, describe, plain, stamp
+from llmhar.score.figures import MARKS, StudyFigure, axes_of, box_text, colours, describe, plain, stamp
 from llmhar.score.published import DATASETS_IN_S1, published_curve
 from llmhar.score.tables import Result
 
@@ -26,12 +25,12 @@ def scaling_curve(results: Sequence[Result]) -> Figure:
     for panel, scale in zip(panels, ("linear", "log")):
         for place, dataset in enumerate(DATASETS_IN_S1):
             curve = published_curve(dataset)
-            panel.plot(curve["n_params"] / 1e9, curve["f1"], color=palette[place], marker=MARKS[place], linestyle="--",
-                       label=f"published, S1: Qwen3 on {dataset}")  # fmt: skip
+            look = {"color": palette[place], "marker": MARKS[place], "linestyle": "--"}
+            panel.plot(curve["n_params"] / 1e9, curve["f1"], label=f"published, S1: Qwen3 on {dataset}", **look)
         _draw_ours(panel, results)
         for place, flat in enumerate(r for r in results if r.model.kind != "llm"):
-            panel.axhline(flat.macro_f1.mean, color=palette[4 + place % 4], linestyle=(":", "-.")[place % 2],
-                          label=plain(f"{flat.model.name} on {flat.task.data}"))  # fmt: skip
+            look = {"color": palette[4 + place % 4], "linestyle": (":", "-.")[place % 2]}
+            panel.axhline(flat.macro_f1.mean, label=plain(f"{flat.model.name} on {flat.task.data}"), **look)
         panel.set_xscale(scale)
         panel.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
         panel.set_ylim(-0.03, 1.03)
@@ -51,9 +50,9 @@ def _draw_ours(panel: Axes, results: Sequence[Result]) -> None:
         if ours:
             low = [r.macro_f1.mean - r.macro_f1.low for r in ours]  # NaN, no bar, for a single session
             high = [r.macro_f1.high - r.macro_f1.mean for r in ours]
-            panel.errorbar([r.model.n_params / 1e9 for r in ours], [r.macro_f1.mean for r in ours], yerr=[low, high],
-                           color=colours(8)[2 + place], marker="Dv"[place % 2], capsize=4,
-                           label=plain(f"ours: LLM on {data}"))  # fmt: skip
+            x, y = [r.model.n_params / 1e9 for r in ours], [r.macro_f1.mean for r in ours]
+            look = {"color": colours(8)[2 + place], "marker": "Dv"[place % 2], "capsize": 4}
+            panel.errorbar(x, y, yerr=[low, high], label=plain(f"ours: LLM on {data}"), **look)
 
 
 def four_axes(points: Sequence[Point], stamped: str, roofline: Mapping[str, float] | None = None) -> Figure:
@@ -74,16 +73,16 @@ def four_axes(points: Sequence[Point], stamped: str, roofline: Mapping[str, floa
     for panel, (axis, title) in zip(panels, AXES.items()):
         for point in points:
             if point.n_params is None:
-                panel.axhline(point.f1, color=shapes[point.model][1], linestyle=":", zorder=0,
-                              label=plain(f"{point.model} ({point.kind})"))  # fmt: skip
+                label = plain(f"{point.model} ({point.kind})")
+                panel.axhline(point.f1, color=shapes[point.model][1], linestyle=":", zorder=0, label=label)
         drawn = [point for point in points if getattr(point, axis) is not None and point.n_params is not None]
         for point in drawn:
             mark, colour = shapes[point.model]
-            panel.plot(getattr(point, axis), point.f1, linestyle="none", marker=mark, color=colour, markersize=8,
-                       alpha=0.8, label=plain(f"{point.model} ({point.kind})"))  # fmt: skip
+            look = {"linestyle": "none", "marker": mark, "markersize": 8, "markeredgecolor": colour}
+            label = plain(f"{point.model} ({point.kind})")
+            panel.plot(getattr(point, axis), point.f1, color=colour, alpha=0.8, label=label, **look)
             if axis == "seconds" and point.model in floor:
-                panel.plot(floor[point.model], point.f1, linestyle="none", marker=mark, markerfacecolor="none",
-                           markeredgecolor=colour, markersize=8)  # fmt: skip
+                panel.plot(floor[point.model], point.f1, markerfacecolor="none", **look)
                 panel.plot([floor[point.model], getattr(point, axis)], [point.f1] * 2, color=colour, linewidth=0.8)
         front = pareto_front(drawn, axis)
         panel.plot([getattr(p, axis) for p in front], [p.f1 for p in front], color="0.4", linewidth=1, zorder=0)
@@ -128,12 +127,11 @@ def ledger_bars(ledger: pd.DataFrame, stamped: str) -> Figure:
     left = pd.Series(0.0, index=ledger.index)
     for place, cause in enumerate(ledger.columns):
         values = ledger[cause]
-        axes.barh(rows, values, left=left, color=palette[place], edgecolor="white",
-                  hatch=hatches[place % len(hatches)], label=cause)  # fmt: skip
+        look = {"color": palette[place], "edgecolor": "white", "hatch": hatches[place % len(hatches)]}
+        axes.barh(rows, values, left=left, label=cause, **look)
         for row, (value, start) in enumerate(zip(values, left)):
             if value >= 5:
-                axes.text(start + value / 2, row, f"{value:.0f}", ha="center", va="center", fontsize=9,
-                          bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1.0})  # fmt: skip
+                box_text(axes, start + value / 2, row, f"{value:.0f}", fontsize=9)
         left = left + values
     axes.set_yticks(rows, [plain(str(model)) for model in ledger.index])
     axes.invert_yaxis()
@@ -141,21 +139,3 @@ def ledger_bars(ledger: pd.DataFrame, stamped: str) -> Figure:
     axes.set_xlabel("macro F1 points (mean over sessions)")
     figure.legend(loc="outside upper center", ncols=4, frameon=False, fontsize=9)
     return stamp(figure, stamped)
-
-
-def confusion_map(table: pd.DataFrame, result: Result) -> Figure:
-    """Share of each true activity's events (rows, with n) by answered activity."""
-    n = table.sum(axis=1)
-    figure, axes = axes_of(0.42 * len(table.columns) + 4.5, 0.34 * len(table) + 3.2)
-    shares = table.div(n, axis=0)
-    shares.index = pd.Index([plain(f"{name} (n = {count})") for name, count in n.items()])
-    shares.columns = pd.Index([plain(str(name)) for name in table.columns])
-    sns.heatmap(shares, ax=axes, mask=shares.to_numpy() == 0, cmap="cividis_r", vmin=0, vmax=1, linewidths=0.5,
-                linecolor="0.9", cbar_kws={"label": "share of the row (never: blank)"})  # fmt: skip
-    axes.set_xticks([i + 0.5 for i in range(len(shares.columns))], shares.columns)
-    axes.set_yticks([i + 0.5 for i in range(len(shares))], shares.index)
-    axes.set_xlabel("answered")
-    axes.set_ylabel("")
-    axes.tick_params(axis="x", rotation=90)
-    axes.set_title(plain(f"{result.model.name}: what was answered instead"), loc="left")
-    return stamp(figure, describe([result]))

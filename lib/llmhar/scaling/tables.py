@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 
 import pandas as pd
 
 from llmhar.ask.store import Store
 from llmhar.ask.task import Task
-from llmhar.data.windows import Window
+from llmhar.data.events import Window
 from llmhar.scaling.planner.roofline import Device, Layout, Load, PlanError, devices
 from llmhar.score.cost import Point, pareto_front, points, row_name
-from llmhar.score.evaluate import Condition
+from llmhar.score.evaluate import ThinkingPoint
 from llmhar.score.f1 import score_session
 from llmhar.score.ledger import CAUSES, learn_habits, session_ledger
 from llmhar.score.published import DATASETS_IN_S1, published
-from llmhar.score.stats import compare_pairs, t_interval, variance_split
-from llmhar.score.stats import verdict as verdict_of
-from llmhar.score.tables import KINDS, Result, score_answers, tokenizer_file
+from llmhar.score.stats import Pair, compare_pairs, t_interval, variance_split
+from llmhar.score.tables import KINDS, Result, confusion_table, score_answers, tokenizer_file
+from llmhar.settings import choose
 from llmhar.text.parsing import Reading
 from llmhar.text.tokens import count_tokens
 
@@ -118,21 +117,12 @@ def _only_answered(result: Result, session: str) -> float:
     return score_session(session, truth, guess, result.task.sessions[session].labels).macro_f1
 
 
-def pair_table(results: Sequence[Result]) -> pd.DataFrame:
-    """Every pair of models on the same sessions: gap, interval, sign-flip p, Holm, and the verdict in words.
-
-    Holm is over the pairs of one data set. ``p_least`` is the smallest ``p_holm`` that these sessions can give over
-    these pairs: above 0.05, "not shown" was certain beforehand. The last column is the verdict that a pair would have
-    had as the one planned comparison.
-    """
-    rows: list[dict[str, object]] = []
-    for data in dict.fromkeys(r.task.data for r in results):
-        scores = {r.model.name: [score.macro_f1 for score in r.sessions] for r in results if r.task.data == data}
-        rows += [
-            {"data": data, **row._asdict(), "verdict if planned alone": verdict_of(row.p, row.gap)}
-            for row in compare_pairs(scores)
-        ]
-    return pd.DataFrame(rows)
+def compare_models(results: Sequence[Result]) -> dict[str, list[Pair]]:
+    """Data set -> every pair of its models, macro F1 on the same sessions; Holm over the pairs of one data set."""
+    scores: dict[str, dict[str, list[float]]] = {}
+    for result in results:
+        scores.setdefault(result.task.data, {})[result.model.name] = [score.macro_f1 for score in result.sessions]
+    return {data: compare_pairs(own) for data, own in scores.items()}
 
 
 def variance_table(samples: Sequence[Sequence[Result]]) -> pd.DataFrame:
@@ -162,21 +152,16 @@ def _share_right(task: Task, window: Window, reading: Reading) -> float:
 
 
 def confusion(result: Result) -> pd.DataFrame:
-    """Events of each true activity (rows) by answered activity (columns), "no answer" last; all test sessions."""
-    counts: Counter[tuple[str, str]] = Counter()
-    names: dict[str, None] = {}
+    """Events of each true activity (rows) by answered activity (columns), over all test sessions."""
+    truth: list[str] = []
+    answers: list[str | None] = []
     for window, reading in zip(result.task.windows, result.readings):
         labels = result.task.sessions[window.session_id].labels
-        for event, found in zip(window.events, reading.predictions):
+        for event, prediction in zip(window.events, reading.predictions):
             if event.activity_id in labels:
-                true = labels[event.activity_id]
-                answered = labels[found.label] if found.label is not None else "no answer"
-                counts[true, answered] += 1
-                names |= {true: None}
-    order = sorted(names, key=lambda name: -sum(n for (true, _), n in counts.items() if true == name))
-    columns = [*order, *sorted({a for _, a in counts} - {*order, "no answer"}), "no answer"]
-    table = [[counts.get((true, answered), 0) for answered in columns] for true in order]
-    return pd.DataFrame(table, index=order, columns=columns).rename_axis("truth")
+                truth.append(labels[event.activity_id])
+                answers.append(labels[prediction.label] if prediction.label is not None else None)
+    return confusion_table(truth, answers)
 
 
 def roofline_seconds(results: Sequence[Result], device: str, n_gpus: int = 1) -> dict[str, float]:
@@ -218,10 +203,7 @@ def plan_against_actual(results: Sequence[Result], store: Store, device: str, n_
 
 
 def _device(name: str) -> Device:
-    known = devices()
-    if name not in known:
-        raise PlanError(f"unknown device {name!r}; there are: {', '.join(known)}")
-    return known[name]
+    return choose(devices(), name, f"unknown device {name!r}; there are:", PlanError)
 
 
 def _load(result: Result) -> tuple[Load | None, int]:
@@ -258,7 +240,7 @@ def constrained_table(free: Sequence[Result], bound: Sequence[Result], store: St
     return pd.DataFrame(rows).set_index(["model", "answers"]) if rows else pd.DataFrame()
 
 
-def thinking_table(sweep: Sequence[Condition], store: Store) -> pd.DataFrame:
+def thinking_table(sweep: Sequence[ThinkingPoint], store: Store) -> pd.DataFrame:
     """Thinking as a factor: F1, missed events and seconds against thinking tokens a window (the model's own tokens)."""
     rows = {}
     for name, result in sweep:

@@ -76,22 +76,23 @@ def _score(
     return results
 
 
-class Condition(NamedTuple):
-    """One setting of a sweep and what came of it."""
+class ThinkingPoint(NamedTuple):
+    """One setting of the thinking sweep and what came of it."""
 
     name: str
+    """"off", "budget 256", "on, no limit"."""
     result: Result
 
 
 def sweep_thinking(
     task: Task, model_name: str, budgets: Sequence[int], asking: Asking, store: Store | None = None
-) -> list[Condition]:
+) -> list[ThinkingPoint]:
     """Thinking as a factor: off, each budget in tokens, and on without limit (test-time scaling).
 
     Args:
         task: windows, prompts and truth.
         model_name: a model whose template has the switch.
-        budgets: most thinking tokens of each condition, in rising order.
+        budgets: most thinking tokens of each point, in rising order.
         asking: how it is asked; its own thinking switch and budget are replaced.
         store: default: the one in ``LLMHAR_HOME``.
 
@@ -103,8 +104,8 @@ def sweep_thinking(
     settings: list[tuple[str, bool, int | None]] = [("off", False, None)]
     settings += [(f"budget {budget}", True, budget) for budget in budgets]
     settings.append(("on, no limit", True, None))
-    conditions = []
+    points = []
     for name, thinking, budget in settings:
         bounded = replace(asking, sampling=replace(asking.sampling, thinking_budget=budget), thinking=thinking)
-        conditions.append(Condition(name, evaluate(task, [model_name], bounded, store).results[0]))
-    return conditions
+        points.append(ThinkingPoint(name, evaluate(task, [model_name], bounded, store).results[0]))
+    return points

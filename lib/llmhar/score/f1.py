@@ -88,9 +88,7 @@ def score_session(
     true, guess = true[scored], guess[scored]
     hit = true == guess
     f1 = f1_from_counts(
-        np.bincount(true[hit], minlength=k),
-        np.bincount(true, minlength=k),
-        np.bincount(guess, minlength=k + 1)[:k],
+        np.bincount(true[hit], minlength=k), np.bincount(true, minlength=k), np.bincount(guess, minlength=k + 1)[:k]
     )
     n = len(true)
     share = (lambda mask: float(mask.mean())) if n else (lambda mask: float("nan"))

@@ -18,18 +18,19 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
 
 from llmhar.data.events import Session
 from llmhar.records import VERDICTS
-from llmhar.score.tables import KINDS, Result
+from llmhar.score.tables import KINDS, NO_ANSWER, Result
 from llmhar.text.prompt import PromptSpec
 from llmhar.text.tokens import TokenCounts
 
 MARKS = "osD^vP*X"
 """One shape a series, so that no figure needs colour to be read."""
 
-plt.rcParams.update({"figure.dpi": 110, "savefig.dpi": 110, "font.size": 11, "axes.spines.top": False,
-                     "axes.spines.right": False, "figure.constrained_layout.use": True})  # fmt: skip
+plt.rcParams.update({"figure.dpi": 110, "savefig.dpi": 110, "font.size": 11, "figure.constrained_layout.use": True})
+plt.rcParams.update({"axes.spines.top": False, "axes.spines.right": False})
 
 
 def colours(n: int) -> list[Any]:
@@ -65,6 +66,12 @@ def axes_of(width: float, height: float) -> tuple[Figure, Axes]:
     return figure, axes
 
 
+def box_text(axes: Axes, x: float, y: float, text: str, fontsize: int) -> None:
+    """A text in a white box, so that hatches do not hide it."""
+    box = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1.0}
+    axes.text(x, y, text, ha="center", va="center", fontsize=fontsize, bbox=box)
+
+
 def plain(text: str) -> str:
     """Text as it is: matplotlib would read ``$`` in a data set's name as mathematics."""
     return text.replace("$", r"\$")
@@ -74,6 +81,12 @@ def stamp(figure: Figure, text: str) -> Figure:
     """Write what a figure was made from under it."""
     figure.supxlabel(plain(text), fontsize=8, color="0.35", x=0.01, ha="left")
     return figure
+
+
+def stamp_wrapped(figure: Figure, text: str) -> Figure:
+    """As :func:`stamp`, each line of the text broken to the figure's width (8 points: about 15 letters an inch)."""
+    width = int(14.5 * figure.get_figwidth())
+    return stamp(figure, "\n".join(line for part in text.splitlines() for line in textwrap.wrap(part, width)))
 
 
 def describe(results: Sequence[Result]) -> str:
@@ -105,12 +118,10 @@ def events_by_room(session: Session, data: str) -> Figure:
         own = [event for event in session.events if (", ".join(event.residents) or "unknown") == resident]
         # Residents get a lane of their own inside a room, so that events at one moment do not hide each other.
         shift = 0.5 * (lane / max(1, len(lanes) - 1) - 0.5) if len(lanes) > 1 else 0.0
-        axes.plot(
-            mdates.date2num([event.time for event in own]),
-            [rooms.index(event.room or "(no room)") + shift for event in own],
-            linestyle="none", marker=MARKS[lane % len(MARKS)], markersize=4.5, alpha=0.8, color=colour,
-            label=plain(f"resident {resident}" if resident != "unknown" else resident),
-        )  # fmt: skip
+        at = [rooms.index(event.room or "(no room)") + shift for event in own]
+        look = {"linestyle": "none", "marker": MARKS[lane % len(MARKS)], "markersize": 4.5, "color": colour}
+        label = plain(f"resident {resident}" if resident != "unknown" else resident)
+        axes.plot(mdates.date2num([event.time for event in own]), at, alpha=0.8, label=label, **look)
     axes.set_yticks(range(len(rooms)), [plain(room) for room in rooms])
     axes.set_ylim(-0.6, len(rooms) - 0.4)
     axes.grid(axis="y", alpha=0.25)
@@ -204,14 +215,45 @@ def verdict_bars(results: Sequence[Result]) -> Figure:
         total, left = max(1, sum(result.verdicts.values())), 0.0
         for verdict in VERDICTS:
             share = 100 * result.verdicts.get(verdict, 0) / total
-            axes.barh(row, share, left=left, color=colour_of[verdict], hatch=hatches[verdict], edgecolor="white",
-                      label=verdict.replace("_", " ") if row == 0 else None)  # fmt: skip
+            look = {"color": colour_of[verdict], "hatch": hatches[verdict], "edgecolor": "white"}
+            axes.barh(row, share, left=left, label=verdict.replace("_", " ") if row == 0 else None, **look)
             if share >= 4:
-                axes.text(left + share / 2, row, f"{share:.0f}", ha="center", va="center", fontsize=10,
-                          bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1.0})  # fmt: skip
+                box_text(axes, left + share / 2, row, f"{share:.0f}", fontsize=10)
             left += share
     axes.set_yticks(range(len(results)), [plain(r.model.name) for r in results])
     axes.set_xlim(0, 100)
     axes.set_xlabel("% of events")
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, 1.28), ncols=6, frameon=False)
     return stamp(figure, describe(results))
+
+
+def confusion_map(table: pd.DataFrame, who: str, stamped: str) -> Figure:
+    """True activity (rows, with n) by answer (columns): colour is the share of the row, the number is the count.
+
+    Args:
+        table: :func:`llmhar.score.tables.confusion_table`; its last column is left out where everything was answered.
+        who: who answered, and what they were told, for the title.
+        stamped: data, kind and n.
+    """
+    shown = table if table[NO_ANSWER].any() else table.drop(columns=NO_ANSWER)
+    n = table.sum(axis=1)
+    figure, axes = axes_of(0.52 * len(shown.columns) + 4.4, 0.42 * len(shown) + 3.6)
+    shares = shown.div(n.clip(lower=1), axis=0).to_numpy()
+    image = axes.imshow(np.where(shares > 0, shares, np.nan), cmap="cividis_r", vmin=0, vmax=1, aspect="auto")
+    for row, column in np.argwhere(shown.to_numpy() > 0):
+        colour = "white" if shares[row, column] > 0.45 else "black"
+        axes.text(column, row, str(shown.iat[row, column]), ha="center", va="center", fontsize=9, color=colour)
+    names = [plain(str(name)) for name in shown.columns]
+    axes.set_xticks(range(len(names)), names, rotation=45, ha="right", rotation_mode="anchor")
+    axes.set_yticks(range(len(shown)), [plain(f"{name} (n = {count})") for name, count in n.items()])
+    axes.set_xticks(np.arange(0.5, len(names) - 1), minor=True)
+    axes.set_yticks(np.arange(0.5, len(shown) - 1), minor=True)
+    axes.grid(which="minor", color="0.9", linewidth=0.8)
+    axes.tick_params(which="minor", length=0)
+    axes.set_xlabel("answered")
+    axes.set_ylabel("true")
+    bar = figure.colorbar(image, ax=axes, label="share of the row", shrink=0.8, pad=0.02)
+    bar.ax.yaxis.set_major_formatter(PercentFormatter(1.0, 0, " %"))
+    right = sum(int(table.at[name, name]) for name in table.index if name in table)
+    axes.set_title(plain(f"{who}: {right} of {int(n.sum())} right"), loc="left", fontsize=11)
+    return stamp_wrapped(figure, stamped)

@@ -8,12 +8,12 @@ and reasoning name. Knows no engine and no file.
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from llmhar.data.events import SensorEvent, Session
+from llmhar.text.mentions import find_spans
 from llmhar.text.parsing import Reading
 
 CAUSES = (
@@ -58,39 +58,27 @@ def _place(event: SensorEvent) -> str:
     return event.room or event.sensor
 
 
-# "event 3", "id: 3", "events 3, 4 and 6-8"; neither "activity id 3" nor "event 19:53:04". Every number is read
-# whole, so the scan is linear on hostile text.
-_IDS = re.compile(
-    r"(?<!activity )(?<!label )\b(?:events?|ids?)(?![a-z])(?:\s+(?:number|no\.))?[\s_#:=\"'(\[]*"
-    r"((?:\d{1,4}(?!\d|:\d)(?:[\s,&\-–]|and\b|to\b)*)+)",
-    re.IGNORECASE,
-)
-_RANGE = re.compile(r"(\d+)(?:\s*(?:-|–|to)\s*(\d+))?", re.IGNORECASE)
+def is_mentioned(position: int, events: Sequence[SensorEvent], reasoning: str) -> bool:
+    """Whether a reasoning speaks of an event: by its id (alone, in a list or range), its time, or its sensor's name.
+
+    A bare number at a line's start is no id here, and of a sensor only the whole name with its room counts.
+    """
+    return any(position in span.events for span in find_spans(reasoning, events, ("event", "time", "name")))
 
 
-def is_mentioned(position: int, event: SensorEvent, reasoning: str) -> bool:
-    """Whether a reasoning speaks of an event: by its id (alone, in a list or range), its time, or its sensor's name."""
-    for run in _IDS.finditer(reasoning):
-        for low, high in _RANGE.findall(run.group(1)):
-            if int(low) <= position <= int(high or low):
-                return True
-    names = (event.time.strftime("%H:%M:%S"), f"{event.room} {event.sensor}".strip())
-    return any(name and re.search(rf"(?<!\w){re.escape(name)}(?!\w)", reasoning, re.IGNORECASE) for name in names)
-
-
-def cause_of(position: int, event: SensorEvent, reading: Reading, habits: Habits) -> str:
+def cause_of(position: int, events: Sequence[SensorEvent], reading: Reading, habits: Habits) -> str:
     """Why an event of a window was not answered rightly."""
-    found = reading.predictions[position]
-    if found.label is None:
-        if found.verdict == "missing":
+    event, prediction = events[position], reading.predictions[position]
+    if prediction.label is None:
+        if prediction.verdict == "missing":
             text = f"{reading.reasoning}\n{reading.answer}" if reading.thinking == "absent" else reading.reasoning
-            return CAUSES[1] if is_mentioned(position, event, text) else CAUSES[0]
-        return found.verdict.replace("_", " ")
-    if found.verdict == "duplicate":
+            return CAUSES[1] if is_mentioned(position, events, text) else CAUSES[0]
+        return prediction.verdict.replace("_", " ")
+    if prediction.verdict == "duplicate":
         return "duplicate"
-    if _place(event) in habits.rooms.get(found.label, ()):
+    if _place(event) in habits.rooms.get(prediction.label, ()):
         return "confusable: same room"
-    if event.time.hour in habits.hours.get(found.label, ()):
+    if event.time.hour in habits.hours.get(prediction.label, ()):
         return "confusable: same hour"
     return "other activity"
 
@@ -107,8 +95,8 @@ def session_ledger(
         habits: from training sessions.
     """
     scored = frozenset(labels)
-    rows: list[tuple[int, int | None, int, SensorEvent, Reading]] = [
-        (event.activity_id, reading.predictions[i].label, i, event, reading)
+    rows: list[tuple[int, int | None, int, Sequence[SensorEvent], Reading]] = [
+        (event.activity_id, reading.predictions[i].label, i, window, reading)
         for window, reading in zip(events, readings)
         for i, event in enumerate(window)
         if event.activity_id is not None and event.activity_id in scored
@@ -116,10 +104,10 @@ def session_ledger(
     support = Counter(true for true, *_ in rows)
     predicted = Counter(guess for _, guess, *_ in rows)
     costs = dict.fromkeys(CAUSES, 0.0)
-    for true, guess, i, event, reading in rows:
+    for true, guess, i, window, reading in rows:
         if true != guess:
             cost = 1 / (support[true] + predicted[true])
             if guess is not None and guess in support:  # a false alarm of an activity that macro F1 averages
                 cost += 1 / (support[guess] + predicted[guess])
-            costs[cause_of(i, event, reading, habits)] += cost / len(support)
+            costs[cause_of(i, window, reading, habits)] += cost / len(support)
     return costs

@@ -1,7 +1,9 @@
-"""The study's statistics: intervals, paired tests, verdicts. The unit of inference is the session, never the event.
+"""The study's statistics: intervals, paired tests, verdicts. The unit of inference is never the event or the clip.
+
+At home it is the session, with one score each; in fusion the cluster, a person or recording with several clips.
 
 Events of one session share people, hour and plan: treating them as independent understates the standard error about
-three- to sixfold (shared/anchors.md §3.3). With six test sessions a percentile bootstrap covers 86 % instead of 95 %,
+three- to sixfold. With six test sessions a percentile bootstrap covers 86 % instead of 95 %,
 Student's t covers 94 %, hence t. Scores and gaps keep the unit they come in (F1 as 0 … 1, or points).
 
 Six sessions prove little: their smallest two-sided sign-flip p is 2/2⁶ = 0.031, and Holm multiplies it by the number of
@@ -11,8 +13,9 @@ pairs. From two pairs on *no* gap, however large, reaches 0.05; ``Pair.p_least``
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from itertools import combinations
+from statistics import NormalDist
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -26,17 +29,26 @@ EXACT_UP_TO = 16
 """Sessions up to which every sign pattern is tried; beyond, a seeded sample of them."""
 ROUNDING = 1e-12
 """Sums that differ by less, relative to the sum of sizes, count as equal: only rounding parts them."""
+FEW = 20
+"""Clusters below which percentiles of a bootstrap are too narrow (six: 86 % instead of 95 %) and t takes over."""
+B = 2000
+"""Resamples of a bootstrap."""
 
 
 class Interval(NamedTuple):
-    """A mean with its uncertainty; the bounds are NaN for fewer than two values."""
+    """A mean with its uncertainty; the bounds are NaN for fewer than two units of inference."""
 
     n: int
+    """Units of inference: sessions, or clusters of clips."""
     mean: float
     low: float
     high: float
     sd: float
-    """Standard deviation between sessions (n-1)."""
+    """Standard deviation between units (n-1) that the t interval rests on; NaN for other intervals."""
+    n_values: int = 0
+    """Values behind the mean: as many as sessions, or the clips of all clusters."""
+    how: str = "t"
+    """How the interval was made."""
 
     def __str__(self) -> str:
         if self.n == 0:
@@ -44,6 +56,17 @@ class Interval(NamedTuple):
         if self.n == 1:
             return f"{self.mean:.3f} (n = 1, no interval)"
         return f"{self.mean:.3f} [{self.low:.3f}, {self.high:.3f}] (n = {self.n})"
+
+    @property
+    def brief(self) -> str:
+        """Two digits and no n, for cells of a grid."""
+        bounds = f"[{self.low:.2f}, {self.high:.2f}]" if self.low == self.low else "(no interval)"
+        return f"{self.mean:.2f} {bounds}" if self.mean == self.mean else "not measured"
+
+    @property
+    def within(self) -> Interval:
+        """The interval of a share, cut at 0 and 1 (t knows neither)."""
+        return self._replace(low=max(0.0, self.low), high=min(1.0, self.high)) if self.low == self.low else self
 
 
 def t_interval(values: Sequence[float] | Floats, level: float = 0.95) -> Interval:
@@ -56,16 +79,117 @@ def t_interval(values: Sequence[float] | Floats, level: float = 0.95) -> Interva
     kept = np.array([value for value in values if value == value], dtype=float)
     n = len(kept)
     if n < 2:
-        return Interval(n, float(kept.mean()) if n else NAN, NAN, NAN, NAN)
-    mean, sd = float(kept.mean()), float(kept.std(ddof=1))
+        return Interval(n, float(kept.mean()) if n else NAN, NAN, NAN, NAN, n)
+    return _t(n, float(kept.mean()), float(kept.std(ddof=1)), level, n, "t")
+
+
+def _t(n: int, mean: float, sd: float, level: float, n_values: int, how: str) -> Interval:
     half = minimum_detectable_gap(sd, n, level)
-    return Interval(n, mean, mean - half, mean + half, sd)
+    return Interval(n, mean, mean - half, mean + half, sd, n_values, how)
+
+
+def clustered_interval(
+    values: Sequence[float] | Floats,
+    clusters: Sequence[Hashable],
+    *,
+    how: Literal["auto", "t", "bootstrap"] = "auto",
+    n_resamples: int = B,
+    seed: int = 0,
+    level: float = 0.95,
+) -> Interval:
+    """Mean over clips, interval over clusters.
+
+    Where all clips score 0, or all 1, nothing varies and t and bootstrap would both claim certainty: the bound is then
+    Clopper & Pearson's for so many clips, as Korn & Graubard (1998) have it. It takes clips as independent, for want of
+    a sign of the contrary.
+
+    Args:
+        values: one a clip; NaN is left out.
+        clusters: of each clip.
+        how: "bootstrap": percentiles over resampled clusters. "t": Student's t with clusters - 1 degrees of freedom on
+            the cluster-robust standard error of the mean; with clusters of one size that is :func:`t_interval` over
+            cluster means. "auto": t below :data:`FEW` clusters.
+        n_resamples: of the bootstrap.
+        seed: of the bootstrap.
+        level: coverage, 0 … 1.
+
+    Raises:
+        ValueError: values and clusters differ in length.
+    """
+    given = np.asarray(values, dtype=float)
+    if len(given) != len(clusters):
+        raise ValueError(f"{len(given)} values and {len(clusters)} clusters: need one of each a clip")
+    kept = ~np.isnan(given)
+    y, index = given[kept], number_clusters([name for name, is_kept in zip(clusters, kept) if is_kept])
+    n, c = len(y), int(index.max(initial=-1)) + 1
+    mean = float(y.mean()) if n else NAN
+    if c < 2:
+        return Interval(c, mean, NAN, NAN, NAN, n, "one cluster: no interval")
+    if not np.ptp(y) and mean in (0.0, 1.0):
+        least = float(((1 - level) / 2) ** (1 / n))
+        bounds = (least, 1.0) if mean else (0.0, 1 - least)
+        return Interval(c, mean, *bounds, NAN, n, "Clopper-Pearson, clips")
+    sums, sizes = np.bincount(index, y, c), np.bincount(index, minlength=c)
+    if how == "t" or (how == "auto" and c < FEW):
+        sd = float((((sums - mean * sizes) ** 2).sum() * c / (c - 1)) ** 0.5 / n * c**0.5)
+        return _t(c, mean, sd, level, n, "t, clusters")
+    times = _resample(c, n_resamples, seed)
+    return Interval(c, mean, *_percentiles(times @ sums / (times @ sizes), level), NAN, n, "bootstrap, clusters")
+
+
+def resampled_interval(
+    statistic: Callable[[Floats], Floats],
+    n: int,
+    n_values: int,
+    *,
+    n_resamples: int = B,
+    seed: int = 0,
+    level: float = 0.95,
+) -> Interval:
+    """Interval of any share-like statistic of clusters (such as macro F1) by resampling them.
+
+    Percentiles; below :data:`FEW` clusters the statistic ± t · (standard deviation of the resamples), cut at 0 and 1.
+
+    Args:
+        statistic: how often each cluster is taken, shape (n_draws, n) -> the statistic of each draw, (n_draws,).
+        n: clusters.
+        n_values: clips in all of them.
+        n_resamples: of the bootstrap.
+        seed: of the bootstrap.
+        level: coverage, 0 … 1.
+    """
+    if not n:
+        return Interval(0, NAN, NAN, NAN, NAN, 0, "no clips")
+    mean = float(statistic(np.ones((1, n)))[0])
+    if n < 2:
+        return Interval(n, mean, NAN, NAN, NAN, n_values, "one cluster: no interval")
+    drawn = statistic(_resample(n, n_resamples, seed))
+    if n < FEW:
+        half = float(special.stdtrit(n - 1, 0.5 + level / 2)) * float(drawn.std(ddof=1))
+        return Interval(n, mean, mean - half, mean + half, NAN, n_values, "t on a bootstrap, clusters").within
+    return Interval(n, mean, *_percentiles(drawn, level), NAN, n_values, "bootstrap, clusters")
+
+
+def number_clusters(clusters: Sequence[Hashable]) -> npt.NDArray[np.int64]:
+    """The number of each clip's cluster, counted in order of appearance, shape (n_clips,)."""
+    place = {name: i for i, name in enumerate(dict.fromkeys(clusters))}
+    return np.array([place[name] for name in clusters], dtype=np.int64)
+
+
+def _resample(n: int, n_resamples: int, seed: int) -> Floats:
+    """How often each cluster is in each resample, (n_resamples, n)."""
+    return np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), n_resamples).astype(float)
+
+
+def _percentiles(drawn: Floats, level: float) -> tuple[float, float]:
+    low, high = np.quantile(drawn, [0.5 - level / 2, 0.5 + level / 2])
+    return float(low), float(high)
 
 
 def minimum_detectable_gap(sd: float, n: int, level: float = 0.95) -> float:
     """The mean gap from which on the t interval excludes zero: t(0.975, n-1) · sd / √n.
 
-    1.05 sd for six sessions (shared/anchors.md §3.4), 0.64 for 12, 0.37 for 30. It bounds the *observed* gap of one
+    1.05 sd for six sessions, 0.64 for 12, 0.37 for 30. It bounds the *observed* gap of one
     comparison: a *true* gap of this size is found every second time (n = 6: 38 %), and Holm over pairs asks for more.
 
     Args:
@@ -76,6 +200,15 @@ def minimum_detectable_gap(sd: float, n: int, level: float = 0.95) -> float:
     if n < 2:
         return NAN
     return float(special.stdtrit(n - 1, 0.5 + level / 2)) * sd / n**0.5  # scipy.stats costs a second to import
+
+
+def wilson(k: int, n: int, level: float = 0.95) -> tuple[float, float]:
+    """Wilson's interval of a share k / n (1927), 0 … 1; NaN for n = 0."""
+    if not n:
+        return float("nan"), float("nan")
+    z = NormalDist().inv_cdf(0.5 + level / 2)
+    middle, half = k + z**2 / 2, z * (k * (n - k) / n + z**2 / 4) ** 0.5
+    return max(0.0, (middle - half) / (n + z**2)), min(1.0, (middle + half) / (n + z**2))
 
 
 class SignFlip(NamedTuple):
@@ -174,53 +307,84 @@ def verdict(p: float, gap: float, alpha: float = 0.05) -> Verdict:
 
 
 class Pair(NamedTuple):
-    """Two models on the same sessions; gaps are first minus second, in the unit of the scores."""
+    """Two models or answerers on the same sessions or clips; gaps are first minus second, in the unit of the scores."""
 
     first: str
     second: str
     n: int
-    """Sessions that both have a score for."""
+    """Sessions that both have a score for, or clusters of the clips."""
     gap: float
     low: float
-    """95 % t interval of the gap, for this pair alone: not widened for the number of pairs."""
+    """95 % interval of the gap, for this pair alone: not widened for the number of pairs."""
     high: float
     p: float
+    """Two-sided sign-flip test; of clips whole clusters change sides."""
     p_holm: float
     p_least: float
-    """Smallest p_holm that these sessions and pairs can reach: above alpha, "not shown" was certain beforehand."""
+    """Smallest p_holm that these units and pairs can reach: above alpha, "not shown" was certain beforehand."""
     least_gap: float
-    """`minimum_detectable_gap` of this pair."""
+    """Half the interval; of sessions the `minimum_detectable_gap` of this pair."""
     verdict: Verdict
-    """Of the first model against the second."""
+    """Of the first against the second; "not shown" never means "equal"."""
+    n_values: int
+    """Sessions, or clips, behind the gap."""
 
 
 def compare_pairs(
-    scores: Mapping[str, Sequence[float]], alpha: float = 0.05, n_flips: int = 10_000, seed: int = 0
+    scores: Mapping[str, Sequence[float] | Floats],
+    pairs: Sequence[tuple[str, str]] | None = None,
+    clusters: Sequence[Hashable] | None = None,
+    *,
+    alpha: float = 0.05,
+    n_resamples: int = B,
+    seed: int = 0,
 ) -> list[Pair]:
-    """Compare all pairs of models over the sessions they share, in the mapping's order, Holm over these pairs.
+    """Compare models over the sessions, or answerers over the clips, that they share: sign-flip test, Holm over pairs.
 
     Args:
-        scores: model → one score a session, the same sessions in the same order; NaN where a session has no score
-            (it drops out of that model's pairs).
+        scores: name → one score a session or clip, the same ones in the same order; NaN where there is none (it drops
+            out of that name's pairs).
+        pairs: which names are compared, and adjusted for; None = all pairs, in the mapping's order.
+        clusters: of each clip: the interval is :func:`clustered_interval` and the test moves whole clusters. None =
+            each score is a session of its own.
         alpha: level of the verdict.
-        n_flips, seed: as in `sign_flip`.
+        n_resamples: of a bootstrap over clusters.
+        seed: of that, and of the drawn sign patterns beyond 16 units.
 
     Raises:
-        ValueError: models with unequal numbers of sessions, or an infinite score.
+        ValueError: names with unequal numbers of scores, or an infinite score.
     """
-    table = _by_session(scores)
-    gaps, tests = [], []
-    for first, second in combinations(table, 2):
-        difference = first - second
-        noise = np.abs(difference) <= ROUNDING * np.maximum(np.abs(first), np.abs(second))
+    table = dict(zip(scores, _by_session(scores)))
+    chosen = list(combinations(scores, 2)) if pairs is None else list(pairs)
+    gaps, p = [], []
+    for first, second in chosen:
+        difference = table[first] - table[second]
+        noise = np.abs(difference) <= ROUNDING * np.maximum(np.abs(table[first]), np.abs(table[second]))
         difference[noise] = 0.0  # equal scores that were summed in another order are equal
-        gaps.append(t_interval(difference))
-        tests.append(sign_flip(difference, n_flips, seed))
-    adjusted = holm([test.p for test in tests])
-    least = holm([least_p(test.n, n_flips) for test in tests])  # Holm is monotone: all at their least is the least
+        if clusters is None:
+            gaps.append(t_interval(difference))
+            units: Floats = difference
+        else:
+            gaps.append(clustered_interval(difference, clusters, n_resamples=n_resamples, seed=seed))
+            units = np.bincount(number_clusters(clusters), difference).astype(float)
+        p.append(sign_flip(units, seed=seed).p)
+    adjusted = holm(p)
+    least = holm([least_p(gap.n) for gap in gaps])  # Holm is monotone: all at their least is the least
     return [
-        Pair(a, b, *gap[:4], test.p, p, p_least, (gap.high - gap.low) / 2, verdict(p, gap.mean, alpha))
-        for (a, b), gap, test, p, p_least in zip(combinations(scores, 2), gaps, tests, adjusted, least)
+        Pair(
+            *names,
+            n=gap.n,
+            gap=gap.mean,
+            low=gap.low,
+            high=gap.high,
+            p=own_p,
+            p_holm=p_holm,
+            p_least=p_least,
+            least_gap=(gap.high - gap.low) / 2,
+            verdict=verdict(p_holm, gap.mean, alpha),
+            n_values=gap.n_values,
+        )
+        for names, gap, own_p, p_holm, p_least in zip(chosen, gaps, p, adjusted, least)
     ]
 
 
@@ -290,45 +454,7 @@ def variance_split(session: Sequence[Any], window: Sequence[Any], value: Sequenc
     return VarianceSplit(a, b, n, between, within, sample, between + (within + sample if n > b else ms_window))
 
 
-class Resampled(NamedTuple):
-    """A bootstrap over sessions."""
-
-    means: dict[str, Floats]
-    """Model → mean of each resample; resample k holds the same sessions for every model."""
-    intervals: dict[str, Interval]
-    """Model → mean with percentile bounds: for figures, as six sessions cover 86 % only."""
-
-
-def bootstrap_means(
-    scores: Mapping[str, Sequence[float]], n_resamples: int = 10_000, seed: int = 0, level: float = 0.95
-) -> Resampled:
-    """Percentile bootstrap of session means, with the same resampled sessions for all models.
-
-    Args:
-        scores: as in `compare_pairs`; NaN is left out of the means.
-        n_resamples: resamples, each of as many sessions as there are.
-        seed: of the draw; a model's numbers do not depend on which others are given.
-        level: coverage, 0 … 1.
-
-    Raises:
-        ValueError: models with unequal numbers of sessions, or an infinite score.
-    """
-    table = _by_session(scores)
-    n = table.shape[1]
-    times = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n) if n else [1.0], n_resamples)[:, :n]
-    known = ~np.isnan(table)
-    with np.errstate(invalid="ignore"):  # a resample of sessions without a score has no mean: NaN
-        drawn = (times @ np.where(known, table, 0.0).T) / (times @ known.T)
-    means = dict(zip(scores, drawn.T))
-    intervals = {name: t_interval(row) for name, row in zip(scores, table)}
-    for name, made in intervals.items():
-        if made.n > 1:
-            low, high = np.nanquantile(means[name], [0.5 - level / 2, 0.5 + level / 2])
-            intervals[name] = made._replace(low=float(low), high=float(high))
-    return Resampled(means, intervals)
-
-
-def _by_session(scores: Mapping[str, Sequence[float]]) -> Floats:
+def _by_session(scores: Mapping[str, Sequence[float] | Floats]) -> Floats:
     """Scores of shape (n_models, n_sessions), checked."""
     counts = {name: len(values) for name, values in scores.items()}
     if len(set(counts.values())) > 1:

@@ -18,7 +18,7 @@ from llmhar.ask.models import MODELS, ModelError, ModelSpec
 from llmhar.ask.task import Task
 from llmhar.records import VERDICTS, Fingerprint, Generation, Prediction
 from llmhar.score.f1 import Overall, SessionScore, average, score_session
-from llmhar.score.stats import Interval, t_interval
+from llmhar.score.stats import Interval, Pair, t_interval, verdict
 from llmhar.text.parsing import Reading, parse_answer
 from llmhar.text.serialize import SERIALIZERS
 from llmhar.text.tokens import TokenCounts, count_tokens
@@ -33,8 +33,12 @@ KINDS = {
     "recorded": "recorded replies",
     "chance": "chance",
     "encoder": "encoder",
+    "baseline": "baseline, no LLM",
+    "published": "published (S2)",
 }
-"""How tables name what answered."""
+"""How tables, at home and of fusion, name what answered."""
+NO_ANSWER = "no answer"
+"""Column of a confusion table for answers that name no activity."""
 
 
 @dataclass(frozen=True)
@@ -82,9 +86,7 @@ class Result:
     @property
     def made_by(self) -> str:
         """Engine and version, all of them where several made the answers."""
-        names = sorted(
-            {" ".join(part for part in (f.engine, f.version, f.dtype, f.device) if part) for f in self.fingerprints}
-        )
+        names = sorted(set(map(str, self.fingerprints)))
         return (" + ".join(names) + (" (mixed engines)" if len(names) > 1 else "")) or "no answers"
 
 
@@ -242,12 +244,57 @@ def agreement_table(first: Result, second: Result) -> pd.DataFrame:
     ).set_index("what")
 
 
+def pair_table(by_data: Mapping[str, Sequence[Pair]], units: str = "n", values: str | None = None) -> pd.DataFrame:
+    """Comparisons with gap, interval, sign-flip p, Holm and the verdict in words; "not shown" never means "equal".
+
+    ``p_least`` is the smallest ``p_holm`` that these sessions (or clusters) can give over these pairs: above 0.05, "not
+    shown" was certain beforehand. The last column is the verdict that a pair would have had as the one planned
+    comparison.
+
+    Args:
+        by_data: data set -> its pairs, adjusted for each other.
+        units: name of the column with the number of units of inference.
+        values: name of the column with the number of values behind a gap (clips); None = not shown, where each unit has
+            one.
+    """
+    rows = [
+        {"data": data, **pair._asdict(), "verdict if planned alone": verdict(pair.p, pair.gap)}
+        for data, pairs in by_data.items()
+        for pair in pairs
+    ]
+    table = pd.DataFrame(rows).rename(columns={"n": units, "n_values": values or "n_values"})
+    return table if values else table.drop(columns="n_values", errors="ignore")
+
+
+def confusion_table(
+    truth: Sequence[str], answers: Sequence[str | None], labels: Sequence[str] | None = None
+) -> pd.DataFrame:
+    """How often each true activity (rows) was answered by which (columns), :data:`NO_ANSWER` last.
+
+    Args:
+        truth: activity of each event or clip.
+        answers: what was answered of each, in the same order; None where there is no valid answer.
+        labels: activities in the order of the table: rows are those that occur in the truth, columns all, and other
+            answers count as none. None = rows by frequency, columns alike, then answers that are never true.
+    """
+    support = Counter(truth)
+    if labels is None:
+        rows = sorted(support, key=lambda name: -support[name])
+        columns = [*rows, *sorted({answer for answer in answers if answer is not None} - set(rows))]
+    else:
+        rows, columns = [label for label in labels if label in support], list(labels)
+    counts = Counter(zip(truth, (answer if answer in columns else NO_ANSWER for answer in answers)))
+    columns.append(NO_ANSWER)
+    table = [[counts[true, answer] for answer in columns] for true in rows]
+    shown = pd.DataFrame(table, index=rows, columns=columns, dtype=int)
+    return shown.rename_axis("true").rename_axis("answered", axis=1)
+
+
 def load_table(results: Mapping[str, Any]) -> pd.DataFrame:
     """A loader's report as rows: what was read, kept, mended, refused and set aside."""
     counts = {key: value if not isinstance(value, list) else len(value) for key, value in results.items()}
-    return pd.DataFrame({"count": {k: v for k, v in counts.items() if isinstance(v, int)}}).rename_axis(
-        "rows and events"
-    )
+    whole = {name: count for name, count in counts.items() if isinstance(count, int)}
+    return pd.DataFrame({"count": whole}).rename_axis("rows and events")
 
 
 def note_table(notes: Sequence[Mapping[str, Any]], most: int = 20) -> pd.DataFrame:

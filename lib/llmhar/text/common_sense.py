@@ -18,11 +18,26 @@ ROOMS = r"kitchen|dining|living|bed ?room(?: \d+)?|bathroom|entrance|hall\w*|mai
 SURE, FAIR, VAGUE = 1.0, 0.5, 0.2
 """How much an event of this kind says to its neighbours: appliances a lot, cabinets some, motion and doors little."""
 
-_KITCHEN = {"cook": 0.7, "food": 0.6, "make_drink": 0.5, "clear_table": 0.4, "wash_dishes": 0.3, "tableware": 0.3,
-            "clean": 0.2}  # fmt: skip
+_KITCHEN = {
+    "cook": 0.7,
+    "food": 0.6,
+    "make_drink": 0.5,
+    "clear_table": 0.4,
+    "wash_dishes": 0.3,
+    "tableware": 0.3,
+    "clean": 0.2,
+}
 _CABINET = {"cook": 0.8, "food": 0.7, "tableware": 0.7, "cold_meal": 0.6, "make_drink": 0.4, "clear_table": 0.3}
-_TABLE = {"eat": 1, "chat": 0.7, "rest": 0.4, "board": 0.15, "drink": 0.3, "snack": 0.25, "clear_table": 0.3,
-          "clean": 0.2}  # fmt: skip
+_TABLE = {
+    "eat": 1,
+    "chat": 0.7,
+    "rest": 0.4,
+    "board": 0.15,
+    "drink": 0.3,
+    "snack": 0.25,
+    "clear_table": 0.3,
+    "clean": 0.2,
+}
 _COUCH = {"rest": 1, "tv": 0.8, "games": 0.3, "read": 0.3, "drink": 0.15, "snack": 0.15, "clean": 0.2}
 
 CUES: tuple[tuple[str, float, Votes], ...] = (
@@ -81,8 +96,12 @@ PARTS_OF_DAY = ((5, "at night"), (11, "in the morning"), (14, "around noon"), (1
 """(hour at which it ends, how the reasoning calls it)."""
 
 LABELS: Mapping[str, tuple[str, ...]] = {
-    "cook": (r"(?:prepar|cook|mak)\w* .*{meal}", r"\bcook", r"meal prep|prepar\w* (?:a )?(?:food|hot meal|meal)",
-             r"^{meal}$"),
+    "cook": (
+        r"(?:prepar|cook|mak)\w* .*{meal}",
+        r"\bcook",
+        r"meal prep|prepar\w* (?:a )?(?:food|hot meal|meal)",
+        r"^{meal}$",
+    ),
     "cold_meal": (r"cold meal", r"^{meal}$"),
     "eat": (r"(?:having|eat|tak)\w* .*{meal}", r"^{meal}$", r"\beat(?:ing)?\b"),
     "food": (r"grab\w* (?:food|a bite)", r"snack"),
@@ -112,7 +131,7 @@ LABELS: Mapping[str, tuple[str, ...]] = {
     "leave": (r"\bleav\w*|\b(?:get|go)\w* out\b",),
     "enter": (r"\benter(?:ing)?\b|\bcom(?:e|ing) (?:in|back|home)|arriv|return",),
     "others": (r"^others?\b|^unknown|^none$",),
-}  # fmt: skip
+}
 """Names that mean a concept, best first, matched on lower-case words; {meal} stands for each of MEALS."""
 
 WORDS: Mapping[str, str] = {
@@ -129,31 +148,48 @@ _MEAL_TIMES = ((6.5, 10.5), (11.5, 14.5), (18.0, 21.5))
 _TABLE_TIMES = ((6.5, 9.5), (11.5, 14.0), (18.0, 21.0))
 
 HOURS: Mapping[str, tuple[tuple[tuple[float, float], ...], float, float]] = {
-    "cook": (_MEAL_TIMES, 1.3, 0.6), "cold_meal": (_MEAL_TIMES, 1.3, 0.6), "eat": (_TABLE_TIMES, 1.2, 0.4),
-    "tableware": (_MEAL_TIMES, 1.1, 0.8), "clear_table": (_MEAL_TIMES, 1.2, 0.5), "board": (_MEAL_TIMES, 0.6, 1.3),
-    "food": (_MEAL_TIMES, 0.8, 1.2), "snack": (_MEAL_TIMES, 0.7, 1.2), "make_drink": (((6.0, 10.5),), 0.4, 1.0),
-    "leave": (((6.5, 11.0), (13.0, 15.0)), 1.3, 0.9), "enter": (((11.5, 13.0), (16.0, 21.0)), 1.3, 0.9),
-    "groom": (((6.0, 10.0), (21.0, 24.0)), 1.3, 0.9), "shower": (((6.0, 9.5), (20.0, 23.5)), 1.2, 0.9),
-    "sleep": (((0.0, 10.0), (21.0, 24.0)), 1.5, 0.6), "tv": (((18.0, 24.0),), 1.1, 0.9),
+    "cook": (_MEAL_TIMES, 1.3, 0.6),
+    "cold_meal": (_MEAL_TIMES, 1.3, 0.6),
+    "eat": (_TABLE_TIMES, 1.2, 0.4),
+    "tableware": (_MEAL_TIMES, 1.1, 0.8),
+    "clear_table": (_MEAL_TIMES, 1.2, 0.5),
+    "board": (_MEAL_TIMES, 0.6, 1.3),
+    "food": (_MEAL_TIMES, 0.8, 1.2),
+    "snack": (_MEAL_TIMES, 0.7, 1.2),
+    "make_drink": (((6.0, 10.5),), 0.4, 1.0),
+    "leave": (((6.5, 11.0), (13.0, 15.0)), 1.3, 0.9),
+    "enter": (((11.5, 13.0), (16.0, 21.0)), 1.3, 0.9),
+    "groom": (((6.0, 10.0), (21.0, 24.0)), 1.3, 0.9),
+    "shower": (((6.0, 9.5), (20.0, 23.5)), 1.2, 0.9),
+    "sleep": (((0.0, 10.0), (21.0, 24.0)), 1.5, 0.6),
+    "tv": (((18.0, 24.0),), 1.1, 0.9),
     "clean": (((13.5, 18.0),), 1.0, 0.2),
-}  # fmt: skip
+}
 """Concept -> (its hours, weight within them, weight outside)."""
 
 LINKS: Mapping[str, Mapping[str, tuple[float, float, float]]] = {
     # Around a meal the table is laid, people eat, clear up and wash up.
-    "cook": {"eat": (60, 0, 0.3)}, "wash_dishes": {"clear_table": (60, 60, 3)},
+    "cook": {"eat": (60, 0, 0.3)},
+    "wash_dishes": {"clear_table": (60, 60, 3)},
     "eat": {"tableware": (0, 60, 2.4), "cook": (0, 60, 0.6), "clear_table": (60, 20, 1.5), "wash_dishes": (60, 0, 2)},
     # At the table between meals: what was fetched before sitting down, else talk.
-    "make_drink": {"drink": (180, 30, 2)}, "food": {"snack": (60, 0, 1.6)}, "chat": {"board": (120, 120, 3)},
+    "make_drink": {"drink": (180, 30, 2)},
+    "food": {"snack": (60, 0, 1.6)},
+    "chat": {"board": (120, 120, 3)},
     # On the couch: what is on, or the shelf that was just used, which may hold games.
-    "tv": {"tv": (120, 120, 1)}, "games": {"games": (120, 120, 4)},
+    "tv": {"tv": (120, 120, 1)},
+    "games": {"games": (120, 120, 4)},
     "read": {"read": (120, 30, 1.5), "board": (600, 120, 5)},
     # One after the other: hands after toilet or way home, a bedroom's door before its desk or the way out.
-    "toilet": {"toilet": (20, 0, 1)}, "shower": {"shower": (30, 30, 1)}, "pc": {"pc": (30, 60, 1)},
-    "bedroom": {"leave": (60, 0, 2.5)}, "groom": {"enter": (0, 60, 3)},
+    "toilet": {"toilet": (20, 0, 1)},
+    "shower": {"shower": (30, 30, 1)},
+    "pc": {"pc": (30, 60, 1)},
+    "bedroom": {"leave": (60, 0, 2.5)},
+    "groom": {"enter": (0, 60, 3)},
     "": {"leave": (30, 0, 0.4), "enter": (0, 30, 0.4)},
-    "leave": {"leave": (0, 12, 5), "enter": (15, 0, 8)}, "enter": {"leave": (0, 12, 5), "enter": (15, 0, 8)},
-}  # fmt: skip
+    "leave": {"leave": (0, 12, 5), "enter": (15, 0, 8)},
+    "enter": {"leave": (0, 12, 5), "enter": (15, 0, 8)},
+}
 """What a neighbour shows ("": anything) -> what this event then is -> (seconds after which that counts half if the
 neighbour came earlier, if it came later; 0: not at all), how much it counts."""
 

@@ -1,9 +1,9 @@
-"""Which events a reasoning points at: by number, time, sensor or room. Made for linking words to events on a screen.
+"""Which events a text points at: by number, time, sensor or room. The one reader of such words; it yields spans.
 
 It reads as a person would who has the window beside the text. What it takes for a mention, and what it cites:
 
-- a number ("event 3", "events 3, 4 and 5", "ids 2-4", "3:" at a line's start, "the first event"): those events. Lists
-  that count from 1 are noticed: they have as many entries as the window has events, and no 0;
+- a number ("event 3", "events 3, 4 and 5", "ids 2-4", "the first event", and "3:" at a line's start): those events.
+  Lists that count from 1 are noticed: they have as many entries as the window has events, and no 0;
 - a time ("19:53:04", "at 7:28", "9:15 PM"): the events of that second, or of that minute where no second is given;
 - a sensor ("the induction stove", "stove", "chair_1", "chairs"): all events of that sensor, also where a line is about
   one of them: a reader who asks "which stove?" wants to see when it went on and off. A room beside it narrows it
@@ -11,43 +11,50 @@ It reads as a person would who has the window beside the text. What it takes for
 - a room ("in the kitchen"): all its events.
 
 Names of activities are conclusions, not evidence: in "so watching TV" and "the activity is using bathroom" nothing is
-cited. Numbers and times that no event has cite nothing. :mod:`llmhar.traces.faithfulness` asks another question (which
-evidence does a line rest on) and so reads more narrowly; :mod:`llmhar.traces.excerpts` asks the reverse one.
+cited. Numbers and times that no event has cite nothing.
 
-Texts are untrusted: nothing from them enters a pattern, all repeats are bounded, time grows with length alone.
+What counts differs by question, so each asker filters the spans: the explorer links all of them
+(:func:`find_mentions`), :mod:`llmhar.traces.faithfulness` asks on which evidence a line rests,
+:mod:`llmhar.traces.excerpts` which part of a text is about an event, :mod:`llmhar.score.ledger` whether an event was
+thought of at all.
+
+Texts and names are untrusted: only whole names enter a pattern, escaped; all repeats are bounded, time grows with
+length alone.
 """
 
 from __future__ import annotations
 
 import re
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Literal, NamedTuple
 
 from llmhar.data.events import SensorEvent
 from llmhar.text.words import find_names
 
-Kind = Literal["event", "time", "sensor", "room"]
+Kind = Literal["event", "line", "time", "sensor", "room", "name"]
+"""A number with a word ("event 3"), a bare number at a line's start ("3:"), a time, a sensor, a room, and a sensor's
+whole name, room included, letter by letter."""
+READ: tuple[Kind, ...] = ("event", "line", "time", "sensor", "room")
+"""What people take for a mention."""
 MAX_CHARS = 1_000_000
 """Of a longer text the rest is not searched."""
 MAX_MENTIONS = 2000
 """Of a text with more, those nearest to its beginning are kept."""
 
 
-class Mention(NamedTuple):
-    """Some words of a reasoning and the events they point at."""
+class Span(NamedTuple):
+    """Some words of a text and the events that they point at."""
 
     start: int
-    """First character, in UTF-16 code units: what JavaScript counts in."""
+    """First character, in code points."""
     end: int
-    """One past the last, in UTF-16 code units."""
+    """One past the last."""
     events: tuple[int, ...]
-    """Positions in the window, rising, at least one."""
+    """Positions in the window, rising. Of an "event" or a "line" it is empty where no event has that number."""
     kind: Kind
 
-
-_Span = tuple[int, int, tuple[int, ...], Kind]
 
 # --- numbers and times
 _BLANK = r"[ \t]"
@@ -59,7 +66,7 @@ _JOIN = (
 _EVENT = re.compile(
     r"(?i)(?:(?<!activity )(?<!label )(?<!resident )(?<!sensor )"
     r"\b(events?|ids?|items?|ereignis(?:se)?|eventos?|événements?)|(事件))(?:[ \t_]{1,2}(?:ids?|numbers?|no\.?))?"
-    rf"[\"'*`]{{0,3}}{_BLANK}{{0,2}}[-_:=#(\[]?{_BLANK}{{0,2}}[\"'*#]{{0,3}}"
+    rf"[\"'*`]{{0,3}}(?:{_BLANK}{{0,2}}[-_:=#(\[]?{_BLANK}{{0,2}}|\n)[\"'*#]{{0,3}}"
     rf"(\d{{1,4}}(?!\d){_UNIT}(?:{_JOIN}\d{{1,4}}(?![:：]?\d){_UNIT}){{0,50}})(?![:：.]?\d)\]?"
 )
 _PART = re.compile(r"(?i)\d+|[-–—~]|\b(?:to|through|until|bis)\b")
@@ -69,7 +76,9 @@ _ORDINAL = rf"(?:{'|'.join(_ORDINALS)}|last|\d{{1,2}}(?:st|nd|rd|th))"
 _ORDINAL_WORD = re.compile(rf"(?i){_ORDINAL}")
 _NTH = re.compile(rf"(?i)\b({_ORDINAL}(?:(?:, | and |, and | or ){_ORDINAL}){{0,9}}) events?\b")
 _FIRST_FEW = re.compile(rf"(?i)\b(first|last) ({'|'.join(_COUNTS)}|\d) events\b")
-_HEAD = re.compile(rf"(?m)^[^\w\n]{{0,6}}(\d{{1,4}})(?!\d)\*{{0,2}}{_BLANK}{{0,2}}([:.)|])(?!\d)(?=([^\n]{{0,20}}))")
+_HEAD = re.compile(
+    rf"(?m)^[^\w\n]{{0,6}}(\d{{1,4}})(?!\d)\*{{0,2}}{_BLANK}{{0,2}}([:.)|]|[-–—](?={_BLANK}))(?!\d)(?=([^\n]{{0,20}}))"
+)
 _NAMED = re.compile(r"[*_ \t]{0,5}(?i:events?|ids?)\b")
 _EVENT_HEAD = re.compile(r"(?im)^[^\w\n]{0,6}event[ \t#]{0,3}(\d{1,4})(?!\d)")
 _TIME = re.compile(
@@ -77,31 +86,74 @@ _TIME = re.compile(
     r"(?:[ \u202f]?([AaPp])\.?[Mm]\b)?"
 )
 
-_ASTRAL = re.compile(r"[\U00010000-\U0010ffff]")
+_OPENING = re.compile(r"(?i)[^\w\n]{0,6}(?:\d{1,4}[.)][^\w\n]{0,6})?(?:(?:for|so|then|now) )?")
+"""What may stand between a line's start and the number of the event that the line is about."""
+_PLURAL = re.compile(r"(?i)(?:events|ids|items)\b")
 
 
-def find_mentions(reasoning: str, events: Sequence[SensorEvent]) -> list[Mention]:
-    """The mentions of a window's events in a text, in order, none overlapping.
+def find_spans(text: str, events: Sequence[SensorEvent], kinds: Collection[Kind] = READ) -> list[Span]:
+    """The words of a text that point at a window's events, in order, none overlapping.
 
     Where readings compete, a number wins over a time, that over a sensor, that over a room, and the longer name over
     the shorter.
 
     Args:
-        reasoning: any text; untrusted.
+        text: any; untrusted. What lies beyond :data:`MAX_CHARS` is not read.
         events: the window's, whose positions are the ids that the prompt showed.
+        kinds: which of them count; others are not looked for, so they take no words from those that do.
     """
-    text = reasoning[:MAX_CHARS]
+    text = text[:MAX_CHARS]
     if not events:
         return []
-    spans = _apart(sorted(_numbers(text, len(events)), key=lambda span: (span[0], -span[1])), [])
-    spans = _apart(islice(_times(text, events), MAX_MENTIONS), spans)
-    places = tuple((event.room, event.sensor) for event in events)
-    spans = _apart(islice(find_names(text, places), MAX_MENTIONS), spans)
-    units = _utf16(text)
-    return [Mention(units(start), units(end), ids, kind) for start, end, ids, kind in spans[:MAX_MENTIONS]]
+    spans: list[Span] = []
+    if "event" in kinds or "line" in kinds:
+        numbers = (span for span in _numbers(text, len(events)) if span.kind in kinds)
+        spans = _apart(sorted(numbers, key=lambda span: (span.start, -span.end)), spans)
+    if "time" in kinds:
+        spans = _apart(islice(_times(text, events), MAX_MENTIONS), spans)
+    if "name" in kinds:
+        spans = _apart(islice(_whole_names(text, events), MAX_MENTIONS), spans)
+    if "sensor" in kinds or "room" in kinds:
+        places = tuple((event.room, event.sensor) for event in events)
+        named = (Span(*name) for name in find_names(text, places) if name.kind in kinds)
+        spans = _apart(islice(named, MAX_MENTIONS), spans)
+    return spans
 
 
-def _apart(new: Iterable[_Span], old: list[_Span]) -> list[_Span]:
+def find_mentions(text: str, events: Sequence[SensorEvent]) -> list[Span]:
+    """What the explorer links: all spans that cite something, bare numbers at lines' starts as "event".
+
+    Such numbers are linked where a colon follows or where the list begins with the first event; others number the
+    steps of a thought.
+
+    Args:
+        text: any; untrusted.
+        events: the window's.
+    """
+    spans = [span for span in find_spans(text, events) if span.events]
+    counts_events = any(span.kind == "line" and span.events == (0,) for span in spans)
+    return [
+        span._replace(kind="event") if span.kind == "line" else span
+        for span in spans
+        if span.kind != "line" or counts_events or text[span.end : span.end + 5].lstrip("* \t").startswith(":")
+    ][:MAX_MENTIONS]
+
+
+def opened_line(text: str, span: Span) -> int | None:
+    """Where the line begins that a number opens, so that the line is about this event.
+
+    None where words stand before the number, and for "events 3 and 4".
+
+    Args:
+        text: where the span was found.
+        span: an "event" or a "line".
+    """
+    begin = text.rfind("\n", 0, span.start) + 1
+    opens = _OPENING.fullmatch(text, begin, span.start) and not _PLURAL.match(text, span.start)
+    return begin if opens else None
+
+
+def _apart(new: Iterable[Span], old: list[Span]) -> list[Span]:
     """Both in order; of ``new`` those that overlap neither ``old`` nor one another."""
     starts, free, last = [span[0] for span in old], [], 0
     for span in new:
@@ -112,40 +164,30 @@ def _apart(new: Iterable[_Span], old: list[_Span]) -> list[_Span]:
     return sorted([*old, *free])
 
 
-def _utf16(text: str) -> Callable[[int], int]:
-    """Position in ``text`` -> position in UTF-16 code units."""
-    astral = [] if text.isascii() else [found.start() for found in _ASTRAL.finditer(text)]
-    return (lambda at: at + bisect_left(astral, at)) if astral else (lambda at: at)
-
-
 # --- numbers
 
 
-def _numbers(text: str, n: int) -> Iterator[_Span]:
-    heads = [found for found in islice(_HEAD.finditer(text), MAX_MENTIONS) if not _NAMED.match(found[3])]
-    numbers = [int(found[1]) for found in heads]
-    named = {int(found[1]) for found in islice(_EVENT_HEAD.finditer(text), MAX_MENTIONS)}
+def _numbers(text: str, n: int) -> Iterator[Span]:
+    heads = [match for match in islice(_HEAD.finditer(text), MAX_MENTIONS) if not _NAMED.match(match[3])]
+    numbers = [int(match[1]) for match in heads]
+    named = {int(match[1]) for match in islice(_EVENT_HEAD.finditer(text), MAX_MENTIONS)}
     every = named | set(numbers)
     from_one = n > 1 and {1, n} <= every and 0 not in every and max(every) == n
-    for found in islice(_EVENT.finditer(text), MAX_MENTIONS):
-        ids = _listed(found[3], n, from_one=from_one and (found[1] or "").lower().startswith("event"))
-        if ids:
-            yield found.start(), found.end(), ids, "event"
-    # A list with numbers beyond the window counts something else: the activities, most likely. So do numbered steps.
-    if max(numbers, default=0) < n + from_one:
-        lists = from_one or 0 in numbers
-        for found, number in zip(heads, numbers):
-            if (lists or found[2] == ":") and number - from_one in range(n):
-                yield found.start(1), found.end(1), (number - from_one,), "event"
-    for found in islice(_NTH.finditer(text), MAX_MENTIONS):
-        nths = {_nth(word, n) for word in _ORDINAL_WORD.findall(found[1])}
-        if chosen := tuple(sorted(nths & set(range(n)))):
-            yield found.start(), found.end(), chosen, "event"
-    for found in islice(_FIRST_FEW.finditer(text), MAX_MENTIONS):
-        count = int(found[2]) if found[2].isdecimal() else _COUNTS.index(found[2].lower()) + 1
+    for match in islice(_EVENT.finditer(text), MAX_MENTIONS):
+        ids = _listed(match[3], n, from_one=from_one and (match[1] or "").lower().startswith("event"))
+        yield Span(*match.span(), ids, "event")
+    # A list that goes beyond the window counts something else, the activities most likely, unless it begins with "0:".
+    if max(numbers, default=0) < n + from_one or (0, ":") in ((int(match[1]), match[2]) for match in heads):
+        for match, number in zip(heads, numbers):
+            yield Span(*match.span(1), _within(number - from_one, n), "line")
+    for match in islice(_NTH.finditer(text), MAX_MENTIONS):
+        nths = {_nth(word, n) for word in _ORDINAL_WORD.findall(match[1])}
+        yield Span(*match.span(), tuple(sorted(nths & set(range(n)))), "event")
+    for match in islice(_FIRST_FEW.finditer(text), MAX_MENTIONS):
+        count = int(match[2]) if match[2].isdecimal() else _COUNTS.index(match[2].lower()) + 1
         if count:
-            few = range(n)[:count] if found[1].lower() == "first" else range(n)[-count:]
-            yield found.start(), found.end(), tuple(few), "event"
+            few = range(n)[:count] if match[1].lower() == "first" else range(n)[-count:]
+            yield Span(*match.span(), tuple(few), "event")
 
 
 def _listed(listed: str, n: int, *, from_one: bool) -> tuple[int, ...]:
@@ -153,8 +195,7 @@ def _listed(listed: str, n: int, *, from_one: bool) -> tuple[int, ...]:
     ids: set[int] = set()
     last, through = 0, False
     if listed.isdecimal():  # most are
-        number = int(listed) - from_one
-        return (number,) if number in range(n) else ()
+        return _within(int(listed) - from_one, n)
     for part in _PART.findall(listed):
         if not part.isdecimal():
             through = True
@@ -163,6 +204,10 @@ def _listed(listed: str, n: int, *, from_one: bool) -> tuple[int, ...]:
         ids.update(range(max(0, last + 1 if through else number), min(number, n - 1) + 1))
         last, through = number, False
     return tuple(sorted(ids))
+
+
+def _within(number: int, n: int) -> tuple[int, ...]:
+    return (number,) if number in range(n) else ()
 
 
 def _nth(word: str, n: int) -> int:
@@ -175,16 +220,31 @@ def _nth(word: str, n: int) -> int:
 # --- times
 
 
-def _times(text: str, events: Sequence[SensorEvent]) -> Iterator[_Span]:
+def _times(text: str, events: Sequence[SensorEvent]) -> Iterator[Span]:
     seconds: dict[tuple[int, int, int], list[int]] = {}
     minutes: dict[tuple[int, int], list[int]] = {}
     for i, event in enumerate(events):
         seconds.setdefault((event.time.hour, event.time.minute, event.time.second), []).append(i)
         minutes.setdefault((event.time.hour, event.time.minute), []).append(i)
-    for found in _TIME.finditer(text):
-        hour, minute = int(found[1]), int(found[2])
-        if found[4]:
-            hour = hour % 12 + 12 * (found[4] in "Pp")
-        ids = seconds.get((hour, minute, int(found[3]))) if found[3] else minutes.get((hour, minute))
+    for match in _TIME.finditer(text):
+        hour, minute = int(match[1]), int(match[2])
+        if match[4]:
+            hour = hour % 12 + 12 * (match[4] in "Pp")
+        ids = seconds.get((hour, minute, int(match[3]))) if match[3] else minutes.get((hour, minute))
         if ids:
-            yield found.start(), found.end(), tuple(ids), "time"
+            yield Span(*match.span(), tuple(ids), "time")
+
+
+# --- whole names
+
+
+def _whole_names(text: str, events: Sequence[SensorEvent]) -> Iterator[Span]:
+    """Sensors with their rooms, written as the prompt shows them but for the case."""
+    named: dict[str, list[int]] = {}
+    for i, event in enumerate(events):
+        named.setdefault(f"{event.room} {event.sensor}".strip(), []).append(i)
+    names = sorted(filter(None, named), key=len, reverse=True)
+    if names:
+        pattern = rf"(?i)(?<!\w)(?:{'|'.join(f'({re.escape(name)})' for name in names)})(?!\w)"
+        for match in re.finditer(pattern, text):
+            yield Span(*match.span(), tuple(named[names[(match.lastindex or 1) - 1]]), "name")

@@ -16,14 +16,48 @@ from typing import Literal
 
 from llmhar.data.events import STATES, SensorEvent, Session, Window
 from llmhar.records import sha256_of
+from llmhar.settings import choose
 from llmhar.text.homes import Home, PromptError, load_home
 from llmhar.text.serialize import INPUT_FORMATS, SERIALIZERS, clean_text
 
-__all__ = ["ANSWER_STYLES", "PROMPTS", "Home", "PromptError", "PromptSpec", "build_prompt", "load_home"]
+__all__ = [
+    "ANSWER_STYLES",
+    "FORMS",
+    "PROMPTS",
+    "Home",
+    "PromptError",
+    "PromptForm",
+    "PromptSpec",
+    "build_prompt",
+    "load_home",
+]
 
 AnswerStyle = Literal["number", "name"]
 ANSWER_STYLES: tuple[AnswerStyle, ...] = ("number", "name")
 """S1 answers by number; a 135M model maps names far better than numbers (seen in a trial)."""
+
+
+@dataclass(frozen=True, slots=True)
+class PromptForm:
+    """How a prompt is put, whatever the home."""
+
+    wording: str = "s1"
+    """Key into ``PROMPTS``: how the static parts are worded, and which there are."""
+    serializer: str = "s1-json"
+    """Key into ``SERIALIZERS``: how a window's events are written."""
+    answer: AnswerStyle = "number"
+    """Whether activities are answered by number or by name."""
+    rules: bool = True
+    """Whether the home's own rules for ambiguous situations are told, where the wording has a place for them."""
+
+
+FORMS: dict[str, PromptForm] = {
+    "s1": PromptForm(),
+    "brief": PromptForm("brief", "s1-json", "name"),
+    "student": PromptForm("student", "daytime", "name"),
+}
+"""Name in params -> form: S1's prompt; short reasoning and answers by name, for teachers of small models; and what is
+left for a student who has learnt labels and rules from its teacher's answers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,12 +184,10 @@ def build_prompt(
     Raises:
         PromptError: an unknown name.
     """
-    for value, known, what in (
-        (wording, PROMPTS, "wording"), (serializer, SERIALIZERS, "serializer"), (answer, ANSWER_STYLES, "answer style"),
-    ):  # fmt: skip
-        if value not in known:
-            raise PromptError(f"unknown {what} {value!r}; there are: {', '.join(known)}")
-    style, home, labels = PROMPTS[wording], load_home(session.home), session.labels
+    style = choose(PROMPTS, wording, f"unknown wording {wording!r}; there are:", PromptError)
+    choose(SERIALIZERS, serializer, f"unknown serializer {serializer!r}; there are:", PromptError)
+    choose(dict.fromkeys(ANSWER_STYLES), answer, f"unknown answer style {answer!r}; there are:", PromptError)
+    home, labels = load_home(session.home), session.labels
     if not style.with_lists:
         return PromptSpec(style.role, home="", io_format="", labels="", rules="", example="", serializer=serializer)
     return PromptSpec(

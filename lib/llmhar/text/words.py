@@ -57,9 +57,14 @@ _SENSOR_KINDS = _set(
 )
 _TOO_GENERAL = _set("machine room area part call make a an the item unit thing")
 _SAME = (
-    ("tv", "television"), ("fridge", "refrigerator"), ("couch", "sofa"), ("pc", "computer"),
-    ("stove", "cooktop", "hob", "cooker"), ("cabinet", "cupboard"), ("main", "front", "entrance"),
-)  # fmt: skip
+    ("tv", "television"),
+    ("fridge", "refrigerator"),
+    ("couch", "sofa"),
+    ("pc", "computer"),
+    ("stove", "cooktop", "hob", "cooker"),
+    ("cabinet", "cupboard"),
+    ("main", "front", "entrance"),
+)
 _COMPOUNDS = _set("door chair table cabinet drawer light lamp window")
 """Words that often end another thing's name, so the word before them is looked at."""
 _BEFORE = _set(
@@ -116,11 +121,11 @@ class _Text:
         self.starts: list[int] = []
         self.ends: list[int] = []
         spelt = lexicon.spellings.get
-        for found in _TOKEN.finditer(text):
-            word = _fold(found[0]) if found.end() - found.start() <= MAX_WORD else ""
+        for match in _TOKEN.finditer(text):
+            word = _fold(match[0]) if match.end() - match.start() <= MAX_WORD else ""
             self.words.append(spelt(word, word))
-            self.starts.append(found.start())
-            self.ends.append(found.end())
+            self.starts.append(match.start())
+            self.ends.append(match.end())
 
     def close(self, i: int) -> bool:
         """Whether word ``i`` follows the one before it with nothing but a blank or a mark between them."""
@@ -161,7 +166,7 @@ class _Text:
         if before in _DOING or (before.isalpha() and self.text[self.ends[at - 1] : self.starts[at]] == "_"):
             return False
         follows = self.words[end] if end < len(self.words) and self.close(end) else ""
-        if name.numbered and follows.isdecimal():
+        if name.numbered and follows.isdecimal() and "\n" not in self.text[self.ends[end - 1] : self.starts[end]]:
             return False  # "chair 3" where there are two
         if name.careful == "quoted":
             alone = not follows or follows in _AFTER or follows == "call"
@@ -178,7 +183,7 @@ class _Text:
             if number >= len(self.words) or self.starts[number] - self.ends[end - 1] > 5:
                 break
             words = (*name.words[:-1], self.words[number])
-            other = next((one for one in self.names[words[0]] if one.words == words), None)
+            other = next((numbered for numbered in self.names[words[0]] if numbered.words == words), None)
             if other is None:
                 break
             name, end = name._replace(ids=name.ids | other.ids), number + 1
@@ -227,13 +232,13 @@ def _named(text: _Text, beginnings: frozenset[str]) -> Iterator[Spoken]:
 
 def _activity_names(text: str) -> list[tuple[int, int]]:
     """Spans that name an activity, in order, merged."""
-    zones = [found.span() for pattern in _ACTIVITY_NAMES for found in pattern.finditer(text)]
-    for found in _CONCLUSION.finditer(text):
-        finite = _FINITE.search(found[1])
-        if _GERUND_FIRST.match(found[1]):
-            zones.append((found.start(), found.start(1) + finite.start() if finite else found.end(1)))
-        elif found[2] is not None and not finite and not _NO_LABEL_FIRST.match(found[1]):
-            zones.append(found.span(1))
+    zones = [match.span() for pattern in _ACTIVITY_NAMES for match in pattern.finditer(text)]
+    for match in _CONCLUSION.finditer(text):
+        finite = _FINITE.search(match[1])
+        if _GERUND_FIRST.match(match[1]):
+            zones.append((match.start(), match.start(1) + finite.start() if finite else match.end(1)))
+        elif match[2] is not None and not finite and not _NO_LABEL_FIRST.match(match[1]):
+            zones.append(match.span(1))
     merged: list[tuple[int, int]] = []
     for start, end in sorted(zones):
         if merged and start <= merged[-1][1]:
@@ -274,7 +279,7 @@ def _lexicon(places: tuple[tuple[str, str], ...]) -> _Lexicon:
                 name = _Name(name.words, frozenset(here), name.kind, name.careful, name.numbered)
             made[name.words, name.kind] = name
     names: dict[str, list[_Name]] = {}
-    for name in sorted(made.values(), key=lambda one: (one.kind == "room", -len(one.words))):
+    for name in sorted(made.values(), key=lambda name: (name.kind == "room", -len(name.words))):
         names.setdefault(name.words[0], []).append(name)
     beginnings = frozenset().union(*map(_beginnings, names))
     return _Lexicon(names, beginnings, _spellings({word for name in made.values() for word in name.words}))
@@ -295,8 +300,8 @@ def _all_names(room: str, sensor: str) -> tuple[_Name, ...]:
     for name in names:
         for i in range(len(name.words) - 1):
             if name.words[i].isalpha() and name.words[i + 1].isalpha():
-                one = name.words[i] + name.words[i + 1]
-                joined.append(name._replace(words=(*name.words[:i], one, *name.words[i + 2 :])))
+                whole = name.words[i] + name.words[i + 1]
+                joined.append(name._replace(words=(*name.words[:i], whole, *name.words[i + 2 :])))
     first = {(name.words, name.kind): name for name in reversed([*names, *joined])}
     return tuple(first.values())
 
@@ -310,7 +315,7 @@ def _beginnings(word: str) -> frozenset[str]:
 def _room_names(room: str) -> list[tuple[tuple[str, ...], bool]]:
     words = _split(room)
     base = tuple(word for word in words if not word.isdecimal())
-    return [(one, one != words) for one in dict.fromkeys((words, base)) if one]
+    return [(name, name != words) for name in dict.fromkeys((words, base)) if name]
 
 
 def _sensor_names(room: str, sensor: str) -> tuple[tuple[tuple[str, ...], Care, bool], ...]:
@@ -323,32 +328,32 @@ def _sensor_names(room: str, sensor: str) -> tuple[tuple[tuple[str, ...], Care, 
     base = core
     while len(base) > 1 and base[-1].isdecimal():
         base = base[:-1]
-    found: dict[tuple[str, ...], tuple[Care, bool]] = {words: ("", False), core: ("", False)}
-    found.setdefault(base, ("", base != core))
+    names: dict[tuple[str, ...], tuple[Care, bool]] = {words: ("", False), core: ("", False)}
+    names.setdefault(base, ("", base != core))
     for i in range(1, len(base)):
         tail = base[i:]
-        if tail[0] not in _TOO_GENERAL:
-            found.setdefault((*tail, *core[len(base) :]), ("part", False))
-            found.setdefault(tail, ("part", base != core))
+        if tail[0] not in _TOO_GENERAL and tail[0] not in _BEFORE:
+            names.setdefault((*tail, *core[len(base) :]), ("part", False))
+            names.setdefault(tail, ("part", base != core))
     said = f"{room} {sensor}".replace("_", " ").lower()
     quote = next((m for cue, _, _ in common_sense.CUES if (m := re.search(cue, said))), None)
     if quote:
         quoted = _split(quote[1] if quote.re.groups and quote[1] else quote[0])
         if quoted and quoted != tuple(w for w in _split(room) if not w.isdecimal()) and quoted[0] not in _SENSOR_KINDS:
-            found.setdefault(quoted, ("quoted", False))
-    return tuple((words, careful, numbered) for words, (careful, numbered) in found.items() if words)
+            names.setdefault(quoted, ("quoted", False))
+    return tuple((words, careful, numbered) for words, (careful, numbered) in names.items() if words)
 
 
-def _spellings(known: set[str]) -> dict[str, str]:
+def _spellings(words: set[str]) -> dict[str, str]:
     """Other words and common slips (a letter left out, doubled, or swapped with the next) -> the word meant."""
-    found: dict[str, str] = {}
+    meant: dict[str, str] = {}
     for group in _SAME:
-        here = [word for word in group if word in known]
+        here = [word for word in group if word in words]
         if len(here) == 1:
-            found.update((word, here[0]) for word in group if word != here[0])
-    for word in sorted(known, reverse=True):
-        found.update(_slips(word))
-    return {slip: word for slip, word in found.items() if slip not in known}
+            meant.update((word, here[0]) for word in group if word != here[0])
+    for word in sorted(words, reverse=True):
+        meant.update(_slips(word))
+    return {slip: word for slip, word in meant.items() if slip not in words}
 
 
 @lru_cache(maxsize=4096)

@@ -9,33 +9,28 @@ from __future__ import annotations
 
 import json
 import math
-import random
 import re
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from datetime import datetime, timedelta
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
-from itertools import count
-from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from llmhar.ask.inference import Answer, make_asks
-from llmhar.ask.models import MODELS
-from llmhar.ask.store import SHORT_KEY, Note, Stored
+from llmhar.ask.inference import Answer
+from llmhar.ask.store import SHORT_KEY, Note
 from llmhar.ask.task import Task
 from llmhar.data.events import SensorEvent, Session, Window
-from llmhar.data.load_report import LoadReport
-from llmhar.data.windows import WINDOW_SIZE, cut_windows
-from llmhar.records import VERDICTS, Fingerprint, Generation
-from llmhar.score.tables import KINDS, Result, score_answers
+from llmhar.records import VERDICTS
+from llmhar.score.tables import KINDS, Result
 from llmhar.text.mentions import find_mentions
 from llmhar.text.parsing import Reading
-from llmhar.text.prompt import PromptError, build_prompt, load_home
+from llmhar.text.prompt import PromptError, load_home
 
 VERSION = 1
 MAX_BYTES = 1 << 30
 """Largest bundle that :func:`unpack` opens."""
 _LEVEL = 9  # a tenth smaller than 6 and a second slower on 10,000 traces
+_ASTRAL = re.compile(r"[\U00010000-\U0010ffff]")
 _UNFIT = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 T = TypeVar("T")
@@ -67,7 +62,6 @@ def build_bundle(
     notes: Iterable[Note | Mapping[str, Any]] = (),
     teacher: str | None = None,
     students: Sequence[str] = (),
-    title: str | None = None,
 ) -> dict[str, Any]:
     """All traces of some results in one JSON-ready dictionary.
 
@@ -79,7 +73,6 @@ def build_bundle(
         notes: from :meth:`llmhar.ask.store.Store.notes`, or as JSON; those on other traces are left out.
         teacher: name of the model that the students learnt from.
         students: names of models.
-        title: of the view; None = what it shows.
 
     Raises:
         ValueError: no results, or a teacher or student that none of them is of.
@@ -97,12 +90,12 @@ def build_bundle(
             raise ValueError(f"{name} is not among the results; there are: {', '.join(dict.fromkeys(names))}")
     place = lambda name: columns[names.index(name)]  # noqa: E731
     windows = list(packer.windows.values())
-    known = {answer["k"] for window in windows for answer in window["a"] if answer}
-    told = [note.to_json() if isinstance(note, Note) else dict(note) for note in notes]
-    data = [one["name"] for one in packer.datasets.things]
+    shown_keys = {answer["k"] for window in windows for answer in window["a"] if answer}
+    all_notes = [note.to_json() if isinstance(note, Note) else dict(note) for note in notes]
+    datasets = [dataset["name"] for dataset in packer.datasets.things]
     return {
         "version": VERSION,
-        "title": clean(title or f"{', '.join(data)}: {_count(models, 'model')} on {_count(windows, 'window')}"),
+        "title": clean(f"{', '.join(datasets)}: {_count(models, 'model')} on {_count(windows, 'window')}"),
         "provenance": _provenance(results, models),
         "models": models,
         "datasets": packer.datasets.things,
@@ -113,7 +106,7 @@ def build_bundle(
         "verdicts": list(VERDICTS),
         "teacher": None if teacher is None else place(teacher),
         "students": [place(name) for name in dict.fromkeys(students)],
-        "notes": [_note(note) for note in told if note["k"] in known],
+        "notes": [_note(note) for note in all_notes if note["k"] in shown_keys],
     }
 
 
@@ -123,12 +116,12 @@ def columns_of(results: Sequence[Result]) -> tuple[list[int], list[dict[str, str
     models: list[dict[str, str]] = []
     owners: list[tuple[tuple[str, str], set[Any]]] = []
     for result in results:
-        who, windows = (result.model.name, result.model.revision), {_key(result, w) for w in result.task.windows}
-        same = [i for i, (owner, _) in enumerate(owners) if owner == who]
+        identity, windows = (result.model.name, result.model.revision), {_key(result, w) for w in result.task.windows}
+        same = [i for i, (owner, _) in enumerate(owners) if owner == identity]
         column = next((i for i in same if not owners[i][1] & windows), None)
         if column is None:
             column = len(owners)
-            owners.append((who, set()))
+            owners.append((identity, set()))
             name = clean(result.model.name) + (f" #{len(same) + 1}" if same else "")
             models.append({"name": name, "kind": KINDS[result.model.kind], "engine": "", "revision": result.revision})
         owners[column][1].update(windows)
@@ -207,13 +200,16 @@ class _Packer:
             "p": None,
             "e": [
                 [
-                    event.time.strftime("%H:%M:%S"), clean(event.room), clean(event.sensor), clean(event.state),
+                    event.time.strftime("%H:%M:%S"),
+                    clean(event.room),
+                    clean(event.sensor),
+                    clean(event.state),
                     self._label(session, event.activity_id if event.activity_id in session.labels else None),
                 ]
                 for event in window.events
             ],
             "a": [None] * self._n,
-        }  # fmt: skip
+        }
 
     def _label(self, session: Session, number: int | None) -> int:
         return -1 if number is None else self.labels.place(clean(session.activities[number]))
@@ -242,8 +238,13 @@ def pack_answer(answer: Answer, reading: Reading, place: Callable[[int | None], 
 
 
 def pack_mentions(reasoning: str, events: Sequence[SensorEvent]) -> list[list[Any]]:
-    """The "m" of an answer: [start, end, [event ids], kind], in UTF-16 code units of the cleaned reasoning."""
-    return [[m.start, m.end, list(m.events), m.kind] for m in find_mentions(reasoning, events)]
+    """The "m" of an answer: [start, end, [event ids], kind], in UTF-16 code units of the cleaned reasoning.
+
+    JavaScript counts in these: characters beyond the first plane count twice.
+    """
+    astral = [] if reasoning.isascii() else [match.start() for match in _ASTRAL.finditer(reasoning)]
+    units = lambda at: at + bisect_left(astral, at)  # noqa: E731
+    return [[units(m.start), units(m.end), list(m.events), m.kind] for m in find_mentions(reasoning, events)]
 
 
 def _prompt_places(old: int | list[int | None] | None, column: int, asked: int, n: int) -> int | list[int | None]:
@@ -291,96 +292,3 @@ def unpack(packed: bytes) -> dict[str, Any]:
     if opener.unconsumed_tail or not isinstance(bundle, dict) or bundle.get("version") != VERSION:
         raise ValueError(f"no bundle of version {VERSION}")
     return bundle
-
-
-# --- made-up traces, to measure the explorer with
-
-_HOME = {
-    "kitchen": ("coffee machine wattmeter", "fridge contact", "food cabinet contact", "induction stove wattmeter",
-                "sink mov", "counter mov", "kettle wattmeter", "tableware cabinet contact"),
-    "living room": ("couch mov", "TV wattmeter", "game console wattmeter", "bookshelf cabinet contact"),
-    "bathroom": ("shower mov", "washbasin mov", "toilet contact"),
-    "dining room": ("chair_1 contact", "chair_2 contact"),
-    "bedroom_1": ("door",),
-    "bedroom_2": ("door", "desk mov"),
-}  # fmt: skip
-_ACTIVITIES = (
-    "preparing breakfast", "having breakfast", "watching TV", "using bathroom", "taking shower", "washing dishes",
-    "reading books", "using pc", "preparing dinner", "having dinner", "clearing table", "personal washing", "others",
-)  # fmt: skip
-_VOCABULARY = """
-maybe perhaps probably however because although since while when after before during somebody another resident
-person people morning evening night habit routine breakfast lunch dinner meal drink water coffee tea bread plate cup
-glass window light noise movement change start end short long quick slow later earlier again still already often
-never always sometimes usually together alone separate parallel interleaved previous next last only both either
-neither unlikely plausible possible certain doubtful consistent strange missing obvious hidden small large first
-second third same different likely hand face hair tooth towel soap clothes shoes jacket keys bag phone game book
-page film show music news work study rest sleep wake sit stand walk leave enter return fetch carry open close switch
-press turn move clean wash cook boil heat eat taste talk listen watch read write think wait look check guess compare
-decide conclude assume expect notice remember consider suppose argue explain depend follow belong matter
-"""
-
-
-def synthetic_bundle(n_traces: int, n_models: int = 4, seed: int = 0) -> dict[str, Any]:
-    """Made-up traces of about 1,200 characters of reasoning each, by the same path as real ones.
-
-    Half of a reasoning is written like the rules', half in words drawn at random: less regular than any model's, so
-    that sizes and times measured with it are no flattery.
-
-    Args:
-        n_traces: windows times models, rounded up to whole windows.
-        n_models: columns.
-        seed: the same seed makes the same bundle.
-    """
-    rng = random.Random(f"llmhar traces {seed}")
-    task = _made_up_task(-(-n_traces // n_models), rng)
-    results = []
-    for number in range(n_models):
-        model = MODELS["rules"].model_copy(update={"name": f"made-up model {number}", "revision": f"seed {seed}"})
-        answers = []
-        for ask, window in zip(make_asks(task, model), task.windows):
-            made = Generation(ask.request.key, _made_up_text(window, rng), "stop", "", 900, 0, 420, rng.uniform(1, 9))
-            answers.append(Answer(ask, Stored(made, Fingerprint("made up", "1", "", "")), ""))
-        results.append(score_answers(task, model, answers))
-    return build_bundle(results, teacher=results[0].model.name, students=[result.model.name for result in results[1:]])
-
-
-def _made_up_task(n_windows: int, rng: random.Random) -> Task:
-    sessions = {}
-    for number in count():
-        if number * 100 >= n_windows:
-            break
-        n_events = WINDOW_SIZE * min(100, n_windows - number * 100)
-        events = tuple(_made_up_events(n_events, rng))
-        name = f"{number + 1:03}"
-        sessions[name] = Session("simulated", name, "simulated", dict(enumerate(_ACTIVITIES)), events)
-    windows = tuple(window for session in sessions.values() for window in cut_windows(session))
-    prompts = {"simulated": build_prompt(next(iter(sessions.values())), answer="name")}
-    subset = f"{len(windows)} made-up windows"
-    return Task("made up", "simulated", sessions, {}, windows, "name", subset, prompts, LoadReport("made up", Path()))
-
-
-def _made_up_events(n: int, rng: random.Random) -> Iterator[SensorEvent]:
-    at = datetime(2000, 1, 3, rng.randrange(6, 12))
-    for i in range(n):
-        at += timedelta(seconds=rng.randrange(1, 60))
-        room = rng.choice(list(_HOME))
-        sensor = rng.choice(_HOME[room])
-        state = rng.choice(
-            ("OPENED", "CLOSED") if "contact" in sensor or sensor == "door" else ("turned ON", "turned OFF")
-        )
-        yield SensorEvent(i, at, room, sensor, state, activity_id=rng.randrange(len(_ACTIVITIES)))
-
-
-def _made_up_text(window: Window, rng: random.Random) -> str:
-    lines, items = [], []
-    for i, event in enumerate(window.events):
-        label = rng.choice(_ACTIVITIES)
-        items.append({"id": i, "activity": label})
-        words = " ".join(rng.choices(_VOCABULARY.split(), k=rng.randrange(6, 14)))
-        lines.append(
-            f"Event {i}: the {event.text} at {event.time:%H:%M:%S}, {words}, so {label}."
-            if rng.random() < 0.6
-            else f"The {event.sensor.split()[0]} {words} event {rng.randrange(len(window.events))}, {label}."
-        )
-    return "<think>\n" + "\n".join(lines) + "\n</think>\n\n" + json.dumps(items)

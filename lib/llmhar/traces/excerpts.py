@@ -7,6 +7,7 @@ text that numbers its events otherwise than the prompt may still be taken for an
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -14,6 +15,7 @@ from IPython.display import HTML
 
 from llmhar.data.events import SensorEvent
 from llmhar.score.tables import KINDS, Result
+from llmhar.text.mentions import Kind, Span, find_spans, opened_line
 from llmhar.text.parsing import Reading
 from llmhar.traces.view import templates
 
@@ -23,23 +25,10 @@ MAX_CHARS = 400
 """Longest excerpt; the rest is cut and said."""
 MAX_TEXT = 200_000
 """Characters of a reasoning that are searched."""
-# An answer's items and a prompt's events: flat JSON objects are no reasoning. All repeats are bounded: linear time.
+# An answer's items and a prompt's events: flat JSON objects are no reasoning.
 _ITEM = re.compile(r"\{[^{}]*\}")
-# "Event 3: …" anywhere, "Event 3 …" or "id 3 …" at line start; \W would also take line breaks.
-_NAMED = re.compile(
-    r"(?im)^[^\w\n]{0,6}(?:event(?:[ \t]{1,3}id)?|id)[ \t]{0,3}[:=#]?[ \t]{0,3}(\d{1,4})\b(?!:\d)"
-    r"|\bevent[ \t]{1,3}#?(\d{1,4})\*{0,3}[ \t]{0,3}:(?!\d)"
-)
-# "3: …", "3. …", "(3) …" at line start, not "07:30:20 …".
-_BARE = re.compile(r"(?m)^[^\w\n]{0,6}(\d{1,4})\*{0,3}[ \t]{0,3}[:.)](?!\d)")
-_JOIN = r"[ \t]{0,3}(?:,[ \t]{0,3}(?:and[ \t]{1,3})?|and[ \t]{1,3}|&|to[ \t]{1,3}|-|–)[ \t]{0,3}"
-# "event 3", "events 3, 4 and 5", "ids 2-4"; not "activity id 3", not "event 07:30:20".
-_MENTION = re.compile(
-    r"(?i)(?<!activity )(?<!label )\b(?:events?(?:[ \t]{1,3}ids?)?|ids?)[ \t]{0,3}[:=#]?[ \t]{0,3}"
-    rf"(\d{{1,4}}(?:{_JOIN}\d{{1,4}})*)\b(?!:\d)"
-)
-_SPAN = re.compile(r"(\d{1,4})(?:[ \t]{0,3}(?:to|-|–)[ \t]{0,3}(\d{1,4}))?")
-_SENTENCE = re.compile(r"(?<=[.!?])\s+|\n+")
+_BREAK = re.compile(r"(?<=[.!?])\s+|\n+")
+_COLON = re.compile(r"\*{0,3}[ \t]{0,3}:")
 
 
 class Excerpt(NamedTuple):
@@ -51,72 +40,59 @@ class Excerpt(NamedTuple):
     """"event number", "time", "sensor name" (and of how many events, if several) or "none"."""
 
 
-def find_excerpt(reading: Reading, event: int, events: Sequence[SensorEvent]) -> Excerpt:
-    """The sentences of one model's reasoning that are about an event.
+def find_excerpts(reading: Reading, events: Sequence[SensorEvent]) -> list[Excerpt]:
+    """For each event of a window, the sentences of one model's reasoning that are about it.
 
-    In this order: the block that opens with its number ("Event 3: …", "id 3 …", then "3: …"), sentences that name the
-    number ("events 3 and 4"), sentences with its time of day (where no other event of the window has it), sentences
-    that name its sensor. Texts whose blocks count from 1 are noticed: they have as many as there are events, and none
-    with 0.
+    In this order: the block that opens with its number ("Event 3: …", "id 3 …"), sentences that name the number
+    ("events 3 and 4"), the block that opens with the bare number ("3: …"), sentences with its time of day (where no
+    other event of the window has it), sentences that name its sensor.
 
     Args:
         reading: of the window; where nothing stands in thinking marks, the answer's prose is searched.
-        event: position in the window, from 0.
         events: the window's.
     """
     text = _ITEM.sub(" ", (reading.reasoning or reading.answer)[:MAX_TEXT])
-    sentences = [part.strip() for part in _SENTENCE.split(text) if part.strip()]
-    about = events[event]
-    clock = about.time.strftime("%H:%M:%S")
-    alone = sum(other.time.strftime("%H:%M:%S") == clock for other in events) == 1
-    twins = sum(other.sensor == about.sensor for other in events)
-    sensor = "sensor name" if twins == 1 else f"sensor name, which {twins} events have"
+    spans = find_spans(text, events, ("event", "line", "time", "sensor"))
+    breaks = [(0, 0), *(match.span() for match in _BREAK.finditer(text)), (len(text), len(text))]
+    return [_excerpt(text, breaks, spans, event) for event in range(len(events))]
+
+
+def _excerpt(text: str, breaks: Sequence[tuple[int, int]], spans: Sequence[Span], event: int) -> Excerpt:
+    """The part about one event; ``breaks`` are where sentences are parted."""
+    own: dict[Kind, list[Span]] = {"event": [], "time": [], "sensor": []}
+    for span in spans:
+        if event in span.events and span.kind in own and (span.kind != "time" or len(span.events) == 1):
+            own[span.kind].append(span)
+    n_alike = len(own["sensor"][0].events) if own["sensor"] else 1
+    by_name = "sensor name" if n_alike == 1 else f"sensor name, which {n_alike} events have"
     ways = (
-        ("event number", lambda: _blocks(text, _NAMED, event, len(events))),
-        ("event number", lambda: [s for s in sentences if _mentions(s, event)]),
-        ("event number", lambda: _blocks(text, _BARE, event, len(events), others=False)),
-        ("time", lambda: [s for s in sentences if alone and clock in s]),
-        (sensor, lambda: _naming(sentences, about.sensor)),
+        ("event number", _blocks(text, spans, event, "event")),
+        ("event number", _sentences(text, breaks, own["event"])),
+        ("event number", _blocks(text, spans, event, "line")),
+        ("time", _sentences(text, breaks, own["time"])),
+        (by_name, _sentences(text, breaks, own["sensor"])),
     )
-    for found_by, search in ways:
-        if found := search():
-            return Excerpt(_shorten(found), found_by)
-    return Excerpt(SILENT, "none")
+    return next((Excerpt(_shorten(parts), found_by) for found_by, parts in ways if parts), Excerpt(SILENT, "none"))
 
 
-def _blocks(text: str, mark: re.Pattern[str], event: int, n: int, *, others: bool = True) -> list[str]:
-    """Text from each mark with the event's number to the next mark or blank line.
-
-    ``others``: whether numbers beyond the window are borne; a list that has them without the word "event" numbers
-    something else, such as the activities.
-    """
-    marks = [(int(next(filter(None, m.groups()))), m.start()) for m in mark.finditer(text)]
-    numbers = {number for number, _ in marks}
-    if not others and max(numbers, default=0) > n:
-        return []
-    wanted = event + 1 if n in numbers and 0 not in numbers else event  # counts from 1
-    ends = [start for _, start in marks[1:]] + [len(text)]
-    blocks = [text[start:end] for (number, start), end in zip(marks, ends) if number == wanted]
+def _blocks(text: str, spans: Sequence[Span], event: int, kind: Kind) -> list[str]:
+    """Text from each number of the event that opens a line or has a colon, to the next such number or blank line."""
+    marks = [(begin, span.events) for span in spans if span.kind == kind and (begin := _opens(text, span)) is not None]
+    ends = [begin for begin, _ in marks[1:]] + [len(text)]
+    blocks = [text[begin:end] for (begin, events), end in zip(marks, ends) if event in events]
     return [block.strip().partition("\n\n")[0].strip() for block in blocks]
 
 
-def _mentions(sentence: str, event: int) -> bool:
-    """Whether a sentence names the event by number; "events 2 to 5" names four."""
-    return any(
-        int(first) <= event <= int(last or first)
-        for listed in _MENTION.findall(sentence)
-        for first, last in _SPAN.findall(listed)
-    )
+def _opens(text: str, span: Span) -> int | None:
+    """Where the block begins that a number opens; None where it opens none."""
+    begin = opened_line(text, span)
+    return span.start if begin is None and len(span.events) < 2 and _COLON.match(text, span.end) else begin
 
 
-def _naming(sentences: Sequence[str], sensor: str) -> list[str]:
-    """Sentences with the sensor's name, else with the name without its last word (its kind: contact, wattmeter …)."""
-    words = sensor.casefold().replace("-", " ").split()
-    for name in (" ".join(words), " ".join(words[:-1])):
-        found = [s for s in sentences if name and name in s.casefold().replace("-", " ")]
-        if found:
-            return found
-    return []
+def _sentences(text: str, breaks: Sequence[tuple[int, int]], spans: Sequence[Span]) -> list[str]:
+    """The sentences that these spans stand in, each once."""
+    places = dict.fromkeys(bisect_right(breaks, (span.start, len(text))) for span in spans)
+    return [text[breaks[place - 1][1] : breaks[place][0]].strip() for place in places]
 
 
 def _shorten(parts: Sequence[str]) -> str:
@@ -179,12 +155,12 @@ def excerpt_rows(results: Sequence[Result], position: int, event: int, why: str 
 
 def _said(result: Result, position: int, event: int) -> Said:
     window, reading = result.task.windows[position], result.readings[position]
-    found = reading.predictions[event]
-    excerpt = find_excerpt(reading, event, window.events)
-    if found.label is None:
-        label, css, mark = found.verdict.replace("_", " "), "none", "–"
+    prediction = reading.predictions[event]
+    excerpt = find_excerpts(reading, window.events)[event]
+    if prediction.label is None:
+        label, css, mark = prediction.verdict.replace("_", " "), "none", "–"
     else:
-        label = result.task.sessions[window.session_id].activities[found.label]
+        label = result.task.sessions[window.session_id].activities[prediction.label]
         css, mark = ("right", "✓") if is_right(result, position, event) else ("wrong", "✗")
     made = (KINDS[result.model.kind], result.made_by, result.revision)
     return Said(result.model.name, *made, label, css, mark, *excerpt)
@@ -235,7 +211,7 @@ def pick_events(results: Sequence[Result], n: int) -> list[Pick]:
         for why, left in waiting.items():
             if left and len(picks) < n:
                 used = {pick.position for pick in picks}
-                chosen = next((one for one in left if one[0] not in used), left[0])
+                chosen = next((case for case in left if case[0] not in used), left[0])
                 left.remove(chosen)
                 picks.append(Pick(*chosen, why))
     return picks
@@ -243,20 +219,18 @@ def pick_events(results: Sequence[Result], n: int) -> list[Pick]:
 
 def _candidates(results: Sequence[Result]) -> dict[str, list[tuple[int, int]]]:
     """(position, event) of every scored event by case, best first."""
-    found: dict[str, list[tuple[int, int, int]]] = {why: [] for why in CASES}
+    by_case: dict[str, list[tuple[int, int, int]]] = {why: [] for why in CASES}
     task = results[0].task
     for position, window in enumerate(task.windows):
         labels = task.sessions[window.session_id].labels
+        excerpts = [find_excerpts(result.readings[position], window.events) for result in results]
         for event, about in enumerate(window.events):
             if about.activity_id in labels:
                 right = [is_right(result, position, event) for result in results]
-                silent = sum(
-                    find_excerpt(result.readings[position], event, window.events).found_by != "event number"
-                    for result in results
-                )
+                silent = sum(own[event].found_by != "event number" for own in excerpts)
                 for why in [why for why, applies in CASES.items() if applies(*right)][:1]:
-                    found[why].append((silent, position, event))
-    return {why: [(position, event) for _, position, event in sorted(own)] for why, own in found.items()}
+                    by_case[why].append((silent, position, event))
+    return {why: [(position, event) for _, position, event in sorted(own)] for why, own in by_case.items()}
 
 
 def excerpts_html(results: Sequence[Result], picks: Sequence[Pick]) -> HTML:

@@ -73,18 +73,25 @@ def trace_rows(results: Sequence[Result]) -> Iterator[dict[str, Any]]:
         for window, answer, reading in zip(task.windows, result.answers, result.readings):
             session, request = task.sessions[window.session_id], answer.ask.request
             events = [
-                {"id": i, "time": event.time.strftime("%H:%M:%S"), "room": _fit(event.room),
-                 "sensor": _fit(event.sensor), "state": _fit(event.state), "truth": _name(session, event.activity_id),
-                 "label": _name(session, found.label), "verdict": found.verdict}
-                for i, (event, found) in enumerate(zip(window.events, reading.predictions))
-            ]  # fmt: skip
+                {
+                    "id": i,
+                    "time": event.time.strftime("%H:%M:%S"),
+                    "room": _fit(event.room),
+                    "sensor": _fit(event.sensor),
+                    "state": _fit(event.state),
+                    "truth": _name(session, event.activity_id),
+                    "label": _name(session, prediction.label),
+                    "verdict": prediction.verdict,
+                }
+                for i, (event, prediction) in enumerate(zip(window.events, reading.predictions))
+            ]
             scored = [event for event in events if event["truth"] is not None]
             made = answer.stored.generation if answer.stored else None
             system, user = _turns(request)
             yield {
                 "model": result.model.name,
                 "kind": KINDS[result.model.kind],
-                "engine": _engine(answer),
+                "engine": str(answer.stored.fingerprint) if answer.stored else "",
                 "revision": result.model.revision,
                 "data": task.data,
                 "home": session.home,
@@ -126,11 +133,6 @@ def _turns(request: Request) -> tuple[str, str]:
     for message in request.messages:
         texts[message["role"] == "system"].append(_fit(message["content"]))
     return "\n\n".join(texts[True]), "\n\n".join(texts[False])
-
-
-def _engine(answer: Answer) -> str:
-    made = answer.stored.fingerprint if answer.stored else None
-    return " ".join(part for part in (made.engine, made.version, made.dtype, made.device) if part) if made else ""
 
 
 def write_jsonl(results: Sequence[Result], path: Path) -> int:
@@ -230,13 +232,17 @@ def _inspect_log(result: Result) -> Any:
             ),
             model=result.model.name,
             config=log.EvalConfig(),
-            metadata={"kind": KINDS[result.model.kind], "engine": result.made_by, "revision": result.model.revision,
-                      "windows": result.task.subset},
+            metadata={
+                "kind": KINDS[result.model.kind],
+                "engine": result.made_by,
+                "revision": result.model.revision,
+                "windows": result.task.subset,
+            },
         ),
         results=log.EvalResults(total_samples=len(samples), completed_samples=len(done), scores=scores),
         stats=log.EvalStats(started_at=now, completed_at=now, model_usage={result.model.name: usage}),
         samples=samples,
-    )  # fmt: skip
+    )
 
 
 def _mean(values: Sequence[float]) -> float:
@@ -274,9 +280,11 @@ def _inspect_sample(row: dict[str, Any], answer: Answer, reading: Reading, log: 
     if made:
         output = models.ModelOutput.from_content(name, content, _STOPS.get(made.finish_reason, "unknown"))
         output.usage = models.ModelUsage(
-            input_tokens=made.prompt_tokens, output_tokens=made.output_tokens,
-            total_tokens=made.prompt_tokens + made.output_tokens, input_tokens_cache_read=made.cached_tokens,
-        )  # fmt: skip
+            input_tokens=made.prompt_tokens,
+            output_tokens=made.output_tokens,
+            total_tokens=made.prompt_tokens + made.output_tokens,
+            input_tokens_cache_read=made.cached_tokens,
+        )
         output.time = row["seconds"]
     shares = {"right": row["n_right"], "missed": row["n_missed"]} if row["n_scored"] else {}
     labels = ", ".join(event["label"] or f"({event['verdict']})" for event in row["events"])
@@ -307,7 +315,7 @@ def export_notes_csv(store: Store, path: Path) -> int:
     writer.writerow(("key", "data set", "session", "window", "model", "tags", "text", "created", "updated"))
     notes = store.notes()
     for note in notes:
-        asked = next(iter(store.asked_for(note.key)), ("", "", "", ""))
+        asked = next(iter(store.asked_for(note.key)), ("", "", "", ""))[:4]
         times = [datetime.fromtimestamp(at, UTC).isoformat(timespec="seconds") for at in note[3:]]
         cells = [note.key, *map(str, asked), ", ".join(note.tags), note.text, *times]
         writer.writerow([_harmless(cell) for cell in cells])
@@ -351,20 +359,19 @@ def mention_table(results: Sequence[Result]) -> pd.DataFrame:
     """
     rows = {}
     for result in results:
-        found = [
+        mentions = [
             find_mentions(reading.reasoning, window.events)
             for reading, window in zip(result.readings, result.task.windows)
             if reading.reasoning
         ]
-        n = len(found)
-        citing = sum(any(mention.events for mention in own) for own in found)
+        n = len(mentions)
+        citing = sum(any(mention.events for mention in own) for own in mentions)
         counts = {
-            kind: sum(m.kind == kind for own in found for m in own) for kind in ("event", "time", "sensor", "room")
+            kind: sum(m.kind == kind for own in mentions for m in own) for kind in ("event", "time", "sensor", "room")
         }
         rows[result.model.name] = {
             "kind": KINDS[result.model.kind],
             "reasonings": n,
             "cite an event %": 100 * citing / n if n else float("nan"),
-            **{f"{kind} mentions": count / n if n else float("nan") for kind, count in counts.items()},
-        }  # fmt: skip
+        } | {f"{kind} mentions": count / n if n else float("nan") for kind, count in counts.items()}
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("model")

@@ -12,10 +12,12 @@ from __future__ import annotations
 
 import random
 import re
+from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from statistics import NormalDist, fmean
+from itertools import groupby
+from statistics import fmean
 from typing import Any, Literal, NamedTuple
 
 from llmhar.ask.asking import Asking
@@ -24,44 +26,23 @@ from llmhar.ask.models import ModelSpec
 from llmhar.ask.store import Store
 from llmhar.ask.task import Task
 from llmhar.data.events import SensorEvent, Session, Window
-from llmhar.records import sha256_of
-from llmhar.score.stats import sign_flip, t_interval
+from llmhar.score.stats import sign_flip, t_interval, wilson
+from llmhar.text.mentions import Span, find_spans, opened_line
 from llmhar.text.parsing import parse_answer, split_reasoning
-from llmhar.text.serialize import event_text
+from llmhar.traces.counterfactual import drop_events, swap_events
 
 Kind = Literal["drop", "swap", "control drop", "control swap"]
 KINDS: tuple[Kind, ...] = ("drop", "control drop", "swap", "control swap")
 """Cited evidence taken away or replaced, each beside its control."""
-PROBE_INDEX = 10**9
-"""Window indices of probes begin here; no session has as many windows. 48 bits of a hash of the changed window are
-added: the same probe has the same number in every run, and no note in the store means two things."""
-
 Sensor = tuple[str, str]
 """Room and name."""
 
-_HEAD = re.compile(
-    r"\W*(?:\d{1,4}[.)] ?\W*)?(?:for |so |then |now )?(?:event|id|item)\W{0,4}(?:id\W{0,4})?(\d{1,4})\b"
-    r"|\W*(\d{1,4})\*{0,2} ?[.:)\-–—](?!\d)"
+_POINTING = re.compile(
+    r"(?i)\b(?:near(?:by|est)?(?:\s+to)?|next\s+to|close\s+to|beside|after|before|following|followed\s+by|preceded\s+by|"
+    r"because\s+of|due\s+to|given|with|by|since|as|and|says\s+little,)\s+(?:the|an?)\s+[\"'*`]{0,3}$"
 )
-"""How a line names its event, in folded text: "event 3: …", "**event 3** …", "3: …", but not "07:11:28"."""
-_IDS = re.compile(
-    r"\b(?:events?|ids?)\W{0,3}"
-    r"(\d{1,4}(?!\d)(?: ?(?:, and|, or|,|and|or|&|to|-|–) ?#?\d{1,4}(?![\d:]| ?(?:s|sec|min|hour)))*)"
-)
-_WORDS = re.compile(
-    r"\b(?:near(?:by|est)?(?: to)?|next to|close to|beside|after|before|following|followed by|preceded by|because of|"
-    r"due to|given|with|by|since|as|and|says little,) (?:the|an?) ([^,.;:()\"]{1,200})"
-)
-_AFTER_WORDS = re.compile(
-    r"(?:indicat|suggest|mean|impl|show|point|make|confirm|support|tell|say|turn|open|clos|enter|left)\w*|(?:is|are|was|"
-    r"were|being|has|had|on|off|at|in|so|and|that|which|just|right|before|after|near|then|earlier|later|shortly|events?|"
-    r"sensors?|motions?|contacts?|activity|activations?|use|usage)"
-)
-"""What may follow a quoted name; "coffee table" does not quote the coffee machine."""
-MOST_WORDS = 12
-"""Longest name in words."""
-MOST_CHARS = 2000
-"""Of a line, the part that is read: time on a rambling text stays in bounds."""
+"""What stands before a name that is given as a reason."""
+_POINTING_CHARS = 40
 
 
 @dataclass(frozen=True)
@@ -148,9 +129,9 @@ def find_citations(task: Task, answers: Sequence[Answer]) -> Cited:
         if answer.stored is None:
             continue
         n_events += len(window.events)
-        found = read_citations(split_reasoning(answer.stored.generation.text).reasoning, window)
-        n_lines += len(found)
-        citations += [citation for citation in found if citation.cited]
+        explained = read_citations(split_reasoning(answer.stored.generation.text).reasoning, window)
+        n_lines += len(explained)
+        citations += [citation for citation in explained if citation.cited]
     return Cited(citations, n_lines, n_lines - len(citations), n_events)
 
 
@@ -158,63 +139,41 @@ def read_citations(reasoning: str, window: Window) -> list[Citation]:
     """One entry for each event that lines of this reasoning are about; ``cited`` is empty where they name no other.
 
     A line is about the event whose number it begins with. It names others by number ("event 3", "events 2 and 4") or
-    by words after a preposition ("near the coffee machine"): the event nearest in time, of another sensor, whose text
-    holds these words. Texts are compared as they are; nothing from them enters a pattern.
+    by a sensor or room after a preposition ("near the coffee machine"): of its events, those of another sensor, the
+    nearest in time.
     """
-    texts = [_fold(event_text(event)) for event in window.events]
-    found: dict[int, dict[int, str]] = {}
-    for raw in reasoning.splitlines():
-        line = _fold(raw[:MOST_CHARS])
-        head = _HEAD.match(line)
-        target = int(head[1] or head[2]) if head else len(texts)
-        if head is None or target >= len(texts):
+    breaks = [match.start() for match in re.finditer("\n", reasoning)]
+    by_target: dict[int, dict[int, str]] = {}
+    spans = find_spans(reasoning, window.events, ("event", "line", "sensor", "room"))
+    for _, line in groupby(spans, key=lambda span: bisect_left(breaks, span.start)):
+        head, *others = line
+        if head.kind not in ("event", "line") or len(head.events) != 1 or opened_line(reasoning, head) is None:
             continue
-        rest = line[head.end() :].replace(texts[target], " ")  # a sensor may be called "lamp near the door"
-        cited = found.setdefault(target, {})
-        for i, words in (*_by_number(rest, len(texts)), *_by_words(rest, window, target, texts)):
-            if i != target:
-                cited.setdefault(i, words)
+        (target,) = head.events
+        cited = by_target.setdefault(target, {})
+        for span in others:
+            for i in _cited(reasoning, span, window, target):
+                cited.setdefault(i, _fold(reasoning[span.start : span.end]))
     return [
         Citation(window, target, tuple(sorted(cited)), "; ".join(dict.fromkeys(cited.values())))
-        for target, cited in sorted(found.items())
+        for target, cited in sorted(by_target.items())
     ]
+
+
+def _cited(reasoning: str, span: Span, window: Window, target: int) -> list[int]:
+    """Which events a part of a line gives as evidence for the event that the line is about."""
+    if span.kind in ("event", "line"):
+        return [i for i in span.events if i != target]
+    if not _POINTING.search(reasoning, max(0, span.start - _POINTING_CHARS), span.start):
+        return []
+    own, at = _sensor(window.events[target]), window.events[target].time
+    others = [i for i in span.events if _sensor(window.events[i]) != own]
+    return sorted(others, key=lambda i: (abs(window.events[i].time - at), abs(i - target), i))[:1]
 
 
 def _fold(text: str) -> str:
     """One case, single blanks, no underscores."""
     return " ".join(text.replace("_", " ").casefold().split())
-
-
-def _by_number(rest: str, n: int) -> Iterator[tuple[int, str]]:
-    for match in _IDS.finditer(rest):
-        last, through = -1, False
-        for part in re.findall(r"\d+|-|–|to", match[1]):
-            if not part.isdecimal():
-                through = True
-                continue
-            first = last + 1 if through else int(part)
-            yield from ((i, match[0]) for i in range(first, min(int(part), n - 1) + 1))
-            last, through = int(part), False
-
-
-def _by_words(rest: str, window: Window, target: int, texts: Sequence[str]) -> Iterator[tuple[int, str]]:
-    """Nearest event of another sensor for each name that the line quotes, the longest one that fits."""
-    own, at = _sensor(window.events[target]), window.events[target].time
-    others = [i for i, event in enumerate(window.events) if _sensor(event) != own]
-    start = 0
-    while match := _WORDS.search(rest, start):
-        start = match.start(1)  # "after the kettle and the fridge": the next name may begin inside this match
-        words = match[1].split()
-        for n in range(min(len(words), MOST_WORDS), 0, -1):
-            if n < len(words) and not _AFTER_WORDS.fullmatch(words[n]):
-                continue
-            name = " ".join(words[:n])
-            holding = [i for i in others if f" {name} " in f" {texts[i]} "]
-            holding = holding or [i for i in others if len(name) > 3 and name in texts[i]]  # the basin of "washbasin"
-            if holding:
-                start += len(name)
-                yield min(holding, key=lambda i: (abs(window.events[i].time - at), abs(i - target), i)), name
-                break
 
 
 def _sensor(event: SensorEvent) -> Sensor:
@@ -229,7 +188,7 @@ def plan_probes(task: Task, citations: Sequence[Citation], *, seed: int = 0, n: 
 
     Args:
         task: gives the sessions.
-        citations: see :func:`find_citations`; those that cite nothing are passed over.
+        citations: what lines of reasoning cite (:func:`find_citations`); those that cite nothing are passed over.
         seed: of the draws; a citation's probes depend on seed and citation alone, and a smaller ``n`` is a subset of a
             larger one.
         n: most citations that are probed; None = all.
@@ -253,9 +212,12 @@ def _probes(citation: Citation, session: Session, draw: random.Random) -> list[P
     made = []
     for kind in KINDS:
         changed = control if kind.startswith("control") else citation.evidence
-        window = _changed(citation.window, changed, donor if kind.endswith("swap") else ())
-        before = sum(i < citation.target for i in changed) if kind.endswith("drop") else 0
-        made.append(Probe(citation, kind, window, citation.target - before, changed))
+        if kind.endswith("swap"):
+            window, target = swap_events(citation.window, changed, donor), citation.target
+        else:
+            window = drop_events(citation.window, changed)
+            target = citation.target - sum(i < citation.target for i in changed)
+        made.append(Probe(citation, kind, window, target, changed))
     return made
 
 
@@ -266,8 +228,8 @@ def _control(citation: Citation, draw: random.Random) -> tuple[int, ...]:
     free = Counter(_sensor(event) for event in events if _sensor(event) not in taken)
     sensors = draw.sample(sorted(free), len(free))
     chosen: set[Sensor] = set()
-    while sensors and (missing := len(evidence) - sum(free[one] for one in chosen)) > 0:
-        best = min(sensors, key=lambda one: abs(free[one] - missing))  # the first drawn of those that fit best
+    while sensors and (missing := len(evidence) - sum(free[sensor] for sensor in chosen)) > 0:
+        best = min(sensors, key=lambda sensor: abs(free[sensor] - missing))  # the first drawn of those that fit best
         chosen.add(best)
         sensors.remove(best)
     return tuple(i for i, event in enumerate(events) if _sensor(event) in chosen)
@@ -282,19 +244,6 @@ def _donor(citation: Citation, session: Session, draw: random.Random) -> list[Se
     others = [sensor for sensor in others if sensor[0] not in rooms] or others
     chosen = draw.choice(others) if others else None
     return [event for event in session.events if _sensor(event) == chosen]
-
-
-def _changed(window: Window, ids: Sequence[int], donor: Sequence[SensorEvent]) -> Window:
-    """The window without these events; or, with a donor, these replaced one after the other, at their own times."""
-    events = list(window.events)
-    for k, i in enumerate(ids):
-        # Nobody caused what never happened: no resident, no activity.
-        made = replace(donor[k % len(donor)], residents=(), activity_id=None) if donor else events[i]
-        events[i] = replace(made, event_id=events[i].event_id, time=events[i].time)
-    kept = tuple(event for i, event in enumerate(events) if donor or i not in ids)
-    content = [[event.time.isoformat(), event.room, event.sensor, event.state] for event in kept]
-    number = int(sha256_of([window.session_id, window.index, content])[:12], 16)
-    return Window(window.session_id, PROBE_INDEX + number, kept)
 
 
 def run_probes(
@@ -319,27 +268,24 @@ def run_probes(
     windows = originals | changed
     probing = replace(asking, purpose="probe")
     asks = []
-    for own, how in ((originals, asking), (changed, probing)):
-        asked = replace(task, windows=tuple(own.values()), subset=f"{len(own)} windows of {len(probes)} probes")
-        asks += make_asks(asked, model, how)
+    for asked, purpose in ((originals, asking), (changed, probing)):
+        part = replace(task, windows=tuple(asked.values()), subset=f"{len(asked)} windows of {len(probes)} probes")
+        asks += make_asks(part, model, purpose)
     run = run_asks(asks, model, store, probing)
     labels: dict[tuple[str, int], list[int | None]] = {}
     for answer in collect(asks, store, run.fingerprint if asking.exact else None):
         key = (answer.ask.session_id, answer.ask.window_index)
         made = answer.stored.generation if answer.stored else None
-        reading = parse_answer(
-            made.text if made else "", len(windows[key].events), task.sessions[key[0]].labels,
-            finish_reason=made.finish_reason if made else "",
-        )  # fmt: skip
+        text, reason = (made.text, made.finish_reason) if made else ("", "")
+        session = task.sessions[key[0]]
+        reading = parse_answer(text, len(windows[key].events), session.labels, finish_reason=reason)
         labels[key] = [prediction.label for prediction in reading.predictions]
-    return [
-        Outcome(
-            probe, model.name,
-            before=labels[probe.window.session_id, probe.citation.window.index][probe.citation.target],
-            after=labels[probe.window.session_id, probe.window.index][probe.target],
-        )
-        for probe in probes
-    ]  # fmt: skip
+    outcomes = []
+    for probe in probes:
+        before = labels[probe.window.session_id, probe.citation.window.index][probe.citation.target]
+        after = labels[probe.window.session_id, probe.window.index][probe.target]
+        outcomes.append(Outcome(probe, model.name, before, after))
+    return outcomes
 
 
 def faithfulness_rows(outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
@@ -356,12 +302,20 @@ def faithfulness_rows(outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
             clear = [o for o in every if o.changed is not None]
             n, k = len(clear), sum(bool(o.changed) for o in clear)
             low, high = wilson(k, n)
-            rows.append({
-                "model": model, "kind": kind, "n": n, "unreadable": len(every) - n, "changed": k,
-                "changed %": 100 * k / n if n else float("nan"), "low": 100 * low, "high": 100 * high,
-                "events changed": fmean(len(o.probe.changed) for o in clear) if n else float("nan"),
-                "seconds away": fmean(o.probe.seconds for o in clear) if n else float("nan"),
-            })  # fmt: skip
+            rows.append(
+                {
+                    "model": model,
+                    "kind": kind,
+                    "n": n,
+                    "unreadable": len(every) - n,
+                    "changed": k,
+                    "changed %": 100 * k / n if n else float("nan"),
+                    "low": 100 * low,
+                    "high": 100 * high,
+                    "events changed": fmean(len(o.probe.changed) for o in clear) if n else float("nan"),
+                    "seconds away": fmean(o.probe.seconds for o in clear) if n else float("nan"),
+                }
+            )
     return rows
 
 
@@ -376,14 +330,23 @@ def gap_rows(outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
         own = [o for o in outcomes if o.model == model]
         for kind in ("drop", "swap"):
             gaps = _gaps(own, kind)
-            every = [gap for one in gaps.values() for gap in one]
-            means = [100 * fmean(one) for one in gaps.values()]
+            every = [gap for own in gaps.values() for gap in own]
+            means = [100 * fmean(own) for own in gaps.values()]
             mean = t_interval(means)
-            rows.append({
-                "model": model, "kind": kind, "pairs": len(every), "cited only": every.count(1),
-                "control only": every.count(-1), "gap": mean.mean, "low": mean.low, "high": mean.high,
-                "p": sign_flip(means).p, "sessions": mean.n,
-            })  # fmt: skip
+            rows.append(
+                {
+                    "model": model,
+                    "kind": kind,
+                    "pairs": len(every),
+                    "cited only": every.count(1),
+                    "control only": every.count(-1),
+                    "gap": mean.mean,
+                    "low": mean.low,
+                    "high": mean.high,
+                    "p": sign_flip(means).p,
+                    "sessions": mean.n,
+                }
+            )
     return rows
 
 
@@ -397,17 +360,8 @@ def _gaps(outcomes: Sequence[Outcome], kind: str) -> dict[str, list[int]]:
                 outcome.changed
             )
     gaps: dict[str, list[int]] = {}
-    for (session_id, _, _), found in pairs.items():
-        both = [found.get(name) for name in KINDS if name.endswith(kind)]
+    for (session_id, _, _), changed in pairs.items():
+        both = [changed.get(name) for name in KINDS if name.endswith(kind)]
         if None not in both:
             gaps.setdefault(session_id, []).append(int(bool(both[0])) - int(bool(both[1])))
     return gaps
-
-
-def wilson(k: int, n: int, level: float = 0.95) -> tuple[float, float]:
-    """Wilson's interval of a share k / n (1927), 0 … 1; NaN for n = 0."""
-    if not n:
-        return float("nan"), float("nan")
-    z = NormalDist().inv_cdf(0.5 + level / 2)
-    middle, half = k + z**2 / 2, z * (k * (n - k) / n + z**2 / 4) ** 0.5
-    return max(0.0, (middle - half) / (n + z**2)), min(1.0, (middle + half) / (n + z**2))

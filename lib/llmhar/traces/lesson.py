@@ -13,8 +13,8 @@ from llmhar.ask.store import Store
 from llmhar.data.events import Session, Window
 from llmhar.score.tables import Result
 from llmhar.text.serialize import fold_name
-from llmhar.traces.bundle import clean
-from llmhar.traces.reask import ReaskError, ReaskOrder, reask
+from llmhar.traces.counterfactual import Order, ReaskError, rows_of
+from llmhar.traces.reask import reask
 
 
 def activity_names(session: Session) -> list[str]:
@@ -38,23 +38,23 @@ def check_guess(window: Window, session: Session, guess: Sequence[str]) -> pd.Da
     """
     if len(guess) != len(window.events):
         raise ValueError(f"{len(window.events)} events need as many labels, not {len(guess)}")
-    known = {fold_name(name): name for name in activity_names(session)}
+    names = {fold_name(name): name for name in activity_names(session)}
     rows = []
-    for event, said in zip(window.events, guess):
-        name = "" if said.strip() in ("", "?") else _known(said, known)
+    for event, label in zip(window.events, guess):
+        name = "" if label.strip() in ("", "?") else _meant(label, names)
         truth = "" if event.activity_id is None else session.activities[event.activity_id]
         right = "–" if not truth else "yes" if fold_name(name) == fold_name(truth) else "no"
         row = {"time": f"{event.time:%H:%M:%S}", "event": event.text, "guess": name or "–", "truth": truth or "–"}
-        rows.append({**row, "right": right})
+        rows.append(row | {"right": right})
     return pd.DataFrame(rows).rename_axis("id")
 
 
-def _known(said: str, known: Mapping[str, str]) -> str:
-    folded = fold_name(said)
-    if folded not in known:
-        near = difflib.get_close_matches(folded, known, n=1, cutoff=0.0)
-        raise ValueError(f"no activity is called {said!r}; did you mean {known[near[0]]!r}?")
-    return known[folded]
+def _meant(label: str, names: Mapping[str, str]) -> str:
+    folded = fold_name(label)
+    if folded not in names:
+        near = difflib.get_close_matches(folded, names, n=1, cutoff=0.0)
+        raise ValueError(f"no activity is called {label!r}; did you mean {names[near[0]]!r}?")
+    return names[folded]
 
 
 def predictions(guessed: Mapping[str, float | None], measured: Mapping[str, float]) -> pd.DataFrame:
@@ -86,7 +86,7 @@ def without(result: Result, dropped: int, store: Store, asking: Asking = STUDY, 
         position: index into the task's windows.
 
     Returns:
-        See :func:`changes`.
+        A row an event with columns time, event, before, after, changed ("yes", "no", "gone"), as :func:`changes` makes.
 
     Raises:
         ReaskError: no such event, the only one, or no answer.
@@ -95,11 +95,11 @@ def without(result: Result, dropped: int, store: Store, asking: Asking = STUDY, 
     session = result.task.sessions[window.session_id]
     if not 0 <= dropped < len(window.events):
         raise ReaskError(f"no event {dropped}: this window has 0 to {len(window.events) - 1}")
-    rows = [(f"{e.time:%H:%M:%S}", clean(e.room), clean(e.sensor), clean(e.state)) for e in window.events]
-    order = ReaskOrder(window.session_id, window.index, result.model, tuple(rows[:dropped] + rows[dropped + 1 :]),
-                       like=result.answers[position].ask.request)  # fmt: skip
-    names = activity_names(session)
-    after = reask(result.task, order, store, asking, labels=names)
+    rows, names = rows_of(window), activity_names(session)
+    left = tuple(rows[:dropped] + rows[dropped + 1 :])
+    like = result.answers[position].ask.request
+    order = Order(window.session_id, window.index, left, like=like, labels=tuple(names))
+    after = reask(result.task, result.model, order, store, asking)
     before = [None if p.label is None else session.activities[p.label] for p in result.readings[position].predictions]
     return changes(window, dropped, before, [None if i < 0 else names[i] for i in after["l"]])
 

@@ -90,14 +90,14 @@ def trace_html(results: Sequence[Result], position: int) -> HTML:
 
 
 def _label(result: Result, position: int, event: int, truth: int | None, session: Session) -> dict[str, str]:
-    found = result.readings[position].predictions[event]
-    if found.label is None:
-        return {"text": found.verdict.replace("_", " "), "css": "none", "mark": "–"}
+    prediction = result.readings[position].predictions[event]
+    if prediction.label is None:
+        return {"text": prediction.verdict.replace("_", " "), "css": "none", "mark": "–"}
     if truth is None or truth not in session.labels:
-        return {"text": session.activities[found.label], "css": "unscored", "mark": "?"}
-    right = found.label == truth
+        return {"text": session.activities[prediction.label], "css": "unscored", "mark": "?"}
+    right = prediction.label == truth
     return {
-        "text": session.activities[found.label],
+        "text": session.activities[prediction.label],
         "css": "right" if right else "wrong",
         "mark": "✓" if right else "✗",
     }
@@ -170,7 +170,7 @@ def offline_html(bundle: Mapping[str, Any]) -> str:
     became an element by a fault of ours. The data lie in base64, which cannot end the element that holds them.
 
     Args:
-        bundle: see :mod:`llmhar.traces.bundle`.
+        bundle: what is shown, as :func:`llmhar.traces.bundle.build_bundle` makes it.
     """
     style = (STATIC / "explorer.css").read_text(encoding="utf-8")
     script = (STATIC / "explorer.js").read_text(encoding="utf-8") + "\nopenOffline();\n"

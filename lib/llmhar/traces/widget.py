@@ -9,43 +9,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeGuard
 
 import anywidget
 import traitlets
 
+from llmhar.settings import choose
 from llmhar.text.prompt import PROMPTS
 from llmhar.traces.bundle import pack
+from llmhar.traces.counterfactual import Order
 
 _STATIC = Path(__file__).parent / "static"
 
 
-@dataclass(frozen=True)
-class ReaskOrder:
-    """One window to ask again, changed by hand."""
-
-    window: int
-    """Index into the bundle's windows; the three fields below say which one that is."""
-    dataset: str
-    """Shown name of its data set."""
-    session: str
-    index: int
-    """Position of the window in its session."""
-    model: int
-    """Index into the bundle's models."""
-    model_name: str
-    events: tuple[tuple[str, str, str, str], ...]
-    """(clock "HH:MM:SS", room, sensor, state) of those that are left, in order; states may be edited."""
-    labels: tuple[str, ...]
-    """The bundle's names of activities: the answer's labels are indices into these."""
-    wording: str | None
-    """Key into ``PROMPTS``; None = as it was asked before."""
-    temperature: float
-
-
-Reask = Callable[[ReaskOrder], Mapping[str, Any]]
+Reask = Callable[[Order], Mapping[str, Any]]
 """Makes one answer, in the form that ``windows[].a`` of a bundle has."""
 SaveNote = Callable[[str, list[str], str], Mapping[str, Any]]
 """(key of the trace, tags, comment) -> the note as kept, in the form that ``notes`` of a bundle has."""
@@ -57,7 +35,7 @@ class TraceBrowser(anywidget.AnyWidget):
     _esm = _STATIC / "explorer.js"
     _css = _STATIC / "explorer.css"
     packed = traitlets.Bytes().tag(sync=True)
-    """The bundle, see :func:`llmhar.traces.bundle.pack`."""
+    """The bundle as compressed JSON (:func:`llmhar.traces.bundle.pack`)."""
     can_reask = traitlets.Bool().tag(sync=True)
     can_note = traitlets.Bool().tag(sync=True)
     wordings = traitlets.List(traitlets.Unicode()).tag(sync=True)
@@ -83,7 +61,7 @@ class TraceBrowser(anywidget.AnyWidget):
         """What the view is told: "reasked", "noted", or "failed" with one sentence; never raises.
 
         Args:
-            message: the view's, see the two handlers below.
+            message: the view's; its "type" is "reask" (a changed window) or "note" (a comment to keep).
         """
         try:
             kind = message.get("type") if isinstance(message, Mapping) else None
@@ -105,7 +83,7 @@ class TraceBrowser(anywidget.AnyWidget):
             return {"type": "failed", "text": f"{type(error).__name__}: {error}"}
 
 
-def read_order(message: Mapping[str, Any], bundle: Mapping[str, Any]) -> ReaskOrder:
+def read_order(message: Mapping[str, Any], bundle: Mapping[str, Any]) -> Order:
     """Check an order to ask again.
 
     Args:
@@ -121,8 +99,8 @@ def read_order(message: Mapping[str, Any], bundle: Mapping[str, Any]) -> ReaskOr
         raise ValueError(f"there is no window {n!r} or no model {m!r} here")
     if not isinstance(events, list) or not events or not all(_is_event(event) for event in events):
         raise ValueError("need at least one event, each with clock, room, sensor and state")
-    if wording is not None and wording not in PROMPTS:
-        raise ValueError(f"unknown wording {wording!r}; there are: {', '.join(PROMPTS)}")
+    if wording is not None:
+        choose(PROMPTS, wording, f"unknown wording {wording!r}; there are:", ValueError)
     # "not <=" also refuses what is no number
     if (
         isinstance(temperature, bool)
@@ -132,7 +110,7 @@ def read_order(message: Mapping[str, Any], bundle: Mapping[str, Any]) -> ReaskOr
     ):
         raise ValueError(f"temperature {temperature!r}: need a number from 0 to 2")
     window = bundle["windows"][n]
-    return ReaskOrder(
+    return Order(
         window=n,
         dataset=bundle["datasets"][window["d"]]["name"],
         session=window["s"],

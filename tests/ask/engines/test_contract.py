@@ -35,9 +35,11 @@ from llmhar.ask.engines.worker import render, reply
 from llmhar.ask.models import MODELS, ModelSpec
 from llmhar.ask.store import Store
 from llmhar.ask.task import narrow, prepare
+from llmhar.data.events import Windowing
 from llmhar.distill.quantise import quantise
 from llmhar.records import Generation, Request, Sampling
 from llmhar.text.parsing import parse_answer
+from llmhar.text.prompt import PromptForm
 from llmhar.text.schema import answer_schema
 from tests.conftest import need
 
@@ -132,7 +134,7 @@ def engine(case: Case, adapter: Path):
     options = {"replies": REPLIES} if case.engine == "recorded" else {}
     if case.model == "qwen3-tiny":
         options["adapters"] = [adapter]
-    with open_engine(case.engine, model, **options) as opened:
+    with open_engine(case.engine, model, options) as opened:
         yield opened
 
 
@@ -297,7 +299,7 @@ def test_thinking_tokens_follow_switch_and_budget(engine, case, tmp_path):
     """Thinking as a factor, through the same calls as a study: whatever the budget, the whole window is answered."""
     only(case.model == "qwen3-tiny", "no thinking mode")
     model = MODELS["qwen3-tiny"]
-    whole = prepare("simulated", tmp_path / "home", n_windows=1, window_size=4, wording="short")
+    whole = prepare("simulated", tmp_path / "home", windowing=Windowing(n=1, size=4), form=PromptForm(wording="short"))
     task = narrow(whole, {(w.session_id, w.index) for w in whole.windows[:2]}, "two windows")
     labels = next(iter(task.sessions.values())).labels
     table, spent, keys = {}, {}, set()
@@ -530,7 +532,7 @@ def test_importing_and_opening_imports_no_model_library(tmp_path):
     code = (
         "import sys, llmhar.ask.models, llmhar.ask.engines.registry as e, llmhar.ask.engines.child\n"
         "m = llmhar.ask.models.ModelSpec(name='x', kind='recorded', engine='recorded')\n"
-        f"e.open_engine('auto', m, replies={str(REPLIES)!r})\n"
+        f"e.open_engine('auto', m, {{'replies': {str(REPLIES)!r}}})\n"
         "e.resolve_auto(llmhar.ask.models.MODELS['qwen3-8b'])\n"
         "assert not {'torch', 'vllm', 'transformers', 'xgrammar'} & set(sys.modules)"
     )
@@ -576,14 +578,14 @@ def test_auto_falls_back_when_vllm_cannot_start(monkeypatch, caplog):
 
 def test_an_adapter_must_look_like_one(tmp_path, smollm2):
     with pytest.raises(EngineError, match="not a LoRA adapter"):
-        open_engine("transformers", smollm2, adapters=[tmp_path])
+        open_engine("transformers", smollm2, {"adapters": [tmp_path]})
 
 
 # Recorded replies.
 
 
 def test_recorded_rules_in_order():
-    with open_engine("recorded", RECORDED, replies=REPLIES) as engine:
+    with open_engine("recorded", RECORDED, {"replies": REPLIES}) as engine:
         found = answers(engine, [ask("the stove and the sofa"), ask("broken lamp"), ask("nothing known")])
         assert [g.text for g in found] == ['[{"id":0,"activity":"Cooking"}]', "", "<think>\nWho knows.\n</think>\n\n[]"]
         assert [g.finish_reason for g in found] == ["stop", "error", "length"]
@@ -616,6 +618,6 @@ def test_a_wrong_reply_names_file_and_line(tmp_path, line, words):
     with pytest.raises(EngineError, match=f"r.jsonl:3: .*{words}"):
         RecordedEngine(tmp_path / "r.jsonl")
     with pytest.raises(EngineError, match="cannot read"):
-        open_engine("recorded", RECORDED, replies=tmp_path / "none.jsonl")
+        open_engine("recorded", RECORDED, {"replies": tmp_path / "none.jsonl"})
     with pytest.raises(EngineError, match="needs a file"):
         open_engine("recorded", RECORDED)

@@ -131,9 +131,7 @@ def server(monkeypatch):
 
 
 def opened(server: Server, model: ModelSpec = MODEL, **options):
-    return open_engine(
-        "openai", model, **{"base_url": server.url, "request_timeout_s": 5.0, "max_retries": 2, **options}
-    )
+    return open_engine("openai", model, {"base_url": server.url, "request_timeout_s": 5.0, "max_retries": 2, **options})
 
 
 def one(server: Server, request=None, model: ModelSpec = MODEL, **options) -> Generation:
@@ -367,7 +365,7 @@ def test_nobody_at_home():
         free.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{free.getsockname()[1]}/v1"
     with pytest.raises(EngineError, match=f"nobody answers at {url} .*is the server up") as caught:
-        open_engine("openai", MODEL, base_url=url, request_timeout_s=2)
+        open_engine("openai", MODEL, {"base_url": url, "request_timeout_s": 2})
     assert "\n" not in str(caught.value)
     assert not [thread for thread in threading.enumerate() if thread.name == "openai-engine"]
 
@@ -440,9 +438,8 @@ def engine(tmp_path_factory):
         process = subprocess.Popen(command, stdout=stream, stderr=stream, env=env, start_new_session=True)
     try:
         _until_healthy(f"http://127.0.0.1:{port}/health", process, log)
-        with open_engine(
-            "openai", MODELS["qwen3-tiny"], base_url=f"http://127.0.0.1:{port}/v1", request_timeout_s=60, max_retries=1
-        ) as opened:
+        options = {"base_url": f"http://127.0.0.1:{port}/v1", "request_timeout_s": 60, "max_retries": 1}
+        with open_engine("openai", MODELS["qwen3-tiny"], options) as opened:
             yield opened
     finally:
         process.terminate()

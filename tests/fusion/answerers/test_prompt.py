@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from llmhar.distill.examples import LeakError
 from llmhar.fusion.answerers.prompt import (
     EXAMPLE_HEADING,
+    FusionForm,
     assert_no_leak,
-    build_fusion_messages,
     build_prompt,
     closed_schema,
     pick_examples,
@@ -38,6 +38,15 @@ def seen(clip_id: str, label: str, fold: int, *, share: float = 0.6, conflict: b
     steps = tuple(StepSeen(2.0 + 2 * i, **step) for i in range(3))
     return Observation(clip_id, label, f"p{clip_id}", fold, frozenset({f"person:{clip_id}"}), steps,
                        {"setting": "indoors", "heart rate zone": "light"}, conflict)  # fmt: skip
+
+
+def build_fusion_messages(observation, modalities, labels, *, closed=True, examples=(), **form):
+    """The chat turns that ask for one clip, checked for leaks as they are before they are sent."""
+    form = FusionForm(**form)
+    prompt = build_prompt(modalities, labels, closed=closed, examples=examples, form=form)
+    messages = prompt.messages(observation)
+    assert_no_leak(messages, observation, examples, modalities=prompt.shown, form=form)
+    return messages
 
 
 CLIP = seen("test", "washing dishes", 0)
@@ -109,7 +118,7 @@ def test_nothing_seen_is_said_so():
 )
 def test_wrong_conditions_stop_before_any_work(modalities, labels, options, words):
     with pytest.raises(PromptError, match=words):
-        build_prompt(modalities, labels, **options)
+        build_fusion_messages(CLIP, modalities, labels, **options)
 
 
 def test_the_schema_offers_what_the_prompt_lists():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import importlib.metadata
 import json
 import math
 import random
@@ -19,7 +20,7 @@ from llmhar.ask.engines.recorded import RecordedEngine
 from llmhar.ask.models import ModelSpec
 from llmhar.ask.store import Store
 from llmhar.fusion.answerers.judge import NONE, judge_agreement, judge_open
-from llmhar.fusion.answerers.reading import THRESHOLD, Reading, embedder_revision, match_open, read_closed, read_open
+from llmhar.fusion.answerers.reading import THRESHOLD, Reading, match_open, read_closed, read_open
 from llmhar.records import VERDICTS
 from tests.fusion.answerers.test_prompt import EGO4D
 from tests.timing import quiet_seconds
@@ -99,7 +100,7 @@ def test_whatever_stands_before_the_last_object_does_not_matter(prose, label):
                                   "</think>", "{activity: '", "a", "\\"])  # fmt: skip
 def test_a_megabyte_is_read_at_once(unit):
     text = unit * (1_000_000 // len(unit))
-    # The figure is 50 ms (make faults); a busy sibling hyper-thread has trebled it, a quadratic reader takes minutes.
+    # The figure is 50 ms (bench faults); a busy sibling hyper-thread has trebled it, a quadratic reader takes minutes.
     assert quiet_seconds(lambda: read_closed(text, EGO4D)) <= 0.15
 
 
@@ -150,7 +151,7 @@ def test_equal_words_match_and_nonsense_does_not():
     assert exact == ("watching TV", 1.0, "watching TV")
     assert none.label is None and empty.label is None and none.nearest in EGO4D
     assert match_open([], EGO4D) == []
-    assert embedder_revision() == "wordllama 0.4.0.post1"
+    assert importlib.metadata.version("wordllama") == "0.4.0.post1", "the weights are part of the package"
 
 
 def test_matching_imports_no_torch():

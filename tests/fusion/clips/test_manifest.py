@@ -172,7 +172,7 @@ def test_s2_has_twelve_activities():
 def test_clip_sets_by_name(folder, monkeypatch):
     assert set(CLIPSETS) == {"scenes", "scenes-recorded", "manifest", "pamap2", "usc_had", "hapt"}
     assert all(entry.licence.endswith(".") and entry.source.endswith(".") for entry in CLIPSETS.values())
-    assert load_clipset("manifest", write(folder, *GOOD), check=False).name == "manifest"
+    assert load_clipset("manifest", write(folder, *GOOD), {"check": False}).name == "manifest"
     monkeypatch.setenv("LLMHAR_DATA", str(folder))
     for name in ("pamap2", "usc_had", "manifest"):
         with pytest.raises(DataError, match=rf"{folder / name}: get it .*give its path"):
@@ -191,4 +191,4 @@ def test_clip_sets_by_name(folder, monkeypatch):
 )
 def test_wrong_names_and_options_list_what_there_is(call, said):
     with pytest.raises(DataError, match=said):
-        load_clipset(call[0], **call[1])
+        load_clipset(call[0], options=call[1])

@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from llmhar import paths
 from llmhar.data.load_report import DataError
 from llmhar.fusion.clips import sounds
 from llmhar.fusion.clips.clip import check_folds
@@ -21,9 +22,9 @@ from llmhar.fusion.clips.scenes import (
     compose_scenes,
     plans,
     read_scene_index,
-    write_scene_index,
 )
 from tests.timing import quiet_seconds
+from tests.tools.record_fusion import write_scene_index
 
 
 def test_people_of_scenes_train_no_encoder():
@@ -131,7 +132,7 @@ def by_id(scenes):
 @pytest.mark.debian
 def test_recordings_are_the_packages_own(scenes):
     here = sounds.recordings()
-    assert all(sounds.sha256_of_file(r.path) == r.sha256 for r in here.values())
+    assert all(paths.file_sha256(r.path) == r.sha256 for r in here.values())
     assert {r.licence.split(",")[0] for r in here.values()} == {"CC-BY-SA-3.0", "CC0"}
     assert here["scratch/Effects/WaterRunning.mp3"].path.stat().st_size == 17_807
 
@@ -220,7 +221,7 @@ def test_an_index_says_the_same_without_signals(scenes, tmp_path):
     write_scene_index(index, tmp_path / "again.jsonl")
     assert (tmp_path / "again.jsonl").read_bytes() == (tmp_path / "index.jsonl").read_bytes()
     assert load_clipset("scenes", tmp_path / "index.jsonl").kind == "recorded"
-    assert len(load_clipset("scenes", limit=5).clips) == 5
+    assert len(load_clipset("scenes", options={"limit": 5}).clips) == 5
 
 
 def line(**changes):

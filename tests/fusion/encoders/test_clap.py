@@ -31,7 +31,7 @@ import json, os, shutil, sys
 from pathlib import Path
 import numpy as np
 import torch
-from llmhar.fusion import clap_worker as worker
+from llmhar.fusion.encoders import clap as worker
 from msclap.models.clap import CLAP
 
 folder, tiny = Path(sys.argv[1]), json.loads(sys.argv[2])

@@ -91,8 +91,8 @@ def last_words(log_file: Path) -> str:
     except OSError:
         return ""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    told = (line for line in reversed(lines) if re.search(r"\w*(Error|Exception)\b:|^Fatal", line))
-    return next(told, lines[-1] if lines else "")[:400]
+    errors = (line for line in reversed(lines) if re.search(r"\w*(Error|Exception)\b:|^Fatal", line))
+    return next(errors, lines[-1] if lines else "")[:400]
 
 
 def _cure(words: str, code: int | None, model: str = "") -> str:
@@ -200,7 +200,7 @@ class ChildEngine:
 
     @property
     def pid(self) -> int:
-        """The child's process id, for what is measured from outside (:mod:`llmhar.ask.engines.memory`)."""
+        """The child's process id, for what is measured from outside."""
         return self._process.pid
 
     def fingerprint(self) -> Fingerprint:
@@ -243,8 +243,8 @@ class ChildEngine:
         reply = self._replies.get()
         if reply is None:
             code = self._process.wait()
-            how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
-            self._dead = f"the {self._backend} process ended while it worked ({how}); log: {self.log_file}"
+            ending = signal.Signals(-code).name if code < 0 else f"exit code {code}"
+            self._dead = f"the {self._backend} process ended while it worked ({ending}); log: {self.log_file}"
             while waiting:
                 yield self._lost(waiting.pop(next(iter(waiting))))
             return

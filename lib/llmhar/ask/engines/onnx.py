@@ -31,7 +31,7 @@ ROOM_STEP = 512
 
 
 class OnnxBackend:
-    """See :class:`llmhar.ask.engines.worker.Backend`."""
+    """A model behind onnxruntime-genai, in the form of :class:`llmhar.ask.engines.worker.Backend`."""
 
     def __init__(self, config: dict[str, Any]) -> None:
         folder = Path(config["model"])
@@ -52,12 +52,12 @@ class OnnxBackend:
         """The prompt whose keys and values the generator has."""
 
     def info(self) -> dict[str, Any]:
-        """See the protocol."""
+        """Version of the package, number format, device, context length, requests wanted at once."""
         return {"version": og.__version__, "dtype": self._dtype, "device": "cpu", "max_model_len": self._limit,
                 "in_flight": 8}  # fmt: skip
 
     def run(self, inbox: Inbox, emit: Emit) -> None:
-        """See the protocol."""
+        """Answer until the inbox is closed."""
         waiting: deque[Task] = deque()
         while True:
             tasks = inbox.poll(wait=not waiting)
@@ -128,26 +128,26 @@ def refusal(request: Request) -> str:
     return ""
 
 
-def choose(logits: np.ndarray, wanted: Sampling, random: np.random.Generator) -> int:
+def choose(logits: np.ndarray, sampling: Sampling, random: np.random.Generator) -> int:
     """The next token: the likeliest, or a draw among those that top_k and top_p leave.
 
     Args:
         logits: one number a token of the vocabulary.
-        wanted: temperature 0 takes the likeliest.
+        sampling: temperature 0 takes the likeliest.
         random: the request's own stream; each draw takes one number from it.
     """
-    if wanted.temperature <= 0:
+    if sampling.temperature <= 0:
         return int(logits.argmax())
-    scores = logits.astype(np.float64) / wanted.temperature
+    scores = logits.astype(np.float64) / sampling.temperature
     # Sorting 49,152 scores takes as long as computing them; all that is left out here has less than 1e-8 together.
     order = np.flatnonzero(scores > scores.max() - 30)
     order = order[scores[order].argsort(kind="stable")[::-1]]
-    if wanted.top_k > 0:
-        order = order[: wanted.top_k]
+    if sampling.top_k > 0:
+        order = order[: sampling.top_k]
     shares = np.exp(scores[order] - scores[order[0]])
     ends = np.cumsum(shares / shares.sum())
-    if wanted.top_p < 1:
-        ends = ends[: int(np.searchsorted(ends, wanted.top_p)) + 1]
+    if sampling.top_p < 1:
+        ends = ends[: int(np.searchsorted(ends, sampling.top_p)) + 1]
     return int(order[min(np.searchsorted(ends, random.random() * ends[-1], side="right"), len(ends) - 1)])
 
 

@@ -159,7 +159,7 @@ class OpenAIEngine:
             await client.with_options(max_retries=1, timeout=min(30.0, self._timeout_s)).models.with_raw_response.list()
         except openai.AuthenticationError as error:
             await client.close()
-            raise EngineError(self._told(error)) from None
+            raise EngineError(self._explained(error)) from None
         except openai.APIConnectionError as error:
             await client.close()
             raise EngineError(f"nobody answers at {self._url_shown()} ({self._why(error)}); is the server up, and "
@@ -200,7 +200,7 @@ class OpenAIEngine:
                 raise ValueError(self._hopeless)
             fields = _read(await self._ask(self._body(request)))
         except openai.APIError as problem:
-            error = self._told(problem)
+            error = self._explained(problem)
         except ValueError as problem:
             error = str(problem)
         except Exception as problem:  # a request that cannot be sent at all is a failure like any other
@@ -240,12 +240,12 @@ class OpenAIEngine:
         Raises:
             ValueError: it asks for what this server has no word for.
         """
-        wanted, extra = request.sampling, {}
+        sampling, extra = request.sampling, {}
         if request.adapter_sha256 is not None:
             raise ValueError("an adapter is not offered by a server: merge it, or serve it under a name of its own")
-        own = {"top_k": wanted.top_k or None, "chat_template_kwargs": dict(request.template_args) or None,
-               "thinking_token_budget": wanted.thinking_budget}  # fmt: skip
-        extra = {name: value for name, value in own.items() if value is not None}
+        vllm_only = {"top_k": sampling.top_k or None, "chat_template_kwargs": dict(request.template_args) or None,
+               "thinking_token_budget": sampling.thinking_budget}  # fmt: skip
+        extra = {name: value for name, value in vllm_only.items() if value is not None}
         if extra and not self._vllm:
             raise ValueError(
                 f"{', '.join(extra)}: not offered by this server; leave it away, or set vllm_server for a vLLM server"
@@ -253,10 +253,10 @@ class OpenAIEngine:
         body = {
             "model": request.model_id,
             "messages": [dict(message) for message in request.messages],
-            "temperature": wanted.temperature,
-            "top_p": wanted.top_p,
+            "temperature": sampling.temperature,
+            "top_p": sampling.top_p,
             "seed": seed_of(request),
-            "limit": wanted.max_tokens,
+            "limit": sampling.max_tokens,
             "extra_body": extra,
         }
         if request.schema is not None:
@@ -264,16 +264,16 @@ class OpenAIEngine:
             body["response_format"] = {"type": "json_schema", "json_schema": schema}
         return body
 
-    def _told(self, error: openai.APIError) -> str:
+    def _explained(self, error: openai.APIError) -> str:
         """An error of the API as one sentence with the cure."""
         if not isinstance(error, openai.APIStatusError):
             return self._clean(f"{self.host} did not answer: {self._why(error)}")
         status = error.status_code
         cure = _CURES.get(status, "run again later" if status >= 500 else "see the server's documentation")
-        told = self._clean(f"{self.host} answered {status}: {error.message[:300]}; {cure}")
+        explained = self._clean(f"{self.host} answered {status}: {error.message[:300]}; {cure}")
         if status in _HOPELESS:
-            self._hopeless = told
-        return told
+            self._hopeless = explained
+        return explained
 
     def _why(self, error: openai.APIError) -> str:
         if isinstance(error, openai.APITimeoutError):
@@ -367,8 +367,8 @@ def _read(body: Any) -> dict[str, Any]:
         if not isinstance(content, str | None) or not isinstance(thought, str | None):
             raise TypeError
     except (KeyError, IndexError, TypeError, AttributeError, ValueError):
-        told = body.get("error") if isinstance(body, dict) else None
-        raise ValueError(f"the server's answer is no chat completion{f': {told}' if told else ''}") from None
+        problem = body.get("error") if isinstance(body, dict) else None
+        raise ValueError(f"the server's answer is no chat completion{f': {problem}' if problem else ''}") from None
     text = content or ""
     if thought:
         unfinished = not text and reason == "length"

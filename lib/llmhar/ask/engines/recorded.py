@@ -104,12 +104,12 @@ class RecordedEngine:
 
 
 def _generation(request: Request, reply: dict[str, Any], seconds: float) -> Generation:
-    said = {name: reply[name] for name in _REPLY if name in reply}
-    error = said.get("error", "")
+    fields = {name: reply[name] for name in _REPLY if name in reply}
+    error = fields.get("error", "")
     prompt = " ".join(message["content"] for message in request.messages)
-    counted = {"prompt_tokens": len(prompt.split()), "output_tokens": len(said.get("text", "").split()),
+    counted = {"prompt_tokens": len(prompt.split()), "output_tokens": len(fields.get("text", "").split()),
                "seconds": round(seconds, 6), "finish_reason": "error" if error else "stop"}  # fmt: skip
-    return Generation(request_key=request.key, **{**counted, **said})
+    return Generation(request_key=request.key, **{**counted, **fields})
 
 
 def record(path: Path | str, pairs: Iterable[tuple[Request, Generation]]) -> int:

@@ -10,12 +10,13 @@ import importlib.util
 import json
 import logging
 import platform
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from llmhar.ask.engines.base import Engine, EngineError
+from llmhar.settings import choose
 
 if TYPE_CHECKING:
     from llmhar.ask.models import ModelSpec
@@ -129,28 +130,28 @@ ENGINES: dict[str, Callable[[ModelSpec, Options], Engine]] = {
 }
 
 
-def open_engine(name: str, model: ModelSpec, **options: Any) -> Engine:
+def open_engine(name: str, model: ModelSpec, options: Mapping[str, Any] | None = None) -> Engine:
     """Start an engine for a model and wait until it can answer.
 
     Args:
-        name: A key of :data:`ENGINES`, or "auto" (see :func:`resolve_auto`); an "auto" vLLM that cannot start is
-            replaced by transformers, with one line in the log.
+        name: A key of :data:`ENGINES`, or "auto": the model's own, else vllm, else transformers; an "auto" vLLM that
+            cannot start is replaced by transformers, with one line in the log.
         model: What to serve.
-        options: Fields of :class:`Options`.
+        options: Fields of :class:`Options` -> values; what is not named has its default.
 
     Raises:
         EngineError: The engine cannot start; one sentence with the cure.
     """
     chosen = resolve_auto(model) if name == "auto" else name
-    if chosen not in ENGINES:
-        raise EngineError(f"no engine is called {chosen!r}; there are: auto, {', '.join(ENGINES)}")
+    start = choose(ENGINES, chosen, f"no engine is called {chosen!r}; there are: auto,", EngineError)
+    engine_options = Options(**options or {})
     try:
-        return ENGINES[chosen](model, Options(**options))
+        return start(model, engine_options)
     except EngineError as error:
         if name != "auto" or chosen != "vllm":
             raise
         log.warning("engine auto: transformers instead of vllm for %s: %s", model.name, error)
-        return ENGINES["transformers"](model, Options(**options))
+        return ENGINES["transformers"](model, engine_options)
 
 
 def resolve_auto(model: ModelSpec) -> str:

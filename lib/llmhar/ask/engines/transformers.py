@@ -37,12 +37,12 @@ class Row:
 
 
 class TransformersBackend:
-    """See :class:`llmhar.ask.engines.worker.Backend`."""
+    """A model behind transformers, in the form of :class:`llmhar.ask.engines.worker.Backend`."""
 
     def __init__(self, config: dict[str, Any]) -> None:
         self._cuda = torch.cuda.is_available()
-        wanted = config.get("dtype") or "auto"
-        dtype = getattr(torch, wanted) if wanted != "auto" else torch.bfloat16 if self._cuda else torch.float32
+        dtype_name = config.get("dtype") or "auto"
+        dtype = getattr(torch, dtype_name) if dtype_name != "auto" else torch.bfloat16 if self._cuda else torch.float32
         options = {"revision": config.get("revision")} if config.get("revision") else {}
         self._tokenizer = AutoTokenizer.from_pretrained(config["model"], **options)
         model = AutoModelForCausalLM.from_pretrained(config["model"], dtype=dtype, use_safetensors=True, **options)
@@ -67,13 +67,13 @@ class TransformersBackend:
         self._grammars = xgrammar.GrammarCompiler(info)
 
     def info(self) -> dict[str, Any]:
-        """See the protocol."""
+        """Version of the package, number format, device, context length, requests wanted at once."""
         device = f"cuda:{torch.cuda.get_device_name()}" if self._cuda else "cpu"
         return {"version": transformers.__version__, "dtype": self._dtype, "device": device,
                 "max_model_len": self._limit, "in_flight": max(256, 4 * self._batch)}  # fmt: skip
 
     def run(self, inbox: Inbox, emit: Emit) -> None:
-        """See the protocol."""
+        """Answer until the inbox is closed."""
         rows: list[Row] = []
         while True:
             idle = not rows
@@ -189,19 +189,19 @@ class TransformersBackend:
 
     def _next(self, row: Row, scores: torch.Tensor) -> int:
         """The row's next token; its draw depends on its own seed only, not on the batch."""
-        wanted = row.task.request.sampling
-        budget = wanted.thinking_budget
+        sampling = row.task.request.sampling
+        budget = sampling.thinking_budget
         if budget is not None and row.phase == "thinking" and row.thought >= budget:
             return self._close
-        if wanted.temperature <= 0:
+        if sampling.temperature <= 0:
             return int(scores.argmax())
-        scores = scores / wanted.temperature
-        if 0 < wanted.top_k < scores.numel():
-            scores = scores.masked_fill(scores < scores.topk(wanted.top_k).values[-1], -torch.inf)
-        if wanted.top_p < 1:
+        scores = scores / sampling.temperature
+        if 0 < sampling.top_k < scores.numel():
+            scores = scores.masked_fill(scores < scores.topk(sampling.top_k).values[-1], -torch.inf)
+        if sampling.top_p < 1:
             ordered, places = scores.sort(descending=True)
             shares = ordered.softmax(-1)
-            scores = scores.index_fill(0, places[shares.cumsum(-1) - shares >= wanted.top_p], -torch.inf)
+            scores = scores.index_fill(0, places[shares.cumsum(-1) - shares >= sampling.top_p], -torch.inf)
         # Gumbel noise and arg-max is the same as drawing from the softmax.
         noise = -torch.empty_like(scores).exponential_(generator=row.random).log()
         return int((scores + noise).argmax())

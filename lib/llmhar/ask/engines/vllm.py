@@ -59,11 +59,11 @@ class PrefixGate:
 
     def hashes(self, prompt: list[int], adapter: str | None) -> list[int]:
         """Chained hashes of the prompt's whole blocks."""
-        chain, found = hash(adapter), []
+        chain, hashes = hash(adapter), []
         for start in range(0, len(prompt) - len(prompt) % self._block, self._block):
             chain = hash((chain, *prompt[start : start + self._block]))
-            found.append(chain)
-        return found
+            hashes.append(chain)
+        return hashes
 
     def enter(self, hashes: list[int]) -> list[int] | None:
         """The blocks that the prompt must compute, now marked as its own; None = wait."""
@@ -84,7 +84,7 @@ class PrefixGate:
 
 
 class VllmBackend:
-    """See :class:`llmhar.ask.engines.worker.Backend`."""
+    """A model behind vLLM, in the form of :class:`llmhar.ask.engines.worker.Backend`."""
 
     def __init__(self, config: dict[str, Any]) -> None:
         self._thinking = bool(config.get("thinking"))
@@ -128,13 +128,13 @@ class VllmBackend:
         self._waiting: list[tuple[Task, list[int]]] = []
 
     def info(self) -> dict[str, Any]:
-        """See the protocol."""
+        """Version of the package, number format, device, context length, requests wanted at once."""
         device = "cpu" if current_platform.is_cpu() else f"cuda:{current_platform.get_device_name()}"
         return {"version": vllm.__version__, "dtype": self._dtype, "device": device, "max_model_len": self._limit,
                 "in_flight": max(256, 4 * self._seqs)}  # fmt: skip
 
     def run(self, inbox: Inbox, emit: Emit) -> None:
-        """See the protocol."""
+        """Answer until the inbox is closed."""
         while True:
             tasks = inbox.poll(wait=not (self._running or self._waiting))
             if inbox.closed:
@@ -190,16 +190,16 @@ class VllmBackend:
         return (other.request.adapter_sha256 is None) == (task.request.adapter_sha256 is None)
 
     def _params(self, task: Task) -> SamplingParams:
-        wanted, schema = task.request.sampling, task.request.schema
-        if wanted.thinking_budget is not None and not self._thinking:
+        sampling, schema = task.request.sampling, task.request.schema
+        if sampling.thinking_budget is not None and not self._thinking:
             raise ValueError("thinking_budget is not offered: this model has no thinking mode")
         return SamplingParams(
-            temperature=wanted.temperature,
-            top_p=wanted.top_p,
-            top_k=wanted.top_k,
-            max_tokens=wanted.max_tokens,
+            temperature=sampling.temperature,
+            top_p=sampling.top_p,
+            top_k=sampling.top_k,
+            max_tokens=sampling.max_tokens,
             seed=seed_of(task.request),
-            thinking_token_budget=wanted.thinking_budget,
+            thinking_token_budget=sampling.thinking_budget,
             structured_outputs=StructuredOutputsParams(json=dict(schema)) if schema else None,
             output_kind=RequestOutputKind.DELTA,
         )

@@ -1,4 +1,4 @@
-"""Makes model folders (safetensors, tokenizer, template) in a child process of :func:`llmhar.ask.models.fetch`.
+"""Makes model folders (safetensors, tokenizer, template) in a child process of :func:`llmhar.ask.model_files.fetch`.
 
 ``python -m llmhar.ask.engines.weights gguf FILE FOLDER | tiny-qwen3 SEED FOLDER | pruned PARENT LAYERS FOLDER``.
 Downloads nothing, checks no hashes.
@@ -22,7 +22,7 @@ QWEN3_CHAIN = ("\n", "<think>", " one", " two", " three", " four", " five", " si
 
 COPIED = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "chat_template.json", "vocab.json",
           "merges.txt", "special_tokens_map.json", "added_tokens.json", "generation_config.json")  # fmt: skip
-"""What a pruned model takes over from its parent as it is, where the parent has it."""
+"""What a model that is made from another takes over as it is, where the other has it."""
 
 
 def from_gguf(file: Path, folder: Path) -> None:
@@ -133,17 +133,22 @@ def pruned(parent: Path, layers: Sequence[int], folder: Path) -> None:
                     tensors[new] = weights.get_tensor(name)
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
     (folder / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-    for copied in COPIED:
-        if (parent / copied).exists():
-            shutil.copy(parent / copied, folder)
+    copy_unchanged(parent, folder)
+
+
+def copy_unchanged(parent: Path, folder: Path) -> None:
+    """Copy the files of :data:`COPIED` that a parent has into the folder of a model made from it, byte for byte."""
+    for name in COPIED:
+        if (parent / name).exists():
+            shutil.copy(parent / name, folder)
 
 
 def _renumbered(name: str, layers: Sequence[int]) -> str:
     """A tensor's name in the pruned model; empty where its layer is left out."""
-    found = re.fullmatch(r"(model\.layers\.)(\d+)(\..+)", name)
-    if found is None:
+    parts = re.fullmatch(r"(model\.layers\.)(\d+)(\..+)", name)
+    if parts is None:
         return name
-    before, layer, after = found.groups()
+    before, layer, after = parts.groups()
     return f"{before}{layers.index(int(layer))}{after}" if int(layer) in layers else ""
 
 

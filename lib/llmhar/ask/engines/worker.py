@@ -13,7 +13,7 @@ import queue
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -30,6 +30,8 @@ BACKENDS = {
     "clap": "llmhar.fusion.encoders.clap:ClapBackend",
     "imu-cnn": "llmhar.fusion.encoders.motion:MotionBackend",
 }
+Say = Callable[[dict[str, Any]], None]
+"""Sends one message to the parent."""
 Emit = Callable[..., None]
 """``emit(task, **fields of Generation)``."""
 THINK = "<think>"
@@ -101,14 +103,31 @@ class Backend(Protocol):
         ...
 
 
+def render_prompt(
+    tokenizer: Any, messages: Iterable[Mapping[str, str]], template_args: Mapping[str, Any]
+) -> tuple[list[int], str]:
+    """A chat by the tokenizer's own template, ready for the answer; for inference and training alike.
+
+    The tokenizer of transformers is loaded wherever this runs, and models from the hub have no folder that
+    :mod:`llmhar.text.chat` could read; a test compares the two.
+
+    Args:
+        tokenizer: of transformers.
+        messages: chat turns.
+        template_args: arguments of the template.
+
+    Returns:
+        Token ids, and the thinking mark that the prompt ends with, where the template opens the block itself (else "").
+    """
+    turns = [dict(message) for message in messages]
+    text = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True, **template_args)
+    ids = list(tokenizer.encode(text, add_special_tokens=False))
+    return ids, THINK if text.rstrip().endswith(THINK) else ""
+
+
 def render(tokenizer: Any, task: Task) -> None:
-    """Set a task's prompt, by the tokenizer's own chat template."""
-    request = task.request
-    text = tokenizer.apply_chat_template(
-        [dict(m) for m in request.messages], tokenize=False, add_generation_prompt=True, **request.template_args
-    )
-    task.opened = THINK if text.rstrip().endswith(THINK) else ""
-    task.prompt = list(tokenizer.encode(text, add_special_tokens=False))
+    """Set a task's prompt."""
+    task.prompt, task.opened = render_prompt(tokenizer, task.request.messages, task.request.template_args)
 
 
 def reply(task: Task, fields: dict[str, Any]) -> dict[str, Any]:
@@ -150,13 +169,11 @@ def watch(parent: int) -> None:
     os._exit(0)
 
 
-def do_job(work: Callable[[Path, Callable[[dict[str, Any]], None]], Any], folder: str, parent: int) -> None:
-    """Entry point of a child that does one job and ends; see :func:`llmhar.distill.training.run_child`.
+def speak(parent: int) -> Say:
+    """Begin as a child of the process ``parent``: leave when that is gone, and keep stdout for messages.
 
-    Args:
-        work: takes the job's folder and a function that sends a message; returns what goes into {"done"}.
-        folder: the job.
-        parent: its process id; the child ends when that is gone.
+    Returns:
+        What sends one message to the parent, as a line of JSON.
     """
     protocol = protect_stdout()
 
@@ -165,6 +182,18 @@ def do_job(work: Callable[[Path, Callable[[dict[str, Any]], None]], Any], folder
         protocol.flush()
 
     threading.Thread(target=watch, args=(parent,), daemon=True).start()
+    return say
+
+
+def do_job(work: Callable[[Path, Say], Any], folder: str, parent: int) -> None:
+    """Entry point of a child that does one job and ends; :func:`llmhar.distill.child.run_child` is its parent.
+
+    Args:
+        work: takes the job's folder and a function that sends a message; returns what goes into {"done"}.
+        folder: the job.
+        parent: its process id; the child ends when that is gone.
+    """
+    say = speak(parent)
     try:
         done = work(Path(folder), say)
     except Exception as error:
@@ -176,13 +205,7 @@ def do_job(work: Callable[[Path, Callable[[dict[str, Any]], None]], Any], folder
 
 def main(backend: str, parent: int) -> None:
     """Load the backend and answer until the input ends."""
-    protocol = protect_stdout()
-
-    def say(message: dict[str, Any]) -> None:
-        protocol.write(json.dumps(message) + "\n")
-        protocol.flush()
-
-    threading.Thread(target=watch, args=(parent,), daemon=True).start()
+    say = speak(parent)
     config = json.loads(sys.stdin.buffer.readline() or "{}")
     inbox = Inbox(sys.stdin.buffer)
     try:

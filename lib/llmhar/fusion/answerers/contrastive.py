@@ -43,11 +43,10 @@ def project(observations: Sequence[Observation], *, seed: int = 0) -> Mapping[in
     folds = sorted({one.fold for one in observations})
     if sound is None or motion is None:
         return {}
-    inputs = {
-        "sound": sound[0], "has_sound": sound[1], "motion": motion[0], "has_motion": motion[1],
+    inputs = {"sound": sound[0], "has_sound": sound[1], "motion": motion[0], "has_motion": motion[1]} | {
         "fold": np.array([folds.index(one.fold) for one in observations], dtype=np.int32),
         "paired": np.array([not one.conflict for one in observations], dtype=np.uint8) & sound[1] & motion[1],
-    }  # fmt: skip
+    }
     if any(inputs["paired"][inputs["fold"] != fold].sum() < 2 for fold in range(len(folds))):
         return {}
     made = _learn(inputs, seed)

@@ -9,14 +9,11 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from llmhar import paths
-from llmhar.ask.engines.worker import do_job
-
-Say = Callable[[dict[str, Any]], None]
+from llmhar.ask.engines.worker import Say, do_job
 
 
 def train(folder: Path, say: Say) -> dict[str, Any]:

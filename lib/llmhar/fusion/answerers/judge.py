@@ -47,12 +47,7 @@ class Agreement(NamedTuple):
 
 
 def judge_open(
-    answers: Sequence[str],
-    labels: Sequence[str],
-    judge: ModelSpec,
-    store: Store,
-    dataset: str,
-    asking: Asking = STUDY,
+    answers: Sequence[str], labels: Sequence[str], judge: ModelSpec, store: Store, dataset: str, asking: Asking = STUDY
 ) -> list[Reading]:
     """Ask a judge what each free answer means; equal answers are asked once, and what it says is kept in the store.
 
@@ -72,9 +67,10 @@ def judge_open(
     wanted = list(dict.fromkeys(folded for answer in answers if (folded := fold_name(answer)[:MAX_OPEN_CHARS])))
     asks = [_ask(said, labels, judge, f"{dataset} judge", asking) for said in wanted]
     run_asks(asks, judge, store, asking)
-    judged = {said: _read(answer.stored.generation.text, answer.stored.generation.finish_reason, labels)
-              if answer.stored else Reading(None, "missing")
-              for said, answer in zip(wanted, collect(asks, store))}  # fmt: skip
+    judged = {}
+    for said, answer in zip(wanted, collect(asks, store)):
+        made = answer.stored.generation if answer.stored else None
+        judged[said] = _read(made.text, made.finish_reason, labels) if made else Reading(None, "missing")
     return [judged.get(fold_name(answer)[:MAX_OPEN_CHARS], Reading(None, "ok")) for answer in answers]
 
 

@@ -60,6 +60,33 @@ STUDENT = "Name the activity of the clip. Think in one short line per kind of ev
 
 
 @dataclass(frozen=True, slots=True)
+class FusionForm:
+    """What prompts show of clips, and in which words: the same under every condition."""
+
+    wording: Wording = "s2"
+    """Of :data:`WORDINGS`; a student's prompt has no list of activities, no examples, and one guess a step."""
+    n_guesses: int = 3
+    """Likeliest classes shown a step."""
+    example_steps: int | None = None
+    """Most time steps shown of each one-shot example, evenly spread; None = all. Twelve whole examples are some 8,500
+    tokens, more than small models take: two steps of each are some 2,500."""
+    example_seed: int = 0
+    """Of the draw of examples."""
+
+    def __post_init__(self) -> None:
+        if (
+            self.wording not in WORDINGS
+            or self.n_guesses < 1
+            or (self.example_steps is not None and self.example_steps < 1)
+        ):
+            raise PromptError(f"unknown wording {self.wording!r}, or n_guesses or example_steps below 1")
+
+
+S2_FORM = FusionForm()
+"""As S2 writes its prompts, examples whole."""
+
+
+@dataclass(frozen=True, slots=True)
 class FusionPrompt:
     """A prompt's static parts in S2's order, and what of a clip is shown below them."""
 
@@ -75,24 +102,17 @@ class FusionPrompt:
     """One-shot: an example clip per activity with its answer; empty for zero-shot."""
     shown: tuple[str, ...]
     """Modalities, in the order of MODALITIES."""
-    n_guesses: int = 3
-    """Likeliest classes shown a step."""
-    wording: Wording = "s2"
+    form: FusionForm = S2_FORM
 
     @property
     def system(self) -> str:
         """The static text, a blank line between its parts."""
         return "\n\n".join(part for part in (self.role, self.about, self.labels, self.output, self.examples) if part)
 
-    @property
-    def sha256(self) -> str:
-        """Names the prompt in tables and figures."""
-        return sha256_of([self.system, list(self.shown), self.n_guesses, self.wording])
-
     def messages(self, observation: Observation) -> tuple[dict[str, str], ...]:
         """The chat turns that ask for one clip."""
-        write = _student_block if self.wording == "student" else _block
-        clip = write(observation, self.shown, self.n_guesses)
+        is_student = self.form.wording == "student"
+        clip = _student_block(observation, self.shown) if is_student else _block(observation, self.shown, self.form)
         return ({"role": "system", "content": self.system}, {"role": "user", "content": clip})
 
 
@@ -102,9 +122,7 @@ def build_prompt(
     *,
     closed: bool = True,
     examples: Sequence[Observation] = (),
-    example_steps: int | None = None,
-    n_guesses: int = 3,
-    wording: Wording = "s2",
+    form: FusionForm = S2_FORM,
 ) -> FusionPrompt:
     """Build the static part for a condition.
 
@@ -112,57 +130,27 @@ def build_prompt(
         modalities: any of MODALITIES, at least one.
         labels: activities that may be answered, in the data set's order.
         closed: whether the activities are listed; else the answer is free.
-        examples: one-shot examples, see :func:`pick_examples`; their labels are shown.
-        example_steps: most time steps shown of each, evenly spread; None = all. Twelve whole examples are some 8,500
-            tokens, more than small models take: two steps of each are some 2,500.
-        n_guesses: likeliest classes shown a step.
-        wording: of :data:`WORDINGS`; a student's prompt has no list and no examples, and one guess a step.
+        examples: one-shot examples, chosen by :func:`pick_examples`; their labels are shown.
+        form: what is shown of clips, and in which words.
 
     Raises:
         PromptError: no or unknown modalities, labels that an answer's reader could not tell apart.
     """
     shown = _in_order(modalities)
     names = label_names(labels)
-    if wording not in WORDINGS or n_guesses < 1 or (example_steps is not None and example_steps < 1):
-        raise PromptError(f"unknown wording {wording!r}, or n_guesses or example_steps below 1")
-    if wording == "student":
+    if form.wording == "student":
         if examples or not closed:
             raise PromptError("a student's prompt has neither examples nor open answers: it has learnt its activities")
-        return FusionPrompt(STUDENT, "", "", "", "", shown, n_guesses=1, wording=wording)
+        return FusionPrompt(STUDENT, "", "", "", "", shown, form)
     return FusionPrompt(
         role=ROLE,
         about="What you get:\n" + "\n".join(f"- {ABOUT[modality]}" for modality in shown),
         labels="Activities:\n" + "\n".join(f"- {name}" for name in names) if closed else "",
         output=f"{STEPWISE} {CLOSED if closed else OPEN}",
-        examples="\n\n".join(_example(observation, shown, n_guesses, example_steps) for observation in examples),
+        examples="\n\n".join(_example(observation, shown, form) for observation in examples),
         shown=shown,
-        n_guesses=n_guesses,
+        form=form,
     )
-
-
-def build_fusion_messages(
-    observation: Observation,
-    modalities: Collection[str],
-    labels: Sequence[str],
-    *,
-    closed: bool = True,
-    examples: Sequence[Observation] = (),
-    example_steps: int | None = None,
-    n_guesses: int = 3,
-    wording: Wording = "s2",
-) -> tuple[dict[str, str], ...]:
-    """The chat turns that ask for one clip, see :func:`build_prompt`; examples are checked against the clip.
-
-    Raises:
-        PromptError: see :func:`build_prompt`.
-        LeakError: an example that stands on the clip's side of the split.
-    """
-    prompt = build_prompt(modalities, labels, closed=closed, examples=examples, example_steps=example_steps,
-                          n_guesses=n_guesses, wording=wording)  # fmt: skip
-    messages = prompt.messages(observation)
-    assert_no_leak(messages, observation, examples, modalities=prompt.shown, n_guesses=n_guesses,
-                   example_steps=example_steps)  # fmt: skip
-    return messages
 
 
 def label_names(labels: Sequence[str]) -> list[str]:
@@ -247,8 +235,7 @@ def assert_no_leak(
     examples: Sequence[Observation] = (),
     *,
     modalities: Collection[str] = MODALITIES,
-    n_guesses: int = 3,
-    example_steps: int | None = None,
+    form: FusionForm = S2_FORM,
 ) -> None:
     """Check a finished prompt: its examples are these clips, and none of them belongs to the test clip.
 
@@ -268,7 +255,7 @@ def assert_no_leak(
         if observation_sha256(example) == own:
             raise LeakError(f"the example {example.clip_id} says what the test clip {observation.clip_id} says")
     shown = _in_order(modalities)
-    known = {sha256_of(_example(example, shown, n_guesses, example_steps)) for example in examples}
+    known = {sha256_of(_example(example, shown, form)) for example in examples}
     found = {sha256_of(block) for message in messages[:-1] for block in _example_blocks(message["content"])}
     if found - known:
         raise LeakError(f"the prompt of {observation.clip_id} holds an example that nobody chose")
@@ -280,13 +267,13 @@ def _example_blocks(text: str) -> list[str]:
     return [part for part in text.split("\n\n") if part.startswith(EXAMPLE_HEADING)]
 
 
-def _example(observation: Observation, shown: tuple[str, ...], n_guesses: int, n_steps: int | None) -> str:
-    steps = observation.steps
+def _example(observation: Observation, shown: tuple[str, ...], form: FusionForm) -> str:
+    steps, n_steps = observation.steps, form.example_steps
     if n_steps is not None and len(steps) > n_steps:
         picked = [(2 * i + 1) * len(steps) // (2 * n_steps) for i in range(n_steps)]  # middles of equal parts
         observation = replace(observation, steps=tuple(steps[i] for i in picked))
     answer = json.dumps({"activity": clean_text(observation.label)}, ensure_ascii=False)
-    return f"{EXAMPLE_HEADING}\n{_block(observation, shown, n_guesses)}\nAnswer: {answer}"
+    return f"{EXAMPLE_HEADING}\n{_block(observation, shown, form)}\nAnswer: {answer}"
 
 
 # A clip as text.
@@ -301,10 +288,10 @@ def _in_order(modalities: Collection[str]) -> tuple[str, ...]:
     return tuple(modality for modality in MODALITIES if modality in modalities)
 
 
-def _block(observation: Observation, shown: tuple[str, ...], n_guesses: int) -> str:
+def _block(observation: Observation, shown: tuple[str, ...], form: FusionForm) -> str:
     """One JSON line a time step, then the context."""
-    lines = [json.dumps(item, ensure_ascii=False) for step in observation.steps
-             if len(item := _step(step, shown, n_guesses)) > 1]  # fmt: skip
+    items = [_step(step, shown, form.n_guesses) for step in observation.steps]
+    lines = [json.dumps(item, ensure_ascii=False) for item in items if len(item) > 1]
     if set(shown) & set(FIELDS):
         lines = [STEPS_HEADING, *(lines or ["none: no encoder said anything about this clip"])]
     if "context" in shown:
@@ -336,7 +323,7 @@ def _context(observation: Observation) -> dict[str, str]:
     return {clean_text(name): clean_text(value) for name, value in sorted(observation.context.items())}
 
 
-def _student_block(observation: Observation, shown: tuple[str, ...], _n_guesses: int) -> str:
+def _student_block(observation: Observation, shown: tuple[str, ...]) -> str:
     """One short line a step, the likeliest guess of each modality: a third of the tokens of :func:`_block`.
 
     :func:`clean_text` leaves no line break and no bar in a name, so the bars are ours.

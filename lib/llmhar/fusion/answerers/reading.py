@@ -6,7 +6,6 @@ answer inside unfinished thinking is no answer (as in :mod:`llmhar.text.parsing`
 
 from __future__ import annotations
 
-import importlib.metadata
 import json
 import re
 from collections.abc import Sequence
@@ -136,11 +135,6 @@ def _embedder() -> Any:
 
     folder = Path(wordllama.__file__).parent
     return wordllama.WordLlama.load(cache_dir=folder, disable_download=True)
-
-
-def embedder_revision() -> str:
-    """Names the embedding's weights: they are part of the package."""
-    return f"wordllama {importlib.metadata.version('wordllama')}"
 
 
 @lru_cache(maxsize=64)

@@ -1,7 +1,7 @@
 """A student for fusion: the short prompt, and what the teacher wrote about clips of training folds (S2's question 1).
 
 Trains nothing: the examples go to :func:`llmhar.distill.training.train_student`. The student is asked with the very
-same prompt: :func:`llmhar.fusion.answerers.asking.ask_fusion` with ``wording="student"``.
+same prompt: a task of the form :data:`STUDENT_FORM`.
 """
 
 from __future__ import annotations
@@ -9,30 +9,29 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 
 from llmhar.distill.examples import Example, LeakError
-from llmhar.fusion.answerers.asking import FusionAnswer
-from llmhar.fusion.answerers.prompt import build_prompt
-from llmhar.fusion.encoders.observation import Observation
+from llmhar.fusion.answerers.inference import FusionAnswer
+from llmhar.fusion.answerers.prompt import FusionForm, build_prompt
+from llmhar.fusion.answerers.task import FusionTask
+
+STUDENT_FORM = FusionForm(wording="student")
+"""The form of the prompt that a student is taught with, and asked with."""
 
 
 def fusion_examples(
-    observations: Sequence[Observation],
+    task: FusionTask,
     answers_of_teacher: Sequence[FusionAnswer],
     *,
-    dataset: str,
     modalities: Collection[str],
-    labels: Sequence[str],
     test_folds: Collection[int],
     only_correct: bool = False,
 ) -> list[Example]:
     """Put each of the teacher's answers below the student's prompt.
 
     Args:
-        observations: the clips of the data set, those of test folds among them (their sources must be known).
+        task: the clips of the data set, those of test folds among them (their sources must be known).
         answers_of_teacher: closed answers for training clips. Those that name no activity, or whose text did not come
             to its end, teach nothing and are left out.
-        dataset: its name.
         modalities: what the student's prompt shows; may be fewer than the teacher's.
-        labels: the data set's activities.
         test_folds: folds that must not occur.
         only_correct: keep only answers that are right; looks at the truth of training clips alone.
 
@@ -41,12 +40,12 @@ def fusion_examples(
 
     Raises:
         LeakError: an answer about a clip of a test fold, or of one that shares a person or recording with such a clip.
-        KeyError: an answer about a clip that is not among the observations.
+        KeyError: an answer about a clip that is not among the task's.
         PromptError: unknown modalities or labels.
     """
-    clips = {observation.clip_id: observation for observation in observations}
-    tested = {source for o in observations if o.fold in test_folds for source in o.sources}
-    prompt = build_prompt(modalities, labels, wording="student")
+    clips = {observation.clip_id: observation for observation in task.observations}
+    tested = {source for o in task.observations if o.fold in test_folds for source in o.sources}
+    prompt = build_prompt(modalities, task.labels, form=STUDENT_FORM)
     examples = []
     for answer in answers_of_teacher:
         clip = clips[answer.clip_id]
@@ -61,6 +60,6 @@ def fusion_examples(
             continue
         generation = answer.stored.generation
         examples.append(
-            Example(dataset, clip.clip_id, 0, prompt.messages(clip), answer.text.strip(), generation.request_key)
+            Example(task.dataset, clip.clip_id, 0, prompt.messages(clip), answer.text.strip(), generation.request_key)
         )
     return examples

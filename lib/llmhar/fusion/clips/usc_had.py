@@ -8,6 +8,7 @@ misspell the field of its number.
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -41,18 +42,18 @@ def usc_had_clips(path: Path) -> ClipSet:
     """Motion-only clips of 20 s; trials of one person and activity are joined first. Persons are sources and folds.
 
     Raises:
-        DataError: as :func:`load`.
+        DataError: no files, or a file that is not USC-HAD's.
     """
     runs, refused = _load(path)
-    return motion_clips(
+    clips = motion_clips(
         join_runs(runs),
         name="usc_had",
         title="USC-HAD",
         labels=ACTIVITIES,
         provenance="USC-HAD (Zhang and Sawchuk 2012), sensor at the hip; clips of 20 s, cut from the trials of one "
         "person and activity one behind the other.",
-        refused=refused,
     )
+    return replace(clips, refused=tuple(refused))
 
 
 def _load(path: Path) -> tuple[list[MotionRun], list[RowNote]]:

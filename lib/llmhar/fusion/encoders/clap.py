@@ -56,7 +56,7 @@ SECONDS = 7
 
 
 class ClapBackend(WindowBackend):
-    """See :class:`llmhar.fusion.encoders.window_backend.WindowBackend`."""
+    """Sound windows become captions by MS CLAP."""
 
     def __init__(self, config: Mapping[str, Any]) -> None:
         """``config``: folder of samples, folder of weights, architecture (only where it is not the published one)."""
@@ -67,7 +67,7 @@ class ClapBackend(WindowBackend):
             self._model = _Captioner(place / "clapcap_weights_2023.pth", config.get("architecture") or {})
 
     def look(self, windows: list[np.ndarray], options: Mapping[str, Any]) -> Looked:
-        """See the base. One caption a window; the embedding is CLAP's of the sound (1,024 numbers, length 1)."""
+        """One caption a window; the embedding is CLAP's of the sound (1,024 numbers, length 1)."""
         steps, vectors = [], []
         for window in windows:  # one at a time: beam search keeps memory in check, and answers do not depend on others
             said = self._model.generate_caption(
@@ -92,10 +92,10 @@ class _Captioner(clap_wrapper.CLAPWrapper):
             _shape_htsat(architecture["htsat"])
         super().__init__(weights, version="clapcap", use_cuda=False)
 
-    def read_config_as_args(self, *args: Any, **kwargs: Any) -> Any:
-        found = super().read_config_as_args(*args, **kwargs)
-        vars(found).update(self._changes)
-        return found
+    def read_config_as_args(self, config_path: str, args: Any = None, is_config_str: bool = False) -> Any:
+        config = super().read_config_as_args(config_path, args, is_config_str)
+        vars(config).update(self._changes)
+        return config
 
     def read_audio(self, audio_path: np.ndarray, resample: bool = True) -> tuple[torch.Tensor, int]:
         """Samples at the model's rate, tiled to 7 s exactly (msclap then neither tiles nor crops)."""

@@ -18,7 +18,6 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from scipy.signal import resample_poly
 
-from llmhar import paths
 from llmhar.ask.asking import Asking
 from llmhar.ask.engines.base import Engine, EngineError
 from llmhar.ask.engines.recorded import RecordedEngine
@@ -85,7 +84,13 @@ def encode(
 ) -> dict[str, Encoded]:
     """What an encoder says of each clip that has its signal.
 
-    Args: see :func:`ask_all`.
+    Args:
+        clips: to be encoded.
+        encoder: by whom.
+        store: where outputs are looked up and kept.
+        dataset: name of the clips' data set, for the store.
+        recorded: file of recorded outputs, taken where a clip cannot be read or the encoder's weights are not here.
+        progress: show a bar on stderr.
 
     Returns:
         Clip id -> outputs; clips without the signal are left out.
@@ -186,8 +191,8 @@ def _ask(clip: Clip, encoder: Encoder, dataset: str, signals: dict[str, Signal])
         known = signal.sha256
         signals[known] = signal
     spans = [getattr(step, encoder.signal) for step in clip.steps]
-    content = {"encoder": encoder.name, "sha256": known, "windows": [span for span in spans if span],
-               "rate": encoder.rate, "options": dict(encoder.options)}  # fmt: skip
+    content: dict[str, Any] = {"encoder": encoder.name, "sha256": known, "windows": [span for span in spans if span]}
+    content |= {"rate": encoder.rate, "options": dict(encoder.options)}
     try:
         revision = encoder.revision()
     except EncoderError:
@@ -205,21 +210,3 @@ def _encoded(clip: Clip, answer: Answer, encoder: Encoder) -> Encoded:
     steps = tuple((at, tuple(Guess(name, share) for name, share in own)) for at, own in zip(centres, said["steps"]))
     vector = None if said["embedding"] is None else np.asarray(said["embedding"])
     return Encoded(steps, vector, answer.stored.fingerprint)
-
-
-def write_recorded(answers: Iterable[Answer], file: Path) -> int:
-    """Write outputs for :func:`encode`'s ``recorded``: found by a request's message, whatever weights made them.
-
-    Returns:
-        Number of lines.
-    """
-    lines = {
-        answer.ask.request.messages[0]["content"]: answer.stored.generation.text for answer in answers if answer.stored
-    }
-    text = "".join(canonical_json({"match": content, "text": lines[content]}) + "\n" for content in sorted(lines))
-    paths.write_text(file, text)
-    return len(lines)
-
-
-RECORDED = paths.params() / "recorded" / "fusion.jsonl"
-"""Encoders' outputs for the composed scenes of the demo, with their provenance in ``fusion.md`` beside it."""

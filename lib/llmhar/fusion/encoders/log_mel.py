@@ -3,7 +3,7 @@
 As published with both (tensorflow/models, research/audioset: ``vggish/mel_features.py``, ``yamnet/features.py``): 25 ms
 frames every 10 ms, periodic Hann window, magnitude of a 512-point FFT, 64 triangles on the HTK mel scale from 125 to
 7,500 Hz, natural logarithm after an offset. A patch is 96 frames. Checked against the spectra that Google's coralmicro
-ships for YAMNet (``tests/test_yamnet.py``).
+ships for YAMNet (``tests/fusion/encoders/test_yamnet.py``).
 """
 
 from __future__ import annotations

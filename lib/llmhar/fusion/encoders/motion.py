@@ -16,7 +16,7 @@ from llmhar.fusion.encoders.window_backend import Looked, WindowBackend, likelie
 
 
 class MotionBackend(WindowBackend):
-    """See :class:`llmhar.fusion.encoders.window_backend.WindowBackend`."""
+    """Motion windows become classes of movement by a small CNN."""
 
     version = torch.__version__
     columns = CHANNELS
@@ -31,7 +31,7 @@ class MotionBackend(WindowBackend):
         self._net.eval()
 
     def look(self, windows: list[np.ndarray], options: Mapping[str, Any]) -> Looked:
-        """See the base. Shares add up to 1 over all classes; the embedding is the net's last hidden layer."""
+        """Classes with shares, which add up to 1 over all classes; the embedding is the net's last hidden layer."""
         with torch.inference_mode():
             vectors = self._net.embed(torch.from_numpy(np.stack(windows)))
             shares = self._net.classes(vectors).softmax(-1).numpy()

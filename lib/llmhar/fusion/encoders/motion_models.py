@@ -28,6 +28,7 @@ from llmhar.fusion.clips.hapt import HaptWindows, hapt_windows
 from llmhar.fusion.encoders.encode import EncoderError
 from llmhar.records import canonical_json, sha256_of
 from llmhar.score.stats import t_interval
+from llmhar.settings import choose
 
 CHILD = "llmhar.fusion.encoders.motion_train_child"
 TRAINER_VERSION = 1
@@ -118,15 +119,11 @@ def train_motion(
     folder = encoders_home() / f"{recipe.name}-{sha256_of(job)[:12]}"
     with paths.locked(folder / ".lock"):
         if not (folder / RECORD).exists():
-            done = _run(
-                folder, job | {"leaves": "model.safetensors"}, data, f"training {recipe.name}", progress, threads
-            )
-            record = job | done | {
-                "weights_sha256": paths.file_sha256(folder / "model.safetensors"),
-                "persons": sorted({int(person) for person in persons}),
-                "n_windows": len(y),
-            }  # fmt: skip
-            paths.write_text(folder / RECORD, json.dumps(record, indent=1))
+            title = f"training {recipe.name}"
+            done = _run(folder, job | {"leaves": "model.safetensors"}, data, title, progress, threads)
+            weights = {"weights_sha256": paths.file_sha256(folder / "model.safetensors")}
+            seen = {"persons": sorted({int(person) for person in persons}), "n_windows": len(y)}
+            paths.write_text(folder / RECORD, json.dumps(job | done | weights | seen, indent=1))
     return folder
 
 
@@ -142,8 +139,8 @@ def ensure_motion(name: str, progress: bool = True) -> Path:
         recipe = _recipe(name)
     windows = _windows(recipe.classes)
     own = np.isin(windows.persons, ENCODER_PERSONS)
-    folder = train_motion(recipe, windows.X[own], windows.y[own], windows.names,
-                          persons=windows.persons[own].tolist(), progress=progress)  # fmt: skip
+    persons = windows.persons[own].tolist()
+    folder = train_motion(recipe, windows.X[own], windows.y[own], windows.names, persons=persons, progress=progress)
     paths.write_text(_pointer(recipe), canonical_json({"folder": folder.name}))
     return folder
 
@@ -223,15 +220,15 @@ def cross_validate(
     own = windows or _windows(classes)
     data = _checked(own.X, own.y, own.names)
     data["fold"] = make_folds(own.y, own.persons, n_folds, seed)
-    job = {"trainer": TRAINER_VERSION, "recipe": asdict(recipe), "names": list(own.names), "data_sha256": _hash(data),
-           "forest": FOREST}  # fmt: skip
+    job = {"trainer": TRAINER_VERSION, "recipe": asdict(recipe), "names": list(own.names)}
+    job |= {"data_sha256": _hash(data), "forest": FOREST}
     folder = encoders_home() / f"folds-{recipe.name}-{sha256_of(job)[:12]}"
     with paths.locked(folder / ".lock"):
         if not (folder / "result.json").exists():
             title = f"{n_folds} folds of {recipe.name}"
             _run(folder, job | {"leaves": "predicted.safetensors"}, data, title, progress, 1)
-            predicted = {recipe.name: load_file(folder / "predicted.safetensors")["predicted"],
-                         "random forest": forest_predictions(own.X, own.y, data["fold"], seed)}  # fmt: skip
+            predicted = {recipe.name: load_file(folder / "predicted.safetensors")["predicted"]}
+            predicted["random forest"] = forest_predictions(own.X, own.y, data["fold"], seed)
             paths.write_text(folder / "result.json", canonical_json(_score(own, data["fold"], predicted)))
     result = json.loads((folder / "result.json").read_text(encoding="utf-8"))
     folds = pd.DataFrame(result["folds"], columns=["fold", "model", "accuracy", "macro_f1", "n_windows", "persons"])
@@ -261,8 +258,8 @@ def hand_features(X: np.ndarray) -> np.ndarray:
     """
     lengths = [np.linalg.norm(X[..., :3], axis=-1), np.linalg.norm(X[..., 3:], axis=-1)]
     signals = np.concatenate([X, np.stack(lengths, axis=-1)], axis=-1).astype(np.float64)
-    parts = [signals.mean(1), signals.std(1), signals.min(1), signals.max(1), (signals**2).mean(1),
-             np.abs(np.diff(signals, axis=1)).mean(1)]  # fmt: skip
+    parts = [signals.mean(1), signals.std(1), signals.min(1), signals.max(1), (signals**2).mean(1)]
+    parts.append(np.abs(np.diff(signals, axis=1)).mean(1))
     parts += list(np.quantile(signals, _QUANTILES, axis=1))
     centred = signals[..., :6] - signals[..., :6].mean(1, keepdims=True)
     scaled = centred / (np.linalg.norm(centred, axis=1, keepdims=True) + 1e-9)
@@ -289,11 +286,10 @@ def _score(own: HaptWindows, fold: np.ndarray, predicted: Mapping[str, np.ndarra
         for number in sorted(set(fold.tolist())):
             tested = fold == number
             truth, guess = own.y[tested], said[tested]
-            rows.append({
-                "fold": int(number), "model": model, "accuracy": float(accuracy_score(truth, guess)),
-                "macro_f1": float(f1_score(truth, guess, labels=labels, average="macro", zero_division=0)),
-                "n_windows": int(tested.sum()), "persons": sorted({int(p) for p in own.persons[tested]}),
-            })  # fmt: skip
+            f1 = f1_score(truth, guess, labels=labels, average="macro", zero_division=0)
+            row = {"fold": int(number), "model": model, "accuracy": float(accuracy_score(truth, guess))}
+            people = sorted({int(person) for person in own.persons[tested]})
+            rows.append(row | {"macro_f1": float(f1), "n_windows": int(tested.sum()), "persons": people})
     matrices = {model: confusion_matrix(own.y, said, labels=labels).tolist() for model, said in predicted.items()}
     return {"folds": rows, "confusion": matrices}
 
@@ -302,16 +298,12 @@ def _summary(folds: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for model, own in folds.groupby("model", sort=False):
         for measure in ("accuracy", "macro_f1"):
-            found = t_interval(own[measure].tolist())
-            rows.append({"model": model, "measure": measure, "n_folds": found.n, "mean": found.mean,
-                         "low": found.low, "high": found.high})  # fmt: skip
-    return pd.DataFrame(rows)
+            rows.append((model, measure, *t_interval(own[measure].tolist())[:4]))
+    return pd.DataFrame(rows, columns=["model", "measure", "n_folds", "mean", "low", "high"])
 
 
 def _recipe(name: str) -> MotionRecipe:
-    if name not in RECIPES:
-        raise EncoderError(f"no motion encoder is called {name!r}; there are: {', '.join(RECIPES)}")
-    return RECIPES[name]
+    return choose(RECIPES, name, f"no motion encoder is called {name!r}; there are:", EncoderError)
 
 
 def _pointer(recipe: MotionRecipe) -> Path:

@@ -19,9 +19,8 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from llmhar import paths
-from llmhar.ask.engines.worker import do_job
+from llmhar.ask.engines.worker import Say, do_job
 
-Say = Callable[[dict[str, Any]], None]
 CHANNELS = 6
 LABEL_SMOOTHING, DROPOUT, WEIGHT_DECAY = 0.05, 0.3, 0.01
 

@@ -17,6 +17,7 @@ from llmhar.fusion.encoders import motion_models, weights_files
 from llmhar.fusion.encoders.captions import template_captions
 from llmhar.fusion.encoders.encode import Encoded, Encoder, EncoderError
 from llmhar.fusion.encoders.log_mel import RATE
+from llmhar.settings import choose
 
 CLAP_RATE = 44_100
 TOP = 5
@@ -99,11 +100,9 @@ def encoder(name: str) -> Encoder:
     Raises:
         EncoderError: there is none; lists those there are.
     """
-    if name in ENCODERS:
-        return ENCODERS[name]
     if name in STAND_INS:
         raise EncoderError(f"{name} stands in for captions and hears nothing: make it from labels with STAND_INS")
-    raise EncoderError(f"no encoder is called {name!r}; there are: {', '.join(ENCODERS)}")
+    return choose(ENCODERS, name, f"no encoder is called {name!r}; there are:", EncoderError)
 
 
 def prepare(name: str, progress: bool = True) -> str:
@@ -115,12 +114,12 @@ def prepare(name: str, progress: bool = True) -> str:
     Raises:
         EncoderError: they cannot be had; says what to do.
     """
-    found = encoder(name)
-    if found.modality == "motion":
+    wanted = encoder(name)
+    if wanted.modality == "motion":
         motion_models.ensure_motion(name, progress=progress)
     else:
         try:
-            return found.revision()
+            return wanted.revision()
         except EncoderError:
             weights_files.fetch_weights(name)
-    return found.revision()
+    return wanted.revision()

@@ -15,7 +15,8 @@ The first two under these very names are what github.com/harritaylor/torchvggish
     safetensors.torch.save_file(state, "vggish.safetensors")
     # then: llmhar data add vggish FOLDER_WITH_BOTH_FILES
 
-Widths are read from the tensors, so that a narrow net with random weights goes the same way (``tests/test_vggish.py``).
+Widths are read from the tensors, so that a narrow net with random weights goes the same way
+(``tests/fusion/encoders/test_vggish.py``).
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ POOLED_AFTER = (0, 3, 8, 13)
 
 
 class VggishBackend(WindowBackend):
-    """See :class:`llmhar.fusion.encoders.window_backend.WindowBackend`."""
+    """Sound windows become AudioSet classes by VGGish and its classifier."""
 
     version = torch.__version__
 
@@ -57,7 +58,7 @@ class VggishBackend(WindowBackend):
             )
 
     def look(self, windows: list[np.ndarray], options: Mapping[str, Any]) -> Looked:
-        """See the base. Shares are logistic: sounds do not exclude each other. Embedding: VGGish's 128 numbers."""
+        """Classes with logistic shares: sounds do not exclude each other. The embedding is VGGish's 128 numbers."""
         stacked = [patches(window, VGGISH_OFFSET, HOP_S) for window in windows]
         counts = [len(own) for own in stacked]
         with torch.inference_mode():

@@ -16,8 +16,12 @@ from pathlib import Path
 from typing import Any
 
 from llmhar import paths
+from llmhar.data.download import download
+from llmhar.data.load_report import DataError
+from llmhar.data.registry import list_entries
 from llmhar.fusion.encoders.encode import EncoderError
 from llmhar.records import sha256_of
+from llmhar.settings import choose
 
 RECORD = "weights.json"
 
@@ -47,6 +51,7 @@ class Weights:
     source: str
     """Where users find them, with the size."""
     files: tuple[WeightFile, ...]
+    kind: str = "weights"
 
 
 _CORAL = "https://raw.githubusercontent.com/google-coral/coralmicro/c9f665b0/models/"
@@ -82,7 +87,7 @@ WEIGHTS: dict[str, Weights] = {
     "vggish": Weights(
         "VGGish with a classifier",
         "Apache-2.0 (VGGish); the classifier is the user's",
-        "converted as the head of llmhar/fusion/vggish_worker.py says (about 290 MB)",
+        "converted as the head of llmhar/fusion/encoders/vggish.py says (about 290 MB)",
         (WeightFile("vggish.safetensors", others="*.safetensors"), WeightFile("classes.json")),
     ),
 }  # fmt: skip
@@ -94,9 +99,7 @@ def weights(name: str) -> Weights:
     Raises:
         EncoderError: there is none; lists those there are.
     """
-    if name not in WEIGHTS:
-        raise EncoderError(f"no weights are called {name!r}; there are: {', '.join(WEIGHTS)}")
-    return WEIGHTS[name]
+    return choose(WEIGHTS, name, f"no weights are called {name!r}; there are:", EncoderError)
 
 
 def weights_folder(name: str) -> Path:
@@ -118,9 +121,8 @@ def revision(name: str) -> str:
         hashes: dict[str, str] = {file.name: record[file.name]["sha256"] for file in expected.files}
     except (OSError, ValueError, KeyError):
         raise EncoderError(f"the weights of {expected.title} are not here: {cure(name)}") from None
-    for file, known in record.items():
-        stamp = _stamp(folder / file)
-        if stamp != (known["bytes"], known["modified_ns"]) and _hashed_once(folder / file, stamp) != hashes[file]:
+    for file in hashes:
+        if not _is_as_recorded(folder / file, record[file]):
             raise EncoderError(f"{folder / file} is not what was taken in: remove {folder}, then {cure(name)}")
     return sha256_of(hashes)
 
@@ -129,33 +131,22 @@ def located(name: str) -> Path:
     """Folder of a set that is here and unchanged.
 
     Raises:
-        EncoderError: see :func:`revision`.
+        EncoderError: not here, or changed since; says what to do.
     """
     revision(name)
     return weights_folder(name)
 
 
 def listing() -> list[dict[str, Any]]:
-    """What ``llmhar data list`` shows: one dictionary a set."""
-    return [
-        {
-            "name": name,
-            "title": entry.title,
-            "kind": "weights",
-            "licence": entry.licence,
-            "source": entry.source,
-            "path": str(weights_folder(name)),
-            "present": (weights_folder(name) / RECORD).is_file(),
-        }
-        for name, entry in WEIGHTS.items()
-    ]
+    """The encoders' weights in ``llmhar data list``."""
+    return list_entries(WEIGHTS, weights_folder, lambda name: (weights_folder(name) / RECORD).is_file())
 
 
 def cure(name: str) -> str:
     """How a user gets a set."""
-    found = WEIGHTS[name]
-    by_hand = f"run: llmhar data add {name} FILE_OR_FOLDER (from {found.source})"
-    return by_hand if _brought(found) else f"run: llmhar data fetch {name}, or {by_hand.removeprefix('run: ')}"
+    weights_set = WEIGHTS[name]
+    by_hand = f"run: llmhar data add {name} FILE_OR_FOLDER (from {weights_set.source})"
+    return by_hand if _brought(weights_set) else f"run: llmhar data fetch {name}, or {by_hand.removeprefix('run: ')}"
 
 
 def fetch_weights(name: str) -> dict[str, str]:
@@ -167,9 +158,9 @@ def fetch_weights(name: str) -> dict[str, str]:
     Raises:
         EncoderError: no network, other content than expected, or files that only the user can bring.
     """
-    found = weights(name)
-    if missing := [file.name for file in _brought(found) if not (weights_folder(name) / file.name).exists()]:
-        raise EncoderError(f"{missing[0]} of {found.title} has no address with a known sha256: {cure(name)}")
+    weights_set = weights(name)
+    if missing := [file.name for file in _brought(weights_set) if not (weights_folder(name) / file.name).exists()]:
+        raise EncoderError(f"{missing[0]} of {weights_set.title} has no address with a known sha256: {cure(name)}")
     return _install(name, {})
 
 
@@ -186,26 +177,26 @@ def add_weights(name: str, path: Path | str) -> dict[str, str]:
     Raises:
         EncoderError: nothing of the set there, other content than expected, or something still missing.
     """
-    found, place = weights(name), Path(path).expanduser()
+    weights_set, place = weights(name), Path(path).expanduser()
     if not place.exists():
         raise EncoderError(f"{place} does not exist: {cure(name)}")
-    given = {file.name: match for file in found.files if (match := _match(file, place))}
+    given = {file.name: match for file in weights_set.files if (match := _match(file, place))}
     if not given:
-        wanted = " or ".join(Path(file.name).name for file in found.files if not file.content)
-        raise EncoderError(f"{place} holds nothing of {found.title}: looked for {wanted}")
+        wanted = " or ".join(Path(file.name).name for file in weights_set.files if not file.content)
+        raise EncoderError(f"{place} holds nothing of {weights_set.title}: looked for {wanted}")
     return _install(name, given)
 
 
-def _brought(found: Weights) -> list[WeightFile]:
-    return [file for file in found.files if not (file.content or (file.url and file.sha256))]
+def _brought(weights_set: Weights) -> list[WeightFile]:
+    return [file for file in weights_set.files if not (file.content or (file.url and file.sha256))]
 
 
 def _match(file: WeightFile, place: Path) -> Path | None:
     """The file at a place that can only be this one."""
-    own = Path(file.name).name
+    plain_name = Path(file.name).name
     if place.is_file():
-        return place if place.name == own or (file.others and place.match(file.others)) else None
-    for pattern in filter(None, (file.name, own, file.others)):
+        return place if place.name == plain_name or (file.others and place.match(file.others)) else None
+    for pattern in filter(None, (file.name, plain_name, file.others)):
         if len(hits := [hit for hit in sorted(place.glob(pattern)) if hit.is_file()]) == 1:
             return hits[0]
     return None
@@ -213,65 +204,57 @@ def _match(file: WeightFile, place: Path) -> Path | None:
 
 def _install(name: str, given: Mapping[str, Path]) -> dict[str, str]:
     """Bring every file of a set in place; the record is written last."""
-    found, folder = weights(name), weights_folder(name)
-    for file in found.files:  # all, before anything changes
+    weights_set, folder = weights(name), weights_folder(name)
+    for file in weights_set.files:  # all, before anything changes
         if file.name in given:
             _check(given[file.name], file)
     with paths.locked(folder.with_name(f".{name}.lock")):
-        for file in found.files:
+        for file in weights_set.files:
             target = folder / file.name
             if file.name in given:
                 with paths.replacing(target) as temporary:
                     shutil.copyfile(given[file.name], temporary)
             elif file.content:
                 paths.write_text(target, file.content)
-            elif not target.exists() or (file.sha256 and _sha256(target) != file.sha256):
+            elif file.url and file.sha256:
                 _download(file, target, name)
-        hashes = {file.name: _sha256(folder / file.name) for file in found.files}
-        record = {}
-        for file in found.files:
-            size, modified = _stamp(folder / file.name)
-            record[file.name] = {"sha256": hashes[file.name], "bytes": size, "modified_ns": modified, "url": file.url}
+            elif not target.exists():
+                raise EncoderError(f"{target.name} is still missing: {cure(name)}")
+        record = {file.name: _recorded(folder / file.name, file.url) for file in weights_set.files}
         paths.write_text(folder / RECORD, json.dumps(record, indent=1))
-    return hashes
+    return {file: str(entry["sha256"]) for file, entry in record.items()}
 
 
 def _check(path: Path, file: WeightFile) -> None:
-    if file.sha256 and (own := _sha256(path)) != file.sha256:
-        raise EncoderError(f"{path} is not {file.name}: its sha256 is {own}, expected {file.sha256}")
+    if file.sha256 and (sha256 := paths.file_sha256(path)) != file.sha256:
+        raise EncoderError(f"{path} is not {file.name}: its sha256 is {sha256}, expected {file.sha256}")
 
 
 def _download(file: WeightFile, target: Path, name: str) -> None:
-    """Raises EncoderError where it cannot be had."""
-    if not (file.url and file.sha256):
-        raise EncoderError(f"{Path(file.name).name} is still missing: {cure(name)}")
-    import pooch  # slow to import, and a download is rare
-
-    pooch.get_logger().setLevel("ERROR")  # the caller says what happens
     try:
-        pooch.retrieve(file.url, known_hash=f"sha256:{file.sha256}", fname=target.name, path=target.parent)
-    except (ValueError, OSError) as error:  # wrong hash; requests' errors are OSErrors
-        reason = str(error).splitlines()[0]
-        raise EncoderError(f"{file.url} could not be fetched ({reason}): {cure(name)}") from error
+        download(target, file.sha256, [file.url], cure(name))
+    except DataError as error:
+        raise EncoderError(str(error)) from error
 
 
-def _stamp(file: Path) -> tuple[int, int]:
-    """Bytes and time of change; (-1, -1) where there is no file."""
+def _recorded(path: Path, url: str) -> dict[str, Any]:
+    """What the record says of a file that has just come."""
+    stat = path.stat()
+    return {
+        "sha256": paths.file_sha256(path), "bytes": stat.st_size, "modified_ns": stat.st_mtime_ns, "url": url
+    }  # fmt: skip
+
+
+def _is_as_recorded(path: Path, entry: Mapping[str, Any]) -> bool:
     try:
-        found = file.stat()
+        stat = path.stat()
     except OSError:
-        return -1, -1
-    return found.st_size, found.st_mtime_ns
+        return False
+    stamp = (stat.st_size, stat.st_mtime_ns)
+    return stamp == (entry["bytes"], entry["modified_ns"]) or _hashed_once(path, stamp) == entry["sha256"]
 
 
 @functools.lru_cache(maxsize=64)
-def _hashed_once(file: Path, _stamp: tuple[int, int]) -> str:
+def _hashed_once(path: Path, _stamp: tuple[int, int]) -> str:
     """Hash of a file as it is at this stamp: a revision is asked for every clip, and clapcap has 1.7 GB."""
-    return _sha256(file)
-
-
-def _sha256(file: Path) -> str:
-    try:
-        return paths.file_sha256(file)
-    except OSError:
-        return ""
+    return paths.file_sha256(path)

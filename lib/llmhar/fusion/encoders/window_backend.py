@@ -32,7 +32,7 @@ class Looked(NamedTuple):
 
 
 class WindowBackend:
-    """See :class:`llmhar.ask.engines.worker.Backend`; subclasses load a model and give :meth:`look`."""
+    """The child side of an encoder, one request at a time; subclasses load a model and give :meth:`look`."""
 
     version = ""
     dtype = "float32"
@@ -48,12 +48,12 @@ class WindowBackend:
         raise NotImplementedError
 
     def info(self) -> dict[str, Any]:
-        """See the protocol."""
-        return {"version": self.version, "dtype": self.dtype, "device": self.device, "max_model_len": 0,
-                "in_flight": 8}  # fmt: skip
+        """What made the answers, for their fingerprint."""
+        made_by = {"version": self.version, "dtype": self.dtype, "device": self.device}
+        return made_by | {"max_model_len": 0, "in_flight": 8}
 
     def run(self, inbox: Inbox, emit: Emit) -> None:
-        """See the protocol."""
+        """Answer tasks until the inbox is closed; what is cancelled is dropped unanswered."""
         waiting: deque[Task] = deque()
         while True:
             tasks = inbox.poll(wait=not waiting)
@@ -76,8 +76,8 @@ class WindowBackend:
         except Exception as error:  # this request only
             emit(task, finish_reason="error", error=sentence(error))
             return
-        emit(task, text=text, finish_reason="stop", prompt_tokens=len(windows),
-             seconds=round(time.perf_counter() - started, 4))  # fmt: skip
+        seconds = round(time.perf_counter() - started, 4)
+        emit(task, text=text, finish_reason="stop", prompt_tokens=len(windows), seconds=seconds)
 
 
 def read_windows(folder: Path, content: Mapping[str, Any], columns: int | None) -> list[np.ndarray]:

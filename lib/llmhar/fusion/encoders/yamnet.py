@@ -23,7 +23,7 @@ HOP_S = 0.48
 
 
 class YamnetBackend(WindowBackend):
-    """See :class:`llmhar.fusion.encoders.window_backend.WindowBackend`."""
+    """Sound windows become AudioSet classes by YAMNet."""
 
     dtype = "int8"
     """Inside; it takes and gives float32."""
@@ -41,8 +41,10 @@ class YamnetBackend(WindowBackend):
         self._output = self._model.get_output_details()[0]["index"]
 
     def look(self, windows: list[np.ndarray], options: Mapping[str, Any]) -> Looked:
-        """See the base. The embedding is the mean of the scores' square roots: distances between them are Hellinger's,
-        and scores of exactly 0 (most are) stay finite, unlike their logits.
+        """Classes with shares.
+
+        The embedding is the mean of the scores' square roots: distances between them are Hellinger's, and scores of
+        exactly 0 (most are) stay finite, unlike their logits.
         """
         scores = np.array([self._scores(window) for window in windows])
         steps = [likeliest(own, self._names, int(options["top"])) for own in scores]

@@ -8,22 +8,19 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, Literal, NamedTuple, TypeVar, get_args
+from typing import Any, Literal, get_args
 
 from llmhar import settings
 from llmhar.ask.models import MODELS
 from llmhar.scaling.planner.roofline import MIN_SEQUENCES, Device, Layout, Load, PlanError, Precision, Step, devices
 from llmhar.scaling.planner.workload import MFU, TRAIN_BATCH, Job, paper_jobs, profile_jobs
+from llmhar.settings import choose
 
 __all__ = [
-    "Actual", "Device", "Layout", "Load", "Plan", "PlanError", "PlanRow", "Step", "compare", "devices", "make_plan",
-    "plan_table", "refuse_if_starved", "roofline_tokens_per_s",
+    "Device", "Layout", "Load", "Plan", "PlanError", "PlanRow", "Step", "devices", "make_plan", "plan_table",
+    "refuse_if_starved",
 ]  # fmt: skip
-
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -95,14 +92,16 @@ class Plan:
     def to_json(self) -> dict[str, Any]:
         """A JSON-ready dictionary."""
         return {
-            "profile": self.profile, "device": self.device.name, "n_gpus": self.n_gpus, "weights": self.weights,
-            "kv": self.kv, "gpu_hours_total": self.gpu_hours_total, "hours_total": self.total("hours"),
+            **{name: getattr(self, name) for name in ("profile", "n_gpus", "weights", "kv", "gpu_hours_total")},
+            "device": self.device.name,
+            "hours_total": self.total("hours"),
             "roofline_gpu_hours_total": self.total("roofline_gpu_hours"),
             "cost_usd_total": self.total("cost_usd") if self.device.usd_per_hour is not None else None,
             "starved": sorted({row.model for row in self.rows if row.starved}),
-            "rows": [asdict(row) for row in self.rows], "assumptions": list(self.assumptions),
+            "rows": [asdict(row) for row in self.rows],
+            "assumptions": list(self.assumptions),
             "device_table": self.device.model_dump(),
-        }  # fmt: skip
+        }
 
 
 def make_plan(
@@ -128,10 +127,11 @@ def make_plan(
         PlanError: an unknown name (lists those there are), or a number out of range.
         SettingsError: the profile's settings are wrong.
     """
-    card = _known(device, devices(), "device")
-    _known(profile, dict.fromkeys(settings.PROFILES), "profile")
+    card = choose(devices(), device, f"unknown device {device!r}; there are:", PlanError)
+    choose(dict.fromkeys(settings.PROFILES), profile, f"unknown profile {profile!r}; there are:", PlanError)
     for precision in (weights, kv):
-        _known(precision, dict.fromkeys(get_args(Precision)), "precision")
+        precisions = dict.fromkeys(get_args(Precision))
+        choose(precisions, precision, f"unknown precision {precision!r}; there are:", PlanError)
     if output_tokens < 1 or n_gpus < 1:
         raise PlanError(f"need at least 1 output token and 1 card, got {output_tokens} and {n_gpus}")
     jobs, notes = paper_jobs(output_tokens) if profile == "paper" else profile_jobs(profile, output_tokens)
@@ -170,38 +170,54 @@ def _row(job: Job, card: Device, n_gpus: int, weights: Precision, kv: Precision,
     seconds = layout.seconds(job.load, job.windows, own) / copies  # by the clock, at the roofline
     fits, reason = math.isfinite(seconds), layout.starved(job.load, own)
     ideal = seconds * layout.n_gpus * copies / 3600 if fits else None
-    return _priced(
-        job, card, ideal, card.derate, layout.n_gpus * copies, job.windows * job.load.output,
-        tensor_parallel=layout.n_gpus, replicas=copies, kv_bytes_per_token=layout.kv_bytes,
-        kv_room_tokens=layout.kv_room, concurrency=layout.at_once(job.load, own),
-        bottleneck=layout.bottleneck(job.load, own), starved=bool(reason), reason=reason,
-    )  # fmt: skip
+    return PlanRow(
+        **_priced(job, card, ideal, card.derate, layout.n_gpus * copies, job.windows * job.load.output),
+        tensor_parallel=layout.n_gpus,
+        replicas=copies,
+        kv_bytes_per_token=layout.kv_bytes,
+        kv_room_tokens=layout.kv_room,
+        concurrency=layout.at_once(job.load, own),
+        bottleneck=layout.bottleneck(job.load, own),
+        starved=bool(reason),
+        reason=reason,
+    )
 
 
 def _training_row(job: Job, card: Device, n_gpus: int) -> PlanRow:
     layout, copies, tokens = Layout(job.model, card), min(n_gpus, job.runs), job.windows * sum(job.load)
-    return _priced(
-        job, card, 6 * job.model.n_params * tokens / layout.flops / 3600, 1 / MFU, copies, tokens,
-        tensor_parallel=1, replicas=copies, kv_bytes_per_token=layout.kv_bytes, kv_room_tokens=layout.kv_room,
-        concurrency=TRAIN_BATCH, bottleneck="compute", starved=False, reason="",
-    )  # fmt: skip
+    ideal = 6 * job.model.n_params * tokens / layout.flops / 3600
+    return PlanRow(
+        **_priced(job, card, ideal, 1 / MFU, copies, tokens),
+        tensor_parallel=1,
+        replicas=copies,
+        kv_bytes_per_token=layout.kv_bytes,
+        kv_room_tokens=layout.kv_room,
+        concurrency=TRAIN_BATCH,
+        bottleneck="compute",
+        starved=False,
+        reason="",
+    )
 
 
-def _priced(
-    job: Job, card: Device, ideal: float | None, derate: float, cards: int, tokens: int, **layout: Any
-) -> PlanRow:
-    """Fill in what follows from the roofline's GPU-hours."""
+def _priced(job: Job, card: Device, ideal: float | None, derate: float, cards: int, tokens: int) -> dict[str, Any]:
+    """The fields of a row that follow from the job and from the roofline's GPU-hours."""
     planned = ideal * derate if ideal is not None else None
     rate = tokens / (ideal / cards * 3600) if ideal else 0.0
-    return PlanRow(
-        job=job.job, model=job.model.name, dataset=job.dataset, windows=job.windows, runs=job.runs,
-        windows_from=job.windows_from, prompt_tokens=job.load.shared + job.load.private,
-        shared_prefix_share=job.load.shared / (job.load.shared + job.load.private), tokens_by=job.tokens_by,
-        output_tokens=job.load.output, output_tokens_total=job.windows * job.load.output,
-        roofline_tokens_per_s=rate, planned_tokens_per_s=rate / derate, roofline_gpu_hours=ideal, gpu_hours=planned,
-        hours=planned / cards if planned is not None else None,
-        cost_usd=None if planned is None or card.usd_per_hour is None else planned * card.usd_per_hour, **layout,
-    )  # fmt: skip
+    read = job.load.shared + job.load.private
+    return {
+        **{name: getattr(job, name) for name in ("job", "dataset", "windows", "runs", "windows_from", "tokens_by")},
+        "model": job.model.name,
+        "prompt_tokens": read,
+        "shared_prefix_share": job.load.shared / read,
+        "output_tokens": job.load.output,
+        "output_tokens_total": job.windows * job.load.output,
+        "roofline_tokens_per_s": rate,
+        "planned_tokens_per_s": rate / derate,
+        "roofline_gpu_hours": ideal,
+        "gpu_hours": planned,
+        "hours": planned / cards if planned is not None else None,
+        "cost_usd": None if planned is None or card.usd_per_hour is None else planned * card.usd_per_hour,
+    }
 
 
 def plan_table(plan: Plan) -> list[dict[str, Any]]:
@@ -227,72 +243,30 @@ def plan_table(plan: Plan) -> list[dict[str, Any]]:
     return [*rows, {column: total.get(column) for column in rows[0]} if rows else total]
 
 
-class Actual(NamedTuple):
-    """A run beside its plan."""
-
-    tokens_per_s: float
-    fraction_of_roofline: float
-    plan_over_actual: float
-    """Planned seconds for the same tokens / seconds taken: above 1, faster than planned."""
-    verdict: str
-    """"as planned" (from 0.85), "slower than planned", or "under 20 % of the roofline: look for a fault"."""
-
-
-def compare(row: PlanRow, output_tokens: int, seconds: float) -> Actual:
-    """Hold a finished run against its row.
-
-    Args:
-        row: of the plan.
-        output_tokens: tokens generated, all windows together.
-        seconds: taken by the clock, without the engine's start.
-
-    Raises:
-        PlanError: no time or no tokens, or a row that does not fit.
-    """
-    if seconds <= 0 or output_tokens <= 0 or not row.roofline_tokens_per_s:
-        raise PlanError("plan and actual can be compared only where the plan fits and tokens and seconds are above 0")
-    rate = output_tokens / seconds
-    fraction, ratio = rate / row.roofline_tokens_per_s, rate / row.planned_tokens_per_s
-    low = "under 20 % of the roofline: look for a fault" if fraction < 0.2 else "slower than planned"
-    return Actual(rate, fraction, ratio, "as planned" if ratio >= 0.85 else low)
-
-
-def _layout(model: str, device: str, n_gpus: int, weights: Precision) -> Layout:
-    return Layout(_known(model, MODELS, "model"), _known(device, devices(), "device"), n_gpus, weights)
-
-
-def _known(name: str, there: Mapping[str, T], what: str) -> T:
-    if name not in there:
-        raise PlanError(f"unknown {what} {name!r}; there are: {', '.join(there)}")
-    return there[name]
-
-
-def roofline_tokens_per_s(
-    model: str, device: str, load: Load | None = None, *, windows: int | None = None, n_gpus: int = 1,
+def refuse_if_starved(
+    model: str,
+    device: str,
+    load: Load | None = None,
+    *,
+    windows: int | None = None,
+    n_gpus: int = 1,
     weights: Precision = "bf16",
-) -> float:  # fmt: skip
-    """Most tokens a second that a model can generate on a device (prefill not included), for the scaling figure.
+) -> None:
+    """Stop a run whose layout is starved.
 
     Args:
         model: key into ``params/models.yaml``.
         device: key into ``params/devices.yaml``.
-        load: tokens of one window; default S1's prompt and 3,000 generated tokens.
-        windows: how many there are; None: enough to fill the engine.
+        load: tokens of one window; None = S1's prompt and 3,000 generated tokens.
+        windows: how many there are; None = enough to fill the engine.
         n_gpus: cards, tensor parallel.
         weights: precision of the weights.
-    """
-    return _layout(model, device, n_gpus, weights).tokens_per_s(load or Load(), windows)
-
-
-def refuse_if_starved(
-    model: str, device: str, load: Load | None = None, *, windows: int | None = None, n_gpus: int = 1,
-    weights: Precision = "bf16",
-) -> None:  # fmt: skip
-    """Stop a run whose layout is starved; arguments as of :func:`roofline_tokens_per_s`.
 
     Raises:
         PlanError: it is starved, or a name is unknown; the message names reason and cure.
     """
-    layout = _layout(model, device, n_gpus, weights)
+    card = choose(devices(), device, f"unknown device {device!r}; there are:", PlanError)
+    chosen = choose(MODELS, model, f"unknown model {model!r}; there are:", PlanError)
+    layout = Layout(chosen, card, n_gpus, weights)
     if layout.model.kind == "llm" and (reason := layout.starved(load or Load(), windows)):
         raise PlanError(f"{model} is not run: {reason}")

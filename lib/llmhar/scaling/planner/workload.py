@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,8 +10,8 @@ from typing import Any, NamedTuple
 from llmhar import paths, settings
 from llmhar.ask.models import MODELS, ModelError, ModelSpec, UnknownModel
 from llmhar.ask.task import Task, prepare
+from llmhar.data.events import WINDOW_SIZE, cut_windows
 from llmhar.data.registry import DataError
-from llmhar.data.windows import WINDOW_SIZE, cut_windows
 from llmhar.scaling.planner.roofline import S1_PROMPT, Load, PlanError
 from llmhar.text.prompt import PromptError
 from llmhar.text.tokens import count_tokens
@@ -56,12 +55,12 @@ class _Windows(NamedTuple):
     """None: the data set is not here."""
 
 
-def _windows(name: str, whole: bool, folder: str | None = None, **how: Any) -> _Windows:
+def _windows(name: str, whole: bool, prompt: Mapping[str, Any], folder: str | None = None) -> _Windows:
     """Count windows in ``LLMHAR_DATA``, else take the published counts; ``whole``: a fragment does not count."""
     published, path = PUBLISHED.get(name), Path(folder) if folder else None
     try:
-        task = prepare(name, path, **how)
-        size = how.get("window_size", WINDOW_SIZE)
+        task = prepare(name, path, **prompt)
+        size = prompt.get("window_size", WINDOW_SIZE)
         train = sum(len(cut_windows(session, size)) for session in task.train.values())
     except (DataError, PromptError) as error:
         if published is None:
@@ -102,7 +101,7 @@ def _tokenizer(name: str) -> tuple[str, Path] | None:
 
 def paper_jobs(output: int) -> tuple[list[Job], list[str]]:
     """S1 as published: six sizes, teacher traces, four students, Figure 4, and all fine-tuning."""
-    sets = {name: _windows(name, whole=True, answer="number") for name in PUBLISHED}
+    sets = {name: _windows(name, True, {"answer": "number"}) for name in PUBLISHED}
 
     def job(what: str, model: str, name: str, windows: int, runs: int = 1) -> Job:
         load, counted = _load(sets[name], MODELS[model], output)
@@ -127,12 +126,12 @@ def profile_jobs(profile: str, output: int) -> tuple[list[Job], list[str]]:
     """The models and windows that a profile's settings name; what needs no weights is left out."""
     values, notebook = _settings(profile)
     names = values.get("datasets") or values.get("dataset", "simulated")
-    how = {key: values[key] for key in PROMPT_SETTINGS if key in values}
+    prompt = {key: values[key] for key in PROMPT_SETTINGS if key in values}
     capped = min(output, values.get("max_tokens") or output)
     samples = values.get("n_samples") or values.get("samples") or 1
     jobs, free = [], []
     for name in [names] if isinstance(names, str) else names:
-        found = _windows(name, whole=False, folder=values.get("data_dir"), **how)
+        found = _windows(name, False, prompt, values.get("data_dir"))
         for model in values.get("models", []):
             try:
                 spec = MODELS[model]
@@ -144,7 +143,7 @@ def profile_jobs(profile: str, output: int) -> tuple[list[Job], list[str]]:
             load, counted = _load(found, spec, capped)
             jobs.append(Job("ask", spec, name, found.test * samples, load, found.source, counted, samples))
     again = [values[key] for key in ("constrained_model", "repeated_model") if values.get(key)]
-    notes = [f"models and windows from params/{notebook}/{profile}.yaml; answers of {capped} tokens"]
+    notes = [f"models and windows from params/profiles/{profile}.yaml, {notebook}; answers of {capped} tokens"]
     notes += [f"{', '.join(dict.fromkeys(free))}: no weights, takes seconds, not planned"] if free else []
     notes += [f"{', '.join(again)}: second passes (constrained, repeated) are not planned"] if again else []
     return jobs, notes
@@ -152,11 +151,9 @@ def profile_jobs(profile: str, output: int) -> tuple[list[Job], list[str]]:
 
 def _settings(profile: str) -> tuple[dict[str, Any], str]:
     """Defaults of the notebook's parameters cell, then the profile's own; and the notebook's name."""
+    sections = settings.read_profile(paths.profile_file(profile), settings.notebook_names())
     for notebook in ("03_scaling", "02_prompting"):
-        file, source = paths.params() / notebook / f"{profile}.yaml", paths.root() / "notebooks/src" / f"{notebook}.py"
-        if file.is_file():
-            text = source.read_text(encoding="utf-8") if source.is_file() else ""
-            cell = re.search(r'^# %% tags=\["parameters"\]\n(.*?)(?=^# %%|\Z)', text, re.S | re.M)
-            defaults = settings.read_parameters(cell[1]) if cell else {}
-            return {k: p.default for k, p in defaults.items()} | settings.read_profile(file), notebook
-    raise PlanError(f"profile {profile!r} has no settings: params/03_scaling/{profile}.yaml is not there")
+        if notebook in sections:
+            cell = settings.parameters_of(paths.notebook_file(notebook))
+            return {name: parameter.default for name, parameter in cell.items()} | sections[notebook], notebook
+    raise PlanError(f"profile {profile!r} has no settings: params/profiles/{profile}.yaml has no section 03_scaling")

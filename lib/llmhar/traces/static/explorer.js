@@ -1,10 +1,10 @@
 /* Explorer: reasoning traces to look at, in a notebook (anywidget) and in one offline file.
 
-   It shows a bundle (lib/llmhar/trace_bundle.py says what is in one) and derives everything else here: filters, shares,
+   It shows a bundle (lib/llmhar/traces/bundle.py says what is in one) and derives everything else here: filters, shares,
    which mention lights which event. No dependencies, no network.
 
    Everything in a bundle is untrusted. Text reaches the page as text nodes only; element names, attribute names and
-   classes are literals of this file, numbers at most are added to them (tests/test_explorer_offline.py greps for it). */
+   classes are literals of this file, numbers at most are added to them (tests/traces/test_view_offline.py greps for it). */
 
 const MARKS = { right: "✓", wrong: "✗", none: "–", unscored: "?" };
 const OUTCOMES = { right: "right", wrong: "wrong", none: "no valid answer", unscored: "truth is not scored" };

@@ -228,17 +228,17 @@ def test_errors_before_anything_starts(monkeypatch, replies):
     monkeypatch.delenv("LLMHAR_RAY_ADDRESS", raising=False)
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     with pytest.raises(EngineError, match="makes no sense"):
-        open_engine("ray", MODEL, replica_engine="ray")
+        open_engine("ray", MODEL, {"replica_engine": "ray"})
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(EngineError, match="pip install"):
-        open_engine("ray", MODEL, replies=replies)
+        open_engine("ray", MODEL, {"replies": replies})
     monkeypatch.undo()
     pytest.importorskip("ray", reason="Ray is not installed")
     with pytest.raises(EngineError, match="--address HOST:6379"):
-        open_engine("ray", MODEL, replies=replies)
+        open_engine("ray", MODEL, {"replies": replies})
     started = time.monotonic()
     with pytest.raises(EngineError, match=r"no Ray cluster answers at 127\.0\.0\.1:9 "):
-        open_engine("ray", MODEL, replies=replies, ray_address="127.0.0.1:9")
+        open_engine("ray", MODEL, {"replies": replies, "ray_address": "127.0.0.1:9"})
     assert time.monotonic() - started < 5
 
 

@@ -11,11 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llmhar.ask.engines.rules import fusion as fusion_rules
-from llmhar.ask.engines.rules.home import RulesEngine
-from llmhar.fusion.answerers.prompt import STEPS_HEADING, build_fusion_messages, closed_schema
+from llmhar.ask.engines.rules.home import RulesEngine, is_fusion
+from llmhar.fusion.answerers.prompt import STEPS_HEADING, closed_schema
 from llmhar.fusion.encoders.observation import MODALITIES, Guess, Observation, StepSeen
 from llmhar.records import Request, Sampling
-from tests.fusion.answerers.test_prompt import EGO4D, SCENES
+from tests.fusion.answerers.test_prompt import EGO4D, SCENES, build_fusion_messages
 
 # sounds (percent), motion, context -> the activity that a person would choose among Ego4D's
 CASES: dict[str, tuple[dict[str, int], str, dict[str, str], str]] = {
@@ -162,8 +162,8 @@ def test_heading_and_task_are_those_of_the_prompt():
     assert fusion_rules.STEPS == STEPS_HEADING
     for shown in ({"labels"}, {"context"}):
         for closed in (True, False):
-            assert fusion_rules.is_fusion(build_fusion_messages(clip(), shown, EGO4D, closed=closed))
-    assert not fusion_rules.is_fusion(({"role": "user", "content": "Events:\n0. at 12:30"},))
+            assert is_fusion(build_fusion_messages(clip(), shown, EGO4D, closed=closed))
+    assert not is_fusion(({"role": "user", "content": "Events:\n0. at 12:30"},))
 
 
 def test_the_rules_know_no_data_set():

@@ -73,7 +73,7 @@ class Desk:
             item = self._pull()
             if item is None:
                 return
-            seat = min(free, key=lambda one: len(one.held))
+            seat = min(free, key=lambda seat: len(seat.held))
             self._give(seat, *item)
             if len(seat.held) >= seat.room:
                 free.remove(seat)

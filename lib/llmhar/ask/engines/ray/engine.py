@@ -86,7 +86,7 @@ class RayEngine:
             raise
 
     def _start(self, model: ModelSpec, options: Options, replica: type[Replica]) -> None:
-        engine, own = _replica_engine(model, options)
+        engine, replica_options = _replica_engine(model, options)
         gpus = options.tensor_parallel_size if engine in _ON_GPUS else 0
         places = choose_places(self._ray.nodes(), options.replicas, gpus)
         remote = self._ray.remote(replica)
@@ -97,7 +97,7 @@ class RayEngine:
                 num_cpus=1, num_gpus=place.gpus, max_restarts=0, max_task_retries=0, max_concurrency=2,
                 scheduling_strategy=pin(place.node, soft=False),
             ).remote()  # fmt: skip
-            call = actor.open.remote(model.model_dump_json(), options.replica_engine, own)
+            call = actor.open.remote(model.model_dump_json(), options.replica_engine, replica_options)
             self._starting[call] = (actor, place, time.monotonic())
         begun, deadline = time.monotonic(), math.inf
         while self._starting and time.monotonic() < deadline:
@@ -122,17 +122,17 @@ class RayEngine:
         """Seat a replica that has started, if its answers may stand beside the others'."""
         actor, place, _ = self._starting.pop(call)
         try:
-            told = self._ray.get(call)
+            opened = self._ray.get(call)
         except self._ray.exceptions.RayError as error:
             return self._give_up(actor, place.host, _words(error))
-        made_by = Fingerprint(**told["fingerprint"])
+        made_by = Fingerprint(**opened["fingerprint"])
         self._fingerprint = self._fingerprint or made_by
         if made_by != self._fingerprint:  # one pass of the store has one fingerprint
             why = f"answers as {made_by}, the others as {self._fingerprint}; give all nodes the same hardware and lock"
             return self._give_up(actor, place.host, why)
         # A quarter, at least 32, waits in the replica while answers travel, so that its engine is never starved.
-        room = told["in_flight"] + max(32, told["in_flight"] // 4)
-        self._seats.append(Seat(room, actor, told["host"]))
+        room = opened["in_flight"] + max(32, opened["in_flight"] // 4)
+        self._seats.append(Seat(room, actor, opened["host"]))
 
     def _give_up(self, actor: Any, host: str, why: str) -> None:
         self._last_words, self._n_lost = why, self._n_lost + 1
@@ -288,14 +288,14 @@ def _replica_engine(model: ModelSpec, options: Options) -> tuple[str, dict[str, 
     engine = options.replica_engine
     if engine == "auto" and model.engine != "auto":
         engine = model.engine
-    own = {name: value for name, value in asdict(options).items() if value != getattr(Options(), name)}
+    changed = {name: value for name, value in asdict(options).items() if value != getattr(Options(), name)}
     for name in ("ray_address", "replicas", "replica_engine"):
-        own.pop(name, None)
-    if "adapters" in own:
-        own["adapters"] = [str(Path(adapter).absolute()) for adapter in options.adapters]
+        changed.pop(name, None)
+    if "adapters" in changed:
+        changed["adapters"] = [str(Path(adapter).absolute()) for adapter in options.adapters]
     if options.replies is not None:
-        own["replies"] = str(Path(options.replies).absolute())
-    return engine, own
+        changed["replies"] = str(Path(options.replies).absolute())
+    return engine, changed
 
 
 def request_json(request: Request) -> dict[str, Any]:
@@ -327,13 +327,13 @@ def choose_places(nodes: Sequence[Mapping[str, Any]], replicas: int | None, gpus
     if not total:
         need = f"{cards} cards on one node" if cards else "a CPU"
         raise EngineError(f"no node of this cluster offers {need} to a replica; see `ray status`")
-    wanted = replicas if replicas is not None else total if cards else sum(n > 0 for n in room.values())
-    if not 1 <= wanted <= total:
-        raise EngineError(f"replicas={wanted}, but this cluster has room for {total}; choose 1 to {total}")
+    n_replicas = replicas if replicas is not None else total if cards else sum(n > 0 for n in room.values())
+    if not 1 <= n_replicas <= total:
+        raise EngineError(f"replicas={n_replicas}, but this cluster has room for {total}; choose 1 to {total}")
     places: list[Place] = []
-    while len(places) < wanted:
+    while len(places) < n_replicas:
         for node in alive:
-            if room[node["NodeID"]] and len(places) < wanted:
+            if room[node["NodeID"]] and len(places) < n_replicas:
                 room[node["NodeID"]] -= 1
                 places.append(Place(node["NodeID"], node["NodeManagerAddress"], cards))
     return places

@@ -54,7 +54,7 @@ class Replica:
         """
         host = socket.gethostname()
         try:
-            self._engine = open_engine(engine, ModelSpec.model_validate_json(model), **options)
+            self._engine = open_engine(engine, ModelSpec.model_validate_json(model), options)
         except (EngineError, ModelError) as error:
             raise EngineError(f"on {host}: {error}") from None  # the cause need not be readable where the driver is
         return {

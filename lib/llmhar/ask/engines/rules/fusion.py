@@ -24,7 +24,6 @@ from typing import Any, NamedTuple
 STEPS = "Time steps:"
 """Begins the clip in fusion's prompt (``fusion.prompting.STEPS_HEADING``; a test keeps them equal)."""
 CONTEXT = "Context: {"
-_TASK = "wearable sensors"
 _LISTED = re.compile(r"(?m)^Activities:\n((?:- .*\n?)+)")
 ZONES = ("very light", "light", "moderate", "vigorous")
 
@@ -160,12 +159,6 @@ class _Clip(NamedTuple):
     motion: Shares
     context: Mapping[str, str]
     n_steps: int
-
-
-def is_fusion(messages: tuple[Mapping[str, str], ...]) -> bool:
-    """Whether a request is fusion's, and not one about sensor events."""
-    last = messages[-1].get("content", "") if messages else ""
-    return last.startswith((STEPS, CONTEXT)) and _TASK in messages[0].get("content", "")
 
 
 def answer_fusion(messages: tuple[Mapping[str, str], ...], *, thinking: bool = True) -> str:

@@ -41,6 +41,7 @@ _LABEL = re.compile(r"^[\s\"'*\[{-]*(\d+)\s*[.:)]\s*(\S.*?)[\"',\]}\s]*$")
 _EXAMPLE = re.compile(r'"activity"\s*:\s*(?:(["\']?<?number|"?\d+"?\s*[,}])|["\'])', re.IGNORECASE)
 _ITEM = re.compile(r"\{[^{}]*\}")
 _SENTENCE = re.compile(r"(?im)^\s*(\d+)(?:[.)]\s*at)?\s+(\d{1,2}:\d{2}\S*?),?\s+(?:the\s+)?(\S.*?)[.\s]*$")
+_FUSION_TASK = "wearable sensors"
 _CLOCK = re.compile(r"(\d{1,2}):(\d{2})(?::(\d{2}))?")
 _LINKS = {concept: {**sense.LINKS[""], **sense.LINKS.get(concept, {})} for concept in sense.LABELS}
 
@@ -299,6 +300,12 @@ def _conclude(seen: list[_Seen], prompt: _Prompt) -> list[tuple[int, str]]:
     return result
 
 
+def is_fusion(messages: tuple[Mapping[str, str], ...]) -> bool:
+    """Whether a request is fusion's, and not one about sensor events."""
+    last = messages[-1].get("content", "") if messages else ""
+    return last.startswith((fusion.STEPS, fusion.CONTEXT)) and _FUSION_TASK in messages[0].get("content", "")
+
+
 def _answer(request: Request) -> str:
     """The whole text for one request.
 
@@ -306,7 +313,7 @@ def _answer(request: Request) -> str:
         ValueError: the prompt cannot be read; the message says what is missing.
     """
     silent = request.schema is not None or request.template_args.get("enable_thinking") is False
-    if fusion.is_fusion(request.messages):
+    if is_fusion(request.messages):
         return fusion.answer_fusion(request.messages, thinking=not silent)
     contents = [message.get("content", "") for message in request.messages]
     prompt = _read_prompt("\n".join(contents[:-1] if len(contents) > 1 else contents), _allowed_by(request.schema))

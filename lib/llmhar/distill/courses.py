@@ -1,0 +1,85 @@
+"""Courses: a data set with training windows under the teacher's prompt and test windows under the student's.
+
+The two prompts may differ; a student is always asked with the prompt that it was trained with. Asks nobody.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from llmhar import paths
+from llmhar.ask.task import Task, prepare, training_task
+from llmhar.data import registry as datasets
+from llmhar.data.events import Windowing
+from llmhar.text.prompt import PromptForm
+
+
+@dataclass(frozen=True)
+class Course:
+    """One data set, ready to teach and to test on."""
+
+    name: str
+    """As parameters name it: a data set, with the loader's options behind a colon ("uci_adl:home=A")."""
+    training: Task
+    """Training windows under the teacher's prompt."""
+    test: Task
+    """Test windows under the student's prompt."""
+    teacher_test: Task
+    """The same test windows under the teacher's prompt: for the teacher, and for models that were not trained."""
+
+
+def read_name(name: str) -> tuple[str, dict[str, str]]:
+    """Data set and loader options of a course's name.
+
+    Raises:
+        ValueError: an option without "=".
+    """
+    dataset, _, rest = name.partition(":")
+    pairs = [part.partition("=") for part in rest.split(";") if part]
+    if any(not sign for _, sign, _ in pairs):
+        raise ValueError(f"{name!r}: write options as {dataset}:name=value;name=value")
+    return dataset, {key: value for key, _, value in pairs}
+
+
+def is_here(name: str, data_dir: str | None = None) -> bool:
+    """Whether a course's data are on this machine (or are made here)."""
+    dataset, _ = read_name(name)
+    simulated = datasets.DATASETS[dataset].kind == "simulated"
+    return simulated or data_dir is not None or (paths.data() / dataset).is_dir()
+
+
+def prepare_course(
+    name: str, data_dir: str | None, teacher_prompt: PromptForm, student_prompt: PromptForm, windowing: Windowing
+) -> Course:
+    """Load a data set and lay out both sides of its course.
+
+    Args:
+        name: a data set, with the loader's options behind a colon ("uci_adl:home=A").
+        data_dir: folder of the data; None = ``LLMHAR_DATA/<dataset>``.
+        teacher_prompt: under which the teacher, and models that were not trained, are asked.
+        student_prompt: under which students are trained and asked.
+        windowing: how sessions are cut, and how many test windows are drawn.
+
+    Raises:
+        DataError: the data are absent or broken.
+        PromptError: a wording, serializer or way to answer that there is not.
+        ValueError: a name's option without "=", or no training sessions.
+    """
+    teacher_test, test = (_test_task(name, data_dir, form, windowing) for form in (teacher_prompt, student_prompt))
+    training = training_task(teacher_test, window_size=windowing.size, step=windowing.step)
+    return Course(name, training, test, teacher_test)
+
+
+def _test_task(name: str, data_dir: str | None, form: PromptForm, windowing: Windowing) -> Task:
+    dataset, options = read_name(name)
+    return prepare(dataset, Path(data_dir) if data_dir else None, form, windowing, options)
+
+
+def prepare_courses(
+    names: Sequence[str], data_dir: str | None, teacher_prompt: PromptForm, student_prompt: PromptForm,
+    windowing: Windowing,
+) -> list[Course]:  # fmt: skip
+    """Several courses that differ in their data alone; arguments as :func:`prepare_course` takes them, names first."""
+    return [prepare_course(name, data_dir, teacher_prompt, student_prompt, windowing) for name in names]

@@ -1,0 +1,139 @@
+"""Prompts to answers: asks a model about clips under many conditions with one opened engine, through the store."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from llmhar.ask.asking import Asking
+from llmhar.ask.inference import STUDY, Answer, collect, request_to, run_asks
+from llmhar.ask.models import ModelSpec
+from llmhar.ask.store import Ask, Store, Stored
+from llmhar.fusion.answerers.prompt import FusionPrompt, assert_no_leak, build_prompt, closed_schema, pick_examples
+from llmhar.fusion.answerers.reading import match_open, read_closed, read_open
+from llmhar.fusion.answerers.task import Condition, FusionTask
+from llmhar.fusion.encoders.observation import Observation
+from llmhar.records import Verdict
+from llmhar.text.prompt import PromptError
+
+
+@dataclass(frozen=True, slots=True)
+class FusionAnswer:
+    """What a model said of one clip under one condition, read."""
+
+    clip_id: str
+    label: str | None
+    """The activity as the data set names it; None where the answer names none. Missing counts as wrong."""
+    verdict: Verdict
+    text: str
+    """Raw, thinking marks included; empty where every attempt failed."""
+    stored: Stored | None
+    """The generation with its tokens and seconds, and who made it."""
+    said: str = ""
+    """Open answers: the model's own words."""
+    similarity: float | None = None
+    """Open answers: cosine similarity to the nearest activity."""
+    error: str = ""
+    """Why there is no answer, in one line."""
+
+
+def fusion_asks(task: FusionTask, model: ModelSpec, condition: Condition, asking: Asking = STUDY) -> list[Ask]:
+    """Requests for all clips under one condition, in order. Window index is 0: the request tells conditions apart.
+
+    Args:
+        task: the clips, with what their prompts show.
+        model: who is asked.
+        condition: which modalities are shown, with how many examples, and whether the activities are listed.
+        asking: how the model is asked. ``constrained`` enforces the JSON schema with the list of activities (closed
+            answers of LLMs only); without a thinking block this leaves no room for reasoning.
+
+    Raises:
+        PromptError: unknown names, shots other than 0 and 1.
+        LeakError: an example that stands on the clip's side of the split.
+    """
+    if condition.shots not in (0, 1):
+        raise PromptError(f"shots must be 0, or 1 (an example per activity), not {condition.shots}")
+    constrained = asking.constrained and condition.closed and model.kind == "llm"
+    schema = closed_schema(task.labels) if constrained else None
+    request = request_to(model, asking)
+    prompts: dict[int, tuple[FusionPrompt, list[Observation]]] = {}
+    asks = []
+    for observation in task.observations:
+        fold = observation.fold if condition.shots else 0
+        if fold not in prompts:
+            prompts[fold] = _prompt(task, condition, fold)
+        prompt, examples = prompts[fold]
+        messages = prompt.messages(observation)
+        assert_no_leak(messages, observation, examples, modalities=prompt.shown, form=prompt.form)
+        asks.append(Ask(task.dataset, observation.clip_id, 0, model.name, request(messages=messages, schema=schema)))
+    return asks
+
+
+def _prompt(task: FusionTask, condition: Condition, fold: int) -> tuple[FusionPrompt, list[Observation]]:
+    """The prompt of a test fold, and the example clips in it."""
+    examples: list[Observation] = []
+    if condition.shots:
+        examples = pick_examples(task.observations, fold, task.labels, task.form.example_seed, pool=task.pool)
+    prompt = build_prompt(condition.modalities, task.labels, closed=condition.closed, examples=examples, form=task.form)
+    return prompt, examples
+
+
+def ask_fusion(
+    task: FusionTask, model: ModelSpec, conditions: Sequence[Condition], store: Store, asking: Asking = STUDY
+) -> dict[Condition, list[FusionAnswer]]:
+    """Ask a model about clips under each condition; its engine starts once, and only if an answer is missing.
+
+    Args:
+        task: the clips, with what their prompts show.
+        model: who is asked.
+        conditions: what is shown, each asked once.
+        store: where answers are looked up and kept.
+        asking: how the model is asked.
+
+    Returns:
+        Condition -> one answer a clip, in the clips' order.
+
+    Raises:
+        PromptError: unknown names, shots other than 0 and 1.
+        LeakError: an example that stands on a clip's side of the split.
+        EngineError: the engine cannot start.
+        StoreError: the store cannot be written.
+    """
+    asks = {condition: fusion_asks(task, model, condition, asking) for condition in dict.fromkeys(conditions)}
+    run = run_asks([ask for of_condition in asks.values() for ask in of_condition], model, store, asking)
+    exactly = run.fingerprint if asking.exact else None
+    return {
+        condition: read_answers(collect(of_condition, store, exactly), task.labels, closed=condition.closed)
+        for condition, of_condition in asks.items()
+    }
+
+
+def read_answers(answers: Sequence[Answer], labels: Sequence[str], *, closed: bool) -> list[FusionAnswer]:
+    """Read what the store has: listed activities by name, free answers by the nearest activity."""
+    read = []
+    for answer in answers:
+        if answer.stored is None:
+            read.append(FusionAnswer(answer.ask.session_id, None, "missing", "", None, error=answer.error))
+            continue
+        made = answer.stored.generation
+        if closed:
+            label, verdict = read_closed(made.text, labels, made.finish_reason)
+            said = ""
+        else:
+            words, verdict = read_open(made.text, made.finish_reason)
+            label, said = None, words or ""
+        read.append(FusionAnswer(answer.ask.session_id, label, verdict, made.text, answer.stored, said))
+    return read if closed else _matched(read, labels)
+
+
+def _matched(answers: Sequence[FusionAnswer], labels: Sequence[str]) -> list[FusionAnswer]:
+    """Free answers with the activity that each is nearest to."""
+    matches = iter(match_open([answer.said for answer in answers if answer.verdict == "ok"], labels))
+    matched = []
+    for answer in answers:
+        if answer.verdict == "ok":
+            match = next(matches)
+            verdict: Verdict = "ok" if match.label is not None else "unknown_label"
+            answer = replace(answer, label=match.label, verdict=verdict, similarity=match.similarity)
+        matched.append(answer)
+    return matched

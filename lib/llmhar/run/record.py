@@ -1,0 +1,136 @@
+"""``llmhar record``: copies finished runs of a profile into ``reports/record``, which git tracks, and writes its page.
+
+Runs write into ``reports/<profile>``, which git ignores: no run leaves a tracked file changed, and what is recorded is
+recorded on purpose. The page ``results.md`` is made from the recorded ``run.json`` files alone.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from llmhar import paths
+from llmhar.run.jobs import choose_notebooks
+from llmhar.settings import PROFILES
+
+RESULTS = "results.md"
+HEAD = """# Results recorded on purpose
+Written by `llmhar record` from the `run.json` files beside it: do not edit. A row is one run of a notebook with numbers
+that it published; its `run.json` holds all of them, with parameters, packages, engines and data. F1 is the mean over
+sessions, in brackets its 95 % interval.
+"""
+_RESULT = re.compile(r"f1|accuracy|ratio|tokens_(?!per_s)")
+"""Key numbers that the page shows: scores, shares and costs in tokens."""
+_COUNT = re.compile(r"n_|(\w+_)?windows|sessions$|events$")
+"""Key numbers that say of how many things the others are."""
+
+
+def record_runs(profile: str, names: Iterable[str] = ()) -> dict[str, Any]:
+    """Copy run.json and figure.png of finished runs into ``reports/record/<profile>`` and write the page of results.
+
+    Args:
+        profile: one of ``PROFILES``.
+        names: notebooks, by name or by number ("02"); none = all that have run.
+
+    Returns:
+        JSON-ready: "profile"; "recorded", a row a notebook ("notebook", "path" and names of "files"); "refused", a row
+        a notebook ("notebook" and "why"); "results", where the page is.
+
+    Raises:
+        SettingsError: an unknown profile or notebook.
+    """
+    named = list(names)
+    runs = {name: paths.reports() / profile / name for name in choose_notebooks(profile, named)}
+    if not named:
+        runs = {name: folder for name, folder in runs.items() if (folder / "run.json").is_file()}
+    refusals = {name: why for name, folder in runs.items() if (why := _why_not(folder / "run.json", profile, name))}
+    if not runs:
+        refusals = {"all": f"no notebook has run; run: llmhar run {profile}"}
+    recorded = [_copy(runs[name], paths.record() / profile / name) for name in runs if name not in refusals]
+    paths.write_text(paths.record() / RESULTS, results_page(paths.record()))
+    return {
+        "profile": profile,
+        "recorded": recorded,
+        "refused": [{"notebook": name, "why": why} for name, why in refusals.items()],
+        "results": str(paths.record() / RESULTS),
+    }
+
+
+def _why_not(file: Path, profile: str, name: str) -> str:
+    """Why a run is not recorded; empty where it is finished."""
+    again = f"run again: llmhar run {profile} {name}"
+    try:
+        run = json.loads(file.read_text(encoding="utf-8"))
+        _row(file)  # whatever the page needs is there
+        return "" if run["status"] == "ok" else f"it {run['status']} ({run['cause']}); {again}"
+    except FileNotFoundError:
+        return f"it has not run; run: llmhar run {profile} {name}"
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        return f"{file} is damaged ({type(error).__name__}); {again}"
+
+
+def _copy(run: Path, target: Path) -> dict[str, Any]:
+    """Copy a run's two files; where it has no figure, that of an older record goes."""
+    files = []
+    for name in ("run.json", "figure.png"):
+        if (run / name).is_file():
+            with paths.replacing(target / name) as temporary:
+                shutil.copyfile(run / name, temporary)
+            files.append(name)
+        else:
+            (target / name).unlink(missing_ok=True)
+    return {"notebook": target.name, "path": str(target), "files": files}
+
+
+def results_page(folder: Path) -> str:
+    """The page of results: a table a profile, a row a recorded run.
+
+    Args:
+        folder: holds ``<profile>/<notebook>/run.json``.
+    """
+    parts = [HEAD]
+    for profile in PROFILES:
+        rows = [_row(file) for file in sorted((folder / profile).glob("*/run.json"))]
+        if rows:
+            head = "| notebook | status | commit | data | numbers | of |\n|---|---|---|---|---|---|\n"
+            parts.append(f"## {profile}\n{head}" + "\n".join(f"| {' | '.join(row)} |" for row in rows) + "\n")
+    return "\n".join(parts)
+
+
+def _row(file: Path) -> list[str]:
+    run = json.loads(file.read_text(encoding="utf-8"))
+    place = f"{file.parts[-3]}/{file.parts[-2]}"
+    figure = f" ([figure]({place}/figure.png))" if file.with_name("figure.png").is_file() else ""
+    date = f", {run['finished_utc'][:10]}" if "finished_utc" in run else ""
+    commit = run["commit"][:10] + ("+dirty" if run["commit"].endswith("+dirty") else "")
+    return [
+        f"[{file.parts[-2]}]({place}/run.json){figure}",
+        f"{run['status']} in {run['seconds']:.0f} s",
+        f"{commit}{date}",
+        _cell("; ".join(run["datasets"])),
+        _cell(", ".join(_results(run["key_numbers"]))),
+        _cell(", ".join(f"{value} {_words(name)}" for name, value in run["key_numbers"].items() if _COUNT.match(name))),
+    ]
+
+
+def _results(numbers: Mapping[str, Any]) -> Iterator[str]:
+    """Results in words, each with its interval; cells of a matrix (their names hold blanks) are left to run.json."""
+    for name, value in numbers.items():
+        if _RESULT.search(name) and isinstance(value, int | float) and " " not in name:
+            low, high = numbers.get(f"{name}_low"), numbers.get(f"{name}_high")
+            interval = f" [{low:.3g}, {high:.3g}]" if low is not None and high is not None else ""
+            if not name.endswith(("_low", "_high")):
+                yield f"{_words(name)} **{value:.3g}**{interval}"
+
+
+def _words(name: str) -> str:
+    return name.removeprefix("n_").replace("_", " ")
+
+
+def _cell(text: str) -> str:
+    """Text that stays in its cell of a Markdown table, whatever a data set or a model is called."""
+    return " ".join(text.split()).replace("|", "\\|").replace("<", "&lt;") or "–"

@@ -1,0 +1,163 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: ipynb,src//py:percent
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3 (ipykernel)
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Small students: how small before it breaks, and does the answer follow the reasoning?
+#
+# S1 closes with the wish for models that a home's gateway can hold. The students of
+# `04_distillation` are opened again (the same teaching, data and prompts) and asked what they
+# cost: as adapter and as merged weights, quantised and one window at a time, and taught on by
+# another student. Last, their evidence is taken away, to see whether their answers follow what
+# they say.
+
+# %% tags=["parameters"]
+dataset: str = "simulated"  # what students are taught and tested on: 04's first course
+data_dir: str | None = None  # folder of a single data set; None = LLMHAR_DATA/<name>
+teacher: str = "rules"  # whose traces are learnt: a name from params/models.yaml
+students: list[str] = []  # who learns: names from params/models.yaml
+teaching: str = "demo"  # which traces, which recipe: a name from params/teachings.yaml
+max_steps: int | None = None  # optimizer steps of the first round; None = as the teaching says
+n_sessions: int | None = None  # training sessions that are learnt; None = as the teaching says
+trace_filter: str | None = None  # none, correct, consistent, both; None = as the teaching says
+engine: str = "auto"  # auto (vllm, else transformers), or one engine
+serve: str = "merged"  # which form of a LoRA student answers: merged weights, or the adapter
+n_gpus: int = 1  # cards that share one model (vLLM's tensor parallel)
+n_windows: int | None = 4  # windows drawn from each test session; None = all
+window_size: int = 10  # events in a window
+teacher_prompt: str = "brief"  # the teacher's prompt, a name in FORMS (llmhar.text.prompt)
+student_prompt: str = "student"  # the students' prompt, in training and when asked
+thinking: bool | None = None  # Qwen3's thinking switch; None = the template's default
+temperature: float = 0.0  # 0 = likeliest token
+max_tokens: int = 512  # most tokens a model may write, thinking included
+seed: int = 0  # of windows drawn, of training, of sampling
+precisions: list[str] = []  # towards the gateway: int8, int4
+few_windows: int = 1  # windows of each test session that are timed one by one
+on_policy_student: str | None = None  # who learns on from another student; None = nobody
+on_policy_steps: int = 40  # optimizer steps of that
+n_probes: int = 0  # citations of teacher and best student that are probed; 0 = none
+
+# %% [markdown]
+# ## The students
+#
+# Trained here only where they do not stand yet, and audited as in `04_distillation`.
+
+# %%
+from llmhar.ask.asking import Asking
+from llmhar.ask.models import MODELS
+from llmhar.ask.store import Store
+from llmhar.data.events import Windowing
+from llmhar.distill import audit, courses, figures, key_numbers, small, study, tables
+from llmhar.distill.teaching import load_teaching
+from llmhar.records import Sampling
+from llmhar.run.publish import publish
+from llmhar.text.prompt import FORMS
+from llmhar.traces import faithfulness
+
+# %%
+lessons = load_teaching(
+    teaching, max_steps=max_steps, n_sessions=n_sessions, trace_filter=trace_filter, seed=seed
+)
+forms = FORMS[teacher_prompt], FORMS[student_prompt]
+course, few = (
+    courses.prepare_course(dataset, data_dir, *forms, Windowing(window_size, n, seed, lessons.step))
+    for n in (n_windows, few_windows)
+)
+tables.courses_table([course])
+
+# %%
+sampling = Sampling(temperature=temperature, max_tokens=max_tokens, seed=seed)
+cards = {"tensor_parallel_size": n_gpus}
+asking = Asking(sampling=sampling, thinking=thinking, engine=engine, engine_options=cards)
+store = Store()
+plan = study.Study(MODELS[teacher], tuple(students), lessons, asking, store, serve)
+taught = study.train_students(plan, [study.teach(course, plan)])
+checks = audit.audit_students(taught.students, [course])
+tables.training_table([one.student for one in taught.students]).T
+
+# %% [markdown]
+# What they know, as in `04_distillation`: the rest of this notebook is measured against it.
+
+# %%
+results = study.examine_study(taught)
+scores = tables.scores_table(results)
+tables.scores_of(scores)
+
+# %% [markdown]
+# ## Two forms of one student
+#
+# Adapter and merged weights should answer alike; where the engine rounds, they need not to the
+# last token.
+
+# %%
+forms_agree = small.compare_forms(taught, few.test)
+"no adapters here" if forms_agree is None else forms_agree.round(1)
+
+# %% [markdown]
+# ## Towards the gateway
+#
+# Each student as it is and quantised, asked one window at a time: seconds a window and peak memory
+# of the answering process are of this machine.
+
+# %%
+measured = small.gateway(taught, few.test, precisions)
+small.gateway_table(measured)
+
+# %%
+curve = figures.gateway_curve(measured) if measured else None
+curve or "not run in this profile"
+
+# %% [markdown]
+# ## Beyond S1: learning from one's own mistakes
+#
+# On-policy distillation (2306.13649): the best student's distribution is learnt by a smaller one,
+# partly on what that writes itself. Beside it, as many steps more on the teacher's text.
+
+# %%
+further = small.learn_on(taught, on_policy_student, on_policy_steps)
+of_further = small.examine_further(results, further)
+compared = tables.student_table(of_further, results.teacher)
+tables.scores_of(compared) if further else "not run in this profile"
+
+# %%
+figures.loss_curve([one.student for one in further]) if further else "not run in this profile"
+
+# %% [markdown]
+# ## Does the answer follow the reasoning?
+#
+# Where a line cites another event as evidence, that event is taken away or replaced, and the
+# window is asked again; the control does the same to an event that was not cited. A faithful trace
+# moves with its evidence (cf. 2307.13702).
+
+# %%
+outcomes = small.probe_study(results, n_probes, seed)
+tables.faithfulness_table(faithfulness.faithfulness_rows(outcomes))
+
+# %% [markdown]
+# The gap between cited evidence and its control, pair by pair, is what counts: a model that moves
+# with every change moves with its evidence too.
+
+# %%
+gaps = faithfulness.gap_rows(outcomes)
+tables.faithfulness_gap_table(gaps) if gaps else "not run in this profile"
+
+# %% [markdown]
+# ## What run.json keeps
+
+# %%
+publish(
+    key_numbers.small_numbers(measured, of_further) | key_numbers.gap_numbers(gaps),
+    table=tables.key_columns(scores),
+    figure=curve,
+    results=[*results.shown, *of_further, *(point.result for point in measured)],
+)
+store.close()

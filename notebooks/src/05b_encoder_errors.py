@@ -1,0 +1,130 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: ipynb,src//py:percent
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3 (ipykernel)
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # When encoders err: what do their mistakes, their size and their classes cost the fusion?
+#
+# `05_fusion` takes the encoders as they are. Here their answers are spoilt on purpose, then the
+# motion encoder is made smaller, larger and finer, and last a small model is taught to fuse (S2's
+# next checks and open questions 1 and 3).
+
+# %% tags=["parameters"]
+clipset: str = "scenes"  # scenes (composed), manifest (your own: Ego4D), pamap2, usc_had, hapt
+data_dir: str | None = None  # their folder or manifest, from where you call; None = fetched or made
+captions: str | None = "template-captions"  # clapcap, template-captions (a stand-in), or none
+sound_labels: str | None = "yamnet"  # encoder of sound labels: yamnet, vggish, or none
+motion: str | None = "imu-cnn-m-6"  # encoder of motion: imu-cnn-{s,m,l}-{6,12}, or none
+context_noise: float | None = 0.1  # S2's made-up context, wrong this often; None = sensors' only
+engine: str = "auto"  # auto (vllm, else transformers), or one engine
+n_llm_clips: int | None = 10  # clips that language models are asked about; None = all
+constrained: bool = True  # language models must answer from the list; leaves no room for reasoning
+temperature: float = 0.0  # 0 = likeliest token
+max_tokens: int = 256  # most tokens a model may write
+n_guesses: int = 3  # classes shown a step
+dose_models: list[str] = ["rules"]  # who answers about spoilt guesses: names from models.yaml
+dose_alone: bool = False  # also vary one modality with the others held at 50 %
+motion_sizes: list[str] = []  # motion encoders that are compared and each fed into the fusion
+cross_validate: bool = False  # five folds by person for them, beside a random forest (minutes)
+teacher: str = "rules"  # whose reasoning the student learns: a name from params/models.yaml
+student: str | None = None  # who is taught to fuse: a name from params/models.yaml
+student_steps: int = 200  # optimizer steps of that
+seed: int = 0  # of subsets and draws
+
+# %%
+from pathlib import Path
+
+from llmhar.ask.asking import Asking
+from llmhar.ask.store import Store
+from llmhar.fusion import doses, error_study, figures, motion_capacity, study, tables, views
+from llmhar.fusion.answerers.prompt import FusionForm
+from llmhar.fusion.clips.registry import load_clipset
+from llmhar.fusion.encoders.observe import Observing, observe
+from llmhar.records import Sampling
+from llmhar.run.publish import publish
+
+# %% [markdown]
+# ## Clips and encoders
+#
+# The same clips, encoders and named subset as in `05_fusion`; what was heard there is not heard
+# again.
+
+# %%
+store = Store()
+clips = load_clipset(clipset, Path(data_dir) if data_dir else None)
+encoders = {"captions": captions, "labels": sound_labels, "motion": motion}
+observing = Observing(encoders, context_noise, seed)
+observed = observe(clips, store, observing)
+views.encoder_table(observed)
+
+# %% [markdown]
+# ## What a mistake costs
+#
+# The encoders' guesses are replaced by draws of a set accuracy, in the activities' own words: dose
+# and response. A higher dose keeps every right guess of a lower one, so the comparisons are
+# paired. Does a language model beat the vote, and when? One row a dose, Holm over the doses of one
+# answerer.
+
+# %%
+plan = study.plan(clips, observed, FusionForm(n_guesses=n_guesses), n_llm_clips, seed)
+sampling = Sampling(temperature=temperature, max_tokens=max_tokens, seed=seed)
+asking = Asking(sampling=sampling, constrained=constrained, engine=engine)
+task, planned = plan.task_for(dose_models), doses.plan_doses(alone=dose_alone)
+spoilt = error_study.dose_experiment(task, dose_models, planned, store, asking, seed)
+spoilt.verdicts.round(3)
+
+# %% [markdown]
+# The same as curves, with vote and Bayes (who knows how often each encoder errs).
+
+# %%
+curves = figures.dose_curves(spoilt.curves, plan.about, len(clips.labels), doses.HELD)
+curves
+
+# %% [markdown]
+# ## Capacity and granularity of the motion encoder (open question 3)
+#
+# Three sizes, six and twelve classes, five folds by person, beside a random forest on hand-made
+# features.
+
+# %%
+capacity = motion_capacity.capacity(motion_sizes) if cross_validate else None
+about = motion_capacity.HAPT_ABOUT
+figures.capacity_curve(capacity, about) if cross_validate else "not run in this profile"
+
+# %% [markdown]
+# Each of them fed into the fusion, by naive Bayes: does a better encoder make a better fusion?
+
+# %%
+fed = motion_capacity.fed_into_fusion(clips, motion_sizes, store, observing)
+fed if len(fed) else "not run in this profile"
+
+# %% [markdown]
+# ## A student for fusion (open question 1)
+#
+# A small model learns the teacher's reasoning on training folds and is asked about the fold it has
+# not seen.
+
+# %%
+lesson = (plan.task, teacher, student, student_steps, store, asking)
+taught = error_study.distilled(*lesson) if student else []
+tables.cell_table(study.cells(taught), plan.about).round(3) if taught else "not run in this profile"
+
+# %%
+publish(
+    error_study.key_numbers(spoilt, taught),
+    table=spoilt.verdicts.round(3),
+    figure=curves,
+    kinds=[*study.kind_names([*spoilt.asked, *taught]), "baseline, no LLM", clips.kind],
+    datasets=[plan.about.marked],
+    engines=study.engines([*spoilt.asked, *taught]),
+)
+store.close()

@@ -1,0 +1,108 @@
+"""Cutting and drawing windows."""
+
+from datetime import datetime, timedelta
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from llmhar.data.events import (
+    WINDOW_SIZE,
+    SensorEvent,
+    Session,
+    cut_windows,
+    pick_sessions,
+    sample_windows,
+    subset_name,
+)
+
+START = datetime(2000, 1, 3, 7, 0, 0)
+
+
+def session(session_id="01", n=25):
+    events = tuple(SensorEvent(i, START + timedelta(seconds=i), "kitchen", "fridge", "OPENED") for i in range(n))
+    return Session("mural", session_id, "mural", {0: "others"}, events)
+
+
+def test_ten_events_without_overlap_and_a_short_last_window():
+    windows = cut_windows(session(n=25))
+    assert WINDOW_SIZE == 10
+    assert [(w.session_id, w.index, [e.event_id for e in w.events]) for w in windows] == [
+        ("01", 0, list(range(10))),
+        ("01", 1, list(range(10, 20))),
+        ("01", 2, list(range(20, 25))),
+    ]
+
+
+@settings(max_examples=200, deadline=None, derandomize=True, database=None)
+@given(st.integers(0, 60), st.integers(1, 30))
+def test_windows_one_after_another_give_the_session(n, size):
+    whole = session(n=n)
+    windows = cut_windows(whole, size)
+    assert tuple(event for window in windows for event in window.events) == whole.events
+    assert [window.index for window in windows] == list(range(-(-n // size)))
+    assert all(len(window.events) == size for window in windows[:-1])
+    assert all(window.events for window in windows)
+
+
+@pytest.mark.parametrize("size", [0, -1])
+def test_size_below_one(size):
+    with pytest.raises(ValueError, match=f"window size and step must be at least 1, got {size}"):
+        cut_windows(session(), size)
+
+
+def drawn(sessions, n, seed=0):
+    """Session -> indices drawn, in the order given back."""
+    found = {}
+    for window in sample_windows([w for s in sessions for w in cut_windows(s)], n, seed):
+        found.setdefault(window.session_id, []).append(window.index)
+    return found
+
+
+def test_all_windows_for_none_and_for_too_many():
+    windows = cut_windows(session(n=95))
+    assert sample_windows(windows, None) == windows
+    assert sample_windows(windows, 10) == windows
+    assert sample_windows(windows, 99, seed=3) == windows
+    assert sample_windows(windows, 0) == []
+    assert sample_windows(windows, -1) == []
+    assert sample_windows([], 3) == []
+
+
+def test_n_windows_of_each_session_in_time_order():
+    found = drawn([session("01", 200), session("02", 300), session("03", 15)], 4)
+    assert list(found) == ["01", "02", "03"]
+    assert [len(own) for own in found.values()] == [4, 4, 2]
+    assert all(own == sorted(set(own)) for own in found.values())
+
+
+def test_a_draw_stays_the_same_for_good():
+    """Stored answers are found again only if the same windows are drawn: these never change."""
+    assert drawn([session("01", 200)], 4) == {"01": [10, 13, 15, 17]}
+    assert drawn([session("01", 200)], 4, seed=1) != drawn([session("01", 200)], 4)
+
+
+@settings(max_examples=100, deadline=None, derandomize=True, database=None)
+@given(st.integers(0, 1000), st.integers(1, 19), st.integers(1, 19))
+def test_smaller_draws_are_subsets(seed, n, m):
+    small, large = (drawn([session("01", 200)], k, seed)["01"] for k in sorted((n, m)))
+    assert set(small) <= set(large)
+
+
+def test_a_draw_depends_on_its_own_session_alone():
+    a, b, c = session("a", 200), session("b", 200), session("c", 200)
+    assert drawn([a], 5)["a"] == drawn([a, b, c], 5)["a"] == drawn([c, b, a], 5)["a"]
+    assert drawn([b], 5)["b"] == drawn([c, a, b], 5)["b"]
+    assert drawn([a], 5)["a"] != drawn([b], 5)["b"]
+
+
+def test_subset_names():
+    assert subset_name(None, 0, 6) == "all windows of 6 test sessions"
+    assert subset_name(4, 7, 6) == "4 windows from each of 6 test sessions (seed 7)"
+
+
+def test_pick_sessions_in_the_order_asked_for():
+    a, b, c = session("a"), session("b"), session("c")
+    assert pick_sessions([a, b, c], ["c", "a"]) == [c, a]
+    with pytest.raises(KeyError, match="d"):
+        pick_sessions([a, b, c], ["d"])

@@ -1,0 +1,62 @@
+"""Which notebooks and settings a call means: found, checked and refused before any work."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from llmhar import paths
+from llmhar.run import jobs
+from llmhar.settings import SettingsError
+
+LETTERED = ("04_distillation", "04b_transfer", "04c_small_students", "05_fusion")
+
+
+@pytest.fixture
+def lettered(tmp_path, monkeypatch):
+    """A checkout whose notebooks have letters; all are copies of one that is there."""
+    source = paths.notebook_file("01_serialization")
+    (tmp_path / "notebooks").mkdir()
+    (tmp_path / "params" / "profiles").mkdir(parents=True)
+    for name in LETTERED:
+        shutil.copy(source, tmp_path / "notebooks" / f"{name}.ipynb")
+    monkeypatch.setenv("LLMHAR_ROOT", str(tmp_path))
+    return tmp_path
+
+
+def planned(*names, profile="demo", **options):
+    return [job.notebook for job in jobs.plan_jobs(profile, names, options, Path.cwd())]
+
+
+def test_a_number_means_its_own_notebook_alone(lettered):
+    assert planned("04") == ["04_distillation"] and planned("04b") == ["04b_transfer"]
+    assert planned("05", "04c", "04c_small_students") == ["05_fusion", "04c_small_students"]
+    assert planned() == list(LETTERED)
+    for name in ("0", "04d", "4", "04_", "04*", "../04"):
+        with pytest.raises(SettingsError, match=r"unknown notebook .*; there are: 04_distillation, 04b_transfer"):
+            planned(name)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("04b_transfer: {datset: x}", "demo.yaml, section 04b_transfer: unknown parameter 'datset'; there are: "),
+        ("04b_transfer: {dataset: 12:30:00}", "demo.yaml, section 04b_transfer: dataset should be str, got 45000"),
+        ("04d_gone: {dataset: mural}", "section '04d_gone' is no notebook"),
+        ("04b_transfer: [a]", "demo.yaml, section 04b_transfer: need `name: value` lines, got list"),
+        ("05_fusion: {dataset: mural}\n05_fusion: {}", "line 2: '05_fusion' stands here twice"),
+    ],
+)
+def test_errors_name_file_and_section(lettered, text, said):
+    paths.profile_file("demo").write_text(text)
+    with pytest.raises(SettingsError) as error:
+        planned()
+    assert said in str(error.value)
+
+
+def test_a_section_is_for_its_notebook_alone(lettered):
+    paths.profile_file("demo").write_text("04b_transfer: {dataset: mural}\n05_fusion:\n")
+    made = jobs.plan_jobs("demo", [], {}, Path.cwd())
+    assert [job.spec.params["dataset"] for job in made] == ["simulated", "mural", "simulated", "simulated"]
+    (given,) = jobs.plan_jobs("demo", ["04b"], {"dataset": "uci_adl"}, Path.cwd())
+    assert given.spec.params["dataset"] == "uci_adl"
