@@ -1,5 +1,6 @@
 """The store: exactly once, keyed by content, whole after any kill."""
 
+import json
 import multiprocessing
 import os
 import random
@@ -307,7 +308,7 @@ def test_a_read_only_connection_reads_notes(tmp_path):
 def test_requests_that_are_here_are_not_serialised_again(tmp_path, monkeypatch):
     from llmhar.ask import store as module
 
-    asks = [Ask("d", "s", i, "m", request(i)) for i in range(700)]
+    asks = [Ask("d", "s", i, "m", request(f"question {i}")) for i in range(700)]
     with Store(tmp_path / "store.sqlite") as store:
         store.note_asks(asks[:600])
         written = []

@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from llmhar.records import unique_keys
+
 MAX_TOKENS = 12_000
 """Braces, brackets and strings read of one answer; a megabyte of them is left unread behind these."""
 MAX_REPAIRED_CHARS = 500
@@ -230,18 +232,6 @@ def _one_list(answer: str) -> Items | None:
             return None
         items.found.append(Item(event, value["activity"], 0))
     return items if items.found else None
-
-
-def unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """An object of JSON; which of two equal keys was meant cannot be known.
-
-    Raises:
-        ValueError: a key stands twice.
-    """
-    made = dict(pairs)
-    if len(made) != len(pairs):
-        raise ValueError("duplicate key")
-    return made
 
 
 _decoder = json.JSONDecoder(object_pairs_hook=unique_keys)

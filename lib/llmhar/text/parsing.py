@@ -14,14 +14,164 @@ S1 §3.1.5: an event without a readable prediction counts as wrong; §4.9 lists 
 from __future__ import annotations
 
 import json
+import re
+import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from functools import lru_cache
+from itertools import islice
+from typing import Any, Literal, NamedTuple
 
-from llmhar.records import Prediction, Verdict
-from llmhar.text.items import Item, Items, scan_items, unique_keys
-from llmhar.text.labels import LabelSet, label_set
-from llmhar.text.thinking import SplitText, Thinking, split_reasoning
+from llmhar.records import Prediction, Verdict, unique_keys
+from llmhar.text.items import Item, Items, scan_items
+from llmhar.text.serialize import clean_text, fold_name
+
+Thinking = Literal["absent", "closed", "unclosed"]
+
+_WORD = r"(?:[a-z]{1,12}\s*:\s*)?(?:think|thinking|thoughts?|reasoning|analysis|scratchpad)"
+MARKS: tuple[tuple[str, str], ...] = (
+    (rf"<\s*{_WORD}(?:\s[^<>\n]{{0,200}})?>", rf"<\s*/\s*{_WORD}\s*>"),  # Qwen3, DeepSeek-R1, Seed-OSS
+    (r"\[\s*think(?:ing)?\s*\]", r"\[\s*/\s*think(?:ing)?\s*\]"),  # Magistral
+    (r"◁\s*think(?:ing)?\s*▷", r"◁\s*/\s*think(?:ing)?\s*▷"),  # Kimi
+    (r"<\|\s*begin_of_(?:thought|thinking)\s*\|>", r"<\|\s*end_of_(?:thought|thinking)\s*\|>"),  # OpenThinker, Sky-T1
+    (r"<\|\s*(?:start_)?think(?:ing)?\s*\|>", r"<\|\s*(?:/|end_)\s*think(?:ing)?\s*\|>"),
+    (r"<\|channel>\s*thought\b", r"<channel\|>"),  # Gemma
+    (  # gpt-oss: each message names its channel, and only the last one is the answer
+        r"(?:<\|start\|>\s*assistant\s*)?<\|channel\|>\s*(?:analysis|commentary)[^<]{0,200}<\|message\|>",
+        r"(?:<\|end\|>\s*)?(?:<\|start\|>\s*assistant\s*)?<\|channel\|>\s*final(?:(?!<\|message\|>).){0,200}<\|message\|>|<\|end\|>",
+    ),
+)
+"""Opening and closing mark of each family, as patterns without regard to case."""
+_OPENS, _CLOSES = ("|".join(marks) for marks in zip(*MARKS))
+# The first character is looked for by itself: an alternation of patterns would be tried at every letter of a text.
+_MARK = re.compile(
+    rf"[<\[◁](?:(?<=(?=(?P<open>{_OPENS})).)|(?<=(?=(?P<close>{_CLOSES})).)|(?<=<)\|(?:end|return|start|message)\|>)",
+    re.IGNORECASE,
+)
+_HINTS = ("think", "thought", "reasoning", "analysis", "scratchpad", "channel")
+"""Every mark holds one of these words; texts without them need no search."""
+MAX_MARKS = 2_000
+"""Marks that are looked at; what stands behind them belongs to where they leave the text."""
+
+
+class SplitText(NamedTuple):
+    """Reasoning and answer of one raw text."""
+
+    reasoning: str
+    answer: str
+    thinking: Thinking
+
+
+def split_reasoning(text: str) -> SplitText:
+    """Split raw text at its thinking marks, whatever model family they are of.
+
+    - A closing mark without an opening one counts: some templates open the block in the prompt. Where the text before
+      it ends in a list and nothing follows, the mark came after the answer and deletes nothing.
+    - Later closing marks without an opening one delete nothing either.
+    - Whatever follows a mark that is never closed is reasoning: an answer inside it is no answer.
+    """
+    folded = text.casefold()
+    if not any(hint in folded for hint in _HINTS):
+        return SplitText("", text.strip(), "absent")
+    before, closed, after = text.partition("</think>")
+    if closed and "<" not in after and "[/" not in after and folded.count("think>") == 2 and before[:7] == "<think>":
+        return SplitText(before[7:].strip(), after.strip(), "closed")  # the usual case, much faster
+    reasoning: list[str] = []
+    answer: list[str] = []
+    is_open, was_closed, last = False, False, 0
+    for mark in islice(_MARK.finditer(text), MAX_MARKS):
+        opening, closing = mark.group("open"), mark.group("close")
+        if mark.start() < last:  # inside the mark before it
+            continue
+        (reasoning if is_open else answer).append(text[last : mark.start()])
+        last = mark.start() + len(opening or closing or mark.group())
+        if opening:
+            is_open = True
+        elif closing:
+            before_answer = not is_open and not was_closed and not _came_after_answer(answer, text[last:])
+            if before_answer:  # everything so far was thinking that the prompt had opened
+                reasoning += answer
+                answer.clear()
+            was_closed = was_closed or is_open or before_answer
+            is_open = False
+    (reasoning if is_open else answer).append(text[last:])
+    state: Thinking = "unclosed" if is_open else "closed" if was_closed else "absent"
+    # A line break between answers around a thinking block: "2<think>…</think>5" must not read as 25.
+    return SplitText("".join(reasoning).strip(), "\n".join(part for part in answer if part).strip(), state)
+
+
+def _came_after_answer(answer: list[str], rest: str) -> bool:
+    """Whether a closing mark stands behind a list, with nothing but marks after it."""
+    said = "".join(answer).rstrip().removesuffix("```").rstrip()
+    return said.endswith("]") and not _MARK.sub("", rest).strip()
+
+
+MAX_CHARS = 500
+"""Longer values name nothing."""
+_NUMBER = re.compile(r"[\s\"'`“”‘’]*0*(\d{1,9})(?:\.0+)?[\s\"'`“”‘’]*")
+"""A number alone: blanks, quotes, leading zeros and ".0" around it, nothing else."""
+_BESIDE = (
+    re.compile(r"0*(?P<number>\d{1,9})(?:\.0+)?[\W_]+(?P<name>.+)", re.DOTALL),
+    re.compile(r"(?P<name>.+?)[\W_]+0*(?P<number>\d{1,9})(?:\.0+)?", re.DOTALL),
+)
+"""A number before or behind a name, with blanks or punctuation between them."""
+_AROUND = re.compile(r"^[\W_]+|[\W_]+$")
+
+
+def _bare(text: str) -> str:
+    """A name whatever its case, blanks and underscores, without punctuation around it."""
+    folded = unicodedata.normalize("NFKC", text).casefold().replace("_", " ")
+    return _AROUND.sub("", " ".join(folded.split()))
+
+
+class LabelSet:
+    """Looks an answered activity up: "6", 6.0, "watching TV", "Watching_TV.", "6 - watching TV", "watching TV (6)".
+
+    A number names its activity alone, or beside that activity's own name; with anything else around it ("#6",
+    "activity 6", "6 or 7") it names nothing. An unknown name is never mapped to the nearest one.
+    """
+
+    def __init__(self, labels: Mapping[int, str]) -> None:
+        self.labels = dict(labels)
+        self._names = _unambiguous((fold_name(shown), n) for n, name in self.labels.items()
+                                   for shown in (name, clean_text(name)))  # fmt: skip
+        self._bare = _unambiguous((_bare(name), n) for n, name in self.labels.items() if _bare(name))
+
+    def find(self, value: Any) -> int | None:
+        """Number of the activity that a value of an answer names; None for none."""
+        if isinstance(value, str):
+            return self._find_text(value) if len(value) <= MAX_CHARS else None
+        if isinstance(value, bool) or not isinstance(value, int | float) or value != value or abs(value) > 1e9:
+            return None
+        return int(value) if value == int(value) and int(value) in self.labels else None
+
+    def _find_text(self, text: str) -> int | None:
+        if (alone := _NUMBER.fullmatch(text)) and int(alone.group(1)) in self.labels:
+            return int(alone.group(1))
+        if (folded := fold_name(text)) in self._names:  # names that differ by case alone are no name at all
+            return self._names[folded]
+        if (bare := _bare(text)) in self._bare:
+            return self._bare[bare]
+        for pattern in _BESIDE:
+            beside = pattern.fullmatch(bare)
+            if beside and _bare(self.labels.get(int(beside["number"]), "")) == _bare(beside["name"]) != "":
+                return int(beside["number"])
+        return None
+
+
+def _unambiguous(pairs: Iterable[tuple[str, int]]) -> dict[str, int | None]:
+    """Text -> the one number it stands for; None where two numbers share it."""
+    table: dict[str, int | None] = {}
+    for text, number in pairs:
+        table[text] = number if table.get(text, number) == number else None
+    return table
+
+
+@lru_cache(maxsize=64)
+def label_set(items: tuple[tuple[int, str], ...]) -> LabelSet:
+    """The look-up of these (number, name) pairs, made once."""
+    return LabelSet(dict(items))
+
 
 Contradictions = Literal["none", "first", "last"]
 """Which of an event's different labels counts: none (the study's), the first valid one anywhere, or the last one."""
@@ -166,7 +316,3 @@ def as_rows(predictions: Iterable[Prediction], labels: Mapping[int, str]) -> lis
         {"id": p.event, "verdict": p.verdict, "label": None if p.label is None else labels[p.label]}
         for p in predictions
     ]
-
-
-__all__ = ["Contradictions", "LabelSet", "Reading", "SplitText", "Thinking", "as_rows", "parse_answer",
-           "split_reasoning"]  # fmt: skip
