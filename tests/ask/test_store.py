@@ -1,5 +1,6 @@
 """The store: exactly once, keyed by content, whole after any kill."""
 
+import json
 import multiprocessing
 import os
 import random
@@ -304,3 +305,16 @@ def test_a_read_only_connection_reads_notes(tmp_path):
         assert store.notes() == []
         with pytest.raises(StoreError, match="cannot write"):
             store.add_note(made.key, [], "x")
+
+
+def test_requests_that_are_here_are_not_serialised_again(tmp_path, monkeypatch):
+    from llmhar.ask import store as module
+
+    asks = [Ask("d", "s", i, "m", request(f"question {i}")) for i in range(700)]
+    with Store(tmp_path / "store.sqlite") as store:
+        store.note_asks(asks[:600])
+        written = []
+        monkeypatch.setattr(module, "canonical_json", lambda value: written.append(1) or json.dumps(value))
+        store.note_asks(asks)
+        assert len(written) == 100
+        assert store.counts()["requests"] == store.counts()["asks"] == 700

@@ -1,6 +1,7 @@
 """From raw text to one verdict per event: a corpus of answers seen or feared, hostile text, generated text."""
 
 import json
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -9,6 +10,8 @@ from hypothesis import strategies as st
 from llmhar.records import VERDICTS, Prediction
 from llmhar.text.parsing import LabelSet, as_rows, parse_answer, split_reasoning
 from tests.timing import quiet_seconds
+
+FIXTURES = Path(__file__).parents[1] / "fixtures"
 
 # Traps: 2 is a beginning of 25, "eating" of "eating snack"; one name holds an underscore.
 LABELS = {0: "others", 1: "preparing_dinner", 2: "eating", 3: "watching TV", 25: "eating snack"}
@@ -44,6 +47,19 @@ CORPUS = {
     "name without underscore": (first('"preparing dinner"'), OK, None),
     "name with underscore for a blank": (first('"watching_tv"'), "ok:3 ok:2 ok:3", None),
     "longer name is its own": (first('"eating snack"'), "ok:25 ok:2 ok:3", None),
+    "N - name": (first('"1 - preparing dinner"'), OK, None),
+    "N (name)": (first('"1 (Preparing dinner)"'), OK, None),
+    "name (N)": (first('"preparing dinner (1)"'), OK, None),
+    "name - N.0": (first('"preparing dinner - 1.0"'), OK, None),
+    "number with a leading zero": (first('"01"'), OK, None),
+    "number with .0": (first("\"'1.0'\""), OK, None),
+    "punctuation around a name": (first('"**Preparing dinner**."'), OK, None),
+    "#N names nothing": (first('"#1"'), "unknown_label ok:2 ok:3", None),
+    "a word beside a number names nothing": (first('"activity 1"'), "unknown_label ok:2 ok:3", None),
+    "two numbers name nothing": (first('"1 or 2"'), "unknown_label ok:2 ok:3", None),
+    "number, word and name": (first('"activity 1: preparing dinner"'), "unknown_label ok:2 ok:3", None),
+    "punctuation inside a name": (first('"preparing, dinner"'), "unknown_label ok:2 ok:3", None),
+    "contradictory name (N)": (first('"preparing dinner (2)"'), "unknown_label ok:2 ok:3", None),
     "contradictory N. name": (first('"2. preparing_dinner"'), "unknown_label ok:2 ok:3", None),
     "contradictory N. name, unknown number": (first('"7. eating"'), "unknown_label ok:2 ok:3", None),
     # labels that are none
@@ -75,9 +91,29 @@ CORPUS = {
     "answers in an object": (f'{{"answers": {FULL}}}', OK, MALFORMED),
     "list in a list": (f"[{FULL}]", OK, MALFORMED),
     "one object a line": (FULL[1:-1].replace("}, ", "}\n"), OK, MALFORMED),
-    "second list ignored": (
-        FULL + FULL.replace("1}", "25}"), "duplicate:1 duplicate:2 duplicate:3", MALFORMED,
+    "the last complete list counts": (FULL + FULL.replace("1}", "25}"), "ok:25 ok:2 ok:3", MALFORMED),
+    "the same list twice": (FULL + FULL, OK, MALFORMED),
+    "a draft of a part, then the list": (f'[{{"id": 0, "activity": 25}}] no: {FULL}', OK, MALFORMED),
+    "a list, then a part that contradicts it": (
+        f'{FULL} or [{{"id": 0, "activity": 25}}]', "duplicate ok:2 ok:3", MALFORMED,
     ),
+    "drafts without brackets settle nothing": (
+        FULL[1:-1].replace("}, ", "}\n") + "\n" + FULL[1:-1].replace("1}", "25}"), "duplicate ok:2 ok:3", MALFORMED,
+    ),
+    "an item inside an item": (
+        '[{"id": 0, "not": {"id": 1, "activity": 25}, "activity": 1}, {"id": 1, "activity": 2},'
+        ' {"id": 2, "others": [{"id": 0, "activity": 25}], "activity": 3}]', OK, MALFORMED,
+    ),
+    "an item inside an item that says nothing": (
+        '[{"id": 0, "not": {"id": 1, "activity": 25}}, {"id": 2, "activity": 3}]', "malformed missing ok:3", MALFORMED,
+    ),
+    "comments": (FULL.replace("1}", "1 // stove }\n}").replace("2}", "2 /* {pots} */}"), OK, MALFORMED),
+    "braces and brackets in strings": (
+        FULL.replace('"id": 1', '"note": "set {x} ] on", "id": 1'), OK, MALFORMED,
+    ),
+    "JSON in a string": (json.dumps({"tool": "t", "arguments": json.dumps({"a": json.loads(FULL)})}), OK, MALFORMED),
+    "full-width punctuation": (FULL.translate(str.maketrans("{}[]:,", "｛｝［］：，")), OK, MALFORMED),
+    "full-width colons": (FULL.replace(":", "："), OK, MALFORMED),
     # delimiters
     "trailing comma in list": (FULL.replace("}]", "},]"), OK, MALFORMED),
     "trailing comma in item": (FULL.replace("}", ",}"), OK, MALFORMED),
@@ -89,14 +125,15 @@ CORPUS = {
     "unquoted name": (first("eating snack"), "ok:25 ok:2 ok:3", MALFORMED),
     "unclosed quote before brace": (first('"eating'), "ok:2 ok:2 ok:3", MALFORMED),
     "keys in capitals": (FULL.replace('"id"', '"ID"').replace("activity", "Activity"), OK, MALFORMED),
-    "more keys": (FULL.replace("}", ', "why": "it is late"}'), OK, MALFORMED),
+    "a short why": (FULL.replace("}", ', "why": "it is late"}'), OK, None),
+    "more keys": (FULL.replace("}", ', "confidence": 0.9}'), OK, MALFORMED),
     # repair may move delimiters, never choose or complete a value
     "two values": (first("1 or 2"), "malformed ok:2 ok:3", MALFORMED),
     "two numbers": (first("2 5"), "malformed ok:2 ok:3", MALFORMED),
     "number and contradicting name": (first("1 eating"), "malformed ok:2 ok:3", MALFORMED),
     "no value": (first(""), "malformed ok:2 ok:3", MALFORMED),
     "typographic minus": (first("−2"), "malformed ok:2 ok:3", MALFORMED),
-    "leading zero": (first("02"), "malformed ok:2 ok:3", MALFORMED),
+    "leading zero": (first("02"), "ok:2 ok:2 ok:3", MALFORMED),
     "duplicate keys": (first('1, "activity": 2'), "malformed ok:2 ok:3", MALFORMED),
     "duplicate keys, single quotes": (
         first('1, "activity": 2').replace('"', "'"), "malformed ok:2 ok:3", MALFORMED,
@@ -127,12 +164,9 @@ CORPUS = {
     "missing ids": ('[{"activity": 1}, {"activity": 2}, {"activity": 3}]', MALFORMED, None),
     "bare labels": ("[1, 2, 3]", MALFORMED, None),
     # duplicates
-    "duplicate, first counts": (
-        FULL.replace("[", '[{"id": 0, "activity": 25}, '), "duplicate:25 ok:2 ok:3", "duplicate ok:2 ok:3",
-    ),
-    "duplicate, first invalid": (
-        FULL.replace("[", '[{"id": 0, "activity": 77}, '), "duplicate:1 ok:2 ok:3", "duplicate ok:2 ok:3",
-    ),
+    "two labels for an event": (FULL.replace("[", '[{"id": 0, "activity": 25}, '), "duplicate ok:2 ok:3", None),
+    "two labels, one of them unknown": (FULL.replace("[", '[{"id": 0, "activity": 77}, '), "duplicate ok:2 ok:3", None),
+    "one label twice": (FULL.replace("[", '[{"id": 0, "activity": "1"}, '), OK, "duplicate ok:2 ok:3"),
     "duplicate, none valid": (
         '[{"id": 0, "activity": 77}, {"id": 0, "activity": "x"}]', "unknown_label missing missing",
         "duplicate missing missing",
@@ -182,6 +216,11 @@ CORPUS = {
     "second block unclosed": (f"<think>a</think>{FULL}<think>wait: {FULL}", OK, None),
     "second block unclosed, no answer before": (f"<think>a</think>\n<think>b {FULL}", CUT, None),
     "nested marks": (f"<think>a <think>b</think>{FULL}", OK, None),
+    "closing mark after the answer": (f"<think>a</think>{FULL}</think>", OK, None),
+    "closing mark after the answer alone": (f"{FULL}\n</think>", OK, None),
+    "the mark named in the reasoning": (
+        f"<think>I close with </think> then. {FULL.replace('1}', '25}')}</think>{FULL}", OK, MALFORMED,
+    ),
     "thinking inside a number": (
         first("2<think>hm</think>5"), "malformed ok:2 ok:3", MALFORMED,
     ),
@@ -363,9 +402,9 @@ def test_mutated_answers_invent_no_label(answer, edits):
     for kind, place, fragment in edits:
         place %= len(text) + 1
         text = text[:place] + ("" if kind == 0 else fragment) + text[place + (kind != 1) * len(fragment) :]
-    folded = " ".join(text.replace("_", " ").split())
+    folded = " ".join(text.replace("_", " ").split()).casefold()
     for label in check(text, n):
-        assert label is None or str(label) in text or LABELS[label].replace("_", " ") in folded
+        assert label is None or str(label) in text or LABELS[label].replace("_", " ").casefold() in folded
 
 
 @settings(max_examples=300, **GENERATED)
@@ -395,3 +434,55 @@ def test_a_label_is_found_as_the_prompt_shows_it_and_as_the_file_spells_it(name)
 def test_an_open_string_may_hold_a_bracket(value):
     reading = parse_answer('[{"id":0,"activity":1},{"id":1,"activity":"' + value, 3, {1: "cooking"})
     assert [p.verdict for p in reading.predictions] == ["ok", "cut", "cut"]
+
+
+DRAFT = FULL.replace("1}", "25}")
+
+
+@pytest.mark.parametrize(
+    ("opening", "closing"),
+    [
+        ("<think>", "</think>"), ("<THINK>", "</THINK>"), ("< think >", "< / think >"), ('<think n="9">', "</think>"),
+        ("<thinking>", "</thinking>"), ("<thought>", "</thought>"), ("<seed:think>", "</seed:think>"),
+        ("[THINK]", "[/THINK]"), ("[think]", "[/think]"), ("◁think▷", "◁/think▷"), ("<reasoning>", "</reasoning>"),
+        ("<|begin_of_thought|>", "<|end_of_thought|>"), ("<|channel>thought\n", "<channel|>"),
+        ("<|channel|>analysis<|message|>", "<|end|><|start|>assistant<|channel|>final<|message|>"),
+        ("<|channel|>analysis<|message|>", "<|start|>assistant<|channel|>final <|constrain|>json<|message|>"),
+    ],
+)  # fmt: skip
+def test_thinking_marks_of_every_family(opening, closing):
+    assert reading(f"{opening}perhaps {DRAFT}{closing}{FULL}") == OK
+    assert reading(f"{opening}perhaps {DRAFT}") == CUT
+    assert reading(f"perhaps {DRAFT}. So{closing}{FULL}") == OK
+    assert split_reasoning(f"{opening}why{closing}{FULL}") == ("why", FULL, "closed")
+
+
+def test_drafts_and_ids_from_one_are_counted():
+    made = parse_answer(f"{DRAFT} better: {FULL}", 3, LABELS)
+    assert made.n_drafts == 3 and not made.from_one
+    shifted = parse_answer(json.dumps([{"id": i, "activity": 1} for i in (1, 2, 3)]), 3, LABELS)
+    assert shifted.from_one and shifted.n_extra == 1
+    assert not parse_answer(FULL, 3, LABELS).from_one
+
+
+@pytest.mark.parametrize(
+    ("policy", "labels"), [("none", "duplicate"), ("first", "duplicate:25"), ("last", "duplicate:1")]
+)
+def test_which_of_different_labels_counts_is_a_setting(policy, labels):
+    text = FULL.replace("[", '[{"id": 0, "activity": 25}, ')
+    assert reading(text, contradictions=policy) == f"{labels} ok:2 ok:3"
+
+
+SHAPES = [json.loads(line) for line in (FIXTURES / "answers.jsonl").read_text(encoding="utf-8").splitlines()]
+SHAPE_LABELS = dict(enumerate((FIXTURES / "answer_labels.txt").read_text(encoding="utf-8").splitlines()))
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: shape["name"])
+def test_shapes_of_real_answers(shape):
+    """Shapes seen in public reports, with the labels that a reader takes who guesses nothing (n = 4)."""
+    made = parse_answer(shape["answer"], 4, SHAPE_LABELS).predictions
+    assert [None if p.label is None else SHAPE_LABELS[p.label] for p in made] == shape["labels"]
+
+
+def test_there_are_25_shapes():
+    assert len(SHAPES) == 25

@@ -195,17 +195,29 @@ class Store:
             raise StoreError(f"cannot write to the store {self.path}: {error}. {_cure(error)}") from error
 
     def note_asks(self, asks: Iterable[Ask]) -> None:
-        """Remember what requests were made for; known ones are left as they are."""
+        """Remember what requests were made for; known ones are left as they are, and are not serialised again."""
         rows = list(asks)
+        requests = {ask.request.key: ask.request for ask in rows}
+        new = requests.keys() - self._keys_here(list(requests))
         with self._transaction():
             self._db.executemany(
                 "INSERT OR IGNORE INTO requests VALUES (?, ?)",
-                ((ask.request.key, canonical_json(ask.request.to_json())) for ask in rows),
+                ((key, canonical_json(requests[key].to_json())) for key in requests if key in new),
             )
             self._db.executemany(
                 "INSERT OR IGNORE INTO asks VALUES (?, ?, ?, ?, ?, ?)",
                 ((a.dataset, a.session_id, a.window_index, a.model, a.request.key, a.purpose) for a in rows),
             )
+
+    @_reads
+    def _keys_here(self, keys: Sequence[str]) -> set[str]:
+        """Which of these requests are in the store."""
+        here: set[str] = set()
+        for start in range(0, len(keys), 500):
+            chunk = list(keys[start : start + 500])
+            marks = ",".join("?" * len(chunk))
+            here.update(key for (key,) in self._db.execute(f"SELECT key FROM requests WHERE key IN ({marks})", chunk))
+        return here
 
     def begin_pass(self) -> int:
         """Number of a new pass, for :meth:`add` and :meth:`end_pass`."""
