@@ -10,6 +10,7 @@ from llmhar.data.events import (
     WINDOW_SIZE,
     SensorEvent,
     Session,
+    Windowing,
     cut_windows,
     pick_sessions,
     sample_windows,

@@ -6,6 +6,7 @@ import random
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Literal
 
 STATES = ("turned ON", "turned OFF", "OPENED", "CLOSED", "ENTERED", "LEFT")
 """Words for what a sensor did (S1 §3.1.1; the last two for locations that a loader may offer)."""

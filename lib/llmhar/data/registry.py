@@ -116,8 +116,11 @@ _ALL = (
     _simulated("simulated_long", "Simulated home with 120 further sessions to train on", further=120),
     _simulated("simulated_other", "Simulated home, other days: nothing was chosen by looking at them", seed=1),
     _simulated(
-        "simulated_final", "Simulated home, a new seed: written when every choice was made, for final numbers",
-        further=126, seed=2, further_tests=6,
+        "simulated_final",
+        "Simulated home, a new seed: written when every choice was made, for final numbers",
+        further=126,
+        seed=2,
+        further_tests=6,
     ),
 )
 

@@ -11,11 +11,15 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Literal
 
 from llmhar import paths
 from llmhar.distill.traces import Trace
 from llmhar.records import sha256_of
 from llmhar.text.prompt import PromptSpec
+
+Completion = Literal["reasoning", "answer"]
+"""How much of a trace is learnt: the teacher's whole text, or what stands behind its reasoning."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +42,11 @@ class LeakError(ValueError):
 
 
 def make_examples(
-    traces: Sequence[Trace], prompts: dict[str, PromptSpec], *, test_sessions: Sequence[str]
+    traces: Sequence[Trace],
+    prompts: dict[str, PromptSpec],
+    *,
+    test_sessions: Sequence[str],
+    completion: Completion = "reasoning",
 ) -> list[Example]:
     """Put each trace below the student's prompt.
 
@@ -46,6 +54,7 @@ def make_examples(
         traces: kept traces, in the order of sessions and windows.
         prompts: home -> the student's prompt.
         test_sessions: ids of the same data set that must not occur.
+        completion: how much of each trace is learnt.
 
     Raises:
         LeakError: a trace belongs to a test session.
@@ -59,7 +68,7 @@ def make_examples(
             session_id=trace.window.session_id,
             window_index=trace.window.index,
             messages=prompts[trace.session.home].messages(trace.window),
-            completion=trace.text.strip(),
+            completion=trace.text.strip() if completion == "reasoning" else trace.reading.answer,
             request_key=trace.request_key,
         )
         for trace in traces

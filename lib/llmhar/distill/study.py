@@ -16,7 +16,7 @@ from llmhar.ask.models import MODELS, ModelSpec
 from llmhar.ask.store import Store
 from llmhar.ask.task import Task, some_sessions
 from llmhar.distill.courses import Course
-from llmhar.distill.examples import Example, make_examples
+from llmhar.distill.examples import Completion, Example, make_examples
 from llmhar.distill.merging import merge
 from llmhar.distill.recipe import Recipe
 from llmhar.distill.students import Student, times
@@ -101,7 +101,9 @@ def teach(course: Course, study: Study) -> TrainingSet:
         )
     if teaching.n_examples is not None:
         traces = balance(traces, teaching.n_examples, teaching.seed)
-    examples = make_examples(traces, dict(course.test.prompts), test_sessions=list(course.test.sessions))
+    examples = make_examples(
+        traces, dict(course.test.prompts), test_sessions=list(course.test.sessions), completion=teaching.completion
+    )
     return TrainingSet(course, windows, collected, traces, examples)
 
 
@@ -159,7 +161,9 @@ def train(
     if first is None and most_epochs is not None:
         most_steps = max(1, math.ceil(most_epochs * len(examples) / recipe.examples_per_step))
         recipe = recipe.model_copy(update={"max_steps": min(recipe.max_steps, most_steps)})
-    shown = name or f"{recipe.student} taught{times(first.round + 1 if first else 1)} on {course}"
+    arm = ", answers only" if study.teaching.completion == "answer" else ""
+    arm += f", seed {recipe.seed}" if recipe.seed else ""
+    shown = name or f"{recipe.student} taught{times(first.round + 1 if first else 1)} on {course}{arm}"
     student = replace(train_student(recipe, examples, name=shown, parent=parent, teacher=teacher), course=course)
     return TaughtStudent(student, training_set, *merge(student))
 
@@ -205,6 +209,23 @@ def train_students(study: Study, training_sets: Sequence[TrainingSet]) -> Taught
     if taught and study.teaching.second_round:
         taught.append(second_round(taught[0], study))
     return TaughtStudy(study, list(training_sets), taught)
+
+
+def train_arms(taught: TaughtStudy, arms: Sequence[tuple[Completion, int]]) -> list[TaughtStudent]:
+    """The first student on the first course again, with all its rounds, in other arms than the study's own.
+
+    Args:
+        taught: windows, recipe and steps are the study's.
+        arms: what is learnt of each trace, and the seed of training; an arm that is the study's own is left out.
+    """
+    study, found = taught.study, []
+    for completion, seed in arms:
+        teaching = study.teaching.changed({"completion": completion, "seed": seed})
+        if teaching == study.teaching or not taught.students:
+            continue
+        arm = replace(study, teaching=teaching, students=study.students[:1])
+        found.append(train_students(arm, [teach(taught.courses[0], arm)]).students[-1])
+    return found
 
 
 def second_round(taught: TaughtStudent, study: Study) -> TaughtStudent:

@@ -14,6 +14,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, 
 
 from llmhar import paths
 from llmhar.ask.models import MODELS, Pruned
+from llmhar.distill.examples import Completion
 from llmhar.distill.recipe import Backend, Recipe
 from llmhar.distill.traces import FILTERS
 from llmhar.settings import SettingsError, choose, read_yaml
@@ -55,6 +56,9 @@ class Teaching(_Strict):
     """Filter correct: share of a window's events that must be right."""
     least_agreement: float = Field(default=0.6, ge=0, le=1)
     """Filter consistent: share of a window's samples that must agree."""
+    completion: Completion = "reasoning"
+    """What is learnt of a trace: the teacher's whole text, or its answer alone (the control that says what reasoning
+    adds: same windows, same steps)."""
     n_samples: Count = 1
     """The teacher's samples of each training window; the filter consistent needs several."""
     n_sessions: Count | None = None
