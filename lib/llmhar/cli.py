@@ -309,6 +309,23 @@ def record(
 
 
 @app.command()
+def lock(
+    profile: Annotated[str, typer.Argument(help="smoke, demo, demo-full or paper.")],
+    notebooks: Annotated[list[str] | None, typer.Argument(help="04_distillation (default) or 04b_transfer.")] = None,
+    p: Annotated[list[str] | None, typer.Option("-p", help="Parameter, name=value (repeatable).")] = None,
+    as_json: Json = False,
+) -> None:
+    """Write a study's choices into reports/record/plan.lock before any test answer exists; tables name the plan."""
+    from llmhar.run.lock import lock_plans
+
+    rows = lock_plans(profile, notebooks or [], _pairs(p), Path.cwd())
+    if as_json:
+        return print_json(rows)
+    for row in rows:
+        print_line(f"{row['notebook']}: {row['words']}")
+
+
+@app.command()
 def explore(
     html: Annotated[Path | None, typer.Option(help="Write one offline file instead of serving.")] = None,
     profile: Annotated[str, typer.Option(help="Settings of 06_traces: smoke, demo, demo-full or paper.")] = "demo",

@@ -12,7 +12,15 @@ FIXTURES = Path(__file__).parents[1] / "fixtures"
 
 
 def test_the_registry_is_complete():
-    assert list(DATASETS) == ["mural", "marble", "uci_adl", "simulated", "simulated_long", "simulated_other"]
+    assert list(DATASETS) == [
+        "mural",
+        "marble",
+        "uci_adl",
+        "simulated",
+        "simulated_long",
+        "simulated_other",
+        "simulated_final",
+    ]
     for name, entry in DATASETS.items():
         assert entry.name == name
         for sentence in (entry.title, entry.licence, entry.source, entry.citation):
@@ -24,11 +32,13 @@ def test_the_registry_is_complete():
         "simulated": ("simulated",),
         "simulated_long": ("simulated",),
         "simulated_other": ("simulated",),
+        "simulated_final": ("simulated",),
     }
     assert [name for name, entry in DATASETS.items() if entry.kind == "simulated"] == [
         "simulated",
         "simulated_long",
         "simulated_other",
+        "simulated_final",
     ]
     assert {name: dict(entry.options) for name, entry in DATASETS.items() if entry.options} == {
         "marble": {"locations": False},
@@ -39,7 +49,8 @@ def test_the_registry_is_complete():
 def test_unknown_name_lists_the_names():
     with pytest.raises(
         DataError,
-        match="no data set 'casas': choose one of mural, marble, uci_adl, simulated, simulated_long, simulated_other",
+        match="no data set 'casas': choose one of mural, marble, uci_adl, simulated, simulated_long, simulated_other, "
+        "simulated_final",
     ):
         load("casas")
     with pytest.raises(DataError, match="no data set 'casas'"):

@@ -134,7 +134,7 @@ class ModelSpec(_Strict):
     """One entry of models.yaml, or a student made from one."""
 
     name: str
-    kind: Literal["llm", "rules", "recorded", "chance", "encoder"]
+    kind: Literal["llm", "rules", "recorded", "chance", "encoder", "baseline"]
     engine: str = "auto"
     """"auto", or the one engine that serves it."""
     hub_id: str = ""

@@ -337,6 +337,17 @@ class Store:
         ).fetchall()
 
     @_reads
+    def count_answers(self, dataset: str, sessions: Sequence[str]) -> int:
+        """Successful answers about windows of these sessions, whoever gave them and whatever for."""
+        marks = ", ".join("?" * len(sessions))
+        row = self._db.execute(
+            "SELECT count(DISTINCT attempts.id) FROM asks JOIN attempts USING (request_key)"
+            f" WHERE error = '' AND dataset = ? AND session_id IN ({marks})",
+            (dataset, *sessions),
+        ).fetchone()
+        return int(row[0])
+
+    @_reads
     def counts(self) -> dict[str, int]:
         """Rows of each table, successes and failures apart."""
         one = lambda sql: int(self._db.execute(sql).fetchone()[0])  # noqa: E731

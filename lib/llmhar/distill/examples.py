@@ -19,6 +19,7 @@ from llmhar.records import sha256_of
 from llmhar.text.prompt import PromptSpec
 
 Completion = Literal["reasoning", "answer"]
+COMPLETIONS: tuple[Completion, ...] = ("reasoning", "answer")
 """How much of a trace is learnt: the teacher's whole text, or what stands behind its reasoning."""
 
 

@@ -90,13 +90,18 @@ def funnel_bars(funnels: Mapping[str, Sequence[FunnelStep]], stamped: str) -> Fi
 
 
 def students_bars(
-    teacher: Result, bases: Sequence[Result], students: Sequence[Result], majority: Result | None = None
+    teacher: Result, bases: Sequence[Result], students: Sequence[Result], others: Sequence[Result] = ()
 ) -> Figure:
-    """Macro F1 of untrained bases and students with 95 % t interval and each session; teacher and chance as lines."""
+    """Macro F1 with 95 % t interval and each session: bases, students, what stands beside them; the teacher a line."""
     rows = [(base, "not trained") for base in bases] + [(student, "student") for student in students]
+    rows += [(other, "for comparison") for other in others]
     figure, axes = axes_of(9.5, 0.72 * len(rows) + 2.6)
     palette = colours(4)
-    shapes = {"not trained": (palette[1], "s", "//"), "student": (palette[0], "o", "")}
+    shapes = {
+        "not trained": (palette[1], "s", "//"),
+        "student": (palette[0], "o", ""),
+        "for comparison": (palette[3], "D", ".."),
+    }
     for row, (result, role) in enumerate(rows):
         colour, mark, hatch = shapes[role]
         f1, first = result.macro_f1, role not in [known for _, known in rows[:row]]
@@ -108,16 +113,13 @@ def students_bars(
         _draw_interval(axes, f1, row)
         axes.text(1.03, row, _words(f1), va="center", fontsize=SMALL + 1)
     _reference(axes, teacher, f"teacher: {teacher.model.name} ({KINDS[teacher.model.kind]})", palette[2], "--")
-    if majority is not None:
-        _reference(axes, majority, f"chance: {majority.model.name}", palette[3], ":")
     axes.set_yticks(range(len(rows)), [plain(f"{r.model.name}\n({KINDS[r.model.kind]}, {role})") for r, role in rows])
     axes.set_ylim(len(rows) - 0.4, -0.5)
     axes.set_xlim(-0.02, 1.02)
     axes.set_xlabel("macro F1 (small marks: one session each; black: mean with 95 % t interval)")
     axes.grid(axis="x", alpha=0.25)
     figure.legend(loc="outside upper center", ncols=2, frameon=False, fontsize=SMALL + 1)
-    extra = [] if majority is None else [majority]
-    return stamp(figure, describe([teacher, *bases, *students, *extra]))
+    return stamp(figure, describe([teacher, *bases, *students, *others]))
 
 
 def _draw_interval(axes: Axes, f1: Interval, row: float) -> None:

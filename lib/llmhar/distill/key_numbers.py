@@ -6,62 +6,67 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from llmhar.distill.small import GatewayPoint
-from llmhar.distill.study import StudyResults
-from llmhar.distill.tables import f1_ratio
+from llmhar.distill.study import RULES, Confirmed, StudyResults
+from llmhar.distill.tables import f1_ratio, paired_scores
 from llmhar.distill.transfer import MatrixCell
+from llmhar.score.stats import Interval, compare_pairs
 from llmhar.score.tables import Result
 
 Numbers = dict[str, float | int | str | None]
 
 
 def study_numbers(results: StudyResults) -> Numbers:
-    """Teacher, chance, and the best student on the first course."""
-    return key_numbers(results.teacher, list(results.untrained_of.values()), results.scored, results.majority)
+    """The first student after its last round beside its teacher, its untrained self, and all that it is compared to."""
+    latest = results.latest
+    numbers = key_numbers(results.teacher, latest, results.compared)
+    if latest is None:
+        return numbers
+    before = results.untrained_of[latest.model.name]
+    return numbers | {"zero_shot_f1": before.macro_f1.mean, "zero_shot_missed_pct": before.overall.missed_pct}
 
 
-def key_numbers(
-    teacher: Result, bases: Sequence[Result], students: Sequence[Result], majority: Result | None = None
-) -> Numbers:
-    """The best student's score beside its teacher, chance, and its untrained self.
+def key_numbers(teacher: Result, student: Result | None, compared: Mapping[str, Result]) -> Numbers:
+    """A student's score beside its teacher and all that was asked about the same windows, each with its interval.
 
     Args:
-        teacher: its answers to the same windows.
-        bases: each student's model before training, in the order of ``students``; empty = not asked.
-        students: empty where nobody was taught.
-        majority: chance; None = not shown.
+        teacher: its answers.
+        student: None where nobody was taught.
+        compared: from :func:`llmhar.distill.study.compare_on`. Trees and lookup learnt the teacher's labels, those with
+            "_truth" the truth.
     """
-    numbers: Numbers = {"teacher_f1": teacher.macro_f1.mean, "windows": len(teacher.task.windows)}
-    if majority is not None:
-        numbers["majority_f1"] = majority.macro_f1.mean
-    if not students:
-        return numbers
-    best = max(range(len(students)), key=lambda place: students[place].macro_f1.mean)
-    student, ratio = students[best], f1_ratio(students[best], teacher)
-    numbers |= {
-        "best_student": student.model.name,
-        "student_f1": student.macro_f1.mean,
-        "student_f1_low": student.macro_f1.low,
-        "student_f1_high": student.macro_f1.high,
-        "student_of_teacher_f1": ratio.mean,
-        "student_of_teacher_f1_low": ratio.low,
-        "student_of_teacher_f1_high": ratio.high,
-        "best_of": len(students),
-        "student_missed_pct": student.overall.missed_pct,
-    }
-    if not bases:
-        return numbers
-    base = bases[best]
-    return numbers | {"zero_shot_f1": base.macro_f1.mean, "zero_shot_missed_pct": base.overall.missed_pct}
+    named = {"teacher": teacher} | dict(compared)
+    named |= {key: teacher for key, model in RULES.items() if model == teacher.model.name}
+    numbers: Numbers = {"windows": len(teacher.task.windows)}
+    if student is not None:
+        named["student"] = student
+        numbers |= {"student": student.model.name, "student_missed_pct": student.overall.missed_pct}
+        numbers |= _numbers("student_of_teacher_f1", f1_ratio(student, teacher))
+        for other in ("answer_only", "trees"):
+            numbers |= _difference(student, other, compared)
+    for name, result in named.items():
+        numbers |= _numbers(f"{name}_f1", result.macro_f1)
+    return numbers
 
 
-def confirm_numbers(confirmed: tuple[Result, Result] | None) -> Numbers:
-    """Teacher and student on sessions that nothing was chosen by; empty where nothing was confirmed."""
+def _numbers(name: str, interval: Interval) -> Numbers:
+    return {name: interval.mean, f"{name}_low": interval.low, f"{name}_high": interval.high}
+
+
+def _difference(student: Result, other: str, compared: Mapping[str, Result]) -> Numbers:
+    """What the student has over one of those that it must beat to be worth its training, paired by session."""
+    if other not in compared:
+        return {}
+    own, its = paired_scores(student, compared[other])
+    (pair,) = compare_pairs({"student": own, other: its})
+    name = f"student_minus_{other}_f1"
+    return {name: pair.gap, f"{name}_low": pair.low, f"{name}_high": pair.high, f"student_minus_{other}_p": pair.p}
+
+
+def confirm_numbers(confirmed: Confirmed | None) -> Numbers:
+    """The same on sessions that nothing was chosen by; empty where nothing was confirmed."""
     if confirmed is None:
         return {}
-    teacher, student = confirmed
-    numbers = key_numbers(teacher, [], [student])
-    del numbers["best_of"]
-    numbers |= {"on": student.task.data, "student": numbers.pop("best_student")}
+    numbers = {"on": confirmed.student.task.data} | key_numbers(*confirmed)
     return {f"confirmed_{name}": value for name, value in numbers.items()}
 
 

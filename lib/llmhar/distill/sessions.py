@@ -21,6 +21,9 @@ from llmhar.distill.transfer import PUBLISHED
 from llmhar.score.published import published
 from llmhar.score.tables import KINDS, Result
 
+STEPS = 500
+"""S1 §4.6: optimizer steps of every point."""
+
 
 class SessionsPoint(NamedTuple):
     """A student that was trained on so many sessions."""
@@ -33,9 +36,12 @@ class SessionsPoint(NamedTuple):
 
 
 def sweep_sessions(
-    study: Study, course: Course, counts: Sequence[int], student: str | None = None
+    study: Study, course: Course, counts: Sequence[int], student: str | None = None, steps: int = STEPS
 ) -> list[SessionsPoint]:
-    """S1 Figure 4: one student for each number of training sessions, same recipe, same test windows, merged.
+    """S1 Figure 4: one student for each number of training sessions, same recipe, steps and test windows, merged.
+
+    Steps are held fixed, as S1's 500 are: few sessions are seen more often, so that sessions and steps are not
+    confounded. Neither the teaching's bound on epochs nor its second round counts here.
 
     Args:
         study: who teaches, how, and how students are asked.
@@ -43,19 +49,23 @@ def sweep_sessions(
         counts: training sessions, 0 = the untrained parent under the teacher's prompt; more than there are say so on
             stderr and are left out.
         student: key into models.yaml; None = the study's first.
+        steps: optimizer steps of each, the teaching's own where they are fewer.
     """
     if not counts:
         return []
     most = len(course.training.sessions)
     if beyond := [n for n in counts if n > most]:
         print(f"{course.name} has {most} training sessions: {beyond} are left out", file=sys.stderr)
-    recipe = recipe_for(student or study.students[0], study.teaching)
+    name = student or study.students[0]
+    fixed = {"max_steps": min(steps, recipe_for(name, study.teaching).max_steps), "full_steps": None}
+    teaching = study.teaching.changed(fixed | {"max_epochs": None, "second_round": None})
+    recipe = recipe_for(name, teaching)
     points = []
     for n in sorted({n for n in counts if n <= most}):
         model: str | ModelSpec = recipe.student
         if n:
-            training_set = teach(course, replace(study, teaching=study.teaching.changed({"n_sessions": n})))
-            model = train(recipe, training_set, study, name=f"{recipe.student} taught on {n} sessions").merged
+            point = replace(study, teaching=teaching.changed({"n_sessions": n}))
+            model = train(recipe, teach(course, point), point, name=f"{recipe.student} taught on {n} sessions").merged
         task = course.test if n else course.teacher_test
         ((result,),) = examine([model], [task], study.store, study.asking)
         points.append(SessionsPoint(n, result, recipe.seed))

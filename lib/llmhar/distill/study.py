@@ -6,9 +6,10 @@ Loops only: each step is a module of its own, and what it returns says what was 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from types import MappingProxyType
+from typing import Any, Literal, NamedTuple
 
 from llmhar.ask.asking import Asking
 from llmhar.ask.inference import STUDY
@@ -16,16 +17,20 @@ from llmhar.ask.models import MODELS, ModelSpec
 from llmhar.ask.store import Store
 from llmhar.ask.task import Task, some_sessions
 from llmhar.distill.courses import Course
-from llmhar.distill.examples import Completion, Example, make_examples
+from llmhar.distill.examples import Example, make_examples
 from llmhar.distill.merging import merge
 from llmhar.distill.recipe import Recipe
 from llmhar.distill.students import Student, times
-from llmhar.distill.teaching import Teaching, recipe_for
+from llmhar.distill.teaching import Arm, Teaching, read_arm, recipe_for
 from llmhar.distill.traces import FILTERS, Collected, FunnelStep, Trace, balance, collect_traces, filter_traces
 from llmhar.distill.training import train_student
-from llmhar.score.controls import majority_result
+from llmhar.score.controls import Labelled, control_results, true_labels
 from llmhar.score.evaluate import evaluate
 from llmhar.score.tables import KINDS, Result
+
+RULES = {"rules": "rules", "rules_plain": "rules-plain"}
+"""Name of key numbers -> model: scripts that stand beside every student."""
+NO_ARMS: Mapping[str, TaughtStudent] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -161,9 +166,8 @@ def train(
     if first is None and most_epochs is not None:
         most_steps = max(1, math.ceil(most_epochs * len(examples) / recipe.examples_per_step))
         recipe = recipe.model_copy(update={"max_steps": min(recipe.max_steps, most_steps)})
-    arm = ", answers only" if study.teaching.completion == "answer" else ""
-    arm += f", seed {recipe.seed}" if recipe.seed else ""
-    shown = name or f"{recipe.student} taught{times(first.round + 1 if first else 1)} on {course}{arm}"
+    arm = Arm(study.teaching.completion, recipe.seed)
+    shown = name or f"{recipe.student} taught{times(first.round + 1 if first else 1)} on {course}{arm.words}"
     student = replace(train_student(recipe, examples, name=shown, parent=parent, teacher=teacher), course=course)
     return TaughtStudent(student, training_set, *merge(student))
 
@@ -211,20 +215,26 @@ def train_students(study: Study, training_sets: Sequence[TrainingSet]) -> Taught
     return TaughtStudy(study, list(training_sets), taught)
 
 
-def train_arms(taught: TaughtStudy, arms: Sequence[tuple[Completion, int]]) -> list[TaughtStudent]:
+def train_arms(taught: TaughtStudy, arms: Sequence[str]) -> dict[str, TaughtStudent]:
     """The first student on the first course again, with all its rounds, in other arms than the study's own.
 
     Args:
         taught: windows, recipe and steps are the study's.
-        arms: what is learnt of each trace, and the seed of training; an arm that is the study's own is left out.
+        arms: as :func:`.teaching.read_arm` takes them; one that is the study's own is left out.
+
+    Returns:
+        Name of its key numbers -> student after its last round.
+
+    Raises:
+        SettingsError: an arm that there is not.
     """
-    study, found = taught.study, []
-    for completion, seed in arms:
-        teaching = study.teaching.changed({"completion": completion, "seed": seed})
-        if teaching == study.teaching or not taught.students:
-            continue
-        arm = replace(study, teaching=teaching, students=study.students[:1])
-        found.append(train_students(arm, [teach(taught.courses[0], arm)]).students[-1])
+    study = taught.study
+    found: dict[str, TaughtStudent] = {}
+    for arm in map(read_arm, arms):
+        teaching = study.teaching.changed(arm._asdict())
+        if teaching != study.teaching and taught.students:
+            own = replace(study, teaching=teaching, students=study.students[:1])
+            found[arm.key] = train_students(own, [teach(taught.courses[0], own)]).students[-1]
     return found
 
 
@@ -240,6 +250,25 @@ def second_round(taught: TaughtStudent, study: Study) -> TaughtStudent:
     first = taught.student
     changed = {"max_steps": again.max_steps, "learning_rate": first.recipe.learning_rate / 2}
     return train(first.recipe.model_copy(update=changed), training_set, study, first=first)
+
+
+def labelled_windows(training_sets: Sequence[TrainingSet]) -> dict[str, Labelled]:
+    """The windows that the teacher was asked about, with its labels ("") and with the truth ("_truth"), for controls.
+
+    A window with several samples counts once. Nothing where nobody answered.
+    """
+    once = {
+        (trace.window.session_id, trace.window.index): trace
+        for training_set in training_sets
+        for trace in training_set.collected.traces
+        if trace.sample_index == 0
+    }
+    traces = list(once.values())
+    if not traces:
+        return {}
+    windows, session = [trace.window for trace in traces], traces[0].session
+    by_teacher = Labelled(windows, [trace.labels for trace in traces], traces[0].teacher, session.activities)
+    return {"": by_teacher, "_truth": true_labels(windows, session)}
 
 
 def examine(
@@ -271,8 +300,14 @@ class StudyResults:
     """Key into models.yaml -> its results before training, under the teacher's prompt."""
     of_students: list[list[Result]]
     """One list a student, in the order of ``students``."""
-    majority: Result
-    """Chance, on the first course."""
+    compared: dict[str, Result]
+    """From :func:`compare_on`, on the first course."""
+
+    @property
+    def latest(self) -> Result | None:
+        """The first student after its last round: the one that the study is about, whoever scores best."""
+        taught = self.taught.latest
+        return next((result for one, result in self.on_first_course if one is taught), None)
 
     @property
     def teacher(self) -> Result:
@@ -309,7 +344,7 @@ class StudyResults:
     @property
     def shown(self) -> list[Result]:
         """All results on the first course that tables of scores show."""
-        return [self.teacher, *self.untrained, *self.scored, self.majority]
+        return [self.teacher, *self.untrained, *self.scored, *self.compared.values()]
 
     @property
     def every(self) -> list[Result]:
@@ -324,7 +359,10 @@ class StudyResults:
 
 
 def examine_study(
-    taught: TaughtStudy, further: Sequence[TaughtStudent] = (), tested: Sequence[Course] = ()
+    taught: TaughtStudy,
+    further: Sequence[TaughtStudent] = (),
+    tested: Sequence[Course] = (),
+    arms: Mapping[str, TaughtStudent] = NO_ARMS,
 ) -> StudyResults:
     """Ask teacher, untrained models and students about test windows.
 
@@ -333,6 +371,7 @@ def examine_study(
         further: the first student taught on other courses.
         tested: courses beside the study's own that the teacher and the first student after its first round, wherever
             it was taught, are asked about too.
+        arms: from :func:`train_arms`; asked about the first course.
     """
     study, own = taught.study, taught.courses
     every = [*own, *tested]
@@ -345,23 +384,52 @@ def examine_study(
     of_untrained = examine(study.students, [course.teacher_test for course in own], study.store, study.asking)
     return StudyResults(
         taught, students, of_teacher, dict(zip(study.students, of_untrained)), of_students,
-        majority_result(own[0].teacher_test),
+        compare_on(own[0], taught, arms),
     )  # fmt: skip
 
 
-def confirm(course: Course | None, taught: TaughtStudy) -> tuple[Result, Result] | None:
+def compare_on(course: Course, taught: TaughtStudy, arms: Mapping[str, TaughtStudent] = NO_ARMS) -> dict[str, Result]:
+    """What stands beside the first student on a course's test windows, by the name of its key numbers.
+
+    Other arms of the student; scripted rules with and without habits; controls, which learn what the first student was
+    shown in all its rounds on the study's first course.
+    """
+    study = taught.study
+    names = [name for name in RULES if RULES[name] != study.teacher.name]
+    of_arms = examine([taught.spec_of(arm) for arm in arms.values()], [course.test], study.store, study.asking)
+    of_rules = examine([RULES[name] for name in names], [course.teacher_test], study.store, study.asking)
+    shown = [one.training_set for one in taught.on_first_course if one.student.base == study.students[0]]
+    labelled = labelled_windows(shown or taught.training_sets[:1])
+    asked = {name: own[0] for name, own in zip([*arms, *names], [*of_arms, *of_rules])}
+    return asked | control_results(course.teacher_test, labelled, study.teaching.seed)
+
+
+class Confirmed(NamedTuple):
+    """A study asked once more, about further sessions."""
+
+    teacher: Result
+    student: Result
+    """The first one after its last round."""
+    compared: dict[str, Result]
+    """From :func:`compare_on`."""
+
+
+def confirm(
+    course: Course | None, taught: TaughtStudy, arms: Mapping[str, TaughtStudent] = NO_ARMS
+) -> Confirmed | None:
     """Teacher's and first student's answers about sessions that no setting was chosen by.
 
     Args:
         course: with those sessions; None = not asked for.
         taught: its latest student is asked.
+        arms: from :func:`train_arms`; asked too.
 
     Returns:
-        (teacher's, student's); None where there is no course or nobody was taught.
+        None where there is no course or nobody was taught.
     """
     if course is None or taught.latest is None:
         return None
     study = taught.study
     ((of_teacher,),) = examine([study.teacher], [course.teacher_test], study.store, study.asking)
     ((of_student,),) = examine([taught.spec_of(taught.latest)], [course.test], study.store, study.asking)
-    return of_teacher, of_student
+    return Confirmed(of_teacher, of_student, compare_on(course, taught, arms))

@@ -17,7 +17,7 @@ from llmhar.distill.audit import Check
 from llmhar.distill.courses import Course
 from llmhar.distill.recipe import added_parameters, added_share
 from llmhar.distill.students import Student
-from llmhar.distill.study import StudyResults
+from llmhar.distill.study import Confirmed, StudyResults
 from llmhar.distill.traces import FunnelStep
 from llmhar.score.stats import Interval, Pair, compare_pairs, holm, least_p, minimum_detectable_gap
 from llmhar.score.stats import verdict as verdict_of
@@ -263,13 +263,14 @@ def student_table(
 
 def scores_table(results: StudyResults) -> pd.DataFrame:
     """:func:`student_table` of a study's first course: chance and the models before training beside the students."""
-    return student_table(results.scored, results.teacher, results.untrained_of, [results.majority])
+    others = list(results.compared.values())
+    return student_table(results.scored, results.teacher, results.untrained_of, others)
 
 
-def confirm_table(confirmed: tuple[Result, Result]) -> pd.DataFrame:
-    """Scores of teacher and student, in this order, on sessions that nothing was chosen by."""
-    teacher, student = confirmed
-    return scores_of(student_table([student], teacher))
+def confirm_table(confirmed: Confirmed) -> pd.DataFrame:
+    """Scores of teacher, student and what stands beside them, on sessions that nothing was chosen by."""
+    others = list(confirmed.compared.values())
+    return scores_of(student_table([confirmed.student], confirmed.teacher, others=others))
 
 
 def scores_of(table: pd.DataFrame) -> pd.DataFrame:

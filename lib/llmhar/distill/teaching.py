@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from llmhar import paths
 from llmhar.ask.models import MODELS, Pruned
-from llmhar.distill.examples import Completion
+from llmhar.distill.examples import COMPLETIONS, Completion
 from llmhar.distill.recipe import Backend, Recipe
 from llmhar.distill.traces import FILTERS
 from llmhar.settings import SettingsError, choose, read_yaml
@@ -114,6 +114,38 @@ class Teaching(_Strict):
         same_sessions = again.n_sessions is None
         sessions = {"n_sessions": n_seen} if same_sessions else {"skip_sessions": n_seen}
         return self.changed(values | sessions | {"second_round": None})
+
+
+class Arm(NamedTuple):
+    """One variant of a study's first student: all else is the study's."""
+
+    completion: Completion = "reasoning"
+    seed: int = 0
+
+    @property
+    def key(self) -> str:
+        """What its key numbers begin with: student, answer_only, student_seed_1."""
+        return ("answer_only" if self.completion == "answer" else "student") + (
+            f"_seed_{self.seed}" if self.seed else ""
+        )
+
+    @property
+    def words(self) -> str:
+        """How the student's name ends."""
+        only = ", answers only" if self.completion == "answer" else ""
+        return only + (f", seed {self.seed}" if self.seed else "")
+
+
+def read_arm(text: str) -> Arm:
+    """An arm as parameters name it: "answer", "reasoning:1", "answer:1"; the number is the seed.
+
+    Raises:
+        SettingsError: another form.
+    """
+    completion, _, seed = text.partition(":")
+    if completion not in COMPLETIONS or not (seed or "0").isdecimal():
+        raise SettingsError(f"arms: {text!r} is none; write {' or '.join(COMPLETIONS)}, with a seed as in answer:1")
+    return Arm(completion, int(seed or 0))
 
 
 def recipe_for(student: str, teaching: Teaching) -> Recipe:

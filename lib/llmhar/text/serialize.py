@@ -87,11 +87,14 @@ def lines(window: Window) -> str:
     return "\n".join(f"{i} {_clock(event.time)} {event_text(event)}" for i, event in enumerate(window.events))
 
 
+def part_of_day(hour: int) -> str:
+    """What people call an hour, 0 to 23."""
+    return next(name for end, name in _PARTS_OF_DAY if hour < end)
+
+
 def daytime(window: Window) -> str:
     """The part of day of the window's first event, then :func:`lines`: small models read digits badly as hours."""
-    hour = window.events[0].time.hour
-    part = next(name for end, name in _PARTS_OF_DAY if hour < end)
-    return f"{part}\n{lines(window)}"
+    return f"{part_of_day(window.events[0].time.hour)}\n{lines(window)}"
 
 
 def _item(i: int, event: SensorEvent) -> dict[str, Any]:

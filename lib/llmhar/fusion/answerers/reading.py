@@ -9,13 +9,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
-from functools import lru_cache
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from llmhar.records import Verdict
+from llmhar.text.embedding import embed
 from llmhar.text.parsing import split_reasoning
 from llmhar.text.serialize import clean_text, fold_name
 
@@ -129,21 +128,6 @@ def _read_object(span: str) -> tuple[bool, Any]:
 # Free answers.
 
 
-@lru_cache(maxsize=1)
-def _embedder() -> Any:
-    import wordllama  # the package brings its weights; it imports neither torch nor transformers
-
-    folder = Path(wordllama.__file__).parent
-    return wordllama.WordLlama.load(cache_dir=folder, disable_download=True)
-
-
-@lru_cache(maxsize=64)
-def _embedded(texts: tuple[str, ...]) -> np.ndarray:
-    """(n, 256) float32, rows of length 1."""
-    vectors = np.asarray(_embedder().embed(list(texts), norm=True), dtype=np.float32)
-    return np.nan_to_num(vectors)
-
-
 def match_open(answers: Sequence[str], labels: Sequence[str], *, threshold: float = THRESHOLD) -> list[Match]:
     """The activity that each free answer means: the most similar one by sentence embedding.
 
@@ -159,7 +143,7 @@ def match_open(answers: Sequence[str], labels: Sequence[str], *, threshold: floa
         return []
     plain = tuple(fold_name(label) for label in labels)
     said = tuple(fold_name(answer) or "nothing" for answer in answers)
-    similarities = _embedded(said) @ _embedded(plain).T  # (n_answers, n_labels)
+    similarities = embed(said) @ embed(plain).T  # (n_answers, n_labels)
     matches = []
     for words, row in zip(said, similarities):
         best = plain.index(words) if words in plain else int(np.argmax(row))

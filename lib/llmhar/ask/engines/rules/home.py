@@ -11,6 +11,9 @@ static part, the events from the last message. It knows no data set, no truth an
 3. The best concept becomes a label, the hour choosing between meals. Where nothing fits: "others" if offered, else the
    label of the nearest event, else the first label.
 
+The tables of habits (hours, links, the tour) were fitted by hand to the simulated home. A request whose template
+arguments say ``habits: false`` (the model ``rules-plain``) is answered without them: words and neighbours alone.
+
 The same request always gives the same text, whatever its sampling parameters; ``max_tokens`` is not applied and token
 counts are 0, for rules have no tokenizer. Every table that shows its scores says "rules, not an LLM".
 """
@@ -43,6 +46,7 @@ _ITEM = re.compile(r"\{[^{}]*\}")
 _SENTENCE = re.compile(r"(?im)^\s*(\d+)(?:[.)]\s*at)?\s+(\d{1,2}:\d{2}\S*?),?\s+(?:the\s+)?(\S.*?)[.\s]*$")
 _FUSION_TASK = "wearable sensors"
 _CLOCK = re.compile(r"(\d{1,2}):(\d{2})(?::(\d{2}))?")
+_ANY_TIME: tuple[tuple[tuple[float, float], ...], float, float] = ((), 1.0, 1.0)
 _LINKS = {concept: {**sense.LINKS[""], **sense.LINKS.get(concept, {})} for concept in sense.LABELS}
 
 RULES_NUMBER = 1
@@ -81,6 +85,7 @@ class _Prompt:
     answers: Mapping[int, Answer]  # how each label is written in the answer
     numbered: bool
     meanings: Mapping[str, Mapping[str, int]]  # concept -> meal ("": any) -> label; none for concepts without a label
+    habits: bool  # whether hours, links and the tour count
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -142,7 +147,7 @@ def _meaning(patterns: tuple[str, ...], words: dict[int, str]) -> dict[str, int]
 
 
 @lru_cache(maxsize=64)
-def _read_prompt(text: str, allowed: tuple[Answer, ...] | str) -> _Prompt:
+def _read_prompt(text: str, allowed: tuple[Answer, ...] | str, habits: bool) -> _Prompt:
     """Labels, answer style and what each concept is called here.
 
     Raises:
@@ -165,7 +170,8 @@ def _read_prompt(text: str, allowed: tuple[Answer, ...] | str) -> _Prompt:
         raise ValueError("the prompt holds no label list that can be read")
     words = {number: re.sub(r"[\W_]+", " ", name.lower()).strip() for number, name in labels.items()}
     meanings = {concept: _meaning(patterns, words) for concept, patterns in sense.LABELS.items()}
-    return _Prompt(labels, answers, numbered, {concept: found for concept, found in meanings.items() if found})
+    meanings = {concept: found for concept, found in meanings.items() if found}
+    return _Prompt(labels, answers, numbered, meanings, habits)
 
 
 def _read_events(text: str) -> list[_Raw]:
@@ -204,7 +210,7 @@ def _votes(cue: int, half_hour: int, prompt: _Prompt) -> tuple[sense.Votes, str]
     """Concepts of a cue at a time of day, as far as the labels have names for them, and the likeliest one."""
     votes = {}
     for concept, weight in (_CUES[cue][2] if cue >= 0 else {}).items():
-        spans, within, outside = sense.HOURS.get(concept, ((), 1.0, 1.0))
+        spans, within, outside = sense.HOURS.get(concept, _ANY_TIME) if prompt.habits else _ANY_TIME
         inside = any(start <= half_hour / 2 < end for start, end in spans)
         if concept in prompt.meanings:
             votes[concept] = weight * (within if inside else outside)
@@ -226,7 +232,7 @@ def _look(events: list[_Raw], prompt: _Prompt) -> list[_Seen]:
     return seen
 
 
-def _support(seen: list[_Seen], i: int) -> dict[str, dict[str, tuple[float, str]]]:
+def _support(seen: list[_Seen], i: int, habits: bool) -> dict[str, dict[str, tuple[float, str]]]:
     """Concept of event ``i`` -> neighbouring sensor -> how much that one speaks for it at best, its word to quote."""
     me = seen[i]
     support: dict[str, dict[str, tuple[float, str]]] = {concept: {} for concept in me.votes}
@@ -237,7 +243,7 @@ def _support(seen: list[_Seen], i: int) -> dict[str, dict[str, tuple[float, str]
         near = other.sure / (1 + apart / sense.NEAR_S) / other.votes[other.top]
         near *= 1.0 if me.room == other.room else sense.OTHER_ROOM
         said = {concept: near * weight for concept, weight in other.votes.items() if concept in support}
-        for concept, (before, after, weight) in _LINKS[other.top].items():
+        for concept, (before, after, weight) in (_LINKS[other.top] if habits else {}).items():
             if concept in support and (half := before if other.at < me.at else after):
                 said[concept] = said.get(concept, 0.0) + other.sure * weight / (1 + apart / half)
         for concept, value in said.items():
@@ -257,9 +263,9 @@ def _part_of_day(at: float) -> str:
     return next(words for end, words in sense.PARTS_OF_DAY if at / 3600 % 24 < end)
 
 
-def _decide(seen: list[_Seen], i: int, tour: set[str]) -> tuple[str, str]:
+def _decide(seen: list[_Seen], i: int, tour: set[str], habits: bool) -> tuple[str, str]:
     """Concept of event ``i`` and the circumstance that the reasoning names."""
-    me, support = seen[i], _support(seen, i)
+    me, support = seen[i], _support(seen, i, habits)
     if me.source in tour:
         support["clean"]["tour"] = sense.TOUR[1], "other rooms"
     backing = {concept: sum(value for value, _ in given.values()) for concept, given in support.items()}
@@ -281,8 +287,8 @@ def _label(meaning: Mapping[str, int], at: float) -> int:
 def _conclude(seen: list[_Seen], prompt: _Prompt) -> list[tuple[int, str]]:
     """Label of each event and the sentence that explains it."""
     known = [i for i, event in enumerate(seen) if event.top]
-    tour = _tour(seen)
-    chosen = {i: _decide(seen, i, tour) for i in known}
+    tour = _tour(seen) if prompt.habits else set()
+    chosen = {i: _decide(seen, i, tour, prompt.habits) for i in known}
     labels = {i: _label(prompt.meanings[concept], seen[i].at) for i, (concept, _) in chosen.items()}
     others = prompt.meanings.get("others", {}).get("")
     result = []
@@ -316,7 +322,9 @@ def _answer(request: Request) -> str:
     if is_fusion(request.messages):
         return fusion.answer_fusion(request.messages, thinking=not silent)
     contents = [message.get("content", "") for message in request.messages]
-    prompt = _read_prompt("\n".join(contents[:-1] if len(contents) > 1 else contents), _allowed_by(request.schema))
+    habits = request.template_args.get("habits") is not False
+    static = "\n".join(contents[:-1] if len(contents) > 1 else contents)
+    prompt = _read_prompt(static, _allowed_by(request.schema), habits)
     events = _read_events(contents[-1])
     if not events:
         raise ValueError("the last message holds no event that can be read")

@@ -1,0 +1,125 @@
+"""Choices that were fixed before test answers existed: ``reports/record/plan.lock``, one JSON line a plan.
+
+Who looks at test answers and then changes recipe, windows or metric has chosen on the test data. So a plan is written
+down first, by ``llmhar lock PROFILE NOTEBOOK``, and every table of final numbers says which plan they follow. The same
+plan run again, on whatever machine, is no second look; another plan on the same test data is, and says so. Asks nobody.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from llmhar import paths
+from llmhar.ask.store import Store
+from llmhar.ask.task import Task
+from llmhar.distill.courses import Course
+from llmhar.distill.study import Study
+from llmhar.records import canonical_json, sha256_of
+
+METRIC = "macro F1 over the activities in a session's truth, mean over sessions, 95 % t interval; no answer is wrong"
+
+
+def windows_sha256(task: Task) -> str:
+    """Names windows by what is in them: events and truth, whatever machine they lie on."""
+    shown = [
+        [w.session_id, w.index, [[e.time.isoformat(), e.text, e.activity_id] for e in w.events]] for w in task.windows
+    ]
+    return sha256_of([shown, sorted((s.home, sorted(s.labels.items())) for s in task.sessions.values())])
+
+
+def choices(study: Study, courses: Sequence[Course], arms: Sequence[str] = ()) -> dict[str, Any]:
+    """Everything that could be chosen by looking at test answers, JSON-ready; engines and machines are not among it."""
+    return {
+        "metric": METRIC,
+        "teacher": study.teacher.name,
+        "students": list(study.students),
+        "teaching": study.teaching.model_dump(mode="json"),
+        "arms": list(arms),
+        "answers": {"sampling": asdict(study.asking.sampling), "thinking": study.asking.thinking},
+        "courses": [
+            {
+                "name": course.name,
+                "data": course.test.data,
+                "training sessions": list(course.training.sessions),
+                "training windows": windows_sha256(course.training),
+                "tested on": course.test.subset,
+                "test windows": windows_sha256(course.test),
+                "prompts": sorted(
+                    {prompt.sha256 for task in (course.test, course.teacher_test) for prompt in task.prompts.values()}
+                ),
+            }
+            for course in courses
+        ],
+    }
+
+
+class Look(NamedTuple):
+    """Whether results follow a plan."""
+
+    plan: str
+    """First letters of the plan's hash."""
+    words: str
+    """One sentence for tables: as planned, a changed plan, or none."""
+
+
+def read_plans(file: Path | None = None) -> list[dict[str, Any]]:
+    """All plans, oldest first; none where there is no file.
+
+    Raises:
+        ValueError: a line that is not JSON; names file and line.
+    """
+    file = file or paths.record() / "plan.lock"
+    if not file.is_file():
+        return []
+    plans = []
+    for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1):
+        try:
+            plans.append(json.loads(line))
+        except ValueError as error:
+            raise ValueError(f"{file}, line {number}: not JSON; restore the file from git") from error
+    return plans
+
+
+def look_up(chosen: dict[str, Any], file: Path | None = None) -> Look:
+    """How these choices stand to the plans that were written about the same test windows.
+
+    Args:
+        chosen: from :func:`choices`; the first course's test windows count.
+        file: None = ``reports/record/plan.lock``.
+    """
+    own, tested = sha256_of(chosen), chosen["courses"][0]["test windows"]
+    about = [plan for plan in read_plans(file) if plan["choices"]["courses"][0]["test windows"] == tested]
+    place = next((i for i, plan in enumerate(about, 1) if plan["plan"] == own), 0)
+    if not about:
+        return Look(own[:10], f"plan {own[:10]}: nothing was written down before; read these numbers as exploration")
+    if not place:
+        first = f"{about[0]['plan'][:10]} of {about[0]['written'][:10]}"
+        return Look(own[:10], f"plan {own[:10]}: CHANGED, another look at test data that plan {first} was for")
+    how = "written before any answer" if not about[place - 1]["answers_then"] else "written AFTER answers were seen"
+    which = "" if len(about) == 1 else f", number {place} of {len(about)} on these test data"
+    return Look(own[:10], f"plan {own[:10]} of {about[place - 1]['written'][:10]}{which}: {how}")
+
+
+def write_plan(chosen: dict[str, Any], course: Course, store: Store, file: Path | None = None) -> Look:
+    """Add a plan to the file, with how many answers about its test windows the store already has; one that is there
+    stays.
+
+    Args:
+        chosen: from :func:`choices`.
+        course: the first one.
+        store: where answers about its test windows would be.
+        file: None = ``reports/record/plan.lock``.
+    """
+    file = file or paths.record() / "plan.lock"
+    plans = read_plans(file)
+    if sha256_of(chosen) not in {plan["plan"] for plan in plans}:
+        answers = store.count_answers(course.test.dataset, list(course.test.sessions))
+        written = datetime.now(UTC).isoformat(timespec="seconds")
+        plans.append({"plan": sha256_of(chosen), "written": written, "answers_then": answers, "choices": chosen})
+        paths.write_text(file, "".join(canonical_json(plan) + "\n" for plan in plans))
+    return look_up(chosen, file)
