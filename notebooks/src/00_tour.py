@@ -53,7 +53,7 @@ from llmhar.text.serialize import SERIALIZERS
 from llmhar.traces.view import show_traces, window_html
 
 # %%
-task = prepare(dataset, Path(data_dir) if data_dir else None, PromptForm(answer=answer))
+task = prepare(dataset, Path(data_dir) if data_dir else None, PromptForm("s1-blank", answer=answer))
 tables.load_table(task.report.to_json())
 
 # %% [markdown] tags=["speaker"]

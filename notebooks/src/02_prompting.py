@@ -25,12 +25,12 @@ engine: str = "auto"  # auto (vllm, else transformers), or one engine
 exact_engine: bool = False  # use stored answers only of this engine, version, dtype and device
 n_windows: int | None = 4  # windows drawn from each test session; None = all
 window_size: int = 10  # events in a window
-wording: str = "s1"  # prompt: s1 (six parts) or short
+wording: str = "s1-blank"  # prompt: a name in PROMPTS; s1 has answers in its example
 serializer: str = "s1-json"  # how a window is written: s1-json, intervals or sentences
 answer: str = "name"  # activities answered by name or by number
 rules: bool = True  # whether the home's rules are part of the prompt
 thinking: bool | None = None  # Qwen3's thinking switch; None = the template's default
-temperature: float = 0.0  # 0 = likeliest token
+sampling: str = "model"  # model: as its makers recommend, by mode; greedy: the likeliest token
 max_tokens: int = 400  # most tokens a model may write, thinking included
 seed: int = 0  # seed of the windows drawn and of sampling
 hostile_models: list[str] = []  # who is asked about windows with hostile names; none = not run
@@ -83,8 +83,10 @@ print(prompt.messages(task.windows[0])[1]["content"])
 # includes the start of the engine.
 
 # %%
-sampling = Sampling(temperature=temperature, max_tokens=max_tokens, seed=seed)
-asking = Asking(sampling=sampling, thinking=thinking, engine=engine, exact=exact_engine)
+limits = Sampling(max_tokens=max_tokens, seed=seed)
+asking = Asking(
+    sampling=limits, draw=sampling, thinking=thinking, engine=engine, exact=exact_engine
+)
 evaluation = evaluate(task, models, asking)
 tables.run_table(evaluation.runs)
 

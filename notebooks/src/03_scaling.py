@@ -25,11 +25,11 @@ models: list[str] = ["rules"]  # who answers: names from params/models.yaml
 engine: str = "auto"  # auto (vllm, else transformers), or one engine
 n_windows: int | None = 4  # windows drawn from each test session for models; None = all
 window_size: int = 10  # events in a window
-wording: str = "s1"  # prompt: s1 (six parts) or short
+wording: str = "s1-blank"  # prompt: a name in PROMPTS; s1 has answers in its example
 answer: str = "name"  # activities answered by name or by number
 thinking: bool | None = None  # Qwen3's thinking switch; None = the template's default
 thinking_budget: int | None = None  # most thinking tokens; None = no limit
-temperature: float = 0.0  # 0 = likeliest token
+sampling: str = "model"  # model: as its makers recommend, by mode; greedy: the likeliest token
 max_tokens: int = 256  # most tokens a model may write, thinking included
 n_samples: int = 1  # samples of each window
 seed: int = 0  # seed of the windows drawn and of sampling
@@ -84,9 +84,11 @@ tasks = [prepare(name, folder, form, windowing) for name in datasets]
 print("; ".join(f"{task.data}: {task.subset}, {len(task.windows)} windows" for task in tasks))
 
 # %%
-sampling = Sampling(temperature, max_tokens=max_tokens, seed=seed, thinking_budget=thinking_budget)
+limits = Sampling(max_tokens=max_tokens, seed=seed, thinking_budget=thinking_budget)
 cards = {"tensor_parallel_size": n_gpus}
-asking = Asking(sampling=sampling, thinking=thinking, engine=engine, engine_options=cards)
+asking = Asking(
+    sampling=limits, draw=sampling, thinking=thinking, engine=engine, engine_options=cards
+)
 store = Store()
 evaluation = evaluate(tasks, models, replace(asking, n_samples=n_samples), store)
 results = [*evaluation.results, *map(controls.majority_result, tasks)]

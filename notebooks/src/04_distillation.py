@@ -40,7 +40,7 @@ window_size: int = 10  # events in a window
 teacher_prompt: str = "brief"  # the teacher's prompt, a name in FORMS (llmhar.text.prompt)
 student_prompt: str = "student"  # the students' prompt, in training and when asked
 thinking: bool | None = None  # Qwen3's thinking switch; None = the template's default
-temperature: float = 0.0  # 0 = likeliest token
+sampling: str = "model"  # model: as its makers recommend, by mode; greedy: the likeliest token
 max_tokens: int = 512  # most tokens a model may write, thinking included
 seed: int = 0  # of windows drawn, of training, of sampling
 part: str = "test"  # sessions asked: test, or validation (training sessions held out for choices)
@@ -93,9 +93,11 @@ tables.courses_table(taught_on)
 # it, the prompt of a student and what it is to say: the teacher's own text.
 
 # %%
-sampling = Sampling(temperature=temperature, max_tokens=max_tokens, seed=seed)
+limits = Sampling(max_tokens=max_tokens, seed=seed)
 cards = {"tensor_parallel_size": n_gpus}
-asking = Asking(sampling=sampling, thinking=thinking, engine=engine, engine_options=cards)
+asking = Asking(
+    sampling=limits, draw=sampling, thinking=thinking, engine=engine, engine_options=cards
+)
 store = Store()
 plan = study.Study(MODELS[teacher], tuple(students), lessons, asking, store, serve)
 look = plan_lock.look_up(plan_lock.choices(plan, taught_on, arms))

@@ -39,7 +39,7 @@ window_size: int = 10  # events in a window
 teacher_prompt: str = "brief"  # the teacher's prompt, a name in FORMS (llmhar.text.prompt)
 student_prompt: str = "student"  # the students' prompt, in training and when asked
 thinking: bool | None = None  # Qwen3's thinking switch; None = the template's default
-temperature: float = 0.0  # 0 = likeliest token
+sampling: str = "model"  # model: as its makers recommend, by mode; greedy: the likeliest token
 max_tokens: int = 512  # most tokens a model may write, thinking included
 seed: int = 0  # of windows drawn, of training, of sampling
 
@@ -79,9 +79,11 @@ tables.courses_table([*own, *further, *tested], taught_on=[*own, *further])
 # session and no prompt of any test data is among what they were shown.
 
 # %%
-sampling = Sampling(temperature=temperature, max_tokens=max_tokens, seed=seed)
+limits = Sampling(max_tokens=max_tokens, seed=seed)
 cards = {"tensor_parallel_size": n_gpus}
-asking = Asking(sampling=sampling, thinking=thinking, engine=engine, engine_options=cards)
+asking = Asking(
+    sampling=limits, draw=sampling, thinking=thinking, engine=engine, engine_options=cards
+)
 store = Store()
 plan = study.Study(MODELS[teacher], tuple(students), lessons, asking, store, serve)
 taught = study.train_students(plan, [study.teach(course, plan) for course in own])

@@ -36,7 +36,7 @@ shots: list[int] = [0]  # examples per activity in the prompt: 0 (zero-shot), 1 
 example_steps: int | None = 2  # time steps shown of a one-shot example; None = all (8,000 tokens)
 baselines: list[str] = ["vote", "bayes", "stacking", "early"]  # also: contrastive, majority
 constrained: bool = True  # language models must answer from the list; leaves no room for reasoning
-temperature: float = 0.0  # 0 = likeliest token
+sampling: str = "model"  # model: as its makers recommend, by mode; greedy: the likeliest token
 max_tokens: int = 256  # most tokens a model may write
 n_guesses: int = 3  # classes shown a step
 open_ended: bool = True  # also ask without a list of activities
@@ -114,8 +114,8 @@ views.show_prompt(plan.subset)
 # prompts never come from the asked clip's fold; the prompt is checked for that before it is sent.
 
 # %%
-sampling = Sampling(temperature=temperature, max_tokens=max_tokens, seed=seed)
-asking = Asking(sampling=sampling, constrained=constrained, engine=engine)
+limits = Sampling(max_tokens=max_tokens, seed=seed)
+asking = Asking(sampling=limits, draw=sampling, constrained=constrained, engine=engine)
 outcome = study.answer(plan, models, baselines, shots, store, asking)
 tables.factorial_grid(outcome.cells, "macro_f1")
 

@@ -28,7 +28,7 @@ context_noise: float | None = 0.1  # S2's made-up context, wrong this often; Non
 engine: str = "auto"  # auto (vllm, else transformers), or one engine
 n_llm_clips: int | None = 10  # clips that language models are asked about; None = all
 constrained: bool = True  # language models must answer from the list; leaves no room for reasoning
-temperature: float = 0.0  # 0 = likeliest token
+sampling: str = "model"  # model: as its makers recommend, by mode; greedy: the likeliest token
 max_tokens: int = 256  # most tokens a model may write
 n_guesses: int = 3  # classes shown a step
 dose_models: list[str] = ["rules"]  # who answers about spoilt guesses: names from models.yaml
@@ -76,8 +76,8 @@ views.encoder_table(observed)
 
 # %%
 plan = study.plan(clips, observed, FusionForm(n_guesses=n_guesses), n_llm_clips, seed)
-sampling = Sampling(temperature=temperature, max_tokens=max_tokens, seed=seed)
-asking = Asking(sampling=sampling, constrained=constrained, engine=engine)
+limits = Sampling(max_tokens=max_tokens, seed=seed)
+asking = Asking(sampling=limits, draw=sampling, constrained=constrained, engine=engine)
 task, planned = plan.task_for(dose_models), doses.plan_doses(alone=dose_alone)
 spoilt = error_study.dose_experiment(task, dose_models, planned, store, asking, seed)
 spoilt.verdicts.round(3)

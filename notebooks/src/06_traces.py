@@ -30,11 +30,11 @@ teacher: str | None = None  # one of them, for the filter "student broke what th
 students: list[str] = []  # some of them
 engine: str = "auto"  # auto (vllm, else transformers), or one engine; also for asking again
 n_windows: int | None = 4  # windows drawn from each test session; None = all
-wording: str = "s1"  # prompt: a name in PROMPTS
+wording: str = "s1-blank"  # prompt: a name in PROMPTS; s1 has answers in its example
 serializer: str = "s1-json"  # how a window is written: a name in SERIALIZERS
 answer: str = "name"  # activities answered by name or by number
 thinking: bool | None = None  # Qwen3's thinking switch; None = the template's default
-temperature: float = 0.0  # 0 = likeliest token
+sampling: str = "model"  # model: as its makers recommend, by mode; greedy: the likeliest token
 max_tokens: int = 400  # most tokens a model may write, thinking included
 seed: int = 0  # seed of the windows drawn and of sampling
 n_static: int = 2  # windows shown where no widget can live (reports)
@@ -68,8 +68,8 @@ task = prepare(dataset, folder, form, Windowing(n=n_windows, seed=seed))
 
 # %%
 store = Store()
-sampling = Sampling(temperature=temperature, max_tokens=max_tokens, seed=seed)
-asking = Asking(sampling=sampling, thinking=thinking, engine=engine)
+limits = Sampling(max_tokens=max_tokens, seed=seed)
+asking = Asking(sampling=limits, draw=sampling, thinking=thinking, engine=engine)
 results = evaluate(task, models, asking, store).results
 scores = tables.score_table(results)[["kind", "macro F1", "events", "missed %", "engine", "data"]]
 scores.round(3)

@@ -62,7 +62,9 @@ from llmhar.traces.view import show_traces, window_html
 
 # %%
 folder = Path(data_dir) if data_dir else None
-single = one_window(prepare(dataset, folder, form=PromptForm(answer=answer)), session, window)
+single = one_window(
+    prepare(dataset, folder, form=PromptForm("s1-blank", answer=answer)), session, window
+)
 shown = single.windows[0]
 home = single.sessions[shown.session_id]
 print(SERIALIZERS["sentences"](shown))
@@ -122,7 +124,9 @@ costs.round(1)
 
 # %%
 my_answered, my_f1 = None, None  # e.g. 95 and 0.5
-task = prepare(dataset, folder, PromptForm(answer=answer), Windowing(n=n_windows, seed=seed))
+task = prepare(
+    dataset, folder, PromptForm("s1-blank", answer=answer), Windowing(n=n_windows, seed=seed)
+)
 asking = Asking(engine=engine, sampling=Sampling(max_tokens=max_tokens))
 results = evaluate(task, models, asking).results
 first = results[0]

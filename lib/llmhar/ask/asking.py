@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from llmhar.ask.engines.base import Engine
 from llmhar.records import Purpose, Sampling
+
+Draw = Literal["model", "greedy"]
+DRAWS: tuple[Draw, ...] = ("model", "greedy")
 
 
 @dataclass(frozen=True)
@@ -15,13 +18,19 @@ class Asking:
     """Everything that is the same for all windows that a study asks about."""
 
     sampling: Sampling = field(default_factory=Sampling)
-    """How tokens are drawn."""
+    """Limits and seed; how tokens are drawn where ``draw`` is "greedy"."""
+    draw: Draw = "greedy"
+    """"model": temperature, top_p and top_k as models.yaml has them from the model's makers, for the mode it is asked
+    in; "greedy": those of ``sampling``, whose defaults take the likeliest token."""
     thinking: bool | None = None
     """Qwen3's switch; None leaves the template's default. Models without the switch ignore it."""
     n_samples: int = 1
     """Samples of each window; engines mix the sample's index into the seed."""
     constrained: bool = False
     """Enforce the JSON schema of a complete answer, after the thinking block (language models only)."""
+    why: bool | None = None
+    """Whether a constrained answer reasons in each item, before its activity; None = where a model has no thinking
+    block of its own."""
     engine: str = "auto"
     """Key into ``ENGINES``, or "auto"; a model that has an engine of its own (rules, recorded) ignores it."""
     engine_options: Mapping[str, Any] = field(default_factory=dict)

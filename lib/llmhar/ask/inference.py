@@ -24,7 +24,7 @@ from llmhar.ask.engines.registry import open_engine
 from llmhar.ask.models import ModelSpec
 from llmhar.ask.store import Ask, Store, Stored
 from llmhar.ask.task import Task
-from llmhar.records import Fingerprint, Generation, Purpose, Request
+from llmhar.records import Fingerprint, Generation, Purpose, Request, Sampling
 from llmhar.text.schema import answer_schema
 
 STUDY = Asking()
@@ -74,13 +74,13 @@ def request_to(model: ModelSpec, asking: Asking) -> Callable[..., Request]:
 
     Args:
         model: who is asked.
-        asking: its sampling and thinking count. A thinking budget goes only to models that think: an engine would
+        asking: its sampling, draw and thinking count. A thinking budget goes only to models that think: an engine would
             refuse one for thinking that cannot happen.
 
     Raises:
         ModelError: its tokenizer is not here.
     """
-    sampling = asking.sampling
+    sampling = sampling_of(model, asking)
     if not model.thinking:
         sampling = replace(sampling, thinking_budget=None)
     switch = {"enable_thinking": asking.thinking} if asking.thinking is not None and model.thinking else {}
@@ -92,15 +92,27 @@ def request_to(model: ModelSpec, asking: Asking) -> Callable[..., Request]:
     )  # fmt: skip
 
 
+def sampling_of(model: ModelSpec, asking: Asking) -> Sampling:
+    """How a model's tokens are drawn: as its makers recommend for the mode it is asked in, where ``draw`` says so."""
+    thinks = model.thinking and asking.thinking is not False
+    recommended = model.sampling.get("thinking" if thinks else "plain", {}) if asking.draw == "model" else {}
+    return replace(asking.sampling, **recommended)  # type: ignore[arg-type]
+
+
+def binds_why(model: ModelSpec, asking: Asking) -> bool:
+    """Whether bound answers of this model hold a "why" in each item: as asked, else where it cannot think apart."""
+    return not model.thinking if asking.why is None else asking.why
+
+
 def make_asks(task: Task, model: ModelSpec, asking: Asking = STUDY) -> list[Ask]:
     """Requests for all windows of a task, ``asking.n_samples`` of each."""
-    request = request_to(model, asking)
+    request, why = request_to(model, asking), binds_why(model, asking)
     asks = []
     for window in task.windows:
         messages = task.prompt_of(window).messages(window)
         labels = task.sessions[window.session_id].labels
         constrained = asking.constrained and model.kind == "llm"
-        schema = answer_schema(len(window.events), labels, task.answer) if constrained else None
+        schema = answer_schema(len(window.events), labels, task.answer, why=why) if constrained else None
         asks += [
             Ask(task.dataset, window.session_id, window.index, model.name,
                 request(messages=messages, schema=schema, sample_index=k), asking.purpose)

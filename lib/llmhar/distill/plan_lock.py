@@ -40,7 +40,11 @@ def choices(study: Study, courses: Sequence[Course], arms: Sequence[str] = ()) -
         "students": list(study.students),
         "teaching": study.teaching.model_dump(mode="json"),
         "arms": list(arms),
-        "answers": {"sampling": asdict(study.asking.sampling), "thinking": study.asking.thinking},
+        "answers": {
+            "sampling": asdict(study.asking.sampling),
+            "draw": study.asking.draw,
+            "thinking": study.asking.thinking,
+        },
         "courses": [
             {
                 "name": course.name,

@@ -52,11 +52,12 @@ def stored_results(values: Mapping[str, Any], store: Store) -> list[Result]:
     folder = Path(values["data_dir"]) if values["data_dir"] else None
     form = PromptForm(values["wording"], values["serializer"], values["answer"])
     task = prepare(values["dataset"], folder, form, Windowing(n=values["n_windows"], seed=values["seed"]))
-    sampling = Sampling(temperature=values["temperature"], max_tokens=values["max_tokens"], seed=values["seed"])
+    limits = Sampling(max_tokens=values["max_tokens"], seed=values["seed"])
+    asking = Asking(sampling=limits, draw=values["sampling"], thinking=values["thinking"])
     results = []
     for name in values["models"]:
         model = MODELS[name]
-        answers = collect(make_asks(task, model, asking=Asking(sampling=sampling, thinking=values["thinking"])), store)
+        answers = collect(make_asks(task, model, asking=asking), store)
         if not any(answer.stored for answer in answers):
             raise EngineError(
                 f"the store {store.path} has no answer of {name} to these windows; run: llmhar run demo 06"

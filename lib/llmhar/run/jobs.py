@@ -12,11 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from llmhar import paths, settings
+from llmhar.ask.asking import DRAWS
 from llmhar.ask.engines.registry import ENGINES
 from llmhar.ask.models import load_models
+from llmhar.data.events import SESSION_PARTS
 from llmhar.data.registry import DATASETS
 from llmhar.distill.quantise import PRECISIONS
-from llmhar.distill.teaching import load_teachings
+from llmhar.distill.teaching import load_teachings, read_arm
 from llmhar.distill.traces import FILTERS
 from llmhar.scaling.planner.plan import Load, devices, refuse_if_starved
 from llmhar.settings import PROFILES, RunSpec, SettingsError, notebook_names, parameters_of
@@ -132,6 +134,8 @@ _CHOICES: dict[str, Callable[[], Iterable[str]]] = {
     **dict.fromkeys(("models", "tokenizer", "constrained_model", "repeated_model", "thinking_model"), load_models),
     **dict.fromkeys(("teacher", "students", "session_student", "on_policy_student"), load_models),
     **dict.fromkeys(("judge", "student", "dose_models", "hostile_models"), load_models),
+    "sampling": lambda: DRAWS,
+    "part": lambda: SESSION_PARTS,
     "clipset": _clipsets,
     "baselines": _baselines,
     **{name: partial(_encoders, name) for name in ("captions", "sound_labels", "motion", "motion_sizes")},
@@ -152,6 +156,8 @@ def _check_values(values: Mapping[str, Any], where: str) -> None:
             raise SettingsError(f"{where}: {name} must name at least one, and none twice; got {value!r}")
         if name in _COUNTS and value is not None and value < 1:
             raise SettingsError(f"{where}: {name} must be at least 1, got {value}")
+        if name == "arms":
+            [read_arm(arm) for arm in parts]
         if value == "":
             raise SettingsError(f"{where}: {name} is empty; leave it out, or write none")
     if "device" in values:  # stop a run whose device has no room for a model: PlanError names the cure

@@ -59,6 +59,6 @@ def study_of(values: Mapping[str, Any], store: Store) -> tuple[Study, list[cours
     )
     forms = FORMS[values["teacher_prompt"]], FORMS[values["student_prompt"]]
     taught_on = courses.prepare_courses(values["datasets"], values["data_dir"], *forms, windowing)
-    sampling = Sampling(temperature=values["temperature"], max_tokens=values["max_tokens"], seed=values["seed"])
-    asking = Asking(sampling=sampling, thinking=values["thinking"], engine=values["engine"])
+    limits = Sampling(max_tokens=values["max_tokens"], seed=values["seed"])
+    asking = Asking(sampling=limits, draw=values["sampling"], thinking=values["thinking"], engine=values["engine"])
     return Study(MODELS[values["teacher"]], tuple(values["students"]), lessons, asking, store), taught_on

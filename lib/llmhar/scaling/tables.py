@@ -218,6 +218,12 @@ def _load(result: Result) -> tuple[Load | None, int]:
     return Load(shared, prompt - shared, max(1, output)), len(made)
 
 
+def item_fields(result: Result) -> str:
+    """Fields of each item that the schema of a result's requests asks for, in order; "free" without a schema."""
+    schema = next((answer.ask.request.schema for answer in result.answers), None)
+    return ", ".join(schema["prefixItems"][0]["properties"]) if schema else "free"
+
+
 def constrained_table(free: Sequence[Result], bound: Sequence[Result], store: Store) -> pd.DataFrame:
     """Free answers against answers bound to the schema: missed events, F1, tokens and time."""
     rows = []
@@ -228,6 +234,7 @@ def constrained_table(free: Sequence[Result], bound: Sequence[Result], store: St
                 {
                     "model": point.model,
                     "answers": name,
+                    "an item holds": item_fields(result),
                     "missed %": result.overall.missed_pct,
                     "macro F1": result.macro_f1.mean,
                     "95 % low": result.macro_f1.low,

@@ -19,7 +19,7 @@ from llmhar.ask.task import Task
 from llmhar.records import VERDICTS, Fingerprint, Generation, Prediction
 from llmhar.score.f1 import Overall, SessionScore, average, score_session
 from llmhar.score.stats import Interval, Pair, t_interval, verdict
-from llmhar.text.parsing import Reading, parse_answer
+from llmhar.text.parsing import Contradictions, Reading, parse_answer
 from llmhar.text.serialize import SERIALIZERS
 from llmhar.text.tokens import TokenCounts, count_tokens
 
@@ -146,11 +146,14 @@ def score_readings(task: Task, readings: Sequence[Reading]) -> tuple[SessionScor
     )
 
 
-def _read(answer: Answer, n: int, labels: Mapping[int, str], strict: bool) -> Reading:
+def _read(
+    answer: Answer, n: int, labels: Mapping[int, str], strict: bool, contradictions: Contradictions = "none"
+) -> Reading:
     if answer.stored is None:
         return Reading(tuple(Prediction(i, "missing", None) for i in range(n)), "", "", "absent")
     made = answer.stored.generation
-    return parse_answer(made.text, n, labels, strict=strict, finish_reason=made.finish_reason)
+    reason = made.finish_reason
+    return parse_answer(made.text, n, labels, strict=strict, finish_reason=reason, contradictions=contradictions)
 
 
 def score_table(results: Sequence[Result]) -> pd.DataFrame:
@@ -189,15 +192,33 @@ def session_table(results: Sequence[Result]) -> pd.DataFrame:
 
 
 def verdict_table(results: Sequence[Result]) -> pd.DataFrame:
-    """Share of events with each verdict, in percent, one row a model (S1 §4.9)."""
+    """Share of events with each verdict, in percent, and what else is odd about the answers; a row a model (S1 §4.9).
+
+    The last columns count: answers that begin with the prompt's own example, answers whose ids run from 1 (every label
+    may be one event off), items about events that the window does not have, and items drafted before the last list.
+    """
     rows = {
         result.model.name: {
             "events": sum(result.verdicts.values()),
             **{v: 100 * result.verdicts.get(v, 0) / max(1, sum(result.verdicts.values())) for v in VERDICTS},
+            "answers that copy the example": copied_examples(result),
+            "answers counted from 1": sum(reading.from_one for reading in result.readings),
+            "surplus items": sum(reading.n_extra for reading in result.readings),
+            "draft items": sum(reading.n_drafts for reading in result.readings),
         }
         for result in results
     }
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("model")
+
+
+def copied_examples(result: Result) -> int:
+    """Answers that begin with the answer of the prompt's own example, blanks aside."""
+    copied = 0
+    for window, reading in zip(result.task.windows, result.readings):
+        example = "".join(result.task.prompt_of(window).example_answer.split()).removesuffix("]")
+        said = "".join(reading.answer.partition("[")[1:])
+        copied += bool(example) and "".join(said.split()).startswith(example)
+    return copied
 
 
 def cost_table(results: Sequence[Result]) -> pd.DataFrame:
@@ -326,18 +347,35 @@ def run_table(runs: Sequence[AskedRun]) -> pd.DataFrame:
 
 
 def reading_table(results: Sequence[Result]) -> pd.DataFrame:
-    """Macro F1 and missed events under the flexible and the strict reading of the same answers."""
+    """Macro F1 and missed events under the flexible and the strict reading of the same answers.
+
+    "first" and "last" count a label of an event with several different ones, drafts included; the study counts none
+    (``parse_answer``, contradictions).
+    """
     rows = {}
     for result in results:
         strict = score_answers(result.task, result.model, result.answers, strict=True)
         rows[result.model.name] = {
             "macro F1 flexible": result.macro_f1.mean,
             "macro F1 strict": strict.macro_f1.mean,
+            **{f"macro F1 {which}": _contradicting(result, which).macro_f1 for which in CONTRADICTING},
             "missed % flexible": result.overall.missed_pct,
             "missed % strict": strict.overall.missed_pct,
             "items mended": sum(reading.n_repaired for reading in result.readings),
         }
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("model")
+
+
+CONTRADICTING: tuple[Contradictions, ...] = ("first", "last")
+"""Other ways to read an event with different labels than the study's own."""
+
+
+def _contradicting(result: Result, which: Contradictions) -> Overall:
+    readings = tuple(
+        _read(answer, len(window.events), result.task.sessions[window.session_id].labels, False, which)
+        for window, answer in zip(result.task.windows, result.answers)
+    )
+    return average(score_readings(result.task, readings))
 
 
 def tokenizer_file(model_name: str | None) -> Path | None:

@@ -94,6 +94,11 @@ class PromptSpec:
         """Names the prompt in tables and figures."""
         return sha256_of(asdict(self))
 
+    @property
+    def example_answer(self) -> str:
+        """The answer that the example shows; empty where there is no example."""
+        return self.example.rpartition(_ANSWER)[2]
+
     def messages(self, window: Window) -> tuple[dict[str, str], ...]:
         """The chat turns that ask for one window."""
         user = f"Events:\n{SERIALIZERS[self.serializer](window)}"
@@ -112,6 +117,8 @@ class _Wording:
     output: Callable[[AnswerStyle], str]
     with_home: bool
     with_example: bool
+    blank_example: bool = False
+    """Whether the example's answers are left blank: small models copy whatever stands there."""
     with_lists: bool = True
     """Whether input format, labels and rules are told; a student has learnt them."""
 
@@ -129,17 +136,14 @@ def _short_output(answer: AnswerStyle) -> str:
     return f'Answer with a JSON list, one {{"id", "activity"}} for each event; activity = its {answer} in the list.'
 
 
+_S1_ROLE = (
+    "You are an assistant that recognizes what people are doing at home from ambient sensor events. One or several "
+    "residents live in the home; their number is unknown and their activities may interleave. For each sensor event, "
+    "infer the activity of the resident who caused it."
+)
 PROMPTS: dict[str, _Wording] = {
-    "s1": _Wording(
-        role=(
-            "You are an assistant that recognizes what people are doing at home from ambient sensor events. One or "
-            "several residents live in the home; their number is unknown and their activities may interleave. For "
-            "each sensor event, infer the activity of the resident who caused it."
-        ),
-        output=_s1_output,
-        with_home=True,
-        with_example=True,
-    ),
+    "s1": _Wording(role=_S1_ROLE, output=_s1_output, with_home=True, with_example=True),
+    "s1-blank": _Wording(role=_S1_ROLE, output=_s1_output, with_home=True, with_example=True, blank_example=True),
     "short": _Wording(
         role="Name the home activity behind each sensor event.",
         output=_short_output,
@@ -160,7 +164,8 @@ PROMPTS: dict[str, _Wording] = {
         with_lists=False,
     ),
 }
-"""Name in params -> wording: S1's full structure; a short one for small models on small machines; the same with short
+"""Name in params -> wording: S1's full structure; the same with blanks in its example's answer (46 of 49 zero-shot
+answers of a 135M model began with it); a short one for small models on small machines; the same with short
 reasoning; and the line that is left for a student who has learnt the rest from its teacher's answers."""
 
 
@@ -189,9 +194,12 @@ def build_prompt(session: Session, form: PromptForm = FORMS["s1"]) -> PromptSpec
         rules="Rules:\n" + "\n".join(f"- {clean_text(rule, 300)}" for rule in home.rules)
         if rules and home.rules
         else "",
-        example=_example(home, labels, serializer, answer) if style.with_example else "",
+        example=_example(home, labels, serializer, answer, style.blank_example) if style.with_example else "",
         serializer=serializer,
     )
+
+
+_ANSWER = "\nAnswer:\n"
 
 
 def _describe(home: Home) -> str:
@@ -202,16 +210,20 @@ def _describe(home: Home) -> str:
     return "The home has these rooms and appliances:\n" + "\n".join(lines)
 
 
-def _example(home: Home, labels: Mapping[int, str], serializer: str, answer: AnswerStyle) -> str:
+def _example(home: Home, labels: Mapping[int, str], serializer: str, answer: AnswerStyle, blank: bool) -> str:
     numbers = {name.casefold(): number for number, name in labels.items()}
     # A data set whose names differ from the home file's: its first labels show the structure as well.
     spare = itertools.cycle(labels)
     found = [numbers[name] if (name := a.casefold()) in numbers else next(spare) for a in home.example.answers]
     items = [{"id": i, "activity": n if answer == "number" else clean_text(labels[n])} for i, n in enumerate(found)]
+    answers = json.dumps(items, ensure_ascii=False)
+    if blank:
+        place = "<number>" if answer == "number" else '"<name>"'
+        answers = ", ".join(f'{{"id": {i}, "activity": {place}}}' for i in range(len(items))).join("[]")
     events = []
     for i, event in enumerate(home.example.events):
         state = next((state for state in STATES if event.event.endswith(state)), "")
         sensor = event.event.removesuffix(state).strip()
         events.append(SensorEvent(i, datetime.fromisoformat(f"2000-01-03T{event.time}"), "", sensor, state))
     shown = SERIALIZERS[serializer](Window("example", 0, tuple(events)))
-    return f"Example of the structure only:\nEvents:\n{shown}\nAnswer:\n{json.dumps(items, ensure_ascii=False)}"
+    return f"Example of the structure only:\nEvents:\n{shown}{_ANSWER}{answers}"

@@ -14,7 +14,9 @@ from llmhar.text.prompt import AnswerStyle
 from llmhar.text.serialize import clean_text, fold_name
 
 
-def answer_schema(n_events: int, labels: Mapping[int, str], answer: AnswerStyle = "name") -> dict[str, Any]:
+def answer_schema(
+    n_events: int, labels: Mapping[int, str], answer: AnswerStyle = "name", *, why: bool = False
+) -> dict[str, Any]:
     """JSON schema of the only answers to a window of ``n_events`` that miss nothing.
 
     A list of exactly one {"id", "activity"} an event: ids 0 to n-1 in order, the activity one of the label set. The
@@ -24,6 +26,8 @@ def answer_schema(n_events: int, labels: Mapping[int, str], answer: AnswerStyle 
         n_events: events of the window, at least 1.
         labels: number -> name of each activity that may be answered.
         answer: whether activities are named (as the prompt shows them) or numbered, as in the prompt.
+        why: whether each item holds a short "why" before its "activity": a model that cannot think apart from its
+            answer would otherwise be bound from the first token on, and reason nothing.
 
     Returns:
         The same object for the same arguments: treat it as read-only.
@@ -31,11 +35,11 @@ def answer_schema(n_events: int, labels: Mapping[int, str], answer: AnswerStyle 
     Raises:
         PromptError: Names that an answer's reader could not tell apart, or no events.
     """
-    return _schema(n_events, tuple(labels.items()), answer)
+    return _schema(n_events, tuple(labels.items()), answer, why)
 
 
 @lru_cache(maxsize=256)
-def _schema(n_events: int, labels: tuple[tuple[int, str], ...], answer: AnswerStyle) -> dict[str, Any]:
+def _schema(n_events: int, labels: tuple[tuple[int, str], ...], answer: AnswerStyle, why: bool) -> dict[str, Any]:
     if n_events < 1 or not labels:
         raise PromptError("a schema needs at least one event and one activity")
     values: list[int] | list[str] = [number for number, _ in labels]
@@ -44,20 +48,21 @@ def _schema(n_events: int, labels: tuple[tuple[int, str], ...], answer: AnswerSt
     return {
         "$defs": {"activity": {"enum": values}},
         "type": "array",
-        "prefixItems": [_item(i) for i in range(n_events)],
+        "prefixItems": [_item(i, why) for i in range(n_events)],
         "items": False,
         "minItems": n_events,
         "maxItems": n_events,
     }
 
 
-def _item(i: int) -> dict[str, Any]:
-    return {
-        "type": "object",
-        "properties": {"id": {"const": i}, "activity": {"$ref": "#/$defs/activity"}},
-        "required": ["id", "activity"],
-        "additionalProperties": False,
-    }
+WHY_CHARS = 80
+"""Longest "why" of an item."""
+
+
+def _item(i: int, why: bool) -> dict[str, Any]:
+    reason = {"why": {"type": "string", "maxLength": WHY_CHARS}} if why else {}
+    properties = {"id": {"const": i}, **reason, "activity": {"$ref": "#/$defs/activity"}}
+    return {"type": "object", "properties": properties, "required": list(properties), "additionalProperties": False}
 
 
 def _names(labels: tuple[tuple[int, str], ...]) -> list[str]:
