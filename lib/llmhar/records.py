@@ -120,14 +120,16 @@ class Fingerprint:
     """Number format of the weights in memory; empty where there are none."""
     device: str
     """"cpu", "cuda:<card name>", or empty."""
+    options: str = ""
+    """Options that it was opened with and that can change a text; empty where all had their defaults."""
 
     def __str__(self) -> str:
-        """The line that tables, figures and records show: what is known of the four, in their order."""
-        return " ".join(filter(None, (self.engine, self.version, self.dtype, self.device)))
+        """The line that tables, figures and records show: what is known of the five, in their order."""
+        return " ".join(filter(None, (self.engine, self.version, self.dtype, self.device, self.options)))
 
     def to_json(self) -> dict[str, str]:
-        """A JSON-ready dictionary."""
-        return asdict(self)
+        """A JSON-ready dictionary, without options where there are none: so are older stores' fingerprints."""
+        return {name: value for name, value in asdict(self).items() if value or name != "options"}
 
 
 @dataclass(frozen=True, slots=True)

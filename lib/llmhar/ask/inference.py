@@ -20,7 +20,7 @@ from llmhar import paths
 from llmhar.ask import meter
 from llmhar.ask.asking import Asking
 from llmhar.ask.engines.base import Engine, EngineError
-from llmhar.ask.engines.registry import open_engine
+from llmhar.ask.engines.registry import effective_options, open_engine
 from llmhar.ask.models import ModelSpec
 from llmhar.ask.store import Ask, Store, Stored
 from llmhar.ask.task import Task
@@ -142,24 +142,27 @@ def run_asks(asks: Sequence[Ask], model: ModelSpec, store: Store, asking: Asking
     if not wanted:
         return AskedRun(model.name, len(asks), len(asks), 0, 0, time.perf_counter() - start, 0.0)
     with asking.open_with() if asking.open_with else open_model(model, asking) as opened:
-        fingerprint = opened.fingerprint()
+        fingerprint = replace(opened.fingerprint(), options=effective_options(asking.engine_options))
         if asking.exact:
             wanted = _missing(wanted, store, asking.purpose, fingerprint)
-        n_failed, engine_seconds = _ask(opened, model.name, wanted, store, asking) if wanted else (0, 0.0)
+        n_failed, engine_seconds = _ask(opened, fingerprint, wanted, store, asking, model.name) if wanted else (0, 0.0)
     done = time.perf_counter() - start
     return AskedRun(
         model.name, len(asks), len(asks) - len(wanted), len(wanted), n_failed, done, engine_seconds, fingerprint
     )
 
 
-def _ask(opened: Engine, name: str, wanted: Mapping[str, Request], store: Store, asking: Asking) -> tuple[int, float]:
+def _ask(
+    opened: Engine, fingerprint: Fingerprint, wanted: Mapping[str, Request], store: Store, asking: Asking, name: str
+) -> tuple[int, float]:
     """One pass: ask everything, store each answer as it arrives; returns failures and seconds."""
-    fingerprint, number = opened.fingerprint(), store.begin_pass()
+    number = store.begin_pass()
     n_failed = in_a_row = tokens = 0
     begun = time.perf_counter()
     bar = Bar(total=len(wanted), desc=name, unit="window", mininterval=1.0, disable=not asking.progress)
     with meter.measured() as spent, bar:
-        for generation in _once_each(opened.stream(wanted.values()), wanted):
+        for answered in _once_each(opened.stream(wanted.values()), wanted):
+            generation = whole_or_failed(answered, wanted[answered.request_key])
             store.add(generation, fingerprint, number, timed=asking.purpose == "timed")
             n_failed, in_a_row = (n_failed, 0) if generation.ok else (n_failed + 1, in_a_row + 1)
             tokens += generation.output_tokens
@@ -171,6 +174,18 @@ def _ask(opened: Engine, name: str, wanted: Mapping[str, Request], store: Store,
             "peak_bytes": meter.high_water(getattr(opened, "pid", None))}  # fmt: skip
     store.end_pass(number, cost)
     return n_failed, seconds
+
+
+def whole_or_failed(generation: Generation, request: Request) -> Generation:
+    """The generation; a failure where something else than the request's own token limit cut it.
+
+    An engine's context limit is in no key: an answer that it cut would be served for ever, to everyone.
+    """
+    made, wanted = generation.output_tokens, request.sampling.max_tokens
+    if generation.finish_reason != "length" or not 0 < made < wanted:
+        return generation
+    problem = f"cut after {made} of {wanted} tokens by the engine's context limit: raise max_model_len"
+    return replace(generation, text="", finish_reason="error", error=f"{problem}, or lower max_tokens")
 
 
 def open_model(model: ModelSpec, asking: Asking) -> Engine:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from llmhar.ask.engines.base import Engine, EngineError
+from llmhar.paths import file_sha256
 from llmhar.settings import choose
 
 if TYPE_CHECKING:
@@ -61,6 +62,43 @@ class Options:
     """``ray``: copies of the engine; None = as many as the cards hold, without cards one a node."""
     replica_engine: str = "auto"
     """``ray``: the engine in each replica, a key of ``ENGINES`` or "auto"."""
+
+
+EFFECTS: dict[str, str] = {
+    "adapters": "key",
+    "max_model_len": "failure",
+    "max_num_seqs": "fingerprint",
+    "tensor_parallel_size": "fingerprint",
+    "dtype": "fingerprint",
+    "threads": "fingerprint",
+    "replies": "fingerprint",
+    "base_url": "fingerprint",
+    "requests_per_minute": "none",
+    "request_timeout_s": "failure",
+    "max_retries": "none",
+    "vllm_server": "fingerprint",
+    "ray_address": "none",
+    "replicas": "none",
+    "replica_engine": "fingerprint",
+}
+"""Each field of :class:`Options`: where a change of it shows that can change a text. "key": requests name it (an
+adapter by its sha256). "failure": what it cuts is no answer and is asked again. "fingerprint": answers of both values
+are told apart (batches, threads and cards change how numbers are rounded). "none": texts stay what they are."""
+_OF_ENGINE = {"dtype", "base_url"}
+"""Fields that the engine itself reports in its fingerprint: number format, and host."""
+
+
+def effective_options(options: Mapping[str, Any]) -> str:
+    """Options that can change a text and differ from their defaults, for a fingerprint: "max_num_seqs=1"; a file by its
+    content.
+    """
+    given = Options(**options)
+    shown = [name for name, effect in EFFECTS.items() if effect == "fingerprint" and name not in _OF_ENGINE]
+    changed = {name: getattr(given, name) for name in shown if getattr(given, name) != getattr(Options(), name)}
+    if "replies" in changed:
+        file = Path(changed["replies"])
+        changed["replies"] = file_sha256(file)[:12] if file.is_file() else "absent"
+    return " ".join(f"{name}={value}" for name, value in changed.items())
 
 
 def _child(backend: str) -> Callable[[ModelSpec, Options], Engine]:

@@ -10,7 +10,6 @@ import os
 import time
 from collections import Counter
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "2")  # GiB
@@ -210,7 +209,7 @@ class VllmBackend:
             return None
         if path not in self._adapters:
             raise ValueError(f"the engine was not started with adapter {path}")
-        return LoRARequest(Path(path).name, self._adapters[path], path)
+        return LoRARequest(task.request.adapter_sha256, self._adapters[path], path)  # folders may share a name
 
     def _step(self, emit: Emit) -> bool:
         """One step of vLLM; True if a prefix became warm, so that others may enter."""
