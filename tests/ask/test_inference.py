@@ -1,5 +1,7 @@
 """The loop: nothing is asked twice, failures are kept, an engine's mistakes do not reach the store."""
 
+from dataclasses import replace
+
 import pytest
 
 from llmhar.ask import inference
@@ -9,7 +11,7 @@ from llmhar.ask.models import MODELS
 from llmhar.ask.store import Store
 from llmhar.ask.task import narrow, one_window, prepare
 from llmhar.data.events import Windowing
-from llmhar.records import Fingerprint, Generation, Sampling
+from llmhar.records import Fingerprint, Generation, Request, Sampling
 from llmhar.score import evaluate as evaluation
 from llmhar.score import tables
 from llmhar.text.prompt import PromptForm
@@ -207,3 +209,28 @@ def test_exact_engine_scores_only_what_the_engine_of_now_answered(task, store):
     exact = evaluation.evaluate(task, ["rules"], asking=Asking(exact=True), store=store).results[0]
     assert exact.macro_f1.mean > 0.4 and exact.made_by.startswith("rules ")
     assert not [a for a in exact.answers if a.stored.generation.text == "STALE"]
+
+
+def test_what_the_context_limit_cuts_is_a_failure_and_asked_again(tmp_path):
+    request = Request("m", "r", "", ({"role": "user", "content": "?"},), sampling=Sampling(max_tokens=50))
+    cut = Generation(request.key, "[{", "length", output_tokens=20)
+    failed = inference.whole_or_failed(cut, request)
+    assert not failed.ok and failed.text == "" and "raise max_model_len" in failed.error
+    for whole in (replace(cut, output_tokens=50), replace(cut, finish_reason="stop"), replace(cut, output_tokens=0)):
+        assert inference.whole_or_failed(whole, request) is whole
+
+
+def test_sampling_is_the_makers_own_where_it_is_asked_for():
+    qwen, limits = MODELS["qwen3-0.6b"], Sampling(max_tokens=9, seed=4)
+    thinking, plain = qwen.sampling["thinking"], qwen.sampling["plain"]
+    for switch, wanted in ((True, thinking), (None, thinking), (False, plain)):
+        drawn = inference.sampling_of(qwen, Asking(limits, "model", thinking=switch))
+        assert drawn == replace(limits, **wanted), switch
+    assert inference.sampling_of(qwen, Asking(limits)) == limits
+    assert inference.sampling_of(MODELS["rules"], Asking(limits, "model")) == limits, "rules draw nothing"
+
+
+def test_bound_answers_reason_in_their_items_where_a_model_cannot_think_apart():
+    small, qwen = MODELS["smollm2-135m"], MODELS["qwen3-0.6b"]
+    assert inference.binds_why(small, Asking()) and not inference.binds_why(qwen, Asking())
+    assert not inference.binds_why(small, Asking(why=False)) and inference.binds_why(qwen, Asking(why=True))

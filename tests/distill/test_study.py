@@ -17,8 +17,10 @@ from llmhar.distill.sessions import sweep_sessions
 from llmhar.distill.students import Student
 from llmhar.distill.study import Study, TaughtStudent, TaughtStudy
 from llmhar.distill.teaching import SecondRound, Teaching
+from llmhar.distill.traces import Collected
 from llmhar.distill.transfer import TEACHER, UNTRAINED, MatrixCell
 from llmhar.score import controls
+from llmhar.settings import SettingsError
 from llmhar.text.prompt import FORMS, PromptForm
 
 STUDENT_PROMPT = PromptForm("student", "lines", "name")
@@ -224,6 +226,7 @@ def test_who_is_asked_about_what(course, home, plan, trainings, answered):
         ("rules", both), ("smollm2-135m taught on simulated-merged", both),
         ("smollm2-135m-l8 taught on simulated-merged", own), ("smollm2-135m taught twice on simulated-merged", own),
         ("smollm2-135m taught on simulated_other-merged", both), ("smollm2-135m", own), ("smollm2-135m-l8", own),
+        ("rules-plain", own),
     ]  # fmt: skip
     assert len(results.scored) == 3 and len(results.every) == 2 + 2 + 6
     assert [r.model.name for r in results.untrained_of.values()] == ["smollm2-135m", "smollm2-135m-l8", "smollm2-135m"]
@@ -236,13 +239,47 @@ def test_who_is_asked_about_what(course, home, plan, trainings, answered):
     ]  # fmt: skip
     numbers = key_numbers.matrix_numbers(cells)
     assert any(name.startswith("f1 smollm2-135m twice, taught simulated, on simulated 2 windows") for name in numbers)
-    assert set(key_numbers.study_numbers(results)) >= {"teacher_f1", "best_student", "zero_shot_f1", "majority_f1"}
-    assert study.confirm(other, taught)[1].model.name == "smollm2-135m taught twice on simulated-merged"
+    assert set(key_numbers.study_numbers(results)) >= {"teacher_f1", "student", "zero_shot_f1", "majority_f1"}
+    assert results.latest.model.name == "smollm2-135m taught twice on simulated-merged", (
+        "planned, not the best of three"
+    )
+    assert list(results.compared) == [
+        "rules_plain", "trees", "lookup", "trees_truth", "lookup_truth", "embeddings", "majority"
+    ]  # fmt: skip
+    confirmed = study.confirm(other, taught)
+    assert confirmed.student.model.name == "smollm2-135m taught twice on simulated-merged"
+    assert list(confirmed.compared) == list(results.compared)
+    assert confirmed.compared["trees"].task is other.teacher_test, "fitted on the first course, asked on the other"
     assert study.confirm(None, taught) is None
     served = replace(taught, study=replace(plan, serve="adapter"))
     assert served.spec_of(taught.students[0]).adapter and not taught.spec_of(taught.students[0]).adapter
     shown = tables.courses_table([course, other], taught_on=[course])
     assert shown["taught"].tolist() == [True, False] and shown.index.tolist() == ["simulated", "simulated_other"]
+
+
+def test_arms_learn_the_same_windows_with_as_many_steps(course, plan, trainings, answered):
+    plan = taking(plan, n_sessions=2, second_round=SecondRound(max_steps=5).model_dump())
+    taught = study.train_students(replace(plan, students=plan.students[:1]), [study.teach(course, plan)])
+    arms = study.train_arms(taught, ["reasoning", "answer", "reasoning:1", "answer:1"])
+    assert list(arms) == ["answer_only", "student_seed_1", "answer_only_seed_1"], "the study's own arm is left out"
+    whole, answers = trainings[0]["examples"], trainings[2]["examples"]
+    assert [(e.session_id, e.window_index, e.messages) for e in whole] == [
+        (e.session_id, e.window_index, e.messages) for e in answers
+    ]
+    for full, bare in zip(whole, answers):
+        assert full.completion.endswith(bare.completion) and "<think>" in full.completion
+        assert bare.completion.startswith("[") and len(json.loads(bare.completion)) <= 10
+    steps = [call["recipe"].max_steps for call in trainings]
+    assert steps == steps[:2] * 4, "two rounds each, of as many steps"
+    assert [call["recipe"].seed for call in trainings] == [0, 0, 0, 0, 1, 1, 1, 1]
+    assert arms["answer_only_seed_1"].student.name == "smollm2-135m taught twice on simulated, answers only, seed 1"
+    results = study.examine_study(taught, arms=arms)
+    numbers = key_numbers.study_numbers(results)
+    for name in ("student", "answer_only", "trees", "lookup", "embeddings", "rules", "rules_plain", "majority"):
+        assert numbers[f"{name}_f1_low"] <= numbers[f"{name}_f1"] <= numbers[f"{name}_f1_high"], name
+    assert numbers["rules_f1"] == numbers["teacher_f1"] and "student_minus_answer_only_f1_low" in numbers
+    with pytest.raises(SettingsError, match="write reasoning or answer"):
+        study.train_arms(taught, ["answers"])
 
 
 def test_figure_4_trains_one_student_a_number_of_sessions(course, plan, trainings, answered, capsys):
@@ -253,6 +290,14 @@ def test_figure_4_trains_one_student_a_number_of_sessions(course, plan, training
     assert "simulated has 15 training sessions: [99] are left out" in capsys.readouterr().err
     assert [task for _, task in answered] == [[course.test.data]] * 2
     assert sweep_sessions(replace(plan, students=()), course, []) == []
+
+
+def test_figure_4_holds_steps_fixed_whatever_the_teaching_bounds(course, plan, trainings, answered):
+    bounded = taking(plan, max_epochs=1, max_steps=40, second_round=SecondRound().model_dump())
+    sweep_sessions(bounded, course, [1, 2])
+    assert [call["recipe"].max_steps for call in trainings] == [40, 40], "one session alone would have been seen once"
+    sweep_sessions(taking(plan, max_steps=4000), course, [1])
+    assert trainings[-1]["recipe"].max_steps == 500
 
 
 def test_a_student_learns_on_from_the_largest_of_the_others(course, plan, trainings, answered):
@@ -315,11 +360,13 @@ def test_data_that_are_not_here_are_left_out(monkeypatch, tmp_path, capsys):
 def test_what_run_json_says(course, store):
     ((teacher,),) = study.examine(["rules"], [course.teacher_test], store=store)
     majority = controls.majority_result(course.teacher_test)
-    numbers = key_numbers.key_numbers(teacher, [majority, majority], [majority, teacher], majority)
-    assert numbers["best_student"] == "rules" and numbers["student_of_teacher_f1"] == 1
-    assert numbers["teacher_f1"] == numbers["student_f1"] > 0.5 > numbers["majority_f1"] == numbers["zero_shot_f1"]
-    assert numbers["student_missed_pct"] == numbers["zero_shot_missed_pct"] == 0
-    assert "student_f1" not in key_numbers.key_numbers(teacher, [], [], majority)
+    numbers = key_numbers.key_numbers(teacher, teacher, {"majority": majority, "trees": majority})
+    assert numbers["student"] == "rules" and numbers["student_of_teacher_f1"] == 1
+    assert numbers["teacher_f1"] == numbers["student_f1"] == numbers["rules_f1"] > 0.5 > numbers["majority_f1"]
+    assert numbers["student_missed_pct"] == 0
+    gap = numbers["student_f1"] - numbers["majority_f1"]
+    assert numbers["student_minus_trees_f1"] == pytest.approx(gap) and numbers["student_minus_trees_f1_low"] < gap
+    assert "student_f1" not in key_numbers.key_numbers(teacher, None, {"majority": majority})
     cells = [MatrixCell("t", TEACHER, teacher), MatrixCell("s", UNTRAINED, majority)]
     assert list(key_numbers.matrix_numbers(cells).values()) == [teacher.macro_f1.mean, majority.macro_f1.mean]
     assert study.examine([], [course.teacher_test], store=store) == []
@@ -356,18 +403,20 @@ def test_a_result_is_confirmed_on_other_sessions(course, plan, answered):
     student = Student(
         Path("/nowhere"), RULES, {"name": "s", "recipe": {"student": "rules", "method": "full"}}, "simulated"
     )
-    training_set = study.TrainingSet(course, course.training, None, [], [])
+    training_set = study.TrainingSet(course, course.training, Collected([], 0, None), [], [])
     one = TaughtStudent(student, training_set, RULES, {})
     taught = TaughtStudy(replace(plan, students=("rules",)), [training_set], [one])
-    teacher, student = study.confirm(course, taught)
+    confirmed = study.confirm(course, taught)
+    teacher, student = confirmed.teacher, confirmed.student
     assert (teacher.task, student.task) == (course.teacher_test, course.test)
-    numbers = key_numbers.confirm_numbers((teacher, student))
+    numbers = key_numbers.confirm_numbers(confirmed)
     assert numbers["confirmed_on"] == course.test.data and numbers["confirmed_windows"] == len(course.test.windows)
     assert numbers["confirmed_teacher_f1"] == teacher.macro_f1.mean
     assert numbers["confirmed_student_of_teacher_f1"] == pytest.approx(student.macro_f1.mean / teacher.macro_f1.mean)
-    assert set(numbers) == {f"confirmed_{name}" for name in (
+    assert {f"confirmed_{name}" for name in (
         "on", "student", "teacher_f1", "student_f1", "student_f1_low", "student_f1_high", "student_of_teacher_f1",
-        "student_of_teacher_f1_low", "student_of_teacher_f1_high", "student_missed_pct", "windows",
-    )}  # fmt: skip
+        "student_of_teacher_f1_low", "student_of_teacher_f1_high", "student_missed_pct", "windows", "majority_f1",
+    )} <= set(numbers)  # fmt: skip
     assert key_numbers.confirm_numbers(None) == {}
-    assert tables.confirm_table((teacher, student))["role"].tolist() == ["teacher", "student"]
+    roles = tables.confirm_table(confirmed)["role"].tolist()
+    assert roles[0] == "teacher" and roles[-1] == "student" and set(roles[1:-1]) == {"for comparison"}

@@ -2,9 +2,11 @@
 
 import base64
 import html
+import json
 import math
 import re
 import sys
+from collections import Counter
 
 import nbformat
 import pandas as pd
@@ -83,9 +85,39 @@ def test_answers_must_match_the_windows(task):
 
 def test_verdicts_add_up_to_all_events(results):
     table = tables.verdict_table(results)
-    assert list(table.columns) == ["events", *VERDICTS]
+    odd = ["answers that copy the example", "answers counted from 1", "surplus items", "draft items"]
+    assert list(table.columns) == ["events", *VERDICTS, *odd]
+    assert table.loc["rules", odd].tolist() == [0, 0, 0, 0]
     assert table[list(VERDICTS)].sum(axis=1).tolist() == [100.0, 100.0]
     assert table.loc["recorded-smoke", "malformed"] == 100.0
+
+
+def test_what_else_is_odd_about_answers_is_counted(task):
+    example = task.prompt_of(task.windows[0]).example_answer
+
+    def odd(window, names):
+        n = len(names)
+        copied = example.removesuffix("]") + "".join(f', {{"id": {i}, "activity": 1}}' for i in range(3, n + 2)) + "]"
+        shifted = json.dumps([{"id": i + 1, "activity": 1} for i in range(n)])
+        return {0: copied, 1: shifted, 2: perfect(window, names)}[window.index % 3]
+
+    table = tables.verdict_table([tables.score_answers(task, MODELS["rules"], answers_of(task, odd))])
+    row = table.loc["rules"]
+    kinds = Counter(window.index % 3 for window in task.windows)
+    assert row["answers that copy the example"] == kinds[0] > 0
+    assert row["answers counted from 1"] == kinds[1] > 0
+    assert row["surplus items"] == 2 * kinds[0] + kinds[1], "ids n and n + 1 of copies, id n of those from 1"
+
+
+def test_other_readings_of_contradictions_stand_beside_the_study_s(task):
+    def wavering(window, names):
+        whole = json.loads(perfect(window, names))
+        wrong = [{"id": item["id"], "activity": 999 if item["activity"] == 1 else 1} for item in whole]
+        return "\n".join(json.dumps(item) for item in [*whole, *wrong])
+
+    row = tables.reading_table([tables.score_answers(task, MODELS["rules"], answers_of(task, wavering))]).loc["rules"]
+    assert row["macro F1 flexible"] < 0.1, "windows of one event settle themselves"
+    assert row["macro F1 first"] == 1.0 and row["macro F1 last"] < 0.2
 
 
 def test_session_table_counts_and_scores(results):

@@ -196,7 +196,7 @@ def test_the_hash_changes_with_each_setting():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"wording": "s2"}, "unknown wording 's2'; there are: s1, short, brief, student"),
+        ({"wording": "s2"}, "unknown wording 's2'; there are: s1, s1-blank, short, brief, student"),
         ({"serializer": "xml"}, "unknown serializer 'xml'; there are: s1-json, intervals, sentences, lines, daytime"),
         ({"answer": "letter"}, "unknown answer style 'letter'; there are: number, name"),
     ],

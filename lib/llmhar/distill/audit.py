@@ -22,7 +22,7 @@ from llmhar import paths
 from llmhar.ask.engines.worker import THINK
 from llmhar.ask.models import ModelError
 from llmhar.distill.courses import Course
-from llmhar.distill.examples import Example, data_hash
+from llmhar.distill.examples import Completion, Example, completion_of, data_hash
 from llmhar.distill.students import Student, weights_file
 from llmhar.distill.study import TaughtStudent
 from llmhar.distill.traces import Trace
@@ -36,7 +36,8 @@ MAX_LOGIT_DIFF = 1e-2
 LEAST_PROMPTS = 16
 """Prompts on which adapter and merged weights must have been compared."""
 _MARKS = re.compile(r"</?think>")
-_BLOCK = [THINK, "</think>"]
+_WHOLE: tuple[list[str], ...] = ([], [THINK, "</think>"], ["</think>"])
+"""Marks of a whole answer: none, one block, or (the prompt may have opened it) its end."""
 
 
 class Check(NamedTuple):
@@ -104,11 +105,14 @@ class Reader(ChatTokenizer):
         """Text of tokens, special ones included."""
         return str(self.tokenizer.decode(list(ids), skip_special_tokens=False))
 
+    def answer(self, example: Example) -> str:
+        """The completion behind the prompt; as in the trainer without a mark that the template has written already."""
+        opened = self.render(example.messages).rstrip().endswith(THINK)
+        return example.completion.removeprefix(THINK) if opened else example.completion
+
     def answers(self, example: Example) -> set[str]:
         """What the labels of this example must read: the completion as the tokenizer spells it, and the end token."""
-        text = example.completion
-        if self.render(example.messages).rstrip().endswith(THINK):  # as the trainer: the template has written the mark
-            text = text.removeprefix(THINK)
+        text = self.answer(example)
         normalizer = self.tokenizer.normalizer  # Qwen3's composes accents (NFC)
         return {text + self.end_text, (normalizer.normalize_str(text) if normalizer else text) + self.end_text}
 
@@ -122,6 +126,7 @@ class Case:
     traces: Sequence[Trace] = ()
     merged: Mapping[str, Any] | None = None
     test_prompts: Collection[str] = ()
+    completion: Completion = "reasoning"
     n_batches: int = 64
 
     @cached_property
@@ -221,22 +226,28 @@ def check_loss(case: Case) -> Finding:
 
 def _thinking_fault(case: Case, row: Row) -> str:
     marks = _MARKS.findall(case.reader.decode(row.ids[: row.length]))
-    opened = {bool(_MARKS.search(case.reader.opening(e.messages) + e.completion)) for e in row.candidates}
-    wanted = [_BLOCK if one else [] for one in sorted(opened or {True, False})]
-    shown = " or ".join(" ".join(one) or "none" for one in wanted)
+    taught = [_MARKS.findall(case.reader.opening(e.messages) + case.reader.answer(e)) for e in row.candidates]
+    wanted = [own for own in _WHOLE if own in taught or not taught]
+    shown = " or ".join(" ".join(own) or "none" for own in wanted)
     return "" if marks in wanted else f"thinking marks: {' '.join(marks) or 'none'}; wanted: {shown}"
 
 
 def check_thinking(case: Case) -> Finding:
-    """Exactly one thinking block in a row where teacher or template open one, else none; the whole row is counted."""
+    """The thinking marks of template and teacher, in the whole row: one block, a closing mark alone, or none."""
     return _each_row(case, "thinking marks counted", _thinking_fault)
 
 
 def check_traces(case: Case) -> Finding:
-    """Completions are the teacher's texts as the store has them (the same text may have been asked for again since)."""
+    """Completions are the teacher's texts (or their answers alone) as the store has them.
+
+    The same text may have been asked for again since.
+    """
     if not case.traces:
         return Finding(None, "not run: no traces given")
-    stored = {(t.session.dataset, t.window.session_id, t.window.index, t.text.strip()) for t in case.traces}
+    stored = {
+        (trace.session.dataset, trace.window.session_id, trace.window.index, completion_of(trace, case.completion))
+        for trace in case.traces
+    }
     faults = [e for e in case.examples if (e.dataset, e.session_id, e.window_index, e.completion) not in stored]
     first = f"; {len(faults)} differ, the first: request {faults[0].request_key[:12]}" if faults else ""
     return Finding(not faults, f"{len(case.examples)} completions, {len(stored)} stored texts{first}")
@@ -341,6 +352,7 @@ def audit(
     traces: Sequence[Trace] = (),
     merged: Mapping[str, Any] | None = None,
     test_prompts: Collection[str] = (),
+    completion: Completion = "reasoning",
     n_batches: int = 64,
 ) -> list[Check]:
     """Look at everything in ``CHECKS``.
@@ -351,12 +363,13 @@ def audit(
         traces: the teacher's texts from the store.
         merged: what the merge wrote: max_abs_logit_diff, n_prompts, same_argmax_share, dtype; None = not merged.
         test_prompts: :func:`prompt_sha256` of prompts that must not occur in training.
+        completion: how much of each trace was to be learnt.
         n_batches: recorded batches that are looked at.
 
     Returns:
         One check each, in the order of ``CHECKS``. What cannot be read is a failed check, not an exception.
     """
-    case = Case(student, test_sessions, traces, merged, test_prompts, n_batches)
+    case = Case(student, test_sessions, traces, merged, test_prompts, completion, n_batches)
     return [Check(name, *_look(look, case)) for name, look in CHECKS.items()]
 
 
@@ -400,7 +413,8 @@ def audit_students(
     prompts = {prompt_sha256(c.test.prompt_of(w).messages(w)) for c in courses for w in c.test.windows}
     checks = {
         one.student.spec.name: audit(one.student, test_sessions=barred, traces=one.training_set.traces,
-                                     merged=one.merge_report or None, test_prompts=prompts)
+                                     merged=one.merge_report or None, test_prompts=prompts,
+                                     completion=one.training_set.completion)
         for one in students
     }  # fmt: skip
     for own in checks.values():

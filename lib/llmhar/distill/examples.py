@@ -42,6 +42,11 @@ class LeakError(ValueError):
     """Test sessions among training examples."""
 
 
+def completion_of(trace: Trace, completion: Completion) -> str:
+    """What is learnt of a trace."""
+    return trace.text.strip() if completion == "reasoning" else trace.reading.answer
+
+
 def make_examples(
     traces: Sequence[Trace],
     prompts: dict[str, PromptSpec],
@@ -69,7 +74,7 @@ def make_examples(
             session_id=trace.window.session_id,
             window_index=trace.window.index,
             messages=prompts[trace.session.home].messages(trace.window),
-            completion=trace.text.strip() if completion == "reasoning" else trace.reading.answer,
+            completion=completion_of(trace, completion),
             request_key=trace.request_key,
         )
         for trace in traces

@@ -17,7 +17,7 @@ from llmhar.ask.models import MODELS, ModelSpec
 from llmhar.ask.store import Store
 from llmhar.ask.task import Task, some_sessions
 from llmhar.distill.courses import Course
-from llmhar.distill.examples import Example, make_examples
+from llmhar.distill.examples import Completion, Example, make_examples
 from llmhar.distill.merging import merge
 from llmhar.distill.recipe import Recipe
 from llmhar.distill.students import Student, times
@@ -61,6 +61,8 @@ class TrainingSet:
     """Kept by the filter."""
     examples: list[Example]
     """The same under the student's prompt."""
+    completion: Completion = "reasoning"
+    """How much of each trace the examples hold."""
 
     @property
     def n_sessions(self) -> int:
@@ -109,7 +111,7 @@ def teach(course: Course, study: Study) -> TrainingSet:
     examples = make_examples(
         traces, dict(course.test.prompts), test_sessions=list(course.test.sessions), completion=teaching.completion
     )
-    return TrainingSet(course, windows, collected, traces, examples)
+    return TrainingSet(course, windows, collected, traces, examples, teaching.completion)
 
 
 def _filtered(collected: Collected, filter_name: str, teaching: Teaching) -> tuple[list[Trace], list[FunnelStep]]:

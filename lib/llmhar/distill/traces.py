@@ -21,7 +21,7 @@ from llmhar.ask.task import Task
 from llmhar.data.events import Session, Window
 from llmhar.records import Fingerprint
 from llmhar.settings import choose
-from llmhar.text.parsing import Reading, parse_answer
+from llmhar.text.parsing import Reading, count_marks, parse_answer
 
 
 @dataclass(frozen=True)
@@ -57,9 +57,12 @@ class Trace:
 
     @property
     def whole(self) -> bool:
-        """Whether the text came to its end, with one closed thinking block or none."""
-        marks = [self.text.count("<think>"), self.text.count("</think>")]
-        return self.finish_reason == "stop" and marks in ([0, 0], [1, 1])
+        """Whether the text came to its end, with at most one thinking block, closed, in any family's marks.
+
+        A closing mark without an opening one is whole: some chat templates open the block in the prompt.
+        """
+        opened, closed = count_marks(self.text)
+        return self.finish_reason == "stop" and opened <= closed <= 1
 
     @property
     def complete(self) -> bool:

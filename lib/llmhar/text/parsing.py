@@ -100,6 +100,12 @@ def split_reasoning(text: str) -> SplitText:
     return SplitText("".join(reasoning).strip(), "\n".join(part for part in answer if part).strip(), state)
 
 
+def count_marks(text: str) -> tuple[int, int]:
+    """Opening and closing thinking marks of a text, of any family."""
+    marks = list(islice(_MARK.finditer(text), MAX_MARKS))
+    return sum(bool(mark.group("open")) for mark in marks), sum(bool(mark.group("close")) for mark in marks)
+
+
 def _came_after_answer(answer: list[str], rest: str) -> bool:
     """Whether a closing mark stands behind a list, with nothing but marks after it."""
     said = "".join(answer).rstrip().removesuffix("```").rstrip()

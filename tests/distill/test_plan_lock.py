@@ -1,0 +1,74 @@
+"""Plans that were written before test answers existed: what changes a plan, and what tables say of it."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from llmhar.ask.models import MODELS
+from llmhar.ask.store import Store
+from llmhar.data.events import Windowing
+from llmhar.distill import courses, plan_lock, study
+from llmhar.distill.plan_lock import choices, look_up, read_plans, write_plan
+from llmhar.distill.study import Study
+from llmhar.distill.teaching import Teaching
+from llmhar.records import Sampling
+from llmhar.text.prompt import FORMS
+
+
+@pytest.fixture(scope="module")
+def course(tmp_path_factory):
+    home = str(tmp_path_factory.mktemp("data") / "simulated")
+    return courses.prepare_course("simulated", home, FORMS["brief"], FORMS["student"], Windowing(n=2))
+
+
+@pytest.fixture
+def plan(tmp_path):
+    with Store(tmp_path / "s.sqlite") as store:
+        yield Study(MODELS["rules"], ("smollm2-135m",), Teaching(), study.STUDY, store)
+
+
+def test_a_plan_written_first_is_named_and_the_same_plan_is_no_second_look(course, plan, tmp_path):
+    file, chosen = tmp_path / "plan.lock", choices(plan, [course])
+    assert "nothing was written down before" in look_up(chosen, file).words
+    look = write_plan(chosen, course, plan.store, file)
+    assert look.words.endswith("written before any answer") and look.plan in look.words
+    elsewhere = replace(plan, asking=replace(plan.asking, engine="vllm", engine_options={"threads": 2}))
+    assert look_up(choices(elsewhere, [course]), file) == look, "engines and machines are no choices"
+    assert write_plan(chosen, course, plan.store, file) == look and len(read_plans(file)) == 1
+
+
+def test_every_choice_changes_the_plan(course, plan, tmp_path):
+    file = tmp_path / "plan.lock"
+    write_plan(choices(plan, [course]), course, plan.store, file)
+    asking = plan.asking
+    fewer = replace(course, test=replace(course.test, windows=course.test.windows[1:]))
+    for changed, others, arms in (
+        (replace(plan, teaching=Teaching(seed=1)), [course], ()),
+        (replace(plan, teaching=Teaching(learning_rate=1e-3)), [course], ()),
+        (replace(plan, students=("smollm2-135m-l8",)), [course], ()),
+        (replace(plan, teacher=MODELS["rules-plain"]), [course], ()),
+        (replace(plan, asking=replace(asking, sampling=Sampling(max_tokens=99))), [course], ()),
+        (replace(plan, asking=replace(asking, draw="model")), [course], ()),
+        (plan, [course], ("answer",)),
+        (plan, [replace(course, test=course.teacher_test)], ()),
+        (plan, [course, fewer], ()),
+    ):
+        assert "CHANGED, another look" in look_up(choices(changed, others, arms), file).words
+    assert "nothing was written down" in look_up(choices(plan, [fewer]), file).words, "other test windows"
+
+
+def test_a_plan_after_answers_says_so(course, plan, tmp_path):
+    file = tmp_path / "plan.lock"
+    study.examine(["rules"], [course.teacher_test], plan.store)
+    assert write_plan(choices(plan, [course]), course, plan.store, file).words.endswith("AFTER answers were seen")
+    second = write_plan(choices(plan, [course], ["answer"]), course, plan.store, file)
+    assert "number 2 of 2 on these test data" in second.words
+    assert read_plans(file)[0]["answers_then"] == len(course.test.windows)
+
+
+def test_a_damaged_file_names_the_line(tmp_path):
+    file = tmp_path / "plan.lock"
+    file.write_text(json.dumps({"plan": "x"}) + "\n{\n", encoding="utf-8")
+    with pytest.raises(ValueError, match=r"plan.lock, line 2: not JSON"):
+        plan_lock.read_plans(file)
