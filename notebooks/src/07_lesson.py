@@ -153,8 +153,8 @@ show_traces(results, n_static=1)
 # %% [markdown]
 # ## 4. How sure may we be? (8 min)
 #
-# One score a session, six sessions. **Exercise:** compute the 95 % interval of the mean by hand:
-# mean ± t · s / √n with t = 2.571 for n = 6. **Predict** first: how wide will it be?
+# One score a session. **Exercise:** compute the 95 % interval of the first model's mean by hand:
+# mean ± t · s / √n (with six sessions t = 2.571). **Predict** first: how wide will it be?
 
 # %%
 scores = tables.session_table(results)
@@ -162,14 +162,11 @@ scores.round(3)
 
 # %%
 my_width = None  # high end minus low end, e.g. 0.1
-by_session = scores.iloc[:, 0].dropna()
-interval = stats.t_interval(list(by_session))
-lesson.predictions({"width": my_width}, {"width": interval.high - interval.low}).round(3)
+worked = lesson.interval_by_hand(first)
+lesson.predictions({"width": my_width}, {"width": 2 * worked.half}).round(3)
 
 # %% tags=["solution"]
-mean, sd, n = by_session.mean(), by_session.std(), len(by_session)
-half = 2.571 * sd / n**0.5  # t for six sessions
-print(f"mean {mean:.3f}, s {sd:.3f}, n {n}: half width {half:.3f}\n{interval}")
+print(f"{first.model.name}: {worked}\nthe study's own: {first.macro_f1}")
 
 # %%
 sessions = figures.f1_by_session(results)
@@ -177,11 +174,11 @@ sessions
 
 # %% [markdown] tags=["solution"]
 # Sessions, not events, are the unit: events of one evening resemble each other, so thousands of
-# them are worth less than they seem. And with six sessions no test of signs can give p below 1/32,
-# however large the difference:
+# them are worth less than they seem. And with as few sessions no test of signs can show much: the
+# smallest p that it can give, however large the difference, is
 
 # %% tags=["solution"]
-stats.sign_flip([0.3] * 6)
+print(f"p {stats.least_p(worked.n):.4f} with {worked.n} sessions")
 
 # %% [markdown]
 # ## 5. What did it look at? (8 min)

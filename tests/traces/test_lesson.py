@@ -9,6 +9,7 @@ from llmhar.ask.store import Store
 from llmhar.ask.task import prepare
 from llmhar.data.events import Windowing, cut_windows
 from llmhar.data.registry import load
+from llmhar.score import figures, tables
 from llmhar.score.evaluate import evaluate
 from llmhar.traces import lesson
 from llmhar.traces.counterfactual import ReaskError
@@ -43,6 +44,20 @@ def test_predictions_beside_measurements():
     with pytest.raises(ValueError, match="exactly these: a, b"):
         lesson.predictions({"a": 1}, {"a": 1.0, "b": 2.0})
     assert isinstance(table, pd.DataFrame)
+
+
+def test_the_interval_by_hand_is_the_one_of_table_and_figure(tmp_path):
+    task = prepare("simulated", windowing=Windowing(n=2))
+    with Store(tmp_path / "store.sqlite") as store:
+        results = evaluate(task, ["rules", "rules-plain"], store=store).results
+    worked, f1 = lesson.interval_by_hand(results[0]), results[0].macro_f1
+    assert (worked.n, worked.t) == (6, pytest.approx(2.571, abs=5e-4))
+    assert worked.mean - worked.half == pytest.approx(f1.low) and worked.mean + worked.half == pytest.approx(f1.high)
+    column = tables.session_table(results)["rules"]
+    assert worked.sd == pytest.approx(column.std()) and worked.mean == pytest.approx(column.mean())
+    drawn = [line.get_xdata() for line in figures.f1_by_session(results).axes[0].lines]
+    assert any(list(ends) == pytest.approx([f1.low, f1.high]) for ends in drawn if len(ends) == 2)
+    assert str(worked).endswith(f"[{f1.low:.3f}, {f1.high:.3f}]")
 
 
 def test_taking_an_event_away_asks_again_and_shows_what_moved(tmp_path):

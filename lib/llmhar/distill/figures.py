@@ -116,7 +116,7 @@ def students_bars(
     axes.set_yticks(range(len(rows)), [plain(f"{r.model.name}\n({KINDS[r.model.kind]}, {role})") for r, role in rows])
     axes.set_ylim(len(rows) - 0.4, -0.5)
     axes.set_xlim(-0.02, 1.02)
-    axes.set_xlabel("macro F1 (small marks: one session each; black: mean with 95 % t interval)")
+    axes.set_xlabel("macro F1 (small marks: one session each; black: mean with 95 % t interval, cut at 0 and 1)")
     axes.grid(axis="x", alpha=0.25)
     figure.legend(loc="outside upper center", ncols=2, frameon=False, fontsize=SMALL + 1)
     return stamp(figure, describe([teacher, *bases, *students, *others]))

@@ -201,7 +201,7 @@ def f1_by_session(results: Sequence[Result]) -> Figure:
     axes.set_yticks(range(len(results)), [plain(f"{r.model.name}\n({KINDS[r.model.kind]})") for r in results])
     axes.set_ylim(-0.6, len(results) - 0.3)
     axes.set_xlim(-0.02, 1.02)
-    axes.set_xlabel("macro F1 (small: one session; large: mean with 95 % t interval)")
+    axes.set_xlabel("macro F1 (small: one session; large: mean with 95 % t interval, cut at 0 and 1)")
     axes.grid(axis="x", alpha=0.25)
     return stamp(figure, describe(results))
 

@@ -65,8 +65,13 @@ class Result:
 
     @property
     def macro_f1(self) -> Interval:
-        """Macro F1 with t interval over sessions."""
-        return t_interval([score.macro_f1 for score in self.sessions if score.n_events])
+        """Macro F1 with t interval over sessions, cut at 0 and 1, which no F1 can pass."""
+        return t_interval([score.macro_f1 for score in self.sessions if score.n_events]).within
+
+    @property
+    def weighted_f1(self) -> Interval:
+        """Weighted F1, as :attr:`macro_f1`."""
+        return t_interval([score.weighted_f1 for score in self.sessions if score.n_events]).within
 
     @property
     def generations(self) -> list[Generation]:

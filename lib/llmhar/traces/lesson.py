@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import difflib
+import statistics
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import pandas as pd
+import scipy.stats
 
 from llmhar.ask.asking import Asking
 from llmhar.ask.inference import STUDY
@@ -73,6 +76,35 @@ def predictions(guessed: Mapping[str, float | None], measured: Mapping[str, floa
     table = pd.DataFrame(rows).set_index("question").astype(float)
     table["off by"] = table["you said"] - table["measured"]
     return table
+
+
+class Worked(NamedTuple):
+    """A 95 % interval of a mean over sessions, step by step as one would compute it by hand."""
+
+    mean: float
+    sd: float
+    """Standard deviation over sessions (n - 1)."""
+    n: int
+    t: float
+    """97.5 % quantile of Student's t with n - 1 degrees of freedom."""
+
+    @property
+    def half(self) -> float:
+        """Half the interval's width: t · s / √n; NaN for one session."""
+        return float(self.t * self.sd / self.n**0.5)
+
+    def __str__(self) -> str:
+        """The steps in a line, then the interval."""
+        steps = f"mean {self.mean:.3f}, s {self.sd:.3f}, n {self.n}, t {self.t:.3f}: half width {self.half:.3f}"
+        return f"{steps}\n[{self.mean - self.half:.3f}, {self.mean + self.half:.3f}]"
+
+
+def interval_by_hand(result: Result) -> Worked:
+    """The interval of a result's macro F1 over the sessions that have a score, step by step."""
+    scores = [score.macro_f1 for score in result.sessions if score.n_events]
+    n = len(scores)
+    sd = statistics.stdev(scores) if n > 1 else float("nan")
+    return Worked(statistics.fmean(scores), sd, n, float(scipy.stats.t.ppf(0.975, n - 1)) if n > 1 else float("nan"))
 
 
 def without(result: Result, dropped: int, store: Store, asking: Asking = STUDY, *, position: int = 0) -> pd.DataFrame:
