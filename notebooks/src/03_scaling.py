@@ -91,8 +91,17 @@ asking = Asking(
 )
 store = Store()
 evaluation = evaluate(tasks, models, replace(asking, n_samples=n_samples), store)
-results = [*evaluation.results, *map(controls.majority_result, tasks)]
+compared = [*evaluation.results, *map(controls.majority_result, tasks)]
 tables.run_table(evaluation.runs)
+
+# %% [markdown]
+# Beside the models stand controls without a language model: trees and a table of sensor and part
+# of day, fitted on the labelled training sessions of the same home; text embeddings, which need no
+# labelled home, as the models do; chance. A model is worth its size only above them.
+
+# %%
+results = evaluation.results + [r for task in tasks for r in controls.home_controls(task, seed)]
+tables.score_table(results).round(3)
 
 # %% [markdown]
 # ## The curve
@@ -124,7 +133,7 @@ scaling_tables.missed_table(results)
 # so few sessions, plan one.
 
 # %%
-tables.pair_table(scaling_tables.compare_models(results)).round(3)
+tables.pair_table(scaling_tables.compare_models(compared)).round(3)
 
 # %% [markdown]
 # ## Four axes of cost

@@ -244,7 +244,7 @@ publish(
     | key_numbers.matrix_numbers(cells),
     table=tables.key_columns(scores),
     figure=bars,
-    results=results.shown,
+    results=results.shown + ([*confirmed[:2], *confirmed.compared.values()] if confirmed else []),
     kinds=[transfer.PUBLISHED],
 )
 store.close()

@@ -36,6 +36,8 @@ class Student:
     """``student.json``."""
     course: str = ""
     """What it was taught on, as parameters name it; empty where the caller did not say."""
+    arm: str = ""
+    """How it differs from the study's own student, as names end: ", answers only", ", seed 1"; empty for that one."""
     round: int = 1
     """How often it was taught: 1 = from a model that was never trained, 2 = on from there, …"""
 

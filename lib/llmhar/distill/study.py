@@ -170,7 +170,8 @@ def train(
         recipe = recipe.model_copy(update={"max_steps": min(recipe.max_steps, most_steps)})
     arm = Arm(study.teaching.completion, recipe.seed)
     shown = name or f"{recipe.student} taught{times(first.round + 1 if first else 1)} on {course}{arm.words}"
-    student = replace(train_student(recipe, examples, name=shown, parent=parent, teacher=teacher), course=course)
+    student = train_student(recipe, examples, name=shown, parent=parent, teacher=teacher)
+    student = replace(student, course=course, arm=arm.words)
     return TaughtStudent(student, training_set, *merge(student))
 
 

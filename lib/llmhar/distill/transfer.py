@@ -15,8 +15,20 @@ import pandas as pd
 from llmhar import paths
 from llmhar.distill.courses import Course, is_here
 from llmhar.distill.students import times
-from llmhar.distill.study import Study, StudyResults, TaughtStudent, teach, train
-from llmhar.distill.teaching import recipe_for
+from llmhar.distill.study import (
+    RULES,
+    Study,
+    StudyResults,
+    TaughtStudent,
+    TaughtStudy,
+    TrainingSet,
+    examine,
+    labelled_windows,
+    teach,
+    train,
+)
+from llmhar.distill.teaching import read_arm, recipe_for
+from llmhar.score.controls import control_results
 from llmhar.score.published import DATASETS_IN_S1, published
 from llmhar.score.stats import Interval
 from llmhar.score.tables import KINDS, Result
@@ -51,13 +63,24 @@ def further_courses(
     return taught, tested
 
 
-def teach_further(study: Study, courses: Sequence[Course]) -> list[TaughtStudent]:
-    """The first student on each of these courses, on all training sessions, whatever the study's own take."""
+def teach_further(study: Study, courses: Sequence[Course], arms: Sequence[str] = ()) -> list[TaughtStudent]:
+    """The first student on each of these courses, on all training sessions, whatever the study's own take; one round.
+
+    Args:
+        study: its teaching but for the sessions.
+        courses: each is taught by itself.
+        arms: as :func:`.teaching.read_arm` takes them; beside the study's own.
+    """
     if not study.students:
         return []
-    whole = replace(study, teaching=study.teaching.changed({"n_sessions": None}))
-    recipe = recipe_for(study.students[0], study.teaching)
-    return [train(recipe, teach(course, whole), whole) for course in courses]
+    whole = study.teaching.changed({"n_sessions": None, "second_round": None})
+    teachings = [whole, *(whole.changed(read_arm(arm)._asdict()) for arm in arms)]
+    variants = [replace(study, teaching=teaching) for teaching in dict.fromkeys(teachings)]
+    return [
+        train(recipe_for(study.students[0], variant.teaching), teach(course, variant), variant)
+        for course in courses
+        for variant in variants
+    ]
 
 
 class MatrixCell(NamedTuple):
@@ -71,11 +94,13 @@ class MatrixCell(NamedTuple):
     """On the data that it is tested on."""
     round: int = 1
     """How often the student was taught on that data set."""
+    arm: str = ""
+    """How it differs from the study's own student: ``Student.arm``."""
 
     @property
     def name(self) -> str:
-        """How tables call the student: model and round."""
-        return f"{self.student}{times(self.round)}"
+        """How tables call the student: model, round and arm."""
+        return f"{self.student}{times(self.round)}{self.arm}"
 
 
 def matrix_cells(results: StudyResults) -> list[MatrixCell]:
@@ -84,7 +109,37 @@ def matrix_cells(results: StudyResults) -> list[MatrixCell]:
     cells += [MatrixCell(name, UNTRAINED, result) for name, own in results.of_untrained.items() for result in own]
     for taught, own in zip(results.students, results.of_students):
         student = taught.student
-        cells += [MatrixCell(student.base, student.course, result, student.round) for result in own]
+        cells += [MatrixCell(student.base, student.course, result, student.round, student.arm) for result in own]
+    return cells
+
+
+def control_cells(taught: TaughtStudy, further: Sequence[TaughtStudent], tested: Sequence[Course]) -> list[MatrixCell]:
+    """Rows without a language model: rules and embeddings on every course, trees and lookup where they can go.
+
+    These two learn what the first student was shown of a course, so they can only go where activities are the same.
+
+    Args:
+        taught: its courses, and what the first student was shown of them.
+        further: the first student taught on other courses.
+        tested: courses beside the study's own.
+    """
+    study = taught.study
+    shown: dict[str, list[TrainingSet]] = {}
+    for one in [*taught.students, *further]:
+        if one.student.base == study.students[0] and not one.student.arm:
+            shown.setdefault(one.student.course, []).append(one.training_set)
+    shown = shown or {each.course.name: [each] for each in taught.training_sets}
+    labelled = {name: labelled_windows(sets) for name, sets in shown.items()}
+    courses = [*taught.courses, *tested]
+    rules = [name for name in RULES.values() if name != study.teacher.name]
+    asked = examine(rules, [course.teacher_test for course in courses], study.store, study.asking)
+    cells = [MatrixCell(result.model.name, UNTRAINED, result) for results in asked for result in results]
+    for course in courses:
+        zero_shot = control_results(course.teacher_test, {}, study.teaching.seed)
+        cells += [MatrixCell(result.model.name, UNTRAINED, result) for result in zero_shot.values()]
+        for name, windows in labelled.items():
+            fitted = control_results(course.teacher_test, windows, study.teaching.seed)
+            cells += [MatrixCell(r.model.name, name, r) for key, r in fitted.items() if key not in zero_shot]
     return cells
 
 

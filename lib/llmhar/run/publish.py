@@ -54,6 +54,7 @@ def publish(
         "models": {r.model.name: {"id": r.model.hub_id, "revision": r.model.revision} for r in results},
         "datasets": sorted({f"{r.task.data}, {r.task.subset}" for r in results} | set(datasets)),
         "kinds": sorted({KINDS[r.model.kind] for r in results} | {f"{r.task.kind} data" for r in results} | set(kinds)),
+        "scores": [score_row(result) for result in results],
         "table": None if table is None else _table(table),
         "figure_png": None if figure is None else _png(figure),
         "torch_in_kernel": "torch" in sys.modules,
@@ -63,6 +64,26 @@ def publish(
     numbers = ", ".join(f"{name} = {_short(_json_number(value))}" for name, value in key_numbers.items())
     display({MEDIA_TYPE: payload, "text/plain": f"Published: {numbers}"}, raw=True)
     return None
+
+
+def score_row(result: Result) -> dict[str, Any]:
+    """A result's scores with all that a table of them needs, JSON-ready; intervals are 95 % t over sessions."""
+    macro, weighted = result.macro_f1, result.weighted_f1
+    numbers = {
+        "macro_f1": macro.mean, "macro_f1_low": macro.low, "macro_f1_high": macro.high, "weighted_f1": weighted.mean,
+        "weighted_f1_low": weighted.low, "weighted_f1_high": weighted.high, "missed_pct": result.overall.missed_pct,
+    }  # fmt: skip
+    return {
+        "model": result.model.name,
+        "kind": KINDS[result.model.kind],
+        "engine": result.made_by,
+        "revision": result.revision,
+        "data": result.task.data,
+        "subset": result.task.subset,
+        "n_sessions": macro.n,
+        "n_events": result.overall.n_events,
+        **{name: _json_number(value) for name, value in numbers.items()},
+    }
 
 
 def _json_number(value: Any) -> Any:

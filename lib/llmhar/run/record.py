@@ -23,6 +23,8 @@ Written by `llmhar record` from the `run.json` files beside it: do not edit. A r
 that it published; its `run.json` holds all of them, with parameters, packages, engines and data. F1 is the mean over
 sessions, in brackets its 95 % interval.
 """
+SCORED = ("04_distillation", "04b_transfer")
+"""Notebooks whose scores stand whole on the page."""
 _RESULT = re.compile(r"f1|accuracy|ratio|tokens_(?!per_s)")
 """Key numbers that the page shows: scores, shares and costs in tokens."""
 _COUNT = re.compile(r"n_|(\w+_)?windows|sessions$|events$")
@@ -98,7 +100,39 @@ def results_page(folder: Path) -> str:
         if rows:
             head = "| notebook | status | commit | data | numbers | of |\n|---|---|---|---|---|---|\n"
             parts.append(f"## {profile}\n{head}" + "\n".join(f"| {' | '.join(row)} |" for row in rows) + "\n")
-    return "\n".join(parts)
+        parts += [_scores(folder / profile / name / "run.json") for name in SCORED]
+    return "\n".join(filter(None, parts))
+
+
+def _scores(file: Path) -> str:
+    """All scores of a recorded run: a row a model, macro and weighted F1 of each data set; empty where there are none.
+
+    A model's row says what made its answers; where that differs between data sets, all are named.
+    """
+    rows = json.loads(file.read_text(encoding="utf-8")).get("scores", []) if file.is_file() else []
+    if not rows:
+        return ""
+    cells: dict[tuple[str, str], dict[str, str]] = {}
+    counts: dict[str, tuple[int, int]] = {}
+    made_by: dict[tuple[str, str], set[str]] = {}
+    for row in rows:
+        key, data = (row["model"], row["kind"]), row["data"]
+        cells.setdefault(key, {})[data] = f"{_interval(row, 'macro_f1')} / {_interval(row, 'weighted_f1')}"
+        counts[data] = (row["n_sessions"], row["n_events"])
+        made_by.setdefault(key, set()).add(f"{row['engine']}, {row['revision']}")
+    heads = [f"{data}: {n} sessions, {events} events" for data, (n, events) in counts.items()]
+    lines = [["model", "kind", *heads, "made by, revision"], ["---"] * (len(heads) + 3)]
+    for (model, kind), own in cells.items():
+        lines.append([model, kind, *(own.get(data, "–") for data in counts), "; ".join(sorted(made_by[model, kind]))])
+    table = "\n".join(f"| {' | '.join(map(_cell, line))} |" for line in lines)
+    return f"### {file.parts[-3]}, {file.parts[-2]}: macro F1 / weighted F1 with 95 % intervals\n{table}\n"
+
+
+def _interval(row: Mapping[str, Any], name: str) -> str:
+    if row[name] is None:
+        return "–"
+    low, high = row[f"{name}_low"], row[f"{name}_high"]
+    return f"{row[name]:.3f} [{low:.3f}, {high:.3f}]" if low is not None else f"{row[name]:.3f} (no interval)"
 
 
 def _row(file: Path) -> list[str]:

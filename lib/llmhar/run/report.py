@@ -107,7 +107,7 @@ def _record(job: Job, cause: str, start: float) -> dict[str, Any]:
         **job.spec.to_json(),
         "seconds": round(time.perf_counter() - start, 2),
         "finished_utc": datetime.now(UTC).isoformat(timespec="seconds"),
-        **{"key_numbers": {}, "engines": [], "models": {}, "datasets": [], "kinds": [], "table": None},
+        **{"key_numbers": {}, "engines": [], "models": {}, "datasets": [], "kinds": [], "scores": [], "table": None},
     }
 
 

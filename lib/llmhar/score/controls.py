@@ -16,7 +16,7 @@ import numpy as np
 
 from llmhar.ask.models import ModelSpec
 from llmhar.ask.task import Task
-from llmhar.data.events import SensorEvent, Session, Window
+from llmhar.data.events import WINDOW_SIZE, SensorEvent, Session, Window, cut_windows
 from llmhar.records import Fingerprint, Prediction, Verdict
 from llmhar.score.tables import Result, score_readings
 from llmhar.text.embedding import embed
@@ -163,6 +163,15 @@ def control_results(task: Task, taught: Mapping[str, Labelled], seed: int = 0) -
             controls[f"trees{end}"] = trees_result(task, labelled, seed)
             controls[f"lookup{end}"] = lookup_result(task, labelled)
     return controls | {"embeddings": embeddings_result(task), "majority": majority_result(task)}
+
+
+def home_controls(task: Task, seed: int = 0) -> list[Result]:
+    """All controls for one task, fitted on the truth of its training sessions, cut into windows as long as its own."""
+    size = max((len(window.events) for window in task.windows), default=WINDOW_SIZE)
+    sessions = list(task.train.values())
+    windows = [window for session in sessions for window in cut_windows(session, size)]
+    taught = {"_truth": true_labels(windows, sessions[0])} if windows else {}
+    return list(control_results(task, taught, seed).values())
 
 
 def _events(taught: Labelled) -> Iterator[tuple[SensorEvent, int]]:
