@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from llmhar import paths
+from llmhar.run.claims import write_spans
 from llmhar.run.jobs import choose_notebooks
 from llmhar.settings import PROFILES
 
@@ -32,7 +33,8 @@ _COUNT = re.compile(r"n_|(\w+_)?windows|sessions$|events$")
 
 
 def record_runs(profile: str, names: Iterable[str] = ()) -> dict[str, Any]:
-    """Copy run.json and figure.png of finished runs into ``reports/record/<profile>`` and write the page of results.
+    """Copy run.json and figure.png of finished runs into ``reports/record/<profile>``, write the page of results, and
+    the spans of README and docs that come from the records.
 
     Args:
         profile: one of ``PROFILES``.
@@ -54,6 +56,7 @@ def record_runs(profile: str, names: Iterable[str] = ()) -> dict[str, Any]:
         refusals = {"all": f"no notebook has run; run: llmhar run {profile}"}
     recorded = [_copy(runs[name], paths.record() / profile / name) for name in runs if name not in refusals]
     paths.write_text(paths.record() / RESULTS, results_page(paths.record()))
+    write_spans()
     return {
         "profile": profile,
         "recorded": recorded,
