@@ -85,7 +85,7 @@ def _lookup_keys(event: SensorEvent) -> list[tuple[str, ...]]:
 
 
 def trees_result(task: Task, taught: Labelled, seed: int = 0) -> Result:
-    """scikit-learn's default ExtraTrees on what one window shows of an event: see :func:`features`.
+    """scikit-learn's default ExtraTrees on what one window shows of an event (:func:`features`).
 
     Args:
         task: windows to label.
