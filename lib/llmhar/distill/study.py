@@ -256,15 +256,14 @@ def second_round(taught: TaughtStudent, study: Study) -> TaughtStudent:
 
 
 def labelled_windows(training_sets: Sequence[TrainingSet]) -> dict[str, Labelled]:
-    """The windows that the teacher was asked about, with its labels ("") and with the truth ("_truth"), for controls.
+    """The windows that a student was shown, with the teacher's labels ("") and with the truth ("_truth"), for controls.
 
-    A window with several samples counts once. Nothing where nobody answered.
+    A window that was shown several times counts once. Nothing where nobody answered.
     """
     once = {
         (trace.window.session_id, trace.window.index): trace
         for training_set in training_sets
-        for trace in training_set.collected.traces
-        if trace.sample_index == 0
+        for trace in training_set.traces
     }
     traces = list(once.values())
     if not traces:
