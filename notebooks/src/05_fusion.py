@@ -131,8 +131,8 @@ heat_map
 pair_table({plan.about.marked: outcome.pairs}, "clusters", "clips").round(3)
 
 # %% [markdown]
-# Now the clips whose sound and motion contradict each other; they are in no other table. "Right"
-# is what the sound says.
+# Now the clips whose sound and motion contradict each other; every other score here leaves them
+# out. "Right" is what the sound says.
 
 # %%
 tables.cell_table(outcome.conflict_cells, plan.about).round(3)

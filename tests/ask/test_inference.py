@@ -230,6 +230,18 @@ def test_sampling_is_the_makers_own_where_it_is_asked_for():
     assert inference.sampling_of(MODELS["rules"], Asking(limits, "model")) == limits, "rules draw nothing"
 
 
+def test_reasons_in_bound_answers_have_room(tmp_path):
+    task = prepare("simulated", tmp_path / "simulated", windowing=Windowing(n=1))
+    small, few = MODELS["smollm2-135m"], Sampling(max_tokens=100)
+    bound, plain, free = (
+        inference.make_asks(task, small, asking)[0].request
+        for asking in (Asking(few, constrained=True), Asking(few, constrained=True, why=False), Asking(few))
+    )
+    assert [r.sampling.max_tokens for r in (bound, plain, free)] == [640, 100, 100]
+    assert list(bound.schema["prefixItems"][0]["properties"]) == ["id", "why", "activity"]
+    assert list(plain.schema["prefixItems"][0]["properties"]) == ["id", "activity"] and free.schema is None
+
+
 def test_bound_answers_reason_in_their_items_where_a_model_cannot_think_apart():
     small, qwen = MODELS["smollm2-135m"], MODELS["qwen3-0.6b"]
     assert inference.binds_why(small, Asking()) and not inference.binds_why(qwen, Asking())

@@ -1,13 +1,19 @@
 """Which notebooks and settings a call means: found, checked and refused before any work."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from llmhar import paths
+from llmhar.ask.asking import Asking
+from llmhar.ask.inference import sampling_of
+from llmhar.ask.models import MODELS
+from llmhar.records import Sampling
 from llmhar.run import jobs
-from llmhar.settings import SettingsError
+from llmhar.run.jobs import plan_jobs
+from llmhar.settings import PROFILES, SettingsError
 
 LETTERED = ("04_distillation", "04b_transfer", "04c_small_students", "05_fusion")
 
@@ -60,3 +66,37 @@ def test_a_section_is_for_its_notebook_alone(lettered):
     assert [job.spec.params["dataset"] for job in made] == ["simulated", "mural", "simulated", "simulated"]
     (given,) = jobs.plan_jobs("demo", ["04b"], {"dataset": "uci_adl"}, Path.cwd())
     assert given.spec.params["dataset"] == "uci_adl"
+
+
+SAME = ("dataset", "wording", "serializer", "answer", "thinking", "sampling", "max_tokens", "seed", "n_windows")
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_the_explorer_asks_the_questions_of_02(profile, tmp_path):
+    """06 says that it shows what 02 asked: the settings that make a question are the same in both."""
+    by_name = {job.notebook: job.spec.params for job in plan_jobs(profile, ["02", "06"], {}, tmp_path)}
+    first, second = by_name["02_prompting"], by_name["06_traces"]
+    assert {name: first[name] for name in SAME} == {name: second[name] for name in SAME}
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_requests_are_drawn_as_models_yaml_says(profile, tmp_path):
+    """Every request of every profile: the makers' values for its mode, or greedy where the profile says so."""
+    checked = 0
+    for job in plan_jobs(profile, [], {}, tmp_path):
+        values = job.spec.params
+        if "sampling" not in values:
+            continue
+        assert values["sampling"] == ("model" if profile == "paper" else "greedy"), job.notebook
+        limits = Sampling(max_tokens=values["max_tokens"], seed=values["seed"])
+        asking = Asking(limits, values["sampling"], thinking=values.get("thinking"))
+        names = [*values.get("models", []), *values.get("students", []), *filter(None, [values.get("teacher")])]
+        for model in (MODELS[name] for name in names if MODELS[name].kind == "llm"):
+            drawn = sampling_of(model, asking)
+            mode = "thinking" if model.thinking and values.get("thinking") is not False else "plain"
+            wanted = model.sampling.get(mode, {}) if profile == "paper" else {}
+            assert drawn == replace(limits, **wanted), (job.notebook, model.name)
+            if profile == "paper" and model.name.startswith("qwen3"):
+                assert (drawn.top_p, drawn.top_k) == ((0.95, 20) if mode == "thinking" else (0.8, 20))
+            checked += 1
+    assert checked or profile == "smoke"

@@ -29,6 +29,8 @@ from llmhar.text.schema import answer_schema
 
 STUDY = Asking()
 """How a study asks where nothing else is said: the likeliest tokens, free text, one sample, any engine."""
+ITEM_TOKENS = 64
+"""Tokens that an item with a "why" of 80 characters may take."""
 GIVE_UP_AFTER = 100
 """Failures in a row after which an engine is taken for dead; what is left stays unasked until the next run."""
 
@@ -106,12 +108,17 @@ def binds_why(model: ModelSpec, asking: Asking) -> bool:
 
 def make_asks(task: Task, model: ModelSpec, asking: Asking = STUDY) -> list[Ask]:
     """Requests for all windows of a task, ``asking.n_samples`` of each."""
-    request, why = request_to(model, asking), binds_why(model, asking)
+    why = binds_why(model, asking)
+    constrained = asking.constrained and model.kind == "llm"
+    if constrained and why:  # ends by itself; its reasons must not be cut
+        room = ITEM_TOKENS * max((len(window.events) for window in task.windows), default=0)
+        limits = asking.sampling
+        asking = replace(asking, sampling=replace(limits, max_tokens=max(limits.max_tokens, room)))
+    request = request_to(model, asking)
     asks = []
     for window in task.windows:
         messages = task.prompt_of(window).messages(window)
         labels = task.sessions[window.session_id].labels
-        constrained = asking.constrained and model.kind == "llm"
         schema = answer_schema(len(window.events), labels, task.answer, why=why) if constrained else None
         asks += [
             Ask(task.dataset, window.session_id, window.index, model.name,

@@ -210,8 +210,8 @@ def _draw_doses(panel: Axes, table: pd.DataFrame, kinds: Mapping[str, str], n_la
 
 
 def confusion_of(answered: Answered, about: About) -> Figure:
-    """Which activities an answerer takes for which, with everything shown; conflict clips are among them."""
-    clips = answered.task.observations
+    """Which activities an answerer takes for which, with everything shown, over clips whose modalities agree."""
+    clips = answered.task.consistent
     size = f"n = {len(clips)} clips of {len({clip.cluster for clip in clips})} {about.clusters}"
     text = f"Data: {about.marked}, {size}. {KINDS[answered.kind]}: {answered.answerer}. Numbers: clips. {about.note}"
     who = f"{answered.answerer}, told {spell(answered.task.shown)}"

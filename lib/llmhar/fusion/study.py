@@ -324,11 +324,11 @@ def compare_all(answered: Sequence[Answered], pairs: Sequence[tuple[str, str]], 
 
 
 def confusion(answered: Answered) -> pd.DataFrame:
-    """Clips by true activity and answer, all labels as columns; with everything shown."""
+    """Clips whose modalities agree by true activity and answer, all labels as columns; with everything shown."""
     task = answered.task
     predictions = answered.given[Condition(task.shown)].predictions
-    said = [predictions.get(clip.clip_id) for clip in task.observations]
-    return confusion_table([clip.label for clip in task.observations], said, task.labels)
+    said = [predictions.get(clip.clip_id) for clip in task.consistent]
+    return confusion_table([clip.label for clip in task.consistent], said, task.labels)
 
 
 class OpenAnswers(NamedTuple):

@@ -100,7 +100,11 @@ def four_axes(points: Sequence[Point], stamped: str, roofline: Mapping[str, floa
     panels[0].set_ylim(-0.05 * max(0.1, best), 1.1 * max(0.1, best))
     handles = {label: handle for panel in panels for handle, label in zip(*panel.get_legend_handles_labels())}
     figure.legend(handles.values(), handles.keys(), loc="outside upper center", ncols=3, frameon=False, fontsize=9)
-    note = " Open marks: the roofline, the least that the limits in params/devices.yaml allow." if floor else ""
+    note = (
+        " Open marks: what the planner expects (a roofline times the derate in params/devices.yaml); no bound."
+        if floor
+        else ""
+    )
     return stamp(figure, f"{stamped}\nGrey line: Pareto front.{note}")
 
 

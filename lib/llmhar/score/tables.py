@@ -16,6 +16,7 @@ import pandas as pd
 from llmhar.ask.inference import Answer, AskedRun
 from llmhar.ask.models import MODELS, ModelError, ModelSpec
 from llmhar.ask.task import Task
+from llmhar.data.events import Session
 from llmhar.records import VERDICTS, Fingerprint, Generation, Prediction
 from llmhar.score.f1 import Overall, SessionScore, average, score_session
 from llmhar.score.stats import Interval, Pair, t_interval, verdict
@@ -314,6 +315,21 @@ def confusion_table(
     table = [[counts[true, answer] for answer in columns] for true in rows]
     shown = pd.DataFrame(table, index=rows, columns=columns, dtype=int)
     return shown.rename_axis("true").rename_axis("answered", axis=1)
+
+
+def commonest_activity(sessions: Sequence[Session]) -> str:
+    """One sentence: the most frequent activity, its share of annotated events, and how many activities there are."""
+    counts = Counter(
+        session.activities[event.activity_id]
+        for session in sessions
+        for event in session.events
+        if event.activity_id in session.labels
+    )
+    if not counts:
+        return "No event is annotated."
+    (name, n), total = counts.most_common(1)[0], counts.total()
+    said = f"{name} is the most frequent of {len(counts)} activities, with {100 * n / total:.0f} % of {total} events"
+    return f"{said}: whoever always says so has that accuracy."
 
 
 def load_table(results: Mapping[str, Any]) -> pd.DataFrame:
