@@ -22,6 +22,7 @@ from llmhar.ask.store import Store
 from llmhar.fusion.answerers.judge import NONE, judge_agreement, judge_open
 from llmhar.fusion.answerers.reading import THRESHOLD, Reading, match_open, read_closed, read_open
 from llmhar.records import VERDICTS
+from llmhar.text.parsing import parse_answer
 from tests.fusion.answerers.test_prompt import EGO4D
 from tests.timing import quiet_seconds
 
@@ -205,3 +206,15 @@ def test_agreement_beyond_chance():
     assert mute.n == 0 and math.isnan(mute.agreement) and mute.judged_accuracy == 0
     with pytest.raises(ValueError, match="2 matched"):
         judge_agreement(["a", "b"], [], ["a"])
+
+
+@pytest.mark.parametrize(
+    "said",
+    ["watching TV", "Watching_TV.", "“watching  tv”", " WATCHING TV ", "**watching TV**", "ｗａｔｃｈｉｎｇ TV", "watching", "TV",
+     "not watching TV", "watching TV or cooking", "cooking!", "", "   ", "1", "none"],
+)  # fmt: skip
+def test_fusion_and_homes_read_a_name_alike(said):
+    labels = ["watching TV", "cooking"]
+    at_home = parse_answer(json.dumps([{"id": 0, "activity": said}]), 1, dict(enumerate(labels, 100))).predictions[0]
+    wanted = None if at_home.label is None else labels[at_home.label - 100]
+    assert read_closed(json.dumps({"activity": said}), labels).label == wanted

@@ -15,7 +15,7 @@ import numpy as np
 
 from llmhar.records import Verdict
 from llmhar.text.embedding import embed
-from llmhar.text.parsing import split_reasoning
+from llmhar.text.parsing import label_set, split_reasoning
 from llmhar.text.serialize import clean_text, fold_name
 
 READ_CHARS = 20_000
@@ -69,12 +69,13 @@ def read_closed(text: str, labels: Sequence[str], finish_reason: str = "") -> Re
         ``missing`` (nothing after the thinking) or ``malformed``.
     """
     found, verdict = _last_activity(text, finish_reason)
-    known = {folded: label for label in reversed(labels) for folded in (fold_name(label), fold_name(clean_text(label)))}
-    if verdict == "malformed" and isinstance(found, str) and found in known:
-        return Reading(known[found], "ok")
+    # The reader of homes' answers looks names up; fusion prompts number nothing: these are numbers that nobody says.
+    number = label_set(tuple((-1 - i, label) for i, label in enumerate(labels))).find(found) if found else None
+    label = labels[-1 - number] if number is not None and isinstance(found, str) else None
+    if verdict == "malformed":
+        return Reading(label, "ok" if label is not None else "malformed")
     if verdict != "ok":
         return Reading(None, verdict)
-    label = known.get(fold_name(found.strip(_TRIM))) if isinstance(found, str) else None
     return Reading(label, "ok" if label is not None else "unknown_label")
 
 
