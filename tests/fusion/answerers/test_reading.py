@@ -210,8 +210,8 @@ def test_agreement_beyond_chance():
 
 @pytest.mark.parametrize(
     "said",
-    ["watching TV", "Watching_TV.", "“watching  tv”", " WATCHING TV ", "**watching TV**", "ｗａｔｃｈｉｎｇ TV", "watching", "TV",
-     "not watching TV", "watching TV or cooking", "cooking!", "", "   ", "1", "none"],
+    ["watching TV", "Watching_TV.", "“watching  tv”", " WATCHING TV ", "**watching TV**", "ｗａｔｃｈｉｎｇ TV", "TV",
+     "watching", "not watching TV", "watching TV or cooking", "cooking!", "", "   ", "1", "none"],
 )  # fmt: skip
 def test_fusion_and_homes_read_a_name_alike(said):
     labels = ["watching TV", "cooking"]
