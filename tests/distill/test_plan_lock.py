@@ -72,3 +72,14 @@ def test_a_damaged_file_names_the_line(tmp_path):
     file.write_text(json.dumps({"plan": "x"}) + "\n{\n", encoding="utf-8")
     with pytest.raises(ValueError, match=r"plan.lock, line 2: not JSON"):
         plan_lock.read_plans(file)
+
+
+def test_defaults_that_plans_rest_on_stay():
+    """Plans hold what differs from these: whoever changes one changes every plan that was written, and must say so."""
+    assert Teaching().model_dump() == {
+        "trace_filter": "none", "least_correct": 1.0, "least_agreement": 0.6, "completion": "reasoning", "n_samples": 1,
+        "n_sessions": None, "skip_sessions": 0, "n_examples": None, "step": None, "backend": "peft", "method": "auto",
+        "rank": 32, "alpha": 32, "max_steps": 500, "max_epochs": None, "batch_size": 2, "accumulate": 4,
+        "learning_rate": 2e-4, "full_steps": None, "full_learning_rate": None, "train_embeddings": True,
+        "longest_example": 8192, "save_every": 50, "second_round": None, "seed": 0,
+    }  # fmt: skip

@@ -38,7 +38,8 @@ def choices(study: Study, courses: Sequence[Course], arms: Sequence[str] = ()) -
         "metric": METRIC,
         "teacher": study.teacher.name,
         "students": list(study.students),
-        "teaching": study.teaching.model_dump(mode="json"),
+        # Without defaults, so that a new field changes no plan; a test pins the defaults themselves.
+        "teaching": study.teaching.model_dump(mode="json", exclude_defaults=True),
         "arms": list(arms),
         "answers": {
             "sampling": asdict(study.asking.sampling),
