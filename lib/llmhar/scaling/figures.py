@@ -17,6 +17,10 @@ from llmhar.score.published import DATASETS_IN_S1, published_curve
 from llmhar.score.tables import Result
 
 
+LINES = (":", "-.", (0, (6, 2)), (0, (1, 4)), (0, (3, 1, 1, 1, 1, 1)), (0, (10, 3)), (0, (2, 1)))
+"""Lines of what has no parameters: seven, so that with four colours none of 28 looks like another."""
+
+
 def scaling_curve(results: Sequence[Result]) -> Figure:
     """S1 Figure 3 (published, without interval) and ours with 95 % t interval, to scale and on a log axis."""
     figure, panels = plt.subplots(1, 2, figsize=(11, 5.0), sharey=True, FigureClass=StudyFigure)
@@ -29,7 +33,7 @@ def scaling_curve(results: Sequence[Result]) -> Figure:
             panel.plot(curve["n_params"] / 1e9, curve["f1"], label=f"published, S1: Qwen3 on {dataset}", **look)
         _draw_ours(panel, results)
         for place, flat in enumerate(r for r in results if r.model.kind != "llm"):
-            look = {"color": palette[4 + place % 4], "linestyle": (":", "-.")[place % 2]}
+            look = {"color": palette[4 + place % 4], "linestyle": LINES[place % len(LINES)], "linewidth": 1.8}
             panel.axhline(flat.macro_f1.mean, label=plain(f"{flat.model.name} on {flat.task.data}"), **look)
         panel.set_xscale(scale)
         panel.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
