@@ -16,7 +16,6 @@ from llmhar.score.figures import MARKS, StudyFigure, axes_of, box_text, colours,
 from llmhar.score.published import DATASETS_IN_S1, published_curve
 from llmhar.score.tables import Result
 
-
 LINES = (":", "-.", (0, (6, 2)), (0, (1, 4)), (0, (3, 1, 1, 1, 1, 1)), (0, (10, 3)), (0, (2, 1)))
 """Lines of what has no parameters: seven, so that with four colours none of 28 looks like another."""
 
