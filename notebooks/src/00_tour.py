@@ -105,8 +105,8 @@ window_html(shown, home)
 print(SERIALIZERS["s1-json"](shown))
 
 # %% [markdown] tags=["speaker"]
-# **Speaker's note (1 min).** Predict: how many tokens is one event? (About twenty; digits are
-# split.) `01_serialization` measures it.
+# **Speaker's note (1 min).** Predict: how many tokens is one event, its share of brackets and names
+# included? (About thirty; digits are split.) `01_serialization` measures it.
 
 # %% [markdown]
 # ## 4. Text becomes a prompt

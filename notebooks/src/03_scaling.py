@@ -107,8 +107,10 @@ tables.score_table(results).round(3)
 # ## The curve
 #
 # Left to scale, as S1's Figure 3; right on a logarithmic axis. The interval is Student's t over
-# sessions; S1 gives none. S1's data, models and homes are others than ours: the two curves may be
-# compared in shape, not in height.
+# sessions; S1 gives none. S1's data, models and homes are others than ours, its prompts (published
+# apart from the paper) are other texts, it numbers events through a session where ours begin at 0
+# in each window, and its MARBLE prompts held text from the watches: the two curves may be compared
+# in shape, not in height.
 
 # %%
 figure = scaling_figures.scaling_curve(results)

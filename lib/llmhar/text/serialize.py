@@ -49,7 +49,11 @@ def event_text(event: SensorEvent) -> str:
 
 
 def s1_json(window: Window) -> str:
-    """S1 §3.1.1: a JSON list of {"id" from 0, "time" HH:MM:SS, "event"}, one event a line."""
+    """S1 §3.1.1: a JSON list of {"id", "time" HH:MM:SS, "event"}, one event a line.
+
+    Ids begin at 0 in each window, so that answers need no long numbers; S1 numbers the events of a session before it
+    cuts windows.
+    """
     return _json_lines([_item(i, event) for i, event in enumerate(window.events)])
 
 
