@@ -37,7 +37,7 @@ from llmhar.ask.store import Store
 from llmhar.ask.task import narrow, prepare
 from llmhar.data.events import Windowing
 from llmhar.distill.quantise import quantise
-from llmhar.records import Generation, Request, Sampling
+from llmhar.records import Generation, Request, Sampling, sha256_of
 from llmhar.text.parsing import parse_answer
 from llmhar.text.prompt import PromptForm
 from llmhar.text.schema import answer_schema
@@ -56,7 +56,8 @@ def ask(said: str, *, system: str = SYSTEM, schema: dict | None = None, adapter:
         "m", "r", "t",
         ({"role": "system", "content": system}, {"role": "user", "content": said}),
         template_args=template or {}, sampling=Sampling(**{"max_tokens": 12, **sampling}), schema=schema,
-        adapter_sha256="ab" if adapter else None, sample_index=sample, adapter_path=str(adapter) if adapter else None,
+        adapter_sha256=sha256_of(str(adapter)) if adapter else None, sample_index=sample,
+        adapter_path=str(adapter) if adapter else None,
     )  # fmt: skip
 
 
@@ -110,8 +111,18 @@ def case(request) -> Case:
 @pytest.fixture(scope="module")
 def adapter(tmp_path_factory) -> Path:
     """A LoRA adapter for qwen3-tiny, strong enough to change any answer."""
-    folder = tmp_path_factory.mktemp("adapter")
-    random = np.random.default_rng(0)
+    return lora(tmp_path_factory.mktemp("first") / "adapter", seed=0)
+
+
+@pytest.fixture(scope="module")
+def second_adapter(tmp_path_factory) -> Path:
+    """Another one whose folder has the same name, as all students' have."""
+    return lora(tmp_path_factory.mktemp("second") / "adapter", seed=1)
+
+
+def lora(folder: Path, seed: int) -> Path:
+    folder.mkdir()
+    random = np.random.default_rng(seed)
     tensors = {}
     for layer in range(2):
         name = f"base_model.model.model.layers.{layer}.mlp.down_proj"
@@ -125,7 +136,7 @@ def adapter(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def engine(case: Case, adapter: Path):
+def engine(case: Case, adapter: Path, second_adapter: Path):
     if case.engine == "rules":
         pytest.importorskip("llmhar.ask.engines.rules.home")
     model = need(case.model) if case.llm else MODELS["rules"] if case.engine == "rules" else RECORDED
@@ -133,7 +144,7 @@ def engine(case: Case, adapter: Path):
         model = quantise(model)
     options = {"replies": REPLIES} if case.engine == "recorded" else {}
     if case.model == "qwen3-tiny":
-        options["adapters"] = [adapter]
+        options["adapters"] = [adapter, second_adapter]
     with open_engine(case.engine, model, options) as opened:
         yield opened
 
@@ -379,6 +390,14 @@ def test_adapters_do_not_leak_into_other_requests(engine, case, adapter):
     mixed = answers(engine, [r for n in range(4) for r in (ask(f"hello {n}"), ask(f"hello {n}", adapter=adapter))])
     assert {g.text for g in mixed[::2]} == {base}
     assert base not in {g.text for g in mixed[1::2]}
+
+
+def test_two_adapters_of_one_name_are_served_side_by_side(engine, case, adapter, second_adapter):
+    only(case.model == "qwen3-tiny", "started without adapters")
+    wanted = [ask(f"hello {n}", adapter=one) for n in range(4) for one in (adapter, second_adapter)]
+    mixed = [g.text for g in answers(engine, wanted)]
+    alone = [[g.text for g in answers(engine, wanted[place::2])] for place in (0, 1)]
+    assert [mixed[0::2], mixed[1::2]] == alone and alone[0] != alone[1]
 
 
 def test_killed_in_mid_run(engine, case):
