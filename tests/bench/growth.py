@@ -39,7 +39,7 @@ from llmhar.data.load_report import LoadReport
 from llmhar.records import Fingerprint, Generation, Request
 from llmhar.scaling import tables as scaling_tables
 from llmhar.score import tables
-from llmhar.text.prompt import build_prompt
+from llmhar.text.prompt import PromptForm, build_prompt
 from tests.bench.speed import make_answers
 from tests.bench.verdicts import Claim, at_most, exit_code, table_text, tally
 
@@ -76,7 +76,7 @@ class Journey:
     def cut(self) -> None:
         windows = tuple(window for session in self.sessions for window in cut_windows(session))
         sessions = {session.session_id: session for session in self.sessions}
-        prompts = {"simulated": build_prompt(self.sessions[0], answer="name")}
+        prompts = {"simulated": build_prompt(self.sessions[0], PromptForm(answer="name"))}
         report = LoadReport("simulated", self.home)
         self.task = Task("simulated", "simulated", sessions, {}, windows, "name", "repeated", prompts, report)
 

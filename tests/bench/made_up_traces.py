@@ -18,7 +18,7 @@ from llmhar.data.events import WINDOW_SIZE, SensorEvent, Session, Window, cut_wi
 from llmhar.data.load_report import LoadReport
 from llmhar.records import Fingerprint, Generation
 from llmhar.score.tables import score_answers
-from llmhar.text.prompt import build_prompt
+from llmhar.text.prompt import PromptForm, build_prompt
 from llmhar.traces.bundle import build_bundle
 
 _HOME = {
@@ -81,7 +81,7 @@ def made_up_task(n_windows: int, rng: random.Random) -> Task:
         name = f"{number + 1:03}"
         sessions[name] = Session("simulated", name, "simulated", dict(enumerate(_ACTIVITIES)), events)
     windows = tuple(window for session in sessions.values() for window in cut_windows(session))
-    prompts = {"simulated": build_prompt(next(iter(sessions.values())), answer="name")}
+    prompts = {"simulated": build_prompt(next(iter(sessions.values())), PromptForm(answer="name"))}
     subset = f"{len(windows)} made-up windows"
     return Task("made up", "simulated", sessions, {}, windows, "name", subset, prompts, LoadReport("made up", Path()))
 

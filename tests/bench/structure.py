@@ -25,7 +25,7 @@ from llmhar.injection.flips import hostile_observation, hostile_window
 from llmhar.injection.payloads import PAYLOADS, Payload, harmless
 from llmhar.text.chat import ChatTokenizer, Messages
 from llmhar.text.parsing import parse_answer
-from llmhar.text.prompt import ANSWER_STYLES, PROMPTS, build_prompt, load_home
+from llmhar.text.prompt import ANSWER_STYLES, PROMPTS, PromptForm, build_prompt, load_home
 from llmhar.text.serialize import SERIALIZERS
 
 HOME_PLACES = ("sensor", "room", "resident", "label")
@@ -176,7 +176,7 @@ def home_ways(session: Session, window: Window, serializers: Sequence[str] = tup
 
 
 def _home_writer(session: Session, window: Window, setting: Any, place: str) -> Callable[[str], Messages]:
-    spec = build_prompt(session, **setting)
+    spec = build_prompt(session, PromptForm(**setting))
     # The first label, and those that the home's example names: so the example must take the hostile first one too.
     first = next(iter(session.labels))
     shown = {answer.casefold() for answer in load_home(session.home).example.answers}
@@ -186,7 +186,9 @@ def _home_writer(session: Session, window: Window, setting: Any, place: str) -> 
         if place != "label":
             return spec.messages(hostile_window(window, place, name))
         hostile = {n: name if n == first else f"{n} {name}" for n in renamed}
-        return build_prompt(replace(session, activities={**session.activities, **hostile}), **setting).messages(window)
+        return build_prompt(
+            replace(session, activities={**session.activities, **hostile}), PromptForm(**setting)
+        ).messages(window)
 
     return write
 
