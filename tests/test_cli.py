@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from llmhar.data import simulated
 from llmhar.data.registry import DATASETS
 from llmhar.fusion.clips.registry import CLIPSETS
 from llmhar.fusion.encoders.weights_files import WEIGHTS
@@ -105,6 +106,7 @@ def test_odd_but_honest_files_are_read(tmp_path):
 
 def test_data_commands_on_the_simulated_home(tmp_path):
     home = tmp_path / "home"
+    simulated.write(home)
     report = json.loads(llmhar("data", "report", "simulated", "--path", home, "--json"))
     events = json.loads(llmhar("data", "events", "simulated", "--path", home, "--json"))
     assert report["events"] == len(events) > 8000 and report["sessions"] == 21
@@ -163,6 +165,11 @@ def test_lists_for_people_and_programs():
         (["run", "smoke", "02", "-p", "n_windows=0"], 2, "n_windows must be at least 1"),
         (["run", "smoke", "02", "-p", "data_dir="], 2, "data_dir is empty"),
         (["data", "report", "mural", "--path", "/nonexistent", "--json"], 1, "/nonexistent"),
+        (
+            ["data", "report", "simulated", "--path", "/nonexistent/typo", "--json"],
+            1,
+            "/nonexistent/typo: give no path",
+        ),
         (["data", "report", "muraal", "--json"], 2, "mural"),
         (["models", "fetch", "qwen9"], 2, "qwen9"),
         (["parse", "--labels", "/nonexistent.txt", "--json"], 2, "nonexistent"),
@@ -187,5 +194,5 @@ def test_help_is_there(command):
 
 
 def test_relative_paths_are_read_from_the_callers_folder(tmp_path):
-    llmhar("data", "report", "simulated", "--path", tmp_path / "here", "--json")
+    simulated.write(tmp_path / "here")
     assert json.loads(llmhar("data", "report", "simulated", "--path", "here", "--json", cwd=tmp_path))["path"] == "here"

@@ -227,6 +227,7 @@ def test_listing(data):
         ("simulated", "simulated", False),
         ("simulated_long", "simulated", False),
         ("simulated_other", "simulated", False),
+        ("simulated_final", "simulated", False),
     ]
     assert rows[0]["path"] == str(data / "mural")
     assert all(set(row) == {"name", "title", "kind", "licence", "source", "path", "present"} for row in rows)

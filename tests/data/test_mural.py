@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from llmhar.data import mural
+from llmhar.data import mural, simulated
 from llmhar.data.registry import DataError, Loaded, RowNote, load, split
 from tests.timing import quiet_seconds
 
@@ -282,6 +282,6 @@ def test_a_stray_quote_costs_its_own_row_alone(home):
 
 
 def test_the_simulated_home_does_not_pass_for_real_data(tmp_path):
-    load("simulated", tmp_path / "home")
+    simulated.write(tmp_path / "home")
     with pytest.raises(DataError, match="simulated home, no real data"):
         load("mural", tmp_path / "home")

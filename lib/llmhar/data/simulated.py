@@ -21,11 +21,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from llmhar.data import simulated_homes as tables
+from llmhar.data.mural import MARK
 from llmhar.data.simulated_homes import ACTIVITIES, IN, METER, MOTION, OUT, SCRIPTS, SENSORS, SESSIONS
 
 COLUMNS = ("uid", "time", "sensor", "action", "Subject", "Description", "activity")
 SENSOR_KEYS = ("sensor name", "sensor type", "sensor location")
-MARK = "SIMULATED.md"  # tells simulated folders from real ones
 N_TRAIN = 15  # S1 §4.3.1: the first sessions train
 LENGTH = 3600  # seconds recorded per session (MuRAL: over 21 h in 21 sessions)
 SIZE = (330, 470)  # sensor events of a session, fewest and most (MuRAL: 407 on average)

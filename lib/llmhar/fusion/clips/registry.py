@@ -144,7 +144,7 @@ def load_clipset(name: str, path: Path | None = None, options: Mapping[str, Any]
 
     Args:
         name: key into :data:`CLIPSETS`.
-        path: its folder or file; None = ``paths.data() / name`` for what the user brings.
+        path: its folder or file, "~" being the user's home; None = ``paths.data() / name`` for what the user brings.
         options: name -> value, of ``ClipSetEntry.options``; what is not named has its default.
 
     Raises:
@@ -152,7 +152,7 @@ def load_clipset(name: str, path: Path | None = None, options: Mapping[str, Any]
     """
     entry, options = choose(CLIPSETS, name, f"no clip set {name!r}: choose one of", WrongCall), options or {}
     check_options(options, entry.options, f"clip set {name}", WrongCall)
-    place = Path(path) if path is not None else _folder(name)
+    place = paths.given(path) if path is not None else _folder(name)
     if place is not None and not place.exists():
         raise DataError(f"{entry.title} is not at {place}: get it ({entry.source.rstrip('.')}) and give its path")
     return entry.load(place, **options)
