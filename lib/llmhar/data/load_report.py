@@ -18,6 +18,19 @@ class WrongCall(DataError):
     """A name or option that no data set has: the call is wrong, not the data."""
 
 
+class MissingFile(DataError):
+    """A folder in which the file is not that a data set is known by."""
+
+    def __init__(self, what: str, folder: Path, name: str) -> None:
+        """Which file is missing in which folder, of which data set."""
+        self.said = f"{what} is missing in {folder}"
+        """What is wrong, without a cure."""
+        super().__init__(
+            f"{self.said}: give the folder that holds the unpacked data set, or unpack its archive with "
+            f"`llmhar data add {name} FILE`"
+        )
+
+
 class RowNote(NamedTuple):
     """One row that did not pass as it was."""
 

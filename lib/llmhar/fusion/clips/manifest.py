@@ -98,9 +98,9 @@ def _rows(reader: Reader, file: Path) -> Iterable[tuple[int, Mapping[str, str]]]
         _check_header([str(name) for name in table.columns], file)
         cells = table.astype(object).where(table.notna(), "").itertuples(index=False, name=None)
         return enumerate((dict(zip(table.columns, map(str, row))) for row in cells), start=1)
-    header = next(iter(reader.lines(file)), "").rstrip("\r\n").replace('"', "").split(",")
-    names = [name.strip().lower() for name in header]
-    _check_header(names, file)
+    header = [name.lower() for name in reader.header(file)]
+    _check_header(header, file)
+    names = [name for name in header if name in COLUMNS or name.startswith(CONTEXT)]
     return ((line, dict(zip(names, cells))) for line, cells in reader.table(file, names))
 
 

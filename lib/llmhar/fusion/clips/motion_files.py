@@ -123,10 +123,9 @@ def _columns(path: Path, header: Sequence[str]) -> tuple[list[str], bool]:
 def _csv(path: Path, notes: list[RowNote]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     report = LoadReport("motion", path.parent)
     reader = Reader(report)
-    header = next(iter(reader.lines(path)), "").rstrip("\r\n").replace('"', "").split(",")
-    names, has_gyro = _columns(path, header)
+    names, has_gyro = _columns(path, reader.header(path))
     lines, cells = [], []
-    for line, row in reader.table(path, [name.strip() for name in names]):
+    for line, row in reader.table(path, names):
         lines.append(line)
         cells.append(row)
     notes.extend(report.refused)
