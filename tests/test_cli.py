@@ -84,6 +84,9 @@ def test_score_prints_the_fixed_form(tmp_path):
     assert [s["session"] for s in found["per_session"]] == ["a", "b"] and {"weighted_f1"} <= set(found)
     write(pred, [("a", 0, "x"), ("a", 0, "y")])
     assert "line 2" in llmhar("score", truth, pred, "--json", code=1)
+    write(pred, [("a", 0, "x"), ("a", 1, "z"), ("b", 0, "Z"), ("b", 1, "z")])
+    assert json.loads(llmhar("score", truth, pred, "--json"))["not_in_truth"] == {"Z": 1, "z": 2}
+    assert "not_in_truth: {'Z': 1, 'z': 2}" in llmhar("score", truth, pred)
     pred.write_text('{"session": "a", "id": 0, "activity": "x"}\n{broken\n')
     assert "p.jsonl, line 2" in llmhar("score", truth, pred, code=1)
 
@@ -135,6 +138,19 @@ def test_data_is_added_and_fetched(tmp_path, monkeypatch):
     assert json.loads(llmhar("data", "report", "mural", "--json"))["events"] > 0
     assert "simulated" in llmhar("data", "fetch", "simulated")
     assert "add" in llmhar("data", "fetch", "marble", code=1)  # by hand: says how
+
+
+def test_clips_are_data_too(tmp_path, monkeypatch):
+    monkeypatch.setenv("LLMHAR_DATA", str(tmp_path / "data"))
+    report = json.loads(llmhar("data", "report", "scenes-recorded", "--json"))
+    assert report["clips"] == sum(report["labels"].values()) > 0 and report["kind"] == "recorded"
+    assert "refused: 0" in llmhar("data", "report", "scenes-recorded")
+    for name in ("pamap2", "usc_had", "manifest"):
+        assert f"llmhar data add {name} FILE" in llmhar("data", "report", name, code=1)
+        assert f"was not added as {name}" in llmhar("data", "add", name, ROOT / "tests" / "fixtures" / "mural", code=1)
+        assert f"llmhar data add {name} FILE" in llmhar("data", "fetch", name, code=1)
+    assert "llmhar data report pamap2" in llmhar("data", "events", "pamap2", code=2)
+    assert "usc_had" in llmhar("data", "add", "usc-had", tmp_path, code=2)
 
 
 def test_lists_for_people_and_programs():

@@ -98,7 +98,7 @@ class Reader:
 
     def missing(self, what: str, folder: Path) -> DataError:
         """The error for a file that must be there."""
-        return MissingFile(what, folder, self.report.dataset)
+        return MissingFile(f"{what} is missing in {folder}", self.report.dataset)
 
     def bytes(self, path: Path) -> bytes:
         """Content of a regular file of at most :data:`MAX_BYTES`, without NUL bytes.

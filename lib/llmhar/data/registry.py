@@ -18,7 +18,19 @@ from llmhar.data.events import Session
 from llmhar.data.load_report import DataError, Loaded, LoadReport, RowNote, Split, WrongCall
 from llmhar.settings import check_options, choose
 
-__all__ = ["DATASETS", "DataError", "Dataset", "LoadReport", "Loaded", "RowNote", "Split", "dataset", "load", "split"]
+__all__ = [
+    "DATASETS",
+    "DataError",
+    "Dataset",
+    "LoadReport",
+    "Loaded",
+    "RowNote",
+    "Split",
+    "WrongCall",
+    "dataset",
+    "load",
+    "split",
+]
 
 
 @dataclass(frozen=True)

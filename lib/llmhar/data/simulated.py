@@ -280,11 +280,14 @@ def _holds(path: Path, files: dict[str, str]) -> bool:
     return all((path / name).is_file() and (path / name).read_bytes() == text.encode() for name, text in files.items())
 
 
-def write(path: Path, seed: int = 0, further: int = 0) -> None:
+def write(path: Path, seed: int = 0, further: int = 0) -> Path:
     """Write the simulated home in MuRAL's layout: 21 sessions and ``further`` ones, byte-identical for a seed.
 
     Written beside ``path`` and moved there in one step. A simulated home that is there is replaced, or left alone where
     it is the same, so that notebooks that start together do not disturb each other.
+
+    Returns:
+        ``path``.
 
     Raises:
         FileExistsError: ``path`` holds something that is not a simulated home.
@@ -293,7 +296,7 @@ def write(path: Path, seed: int = 0, further: int = 0) -> None:
         raise FileExistsError(f"{path} holds other data; choose an empty folder for the simulated home")
     files = _files(seed, further)
     if _holds(path, files):
-        return
+        return path
     part, old = (path.with_name(f".{path.name}.{os.getpid()}.{end}") for end in ("part", "old"))
     try:
         for name, text in files.items():
@@ -310,3 +313,4 @@ def write(path: Path, seed: int = 0, further: int = 0) -> None:
     finally:
         shutil.rmtree(part, ignore_errors=True)
         shutil.rmtree(old, ignore_errors=True)
+    return path
