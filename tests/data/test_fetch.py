@@ -165,6 +165,7 @@ def packed(path, *, name="inner.zip", depth=1):
         outer = path.with_name(f"outer-{i}-{name}.zip")
         with zipfile.ZipFile(outer, "w") as out:
             out.writestr("readme.txt", "see inside")
+            out.writestr(f"__MACOSX/download/._{name}", b"\x00\x05\x16\x07")
             out.write(path, f"download/{name if i == 0 else path.name}")
         path = outer
     return path

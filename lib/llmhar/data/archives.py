@@ -116,7 +116,9 @@ def unpack_inner(folder: Path, spent: Spent) -> bool:
     Raises:
         DataError: as :func:`unpack`.
     """
-    inner = [path for path in folder.rglob("*") if path.is_file() and path.name.lower().endswith(ARCHIVES)]
+    files = [path for path in folder.rglob("*") if path.name.lower().endswith(ARCHIVES) and path.is_file()]
+    # A Mac writes a small file beside each file into an archive, "__MACOSX/._NAME", which is no archive itself.
+    inner = [path for path in files if not path.name.startswith(".")]
     for archive in inner:
         fresh = archive.with_name(f".{archive.name}.part")
         fresh.mkdir()
