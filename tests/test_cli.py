@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from llmhar.data import simulated
 from llmhar.data.registry import DATASETS
 from llmhar.fusion.clips.registry import CLIPSETS
 from llmhar.fusion.encoders.weights_files import WEIGHTS
@@ -83,6 +84,9 @@ def test_score_prints_the_fixed_form(tmp_path):
     assert [s["session"] for s in found["per_session"]] == ["a", "b"] and {"weighted_f1"} <= set(found)
     write(pred, [("a", 0, "x"), ("a", 0, "y")])
     assert "line 2" in llmhar("score", truth, pred, "--json", code=1)
+    write(pred, [("a", 0, "x"), ("a", 1, "z"), ("b", 0, "Z"), ("b", 1, "z")])
+    assert json.loads(llmhar("score", truth, pred, "--json"))["not_in_truth"] == {"Z": 1, "z": 2}
+    assert "not_in_truth: {'Z': 1, 'z': 2}" in llmhar("score", truth, pred)
     pred.write_text('{"session": "a", "id": 0, "activity": "x"}\n{broken\n')
     assert "p.jsonl, line 2" in llmhar("score", truth, pred, code=1)
 
@@ -105,6 +109,7 @@ def test_odd_but_honest_files_are_read(tmp_path):
 
 def test_data_commands_on_the_simulated_home(tmp_path):
     home = tmp_path / "home"
+    simulated.write(home)
     report = json.loads(llmhar("data", "report", "simulated", "--path", home, "--json"))
     events = json.loads(llmhar("data", "events", "simulated", "--path", home, "--json"))
     assert report["events"] == len(events) > 8000 and report["sessions"] == 21
@@ -135,6 +140,19 @@ def test_data_is_added_and_fetched(tmp_path, monkeypatch):
     assert "add" in llmhar("data", "fetch", "marble", code=1)  # by hand: says how
 
 
+def test_clips_are_data_too(tmp_path, monkeypatch):
+    monkeypatch.setenv("LLMHAR_DATA", str(tmp_path / "data"))
+    report = json.loads(llmhar("data", "report", "scenes-recorded", "--json"))
+    assert report["clips"] == sum(report["labels"].values()) > 0 and report["kind"] == "recorded"
+    assert "refused: 0" in llmhar("data", "report", "scenes-recorded")
+    for name in ("pamap2", "usc_had", "manifest"):
+        assert f"llmhar data add {name} FILE" in llmhar("data", "report", name, code=1)
+        assert f"was not added as {name}" in llmhar("data", "add", name, ROOT / "tests" / "fixtures" / "mural", code=1)
+        assert f"llmhar data add {name} FILE" in llmhar("data", "fetch", name, code=1)
+    assert "llmhar data report pamap2" in llmhar("data", "events", "pamap2", code=2)
+    assert "usc_had" in llmhar("data", "add", "usc-had", tmp_path, code=2)
+
+
 def test_lists_for_people_and_programs():
     rows = json.loads(llmhar("data", "list", "--json"))
     expected = {"sensor events": DATASETS, "clips": CLIPSETS, "encoder": WEIGHTS}
@@ -163,6 +181,11 @@ def test_lists_for_people_and_programs():
         (["run", "smoke", "02", "-p", "n_windows=0"], 2, "n_windows must be at least 1"),
         (["run", "smoke", "02", "-p", "data_dir="], 2, "data_dir is empty"),
         (["data", "report", "mural", "--path", "/nonexistent", "--json"], 1, "/nonexistent"),
+        (
+            ["data", "report", "simulated", "--path", "/nonexistent/typo", "--json"],
+            1,
+            "/nonexistent/typo: give no path",
+        ),
         (["data", "report", "muraal", "--json"], 2, "mural"),
         (["models", "fetch", "qwen9"], 2, "qwen9"),
         (["parse", "--labels", "/nonexistent.txt", "--json"], 2, "nonexistent"),
@@ -187,5 +210,5 @@ def test_help_is_there(command):
 
 
 def test_relative_paths_are_read_from_the_callers_folder(tmp_path):
-    llmhar("data", "report", "simulated", "--path", tmp_path / "here", "--json")
+    simulated.write(tmp_path / "here")
     assert json.loads(llmhar("data", "report", "simulated", "--path", "here", "--json", cwd=tmp_path))["path"] == "here"

@@ -12,6 +12,7 @@ from llmhar.ask.inference import collect, make_asks, run_asks
 from llmhar.ask.models import MODELS
 from llmhar.ask.store import Store, StoreError
 from llmhar.ask.task import narrow, prepare
+from llmhar.data import simulated
 from llmhar.data.events import Windowing
 from llmhar.distill.students import open_student
 from llmhar.records import Sampling
@@ -37,7 +38,7 @@ def old_store(tmp_path):
 def task(tmp_path_factory):
     whole = prepare(
         "simulated",
-        tmp_path_factory.mktemp("data") / "home",
+        simulated.write(tmp_path_factory.mktemp("data") / "home"),
         windowing=Windowing(n=1, size=4),
         form=PromptForm(answer="name", wording="short", serializer="sentences", rules=False),
     )

@@ -69,7 +69,7 @@ def nothing() -> tuple[()]:
 
 
 def event_to_figure() -> None:
-    task = prepare("mural", FIXTURES / "mural")
+    task = prepare("mural", FIXTURES / "mural", windowing=Windowing(least_events=0))
     results = evaluate(task, ["rules"], Asking(progress=False)).results
     assert figures.f1_by_session(results).axes
 

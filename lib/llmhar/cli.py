@@ -72,9 +72,8 @@ def data_fetch(name: str, as_json: Json = False) -> None:
     if name in weights_files.WEIGHTS:
         weights_files.fetch_weights(name)
         return _print_place(name, weights_files.weights_folder(name), as_json)
-    if name == "scenes":
-        return _print_place(name, clipsets.fetch_scenes(), as_json)
-    _print_place(name, fetch(name), as_json)
+    is_clips = _clips_or_events(name)
+    _print_place(name, clipsets.fetch_clips(name) if is_clips else fetch(name), as_json)
 
 
 @data.command("add")
@@ -84,42 +83,62 @@ def data_add(
     replace: Annotated[bool, typer.Option(help="Replace what is there.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Add a data set (folder or archive, checked before it is unpacked) or an encoder's weights that you downloaded."""
+    """Add a data set or clips (folder or archive, checked first) or an encoder's weights that you downloaded."""
     from llmhar.data.fetch import add
+    from llmhar.fusion.clips.registry import add_clips
     from llmhar.fusion.encoders import weights_files
 
     if name in weights_files.WEIGHTS:
         for file, sha256 in weights_files.add_weights(name, path).items():
             print_line(f"{file}: sha256 {sha256}", to_stderr=as_json)
         return _print_place(name, weights_files.weights_folder(name), as_json)
-    _print_place(name, add(name, path, replace=replace), as_json)
+    adding = add_clips if _clips_or_events(name) else add
+    _print_place(name, adding(name, path, replace=replace), as_json)
 
 
-def _loaded(name: str, path: Path | None, options: Sequence[str] | None) -> Any:
-    from llmhar.data import registry as datasets
+def _clips_or_events(name: str) -> bool:
+    """Whether a name is a set of clips, not a data set of sensor events."""
+    from llmhar.data.load_report import WrongCall
+    from llmhar.data.registry import DATASETS
+    from llmhar.fusion.clips.registry import CLIPSETS
+    from llmhar.settings import choose
 
+    choose({**DATASETS, **CLIPSETS}, name, f"no data set {name!r}: choose one of", WrongCall)
+    return name in CLIPSETS
+
+
+def _values(options: Sequence[str] | None) -> dict[str, Any]:
     words: dict[str, Any] = {"true": True, "false": False}
-    return datasets.load(name, path, {k: words.get(v.casefold(), v) for k, v in _pairs(options).items()})
+    return {k: int(v) if v.isdecimal() else words.get(v.casefold(), v) for k, v in _pairs(options).items()}
 
 
 @data.command("report")
 def data_report(name: str, path: Folder = None, option: Options = None, as_json: Json = False) -> None:
-    """Load a data set and say what was read, mended, refused and set aside."""
-    report = _loaded(name, path, option).report.to_json()
+    """Load a data set or a set of clips and say what was read, mended, refused and set aside."""
+    from llmhar.data.registry import load
+    from llmhar.fusion.clips.registry import load_clipset
+
+    is_clips, options = _clips_or_events(name), _values(option)
+    report = load_clipset(name, path, options).to_json() if is_clips else load(name, path, options).report.to_json()
     if as_json:
         return print_json(report)
     for key, value in report.items():
         print_line(f"{key}: {len(value) if isinstance(value, list) else value}")
     for kind in ("mended", "refused", "set_aside"):
-        for note in report[kind][:50]:
+        notes = report.get(kind, [])
+        for note in notes[:50]:
             print_line(f"{kind.replace('_', ' ')}: {note['file']}:{note['line']}: {note['reason']}")
-        if len(report[kind]) > 50:
-            print_line(f"{kind.replace('_', ' ')}: … and {len(report[kind]) - 50} more (--json lists all)")
+        if len(notes) > 50:
+            print_line(f"{kind.replace('_', ' ')}: … and {len(notes) - 50} more (--json lists all)")
 
 
 @data.command("events")
 def data_events(name: str, path: Folder = None, option: Options = None, as_json: Json = False) -> None:
     """List all events of a data set with their ground truth."""
+    from llmhar.data.registry import WrongCall, load
+
+    if _clips_or_events(name):
+        raise WrongCall(f"{name} is a set of clips, which have no sensor events: see `llmhar data report {name}`")
     rows = [
         {
             "session": session.session_id,
@@ -131,7 +150,7 @@ def data_events(name: str, path: Folder = None, option: Options = None, as_json:
             "residents": list(event.residents),
             "activity": None if event.activity_id is None else session.activities[event.activity_id],
         }
-        for session in _loaded(name, path, option).sessions
+        for session in load(name, path, _values(option)).sessions
         for event in session.events
     ]
     if as_json:
@@ -231,7 +250,7 @@ def score(
     for key, value in scores.items():
         if key != "per_session":
             print_line(f"{key}: {value}")
-    print_table(scores["per_session"], ["session", "n_events", "macro_f1", "weighted_f1", "missed_pct"])
+    print_table(scores["per_session"], ["session", "n_events", "macro_f1", "weighted_f1", "union_f1", "missed_pct"])
 
 
 @app.command()

@@ -26,6 +26,14 @@ def _from_env(name: str, default: Path) -> Path:
     return Path(value).expanduser().absolute() if value else default
 
 
+def given(path: Path | str) -> Path:
+    """A path as a user wrote it: "~" and "~name" are home folders where there are such, as a shell reads them.
+
+    A relative path stays relative to the folder of the call.
+    """
+    return Path(os.path.expanduser(path))
+
+
 def root() -> Path:
     """The checkout: the folder that holds ``params`` and ``notebooks``."""
     return _from_env("LLMHAR_ROOT", Path(__file__).absolute().parents[2])

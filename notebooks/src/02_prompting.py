@@ -25,6 +25,7 @@ engine: str = "auto"  # auto (vllm, else transformers), or one engine
 exact_engine: bool = False  # use stored answers only of this engine, version, dtype and device
 n_windows: int | None = 4  # windows drawn from each test session; None = all
 window_size: int = 10  # events in a window
+least_events: int = 10  # scored events from which on a test session counts; 0 = all do, as S1
 wording: str = "s1-blank"  # prompt: a name in PROMPTS; s1 has answers in its example
 serializer: str = "s1-json"  # how a window is written: s1-json, intervals or sentences
 answer: str = "name"  # activities answered by name or by number
@@ -62,7 +63,8 @@ from llmhar.traces.view import show_traces
 # %%
 folder = Path(data_dir) if data_dir else None
 form = PromptForm(wording, serializer, answer, rules)
-task = prepare(dataset, folder, form, Windowing(window_size, n_windows, seed))
+windowing = Windowing(window_size, n_windows, seed, least_events=least_events)
+task = prepare(dataset, folder, form, windowing)
 print(f"{task.data}: {task.subset}, {len(task.windows)} windows to ask")
 
 # %%

@@ -25,6 +25,7 @@ models: list[str] = ["rules"]  # who answers: names from params/models.yaml
 engine: str = "auto"  # auto (vllm, else transformers), or one engine
 n_windows: int | None = 4  # windows drawn from each test session for models; None = all
 window_size: int = 10  # events in a window
+least_events: int = 10  # scored events from which on a test session counts; 0 = all do, as S1
 wording: str = "s1-blank"  # prompt: a name in PROMPTS; s1 has answers in its example
 answer: str = "name"  # activities answered by name or by number
 thinking: bool | None = None  # Qwen3's thinking switch; None = the template's default
@@ -79,7 +80,8 @@ pd.DataFrame(planner.plan_table(plan)).astype(object).fillna("")
 # ## Asking
 
 # %%
-form, windowing = PromptForm(wording, answer=answer), Windowing(window_size, n_windows, seed)
+form = PromptForm(wording, answer=answer)
+windowing = Windowing(window_size, n_windows, seed, least_events=least_events)
 tasks = [prepare(name, folder, form, windowing) for name in datasets]
 print("; ".join(f"{task.data}: {task.subset}, {len(task.windows)} windows" for task in tasks))
 

@@ -36,6 +36,7 @@ serve: str = "merged"  # which form of a LoRA student answers: merged weights, o
 n_gpus: int = 1  # cards that share one model (vLLM's tensor parallel)
 n_windows: int | None = 4  # windows drawn from each test session; None = all
 window_size: int = 10  # events in a window
+least_events: int = 10  # scored events from which on a test session counts; 0 = all do, as S1
 teacher_prompt: str = "brief"  # the teacher's prompt, a name in FORMS (llmhar.text.prompt)
 student_prompt: str = "student"  # the students' prompt, in training and when asked
 thinking: bool | None = None  # Qwen3's thinking switch; None = the template's default
@@ -67,7 +68,7 @@ from llmhar.text.prompt import FORMS
 lessons = load_teaching(
     teaching, max_steps=max_steps, n_sessions=n_sessions, trace_filter=trace_filter, seed=seed
 )
-windowing = Windowing(window_size, n_windows, seed, lessons.step)
+windowing = Windowing(window_size, n_windows, seed, lessons.step, least_events=least_events)
 forms = FORMS[teacher_prompt], FORMS[student_prompt]
 names = transfer.further_courses(datasets, if_here, test_on, data_dir)
 own, further, tested = (

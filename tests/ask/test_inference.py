@@ -10,6 +10,7 @@ from llmhar.ask.engines.base import EngineError
 from llmhar.ask.models import MODELS
 from llmhar.ask.store import Store
 from llmhar.ask.task import narrow, one_window, prepare
+from llmhar.data import simulated
 from llmhar.data.events import Windowing
 from llmhar.records import Fingerprint, Generation, Request, Sampling
 from llmhar.score import evaluate as evaluation
@@ -43,9 +44,9 @@ class Fake:
 
 @pytest.fixture(scope="module")
 def task(tmp_path_factory):
-    return prepare(
-        "simulated", tmp_path_factory.mktemp("data") / "home", windowing=Windowing(n=2), form=PromptForm(answer="name")
-    )
+    home = tmp_path_factory.mktemp("data") / "home"
+    simulated.write(home)
+    return prepare("simulated", home, windowing=Windowing(n=2), form=PromptForm(answer="name"))
 
 
 @pytest.fixture
@@ -173,6 +174,7 @@ def test_the_rules_revision_is_that_of_their_text():
 
 def test_the_rules_floor_on_the_simulated_home_is_where_the_study_wants_it(tmp_path, store):
     """Hard enough to be worth solving, fair enough to be solvable (0.60 to 0.90 on all test windows)."""
+    simulated.write(tmp_path / "home")
     whole = prepare("simulated", tmp_path / "home", form=PromptForm(answer="name"))
     result = evaluation.evaluate(whole, ["rules"], store=store).results[0]
     assert 0.60 <= result.macro_f1.mean <= 0.90 and result.macro_f1.n == 6

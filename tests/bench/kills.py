@@ -35,6 +35,7 @@ from llmhar.ask.engines.recorded import RecordedEngine
 from llmhar.ask.models import MODELS
 from llmhar.ask.store import Store, StoreError
 from llmhar.ask.task import prepare
+from llmhar.data import simulated
 from llmhar.data.events import Windowing
 from llmhar.records import Fingerprint, Generation, Request
 from llmhar.score import tables
@@ -240,7 +241,10 @@ class Filling:
                  write: Callable[[Path, str], None] = paths.write_text) -> None:  # fmt: skip
         self.model = MODELS["recorded-smoke"]
         self.task = prepare(
-            "simulated", scratch / "home", windowing=Windowing(n=n_windows), form=PromptForm(answer="name")
+            "simulated",
+            simulated.write(scratch / "home"),
+            windowing=Windowing(n=n_windows),
+            form=PromptForm(answer="name"),
         )
         self.asks = inference.make_asks(self.task, self.model)
         lines = (paths.params() / "recorded" / "recorded-smoke.jsonl").read_text().splitlines()

@@ -13,6 +13,7 @@ from llmhar.ask.asking import Asking
 from llmhar.ask.models import MODELS
 from llmhar.ask.store import Store
 from llmhar.ask.task import narrow, prepare, training_task
+from llmhar.data import simulated
 from llmhar.data.events import Windowing
 from llmhar.distill import students, training
 from llmhar.distill.examples import Example, make_examples
@@ -45,7 +46,7 @@ class Training:
     def examples(self) -> list[Example]:
         test = prepare(
             "simulated",
-            self.scratch / "data",
+            simulated.write(self.scratch / "data"),
             windowing=Windowing(n=1, size=1),
             form=PromptForm(answer="name", wording="short", serializer="sentences", rules=False),
         )

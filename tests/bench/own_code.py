@@ -26,6 +26,7 @@ from llmhar.ask.meter import high_water
 from llmhar.ask.models import MODELS, ModelSpec
 from llmhar.ask.store import Store
 from llmhar.ask.task import Task, prepare
+from llmhar.data import simulated
 from llmhar.records import Fingerprint, Generation
 from tests.bench import speed
 from tests.bench.verdicts import Claim, at_most, exactly, exit_code, table_text, tally
@@ -140,6 +141,7 @@ def fill_for_study(folder: Path) -> None:
     """What the rules say of every test window, under six names."""
     from llmhar.score.evaluate import evaluate
 
+    simulated.write(folder / "home")
     task = prepare("simulated", folder / "home")
     with Store(folder / "store.sqlite") as store:
         said = [generation.text for generation in evaluate(task, ["rules"], store=store).results[0].generations]

@@ -30,6 +30,7 @@ from llmhar.ask.model_files import fetch
 from llmhar.ask.models import MODELS, ModelError
 from llmhar.ask.store import Store
 from llmhar.ask.task import prepare, training_task
+from llmhar.data import simulated
 from llmhar.data.events import Windowing
 from llmhar.distill import train_child, training
 from llmhar.distill.examples import Example, make_examples, write_examples
@@ -164,7 +165,7 @@ def make_examples_of_the_simulated_home(scratch: Path, n: int = N_EXAMPLES) -> l
     """What the rules engine says of five-event windows, spread over the training sessions."""
     test = prepare(
         "simulated",
-        scratch / "data",
+        simulated.write(scratch / "data"),
         windowing=Windowing(n=1, size=5),
         form=PromptForm(answer="name", wording="short", serializer="sentences", rules=False),
     )

@@ -101,6 +101,18 @@ def test_subset_names():
     assert subset_name(Windowing(), 6) == "all windows of 6 test sessions"
     assert subset_name(Windowing(n=4, seed=7), 6) == "4 windows from each of 6 test sessions (seed 7)"
     assert subset_name(Windowing(part="validation"), 3) == "all windows of 3 validation sessions"
+    thin = ", 1 session with fewer than 10 scored events left out"
+    assert subset_name(Windowing(), 4, n_thin=1) == f"all windows of 4 test sessions{thin}"
+    named = subset_name(Windowing(n=4, least_events=7), 6, n_thin=2)
+    assert named == (
+        "4 windows from each of 6 test sessions (seed 0), 2 sessions with fewer than 7 scored events left out"
+    )
+
+
+def test_scored_events_are_those_of_the_label_set():
+    events = tuple(SensorEvent(i, START, "kitchen", "fridge", "OPENED", (), i % 4 or None) for i in range(40))
+    own = Session("mural", "01", "mural", {1: "cooking", 2: "eating", 3: "TRANSITION"}, events, unscored=frozenset({3}))
+    assert own.n_scored == 20 and Windowing().least_events == WINDOW_SIZE
 
 
 def test_pick_sessions_in_the_order_asked_for():

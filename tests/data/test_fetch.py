@@ -159,6 +159,66 @@ def test_a_tar_header_as_a_bomb(data, tmp_path, monkeypatch):
         fetch.add("mural", tmp_path / "bomb.tar.gz")
 
 
+def packed(path, *, name="inner.zip", depth=1):
+    """An archive with the archive ``path`` inside, so many times."""
+    for i in range(depth):
+        outer = path.with_name(f"outer-{i}-{name}.zip")
+        with zipfile.ZipFile(outer, "w") as out:
+            out.writestr("readme.txt", "see inside")
+            out.writestr(f"__MACOSX/download/._{name}", b"\x00\x05\x16\x07")
+            out.write(path, f"download/{name if i == 0 else path.name}")
+        path = outer
+    return path
+
+
+@pytest.mark.parametrize("kind", ["zip", "tar.gz"])
+def test_an_archive_inside_an_archive_is_opened(archive, data, kind):
+    fetch.add("mural", packed(archive(kind), name=f"MuRAL.{kind}", depth=2))
+    loaded = load("mural")
+    assert loaded.sessions == load("mural", MURAL).sessions and _left(data) == ["mural"]
+    assert loaded.report.mended[0].file.endswith(f"/download/MuRAL.{kind}/MuRAL/01/data.csv")
+
+
+def test_an_archive_beside_the_data_stays_closed(archive, data, tmp_path):
+    (tmp_path / "broken.zip").write_text("no zip")
+    fetch.add("mural", archive(extra=[("MuRAL/photos.zip", b"no zip either")]))
+    assert (data / "mural" / "MuRAL" / "photos.zip").read_bytes() == b"no zip either"
+
+
+def test_archives_inside_archives_share_the_caps(archive, data, monkeypatch):
+    bomb = archive(extra=[("MuRAL/bomb", bytes(3_000_000))])
+    monkeypatch.setattr(archives, "MAX_UNPACKED", 2_000_000)
+    with pytest.raises(DataError, match=r"outer.*zip was not added .*inner.zip holds more than 2,000,000 bytes"):
+        fetch.add("mural", packed(bomb))
+    monkeypatch.setattr(archives, "MAX_FILES", 8)  # the archive alone has 9
+    with pytest.raises(DataError, match=r"inner.zip holds more than 8 files"):
+        fetch.add("mural", packed(archive()))
+    monkeypatch.setattr(archives, "MAX_FILES", 20_000)
+    with pytest.raises(DataError, match=r"activities.json is missing in .*whatever archives in it are opened"):
+        fetch.add("mural", packed(archive(), depth=archives.MAX_NESTED + 1))
+    assert _left(data) == []
+
+
+def test_a_broken_archive_inside_is_named(data, tmp_path):
+    (tmp_path / "broken.zip").write_text("no zip")
+    with pytest.raises(DataError, match=r"outer-0-inner.zip.zip/download/inner.zip is no folder, .zip or .tar.gz"):
+        fetch.add("mural", packed(tmp_path / "broken.zip"))
+    assert _left(data) == []
+
+
+def test_adding_never_advises_to_add(data, tmp_path):
+    for name in ("mural", "marble", "uci_adl", "simulated"):
+        with pytest.raises(DataError, match=r"is missing in .*: give the archive or the whole folder of") as caught:
+            fetch.add(name, MARBLE.parent / "recorded")
+        assert "data add" not in str(caught.value)
+
+
+def test_outer_folders_are_found(data, tmp_path):
+    shutil.copytree(MURAL, tmp_path / "downloads" / "MuRAL-main" / "dataset" / "MuRAL")
+    fetch.add("mural", tmp_path / "downloads")
+    assert load("mural").sessions == load("mural", MURAL).sessions
+
+
 def test_a_name_twice_is_refused(archive, data):
     with pytest.warns(UserWarning), pytest.raises(DataError, match="File exists"):
         fetch.add("mural", archive(extra=[("MuRAL/activities.json", b"[]")]))
@@ -227,6 +287,7 @@ def test_listing(data):
         ("simulated", "simulated", False),
         ("simulated_long", "simulated", False),
         ("simulated_other", "simulated", False),
+        ("simulated_final", "simulated", False),
     ]
     assert rows[0]["path"] == str(data / "mural")
     assert all(set(row) == {"name", "title", "kind", "licence", "source", "path", "present"} for row in rows)

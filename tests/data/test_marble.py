@@ -202,6 +202,56 @@ def test_any_bytes_give_sessions_or_a_data_error(tmp_path, content):
             assert str(error)
 
 
+def instance(folder, rows, labels=None):
+    """One instance of one subject, "2", who is never outside a label of its own."""
+    own = folder / "A1a" / "instance1"
+    (own / "subject-2").mkdir(parents=True, exist_ok=True)
+    (own / "environmental.csv").write_bytes(HEADER + rows)
+    (own / "subject-2" / "labels.csv").write_bytes(b"act,ts_start,ts_end\n" + (labels or b"EATING,0,99999999999999\n"))
+    return folder
+
+
+def test_times_with_a_point_are_milliseconds(tmp_path):
+    folder = instance(tmp_path, b"R1,ON,1576490400000.0,2\n", b"COOKING,1576490400000.0,1576490400000.00\n")
+    loaded = load("marble", folder)
+    assert loaded.sessions[0].events[0].time == datetime(2019, 12, 16, 11, 0)
+    assert _names(loaded.sessions[0]) == ["COOKING"] and loaded.report.refused == []
+    refused = load("marble", instance(tmp_path, b"R1,ON,1576490400000,2\nR1,ON,1576490400000.5,2\n")).report.refused
+    assert [note[1:] for note in refused] == [(3, "time '1576490400000.5' is not UNIX milliseconds")]
+
+
+def test_seconds_are_refused_and_never_read_as_1970(tmp_path):
+    for seconds in (b"1576490400", b"1576490400.0", b"1576490400.123"):
+        shown = seconds.decode()
+        with pytest.raises(
+            DataError, match=rf"environmental.csv: times such as '{shown}' are UNIX seconds.*ts by 1000"
+        ):
+            load("marble", instance(tmp_path, b"R1,ON,%s,2\n" % seconds))
+        with pytest.raises(DataError, match=rf"labels.csv: times such as '{shown}' .* ts_start and ts_end by 1000"):
+            load("marble", instance(tmp_path, b"R1,ON,1576490400000,2\n", b"EATING,%s,%s\n" % (seconds, seconds)))
+    stray = b"R1,ON,1576490400000,2\nR1,ON,1576490401,2\nR1,ON,1576490402000,2\n"
+    loaded = load("marble", instance(tmp_path, stray))
+    assert [note[1:] for note in loaded.report.refused] == [(3, "time '1576490401' is UNIX seconds, not milliseconds")]
+    assert len(loaded.sessions[0].events) == 2
+
+
+def test_the_hour_that_the_clock_shows_twice_is_noted(tmp_path):
+    first = 1540684800_000  # 2018-10-28 02:00 in Milan, in summer time
+    rows = b"".join(b"R1,ON,%d,2\n" % (first + minutes * 60_000) for minutes in (-10, 30, 90, 119, 130))
+    loaded = load("marble", instance(tmp_path, rows))
+    assert [f"{event.time:%H:%M}" for event in loaded.sessions[0].events] == [
+        "01:50",
+        "02:30",
+        "02:30",
+        "02:59",
+        "03:10",
+    ]
+    assert all(event.time.fold == 0 for event in loaded.sessions[0].events)
+    (note,) = loaded.report.mended
+    assert note.file == "A1a/instance1/environmental.csv" and "2 events lie in the second pass" in note.reason
+    assert load("marble", instance(tmp_path, b"R1,ON,%d,2\n" % (first + 60_000))).report.mended == []
+
+
 def test_latest_time_that_is_read(tmp_path):
     folder = tmp_path / "A1a" / "instance1"
     folder.mkdir(parents=True)

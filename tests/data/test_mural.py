@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from llmhar.data import mural
+from llmhar.data import mural, simulated
 from llmhar.data.registry import DataError, Loaded, RowNote, load, split
 from tests.timing import quiet_seconds
 
@@ -257,6 +257,22 @@ def test_fifty_thousand_events_a_second(home):
     assert quiet_seconds(lambda: load("mural", folder), runs=2) < 40_000 / 50_000  # measured 170k a second
 
 
+def test_bytes_in_columns_that_nobody_reads_refuse_nothing(home):
+    rows = b'0,07:00:00,main door,OPENED,A,"B\x92s coffee \x96 hot, caf\xe9",5\n1,07:00:01,main door,CLOSED,A,x,5\n'
+    loaded = load("mural", home(HEADER.encode().replace(b"uid", b"n\xb0") + rows))
+    assert (loaded.report.n_events, loaded.report.refused, loaded.report.mended) == (2, [], [])
+    with pytest.raises(DataError, match=r"data.csv, line 3: not UTF-8 text"):
+        load("mural", home(HEADER.encode() + rows.replace(b"CLOSED,A", b"CLOSED,Andr\xe9")))
+
+
+@pytest.mark.parametrize("mark", [";", "\t", "|"])
+@pytest.mark.parametrize("quote", ["", '"'])
+def test_a_first_line_parted_by_other_marks_says_so(home, mark, quote):
+    header = mark.join(f"{quote}{name}{quote}" for name in HEADER.strip().split(","))
+    with pytest.raises(DataError, match=r"data.csv, line 1: parted by .*, not by commas; save it as CSV with commas"):
+        load("mural", home(f"{header}\n0{mark}07:00:00\n".encode()))
+
+
 def test_loader_is_the_registrys():
     assert mural.load(FIXTURE, dataset="simulated", home="simulated").sessions[0].home == "simulated"
 
@@ -282,6 +298,6 @@ def test_a_stray_quote_costs_its_own_row_alone(home):
 
 
 def test_the_simulated_home_does_not_pass_for_real_data(tmp_path):
-    load("simulated", tmp_path / "home")
+    simulated.write(tmp_path / "home")
     with pytest.raises(DataError, match="simulated home, no real data"):
         load("mural", tmp_path / "home")

@@ -1,11 +1,13 @@
 """The registry of data sets: names, options, splits and the errors that tell what to do."""
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from llmhar.data import registry as datasets
+from llmhar.data import simulated
 from llmhar.data.registry import DATASETS, DataError, Split, load, split
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
@@ -162,6 +164,33 @@ def test_a_simulated_home_of_an_earlier_llmhar_is_written_anew(monkeypatch, tmp_
     longer = load("simulated_long")
     assert len(longer.sessions) == len(whole.sessions) + 1 == 22
     assert len(load("simulated_long", tmp_path / "simulated_long").sessions) == 22
+
+
+def test_a_folder_that_is_given_is_only_read(monkeypatch, tmp_path):
+    """A mistyped path gets no home written; real data do not pass for simulated ones, nor one seed for another."""
+    monkeypatch.setenv("LLMHAR_DATA", str(tmp_path / "data"))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name in (name for name, entry in DATASETS.items() if entry.kind == "simulated"):
+        with pytest.raises(DataError, match=r"is not at .*typo: give no path, then it is written to .*data"):
+            load(name, tmp_path / "typo")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match=r"activities.json is missing in .*empty"):
+        load("simulated", tmp_path / "empty")
+    with pytest.raises(DataError, match=r"fixtures/mural holds no simulated home, it has no SIMULATED.md"):
+        load("simulated", FIXTURES / "mural")
+    simulated.write(tmp_path / "home")
+    assert load("simulated", Path("~/home")).sessions == load("simulated", tmp_path / "home").sessions
+    with pytest.raises(DataError, match=r"holds another simulated home \(wanted: data set simulated_other, seed 1\)"):
+        load("simulated_other", tmp_path / "home")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["empty", "home"]
+
+
+def test_real_data_in_the_simulated_homes_place_are_neither_shown_as_simulated_nor_touched(monkeypatch, tmp_path):
+    monkeypatch.setenv("LLMHAR_DATA", str(tmp_path))
+    shutil.copytree(FIXTURES / "mural", tmp_path / "simulated")
+    with pytest.raises(DataError, match=r"holds no simulated home, it has no SIMULATED.md .*: move it away"):
+        load("simulated")
+    assert not (tmp_path / "simulated" / "SIMULATED.md").exists()
 
 
 def test_the_other_simulated_days_are_other_days(monkeypatch, tmp_path):

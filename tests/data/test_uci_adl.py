@@ -168,6 +168,20 @@ def test_missing_home_and_unknown_home(home_a):
         load("uci_adl", folder, {"home": "B"})
 
 
+@pytest.mark.parametrize("head", ["", SENSORS_HEAD])
+def test_a_byte_order_mark_costs_no_row(home_a, head):
+    rows = head + "2011-11-28 10:00:00\t2011-11-28 10:05:00\tCaf\xe9tera\tElectric\tKitchen\r\n"
+    adls = "2011-11-28 10:00:00\t2011-11-28 10:05:00\tBreakfast\r\n".encode("utf-8-sig")
+    (session,) = load("uci_adl", home_a(rows.encode("utf-8-sig"), adls), {"home": "A"}).sessions
+    assert [(event.sensor, event.activity_id) for event in session.events] == [("caf\xe9tera", 0)] * 2
+
+
+def test_other_marks_between_fields_are_named(home_a):
+    row = "2011-11-28 10:00:00;2011-11-28 10:05:00;Bed;Pressure;Bedroom\n"
+    with pytest.raises(DataError, match="too few fields: 3 for 7; parted by ';', not by tabs"):
+        load("uci_adl", home_a(row, ""), {"home": "A"})
+
+
 def test_latin_1_is_accepted_and_utf_16_is_not(home_a):
     row = "2011-11-28 10:00:00 2011-11-28 10:05:00 Caf\xe9tera Electric Kitchen\n"
     assert load("uci_adl", home_a(row, ""), {"home": "A"}).sessions[0].events[0].sensor == "caf\xe9tera"

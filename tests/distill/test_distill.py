@@ -21,6 +21,7 @@ from llmhar.ask.inference import AskedRun
 from llmhar.ask.models import MODELS, Local, ModelSpec
 from llmhar.ask.store import Store
 from llmhar.ask.task import Task, prepare, training_task
+from llmhar.data import simulated
 from llmhar.data.events import SensorEvent, Session, Windowing, cut_windows
 from llmhar.distill import recipe, traces, train_child, training
 from llmhar.distill.child import run_child
@@ -184,6 +185,7 @@ def test_rare_labels_come_more_often_and_the_truth_does_not_matter():
 @pytest.fixture(scope="module")
 def task(tmp_path_factory) -> Task:
     home = tmp_path_factory.mktemp("data") / "home"
+    simulated.write(home)
     return prepare("simulated", home, windowing=Windowing(size=5, n=1), form=PromptForm(answer="name", wording="short"))
 
 

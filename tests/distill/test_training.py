@@ -24,6 +24,7 @@ from llmhar.ask.engines.registry import open_engine
 from llmhar.ask.models import MODELS, Local, ModelSpec
 from llmhar.ask.store import Store
 from llmhar.ask.task import Task, narrow, prepare, training_task
+from llmhar.data import simulated
 from llmhar.data.events import Windowing
 from llmhar.distill import child, merging, training
 from llmhar.distill.examples import Example, data_hash, make_examples
@@ -61,7 +62,7 @@ def task(tmp_path_factory: pytest.TempPathFactory) -> Task:
     """Training windows of one event, with the shortest prompt."""
     test = prepare(
         "simulated",
-        tmp_path_factory.mktemp("data") / "home",
+        simulated.write(tmp_path_factory.mktemp("data") / "home"),
         windowing=Windowing(n=1, size=1),
         form=PromptForm(answer="name", wording="short", serializer="sentences", rules=False),
     )

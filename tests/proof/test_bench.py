@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from llmhar import paths
+from llmhar.data import simulated
 from tests.bench import bench, calibration, explorer, growth, own_code, speed, training
 from tests.bench import verdicts as table
 from tests.bench.verdicts import Claim, at_least, at_most, exactly, not_measured
@@ -225,7 +226,7 @@ def test_a_slow_loader_is_missed(tmp_path, monkeypatch):
         return real(*arguments)
 
     monkeypatch.setattr(speed.datasets, "load", slow)
-    found = speed.loader_claims(tmp_path / "home", runs=1)
+    found = speed.loader_claims(simulated.write(tmp_path / "home"), runs=1)
     assert found[0].verdict == "missed" and "by processor time" in found[0].why
     assert found[1].verdict in ("missed", "not measured")
 

@@ -17,6 +17,7 @@ from llmhar.ask.inference import Answer
 from llmhar.ask.models import ModelSpec, Shape
 from llmhar.ask.store import Ask, Store, Stored
 from llmhar.ask.task import Task, prepare
+from llmhar.data import simulated
 from llmhar.data.events import SensorEvent, Session, Windowing, cut_windows
 from llmhar.data.load_report import LoadReport
 from llmhar.records import Fingerprint, Generation, Request, Sampling
@@ -576,7 +577,10 @@ def thinker(monkeypatch):
 @pytest.fixture(scope="module")
 def home(tmp_path_factory):
     return prepare(
-        "simulated", tmp_path_factory.mktemp("data") / "home", windowing=Windowing(n=1), form=PromptForm(answer="name")
+        "simulated",
+        simulated.write(tmp_path_factory.mktemp("data") / "home"),
+        windowing=Windowing(n=1),
+        form=PromptForm(answer="name"),
     )
 
 
@@ -611,7 +615,8 @@ def mural(tmp_path):
         shutil.copy(fixture / name, tmp_path)
     for source, name in (("01", "01"), ("01", "02"), ("01", "03"), ("02", "04")):
         shutil.copytree(fixture / source, tmp_path / name)
-    return prepare("mural", tmp_path, form=PromptForm(answer="name", wording="short"))
+    form = PromptForm(answer="name", wording="short")
+    return prepare("mural", tmp_path, form, Windowing(least_events=0))
 
 
 def test_two_data_sets_start_each_engine_once(home, mural, store, thinker):

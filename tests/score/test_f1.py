@@ -45,6 +45,9 @@ def test_equals_scikit_learn(events):
     for average_, value in (("macro", made.macro_f1), ("weighted", made.weighted_f1)):
         theirs = f1_score(true, guess, labels=sorted(set(true)), average=average_, zero_division=0)
         assert value == pytest.approx(theirs, **CLOSE)
+    union = sorted({*true, *guess} - {-1})
+    theirs = f1_score(true, guess, labels=union, average="macro", zero_division=0)
+    assert made.union_f1 == pytest.approx(theirs, **CLOSE)
     assert made.accuracy == pytest.approx(np.mean([t == p for t, p in kept]), **CLOSE)
     assert made.missed_pct == pytest.approx(100 * np.mean([p == -1 for _, p in kept]), **CLOSE)
 
@@ -88,7 +91,7 @@ def test_order_and_numbering_do_not_matter(sessions, seed):
 
 def test_all_missing_is_zero():
     score = score_session("s", [1, 1, 2], [None, None, None], {1, 2, 3})
-    assert score == SessionScore("s", 3, 0.0, 0.0, 0.0, 100.0)
+    assert score == SessionScore("s", 3, 0.0, 0.0, 0.0, 100.0, 0.0)
     # A label outside the set is no prediction either.
     assert score_session("s", [1, 1, 2], [8, 9, None], {1, 2, 3}) == score
 
@@ -105,6 +108,7 @@ def test_a_session_without_scored_events_is_no_zero():
     empty = score_session("e", [None, 9], [1, 2], {1, 2})
     assert empty.to_json() == {
         "session": "e", "n_events": 0, "macro_f1": None, "weighted_f1": None, "accuracy": None, "missed_pct": None,
+            "union_f1": None,
     }  # fmt: skip
     full = score_session("f", [1, 1], [1, None], {1, 2})
     mean = average([empty, full])
@@ -122,14 +126,15 @@ def test_lengths_must_agree():
 
 
 def test_counts_to_f1():
-    macro, weighted = f1_from_counts(np.array([2, 0, 0]), np.array([3, 1, 0]), np.array([2, 0, 4]))
+    macro, weighted, union = f1_from_counts(np.array([2, 0, 0]), np.array([3, 1, 0]), np.array([2, 0, 4]))
     assert macro == pytest.approx(float((F(4, 5) + 0) / 2), **CLOSE)  # the third label is not in the truth
     assert weighted == pytest.approx(float(F(4, 5) * F(3, 4)), **CLOSE)
+    assert union == pytest.approx(float((F(4, 5) + 0 + 0) / 3), **CLOSE)  # but among the predictions
 
 
 def test_missed_sd_is_that_of_numpy():
     missed = [10.0, 0.0, 42.5, 7.25]
-    scores = [SessionScore(str(i), 10, 0.5, 0.5, 0.5, value) for i, value in enumerate(missed)]
+    scores = [SessionScore(str(i), 10, 0.5, 0.5, 0.5, value, 0.5) for i, value in enumerate(missed)]
     assert average(scores).missed_sd == pytest.approx(np.std(missed, ddof=1), **CLOSE)
     assert average(scores).missed_pct == pytest.approx(np.mean(missed), **CLOSE)
 

@@ -17,6 +17,7 @@ from llmhar.ask.inference import Answer, make_asks
 from llmhar.ask.models import MODELS
 from llmhar.ask.store import Stored
 from llmhar.ask.task import one_window, prepare
+from llmhar.data import simulated
 from llmhar.data.events import Windowing
 from llmhar.records import VERDICTS, Fingerprint, Generation
 from llmhar.run import publish, report
@@ -32,7 +33,10 @@ MADE = Fingerprint("recorded", "1", "", "")
 @pytest.fixture(scope="module")
 def task(tmp_path_factory):
     return prepare(
-        "simulated", tmp_path_factory.mktemp("data") / "home", windowing=Windowing(n=2), form=PromptForm(answer="name")
+        "simulated",
+        simulated.write(tmp_path_factory.mktemp("data") / "home"),
+        windowing=Windowing(n=2),
+        form=PromptForm(answer="name"),
     )
 
 

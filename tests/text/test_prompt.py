@@ -138,7 +138,7 @@ def test_the_prompt_does_not_look_at_events(home):
 
 def test_the_example_is_not_taken_from_a_session(tmp_path):
     simulated.write(tmp_path, seed=0)
-    sessions = mural.load(tmp_path, dataset="simulated", home="simulated").sessions
+    sessions = mural.load(tmp_path, dataset="simulated", home="simulated", seed=0).sessions
     assert len(sessions) == 21
     seen = {(f"{event.time:%H:%M:%S}", event.text) for one in sessions for event in one.events}
     assert len(seen) > 5000

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llmhar.ask.task import prepare
+from llmhar.data import simulated
 from llmhar.data.events import Windowing
 from llmhar.text.parsing import parse_answer
 from llmhar.text.prompt import ANSWER_STYLES, PromptError, PromptForm
@@ -52,6 +53,7 @@ def test_the_same_arguments_give_the_same_object():
 
 
 def test_names_are_those_that_the_prompt_shows(tmp_path):
+    simulated.write(tmp_path / "home")
     task = prepare("simulated", tmp_path / "home", windowing=Windowing(n=1), form=PromptForm(answer="name"))
     labels = next(iter(task.sessions.values())).labels
     shown = task.prompt_of(task.windows[0]).labels.splitlines()[1:]

@@ -15,6 +15,7 @@ from llmhar.ask.inference import Answer, make_asks
 from llmhar.ask.models import MODELS
 from llmhar.ask.store import Note, Stored
 from llmhar.ask.task import narrow, prepare
+from llmhar.data import simulated
 from llmhar.data.events import Windowing
 from llmhar.records import VERDICTS, Fingerprint, Generation
 from llmhar.score import tables
@@ -30,7 +31,9 @@ HOMES = sorted(path.stem for path in (paths.params() / "homes").glob("*.yaml"))
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    return tmp_path_factory.mktemp("data") / "home"
+    home = tmp_path_factory.mktemp("data") / "home"
+    simulated.write(home)
+    return home
 
 
 @pytest.fixture(scope="module")

@@ -15,6 +15,7 @@ from llmhar.ask.inference import Answer, collect, make_asks, run_asks
 from llmhar.ask.models import MODELS
 from llmhar.ask.store import Ask, Store, Stored
 from llmhar.ask.task import prepare
+from llmhar.data import simulated
 from llmhar.data.events import Windowing
 from llmhar.records import Fingerprint, Generation
 from llmhar.score import tables
@@ -28,7 +29,10 @@ RULES, SMOKE = MODELS["rules"], MODELS["recorded-smoke"]
 @pytest.fixture(scope="module")
 def task(tmp_path_factory):
     return prepare(
-        "simulated", tmp_path_factory.mktemp("data") / "home", windowing=Windowing(n=2), form=PromptForm(answer="name")
+        "simulated",
+        simulated.write(tmp_path_factory.mktemp("data") / "home"),
+        windowing=Windowing(n=2),
+        form=PromptForm(answer="name"),
     )
 
 

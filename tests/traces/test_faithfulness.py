@@ -12,6 +12,7 @@ from llmhar.ask.asking import Asking
 from llmhar.ask.models import MODELS
 from llmhar.ask.store import Store
 from llmhar.ask.task import prepare
+from llmhar.data import simulated
 from llmhar.data.events import SensorEvent, Window, Windowing
 from llmhar.records import Fingerprint, Generation
 from llmhar.text.prompt import PromptForm
@@ -113,7 +114,10 @@ def test_hostile_lines_take_no_time():
 @pytest.fixture(scope="module")
 def task(tmp_path_factory):
     return prepare(
-        "simulated", tmp_path_factory.mktemp("data") / "home", windowing=Windowing(n=8), form=PromptForm(answer="name")
+        "simulated",
+        simulated.write(tmp_path_factory.mktemp("data") / "home"),
+        windowing=Windowing(n=8),
+        form=PromptForm(answer="name"),
     )
 
 

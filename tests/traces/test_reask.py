@@ -14,6 +14,7 @@ from llmhar.ask.inference import collect, make_asks, run_asks
 from llmhar.ask.models import MODELS
 from llmhar.ask.store import Store
 from llmhar.ask.task import one_window, prepare
+from llmhar.data import simulated
 from llmhar.data.events import SensorEvent, Window, Windowing
 from llmhar.records import VERDICTS, Sampling
 from llmhar.score import tables
@@ -31,7 +32,7 @@ RULES, SMOKE = MODELS["rules"], MODELS["recorded-smoke"]
 def task(tmp_path_factory):
     return prepare(
         "simulated",
-        tmp_path_factory.mktemp("data") / "home",
+        simulated.write(tmp_path_factory.mktemp("data") / "home"),
         windowing=Windowing(n=2),
         form=PromptForm(answer="name", wording="brief"),
     )

@@ -17,6 +17,7 @@ import pytest
 
 from llmhar.ask.models import MODELS
 from llmhar.ask.task import prepare
+from llmhar.data import simulated
 from llmhar.data.events import Windowing
 from llmhar.score import tables
 from llmhar.text.prompt import PromptForm
@@ -98,6 +99,7 @@ def test_a_report_gets_plain_html_of_the_first_windows(tmp_path, monkeypatch):
     shown = []
     monkeypatch.setattr(explorer, "display", shown.append)
     monkeypatch.setenv("LLMHAR_HEADLESS", "1")
+    simulated.write(tmp_path / "home")
     task = prepare("simulated", tmp_path / "home", windowing=Windowing(n=1), form=PromptForm(answer="name"))
     result = tables.score_answers(task, MODELS["rules"], answers_of(task, perfect))
     explorer.browse_traces([result], n_static=2)
@@ -122,9 +124,11 @@ from llmhar.ask.store import Stored
 from llmhar.score.evaluate import evaluate
 from llmhar.score.tables import score_answers
 from llmhar.ask.task import prepare
+from llmhar.data import simulated
 from llmhar.data.events import Windowing
 from llmhar.text.prompt import PromptForm
 
+simulated.write(Path("home"))
 task = prepare("simulated", Path("home"), PromptForm(answer="name"), Windowing(n=2))
 names = list(next(iter(task.sessions.values())).labels.values())
 with open("replies.jsonl", "w") as file:

@@ -6,14 +6,14 @@ same request keys.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from llmhar.data import registry as datasets
 from llmhar.data.events import Session, Window, Windowing, cut_windows, pick_sessions, sample_windows, subset_name
-from llmhar.data.load_report import DataError, LoadReport, Split
+from llmhar.data.load_report import DataError, LoadReport, RowNote, Split
 from llmhar.text.prompt import AnswerStyle, PromptForm, PromptSpec, build_prompt
 
 S1_FORM, WHOLE = PromptForm(), Windowing()
@@ -65,6 +65,8 @@ def prepare(
 ) -> Task:
     """Load a data set, split it as S1 does, and cut its test sessions into windows.
 
+    Test sessions with fewer than ``windowing.least_events`` scored events are left out, by name in the load report.
+
     Args:
         dataset: key into ``DATASETS``.
         path: its folder; None = ``LLMHAR_DATA/<dataset>``.
@@ -73,14 +75,16 @@ def prepare(
         options: the loader's own, e.g. {"home": "A"} for uci_adl.
 
     Raises:
-        DataError: the data are absent or broken; names the file and the cure.
+        DataError: the data are absent or broken, or no test session has enough scored events; names file and cure.
         PromptError: a wording, serializer or way to answer that there is not, or a home without a description.
     """
     loaded = datasets.load(dataset, path, options)
     split = datasets.split(dataset, loaded.sessions)
     if windowing.part == "validation":
         split = held_out(split)
-    test = pick_sessions(loaded.sessions, split.test)
+    planned = pick_sessions(loaded.sessions, split.test)
+    test = [session for session in planned if session.n_scored >= windowing.least_events]
+    _note_thin(loaded.report, planned, windowing)
     cut = [window for session in test for window in cut_windows(session, windowing.size)]
     windows = sample_windows(cut, windowing.n, windowing.seed)
     by_home = {session.home: session for session in test}
@@ -92,11 +96,26 @@ def prepare(
         train={session.session_id: session for session in pick_sessions(loaded.sessions, split.train)},
         windows=tuple(windows),
         answer=form.answer,
-        subset=subset_name(windowing, len(test), short=len(windows) < (windowing.n or 0) * len(test)),
+        subset=subset_name(
+            windowing, len(test), short=len(windows) < (windowing.n or 0) * len(test), n_thin=len(planned) - len(test)
+        ),
         prompts=prompts,
         report=loaded.report,
         part=", ".join(f"{key} {value}" for key, value in (options or {}).items()),
     )
+
+
+def _note_thin(report: LoadReport, planned: Sequence[Session], windowing: Windowing) -> None:
+    """Enter the sessions that are not asked about into the load report, so that nothing is left out in silence."""
+    least = windowing.least_events
+    thin = [session for session in planned if session.n_scored < least]
+    for session in thin:
+        reason = f"{session.n_scored} scored events, fewer than {least}: session not asked about"
+        report.set_aside.append(RowNote(session.session_id, 0, reason))
+    if planned and len(thin) == len(planned):
+        most = max(session.n_scored for session in planned)
+        what = f"no {windowing.part} session of {report.dataset} has {least} scored events, at most {most}"
+        raise DataError(f"{what}: lower least_events")
 
 
 VALIDATION = 6

@@ -15,6 +15,7 @@ import tarfile
 import zipfile
 import zlib
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from io import FileIO
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, cast
@@ -25,6 +26,9 @@ from llmhar.data.reader import quoted
 MAX_UNPACKED = 2**30
 """1 GiB; MARBLE with its inertial files is about half of that."""
 MAX_FILES = 20_000
+MAX_NESTED = 3
+"""Most archives inside one another below the first."""
+ARCHIVES = (".zip", ".tar.gz", ".tgz")
 MAX_HEADER = 2**20
 """Bytes of a name, link or note in a tar, which are read whole: 1 MiB."""
 _BROKEN = (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, struct.error, EOFError, OSError)
@@ -35,17 +39,27 @@ _Named = tuple[str, IO[bytes] | None]
 """Name inside the archive; its content, None for a folder."""
 
 
-class _Capped:
-    """A stream that fails after :data:`MAX_UNPACKED` bytes, over all the streams that share ``spent``."""
+@dataclass
+class Spent:
+    """What came out of an archive and of those inside it, all together."""
 
-    def __init__(self, stream: Any, source: Path, spent: list[int]):
+    n_bytes: int = 0
+    n_files: int = 0
+    max_bytes: int = field(default_factory=lambda: MAX_UNPACKED)
+
+
+class _Capped:
+    """A stream that fails after ``max_bytes``, over all the streams that share ``spent``."""
+
+    def __init__(self, stream: Any, source: Path, spent: Spent):
         self.stream, self.source, self.spent = stream, source, spent
 
     def read(self, size: int) -> bytes:
         data = self.stream.read(size)
-        self.spent[0] += len(data)
-        if self.spent[0] > MAX_UNPACKED:
-            raise DataError(f"{self.source} holds more than {MAX_UNPACKED:,} bytes: unpack by hand what is needed")
+        self.spent.n_bytes += len(data)
+        if self.spent.n_bytes > self.spent.max_bytes:
+            most = self.spent.max_bytes
+            raise DataError(f"{self.source} holds more than {most:,} bytes: unpack by hand what is needed")
         return data
 
 
@@ -58,8 +72,13 @@ class _Entry(tarfile.TarInfo):
         return super()._proc_member(archive)  # type: ignore[misc]
 
 
-def unpack(source: Path, target: Path) -> None:
+def unpack(source: Path, target: Path, spent: Spent) -> None:
     """Copy a folder, or unpack a .zip or .tar.gz, into the empty folder ``target``.
+
+    Args:
+        source: the folder or archive.
+        target: the empty folder.
+        spent: counts what comes out, against the caps.
 
     Raises:
         DataError: no such source, no archive, a broken or encrypted one, an entry that is a link or device or would
@@ -67,11 +86,10 @@ def unpack(source: Path, target: Path) -> None:
     """
     if not source.is_dir() and not source.is_file():
         raise DataError(f"{source} is not there: give a folder, a .zip or a .tar.gz")
-    entries = _from_folder if source.is_dir() else _from_zip if zipfile.is_zipfile(source) else _from_tar
-    spent = [0]
     try:
-        for count, (name, stream) in enumerate(entries(source), start=1):
-            if count > MAX_FILES:
+        for name, stream in _entries(source, spent.max_bytes):
+            spent.n_files += 1
+            if spent.n_files > MAX_FILES:
                 raise DataError(f"{source} holds more than {MAX_FILES:,} files: unpack by hand what is needed")
             place = _inside(target, name, source)
             if stream is None:
@@ -86,6 +104,34 @@ def unpack(source: Path, target: Path) -> None:
         raise
     except _UNREADABLE as error:
         raise DataError(f"{source} is no folder, .zip or .tar.gz that can be unpacked ({str(error)[:300]})") from error
+
+
+def unpack_inner(folder: Path, spent: Spent) -> bool:
+    """Unpack the archives that lie in a folder, each to a folder of its name in its place; whether there were any.
+
+    Args:
+        folder: where an archive was unpacked.
+        spent: counts on.
+
+    Raises:
+        DataError: as :func:`unpack`.
+    """
+    files = [path for path in folder.rglob("*") if path.name.lower().endswith(ARCHIVES) and path.is_file()]
+    # A Mac writes a small file beside each file into an archive, "__MACOSX/._NAME", which is no archive itself.
+    inner = [path for path in files if not path.name.startswith(".")]
+    for archive in inner:
+        fresh = archive.with_name(f".{archive.name}.part")
+        fresh.mkdir()
+        unpack(archive, fresh, spent)
+        archive.unlink()
+        fresh.rename(archive)
+    return bool(inner)
+
+
+def _entries(source: Path, max_bytes: int) -> Iterator[_Named]:
+    if source.is_dir():
+        return _from_folder(source)
+    return _from_zip(source) if zipfile.is_zipfile(source) else _from_tar(source, max_bytes)
 
 
 def _special(source: Path, name: str) -> DataError:
@@ -109,9 +155,10 @@ def _from_zip(source: Path) -> Iterator[_Named]:
             yield entry.filename, None if entry.is_dir() else archive.open(entry)
 
 
-def _from_tar(source: Path) -> Iterator[_Named]:
+def _from_tar(source: Path, max_bytes: int) -> Iterator[_Named]:
     with gzip.open(source) as stream:
-        capped = cast(IO[bytes], _Capped(stream, source, [0]))  # here too: tar skips what is no plain file
+        # Counted here too: tar skips what is no plain file.
+        capped = cast(IO[bytes], _Capped(stream, source, Spent(max_bytes=max_bytes)))
         with tarfile.open(fileobj=capped, mode="r|", tarinfo=_Entry) as archive:
             for entry in archive:
                 if not (entry.isfile() or entry.isdir()):

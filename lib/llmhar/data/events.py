@@ -69,6 +69,12 @@ class Session:
         """The label set: activities that a model may answer and that are scored."""
         return {number: name for number, name in self.activities.items() if number not in self.unscored}
 
+    @property
+    def n_scored(self) -> int:
+        """Events whose activity is in the label set."""
+        labels = self.labels
+        return sum(event.activity_id in labels for event in self.events)
+
 
 @dataclass(frozen=True, slots=True)
 class Window:
@@ -83,6 +89,9 @@ class Window:
 
 WINDOW_SIZE = 10
 """Events in a window (S1 §4.3.1)."""
+LEAST_EVENTS = WINDOW_SIZE
+"""Scored events from which on a session counts: one window. A mean over sessions gives each the same weight, and one
+event alone is right or wrong."""
 
 
 SessionPart = Literal["test", "validation"]
@@ -104,6 +113,8 @@ class Windowing:
     """Events from one training window's start to the next's; None = ``size``, no overlap, as S1 does."""
     part: SessionPart = "test"
     """Which sessions are asked about: those for testing, or training sessions held out for choices."""
+    least_events: int = LEAST_EVENTS
+    """Scored events that a session must have to be asked about; S1's own tables leave none out: 0."""
 
 
 def cut_windows(session: Session, size: int = WINDOW_SIZE, step: int | None = None) -> list[Window]:
@@ -147,12 +158,23 @@ def sample_windows(windows: Sequence[Window], n: int | None, seed: int = 0) -> l
     return drawn
 
 
-def subset_name(windowing: Windowing, n_sessions: int, *, short: bool = False) -> str:
-    """How a figure names the windows it was made from; ``short``: a session has fewer than were to be drawn."""
+def subset_name(windowing: Windowing, n_sessions: int, *, short: bool = False, n_thin: int = 0) -> str:
+    """How a figure names the windows it was made from.
+
+    Args:
+        windowing: how they were cut and drawn.
+        n_sessions: sessions that they are from.
+        short: whether a session has fewer windows than were to be drawn.
+        n_thin: sessions left out because they have too few scored events.
+    """
+    plural = "s" if n_thin != 1 else ""
+    thin = f", {n_thin} session{plural} with fewer than {windowing.least_events} scored events left out"
     sessions = f"{n_sessions} {windowing.part} sessions"
     if windowing.n is None:
-        return f"all windows of {sessions}"
-    return f"{'up to ' if short else ''}{windowing.n} windows from each of {sessions} (seed {windowing.seed})"
+        named = f"all windows of {sessions}"
+    else:
+        named = f"{'up to ' if short else ''}{windowing.n} windows from each of {sessions} (seed {windowing.seed})"
+    return named + (thin if n_thin else "")
 
 
 def pick_sessions(sessions: Iterable[Session], ids: Iterable[str]) -> list[Session]:

@@ -9,14 +9,14 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from llmhar import paths
 from llmhar.data import archives
-from llmhar.data.load_report import DataError
+from llmhar.data.load_report import DataError, MissingFile
 from llmhar.data.registry import DATASETS, dataset, list_entries, load
 
 
@@ -52,16 +52,65 @@ def add(name: str, path: Path, replace: bool = False) -> Path:
             content that the loader does not read. Then nothing has changed.
     """
     entry = dataset(name)
-    target = paths.data() / name
+    return install(name, entry, path, replace=replace)
+
+
+class Entry(Protocol):
+    """What a registry knows of something that a user brings."""
+
+    @property
+    def title(self) -> str:
+        """Its name for people."""
+
+    @property
+    def source(self) -> str:
+        """One sentence: where to get it."""
+
+    @property
+    def load(self) -> Callable[..., Any]:
+        """``load(path)`` reads a folder, and raises DataError where it cannot."""
+
+
+def install(name: str, entry: Entry, path: Path, *, replace: bool = False, max_bytes: int | None = None) -> Path:
+    """Unpack a folder or archive to ``paths.data() / name``, after the entry's own loader has read it there.
+
+    Archives inside the archive are opened where the loader does not find its files without them.
+
+    Args:
+        name: of the folder.
+        entry: what is known of it.
+        path: the folder or archive; it is copied and stays where it is.
+        replace: whether what is there already gives way.
+        max_bytes: most bytes that may come out of it; None = ``archives.MAX_UNPACKED``.
+
+    Raises:
+        DataError: something is there already, an archive that is broken or hostile or too large, or content that the
+            loader does not read. Then nothing has changed.
+    """
+    source, target = paths.given(path), paths.data() / name
     if target.exists() and not replace:
         raise DataError(f"{entry.title} is already at {target}: add it with --replace, or remove that folder")
+    spent = archives.Spent(max_bytes=max_bytes or archives.MAX_UNPACKED)
     with _installing(target) as fresh:
-        archives.unpack(Path(path), fresh)
+        archives.unpack(source, fresh, spent)
         try:
-            entry.load(fresh)
+            _load_unpacked(entry, fresh, spent)
         except DataError as error:
             raise DataError(f"{path} was not added as {name}: {str(error).replace(str(fresh), str(path))}") from error
     return target
+
+
+def _load_unpacked(entry: Entry, fresh: Path, spent: archives.Spent) -> None:
+    """Read a folder once, and again with the archives in it opened, as long as its files are not found."""
+    for depth in range(archives.MAX_NESTED + 1):
+        try:
+            entry.load(fresh)
+            return
+        except MissingFile as error:
+            if depth < archives.MAX_NESTED and archives.unpack_inner(fresh, spent):
+                continue
+            cure = f"give the archive or the whole folder of {entry.title} ({entry.source.rstrip('.')})"
+            raise DataError(f"{error.said}, whatever archives in it are opened: {cure}") from error
 
 
 def listing() -> list[dict[str, Any]]:

@@ -18,6 +18,18 @@ class WrongCall(DataError):
     """A name or option that no data set has: the call is wrong, not the data."""
 
 
+class MissingFile(DataError):
+    """A folder in which the file is not that a data set is known by."""
+
+    def __init__(self, said: str, name: str) -> None:
+        """What is wrong, without a cure; and the data set."""
+        self.said = said
+        super().__init__(
+            f"{said}: give the folder that holds the unpacked data set, or unpack its archive with "
+            f"`llmhar data add {name} FILE`"
+        )
+
+
 class RowNote(NamedTuple):
     """One row that did not pass as it was."""
 
@@ -45,7 +57,8 @@ class LoadReport:
     refused: list[RowNote] = field(default_factory=list)
     """Rows that cannot be used (e.g. an interval that ends before it starts)."""
     set_aside: list[RowNote] = field(default_factory=list)
-    """Well-formed rows that are no sensor events (e.g. MuRAL's annotation-only rows)."""
+    """Well-formed rows that are no sensor events (e.g. MuRAL's annotation-only rows), and sessions, by their id, that a
+    study leaves out."""
     sessions: Sequence[Session] = ()
 
     @property

@@ -6,7 +6,8 @@ request, ``locations.csv``. Does not read the watches' inertial files: sensor te
 - Labels are intervals per subject. An event takes its own subject's interval that contains it, else that subject's
   nearest interval within one second (the files leave gaps of 2-180 ms), else none.
 - TRANSITION is kept as a label (number 14) but is neither offered nor scored: ``Session.unscored``.
-- Times are UNIX milliseconds, shown as the clock in Milan showed them, whatever this machine's zone is.
+- Times are UNIX milliseconds, shown as the clock in Milan showed them, whatever this machine's zone is; where summer
+  time ends, an hour stands twice on that clock, which the report says. A file with times in seconds is refused.
 - The scenarios are scripted, so the date says nothing of the day: ``Session.day`` stays empty.
 """
 
@@ -22,7 +23,7 @@ from zoneinfo import ZoneInfo
 
 from llmhar.data.events import SensorEvent, Session
 from llmhar.data.intervals import Intervals
-from llmhar.data.load_report import Loaded, LoadReport, Split
+from llmhar.data.load_report import DataError, Loaded, LoadReport, Split
 from llmhar.data.reader import Reader, find_root, finish, folders, natural, plain, quoted
 
 ACTIVITIES = {
@@ -61,7 +62,9 @@ PLACES = {
     **{"LIVING_ROOM": "living room", "OFFICE": "office", "OUT": "outside"},
 }
 NEAREST_MS = 1000
-_MS = re.compile("[0-9]{1,14}")  # to the year 5138
+_MS = re.compile(r"([0-9]{1,14})(?:\.0+)?")  # to the year 5138; pandas writes 1576490400000.0 beside blanks
+_SECONDS = re.compile(r"([0-9]{9,11})(?:\.[0-9]+)?")
+"""Seconds of the years from 1973 to 5138. Read as milliseconds they would be days of 1970 to 1973."""
 _SCENARIO = re.compile("[A-Z]([124])[a-z]+")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -131,6 +134,10 @@ def _session(reader: Reader, instance: Path, locations: bool) -> Session:
         if locations and (folder / "locations.csv").exists():
             rows += _presence(reader, folder / "locations.csv", subject)
     rows.sort(key=lambda row: row.ms)  # stable: ties keep the files' order
+    again = sum(_local(row.ms).fold for row in rows)
+    if again:
+        reason = f"summer time ends: {again} events lie in the second pass of an hour that the clock shows twice; their"
+        reader.mended(instance / "environmental.csv", 0, f"{reason} order is kept")
     scenario = _SCENARIO.fullmatch(instance.parent.name)
     return Session(
         dataset="marble",
@@ -145,8 +152,12 @@ def _session(reader: Reader, instance: Path, locations: bool) -> Session:
 
 def _event(event_id: int, row: _Row, labels: Intervals | None) -> SensorEvent:
     label = labels.near(row.ms, NEAREST_MS) if labels else None
-    local = (_EPOCH + timedelta(milliseconds=row.ms)).astimezone(ZoneInfo("Europe/Rome")).replace(tzinfo=None)
+    local = _local(row.ms).replace(tzinfo=None, fold=0)
     return SensorEvent(event_id, local, *row.words, (row.subject,) if row.subject else (), label)
+
+
+def _local(ms: int) -> datetime:
+    return (_EPOCH + timedelta(milliseconds=ms)).astimezone(ZoneInfo("Europe/Rome"))
 
 
 def _switches(
@@ -158,7 +169,7 @@ def _switches(
 ) -> Iterator[_Row]:
     """Rows of ambient sensors, or of the phone of the subject ``own``; ``columns``: id, status, time (, subject)."""
     last: dict[str, int] = {}
-    for line, (sensor, status, ts, *who) in reader.table(path, columns):
+    for line, (sensor, status, ts, *who) in _in_ms(reader, path, columns):
         subject = who[0].strip().removeprefix("subject-") if who else own
         room, name, states = known.get(sensor.strip(), ("", "", SWITCHED))
         state, ms = states.get(status.strip()), _time(ts)
@@ -167,7 +178,7 @@ def _switches(
         elif state is None:
             reader.refused(path, line, f"status {quoted(status)} is neither ON nor OFF")
         elif ms is None:
-            reader.refused(path, line, f"time {quoted(ts)} is not UNIX milliseconds")
+            reader.refused(path, line, f"time {quoted(ts)} {_what(ts)}")
         else:
             if ms < last.get(subject, 0):  # each subject's rows are in order; the file as a whole need not be
                 reader.mended(path, line, "out of order: follows a later row of its subject; sorted")
@@ -176,15 +187,40 @@ def _switches(
 
 
 def _time(text: str) -> int | None:
-    return int(text) if _MS.fullmatch(text.strip()) else None
+    """UNIX milliseconds; None where they are not, or where they are seconds."""
+    found = _MS.fullmatch(text.strip())
+    return int(found[1]) if found and not _SECONDS.fullmatch(text.strip()) else None
+
+
+def _what(text: str) -> str:
+    """Why a time is refused."""
+    return "is UNIX seconds, not milliseconds" if _SECONDS.fullmatch(text.strip()) else "is not UNIX milliseconds"
+
+
+def _in_ms(reader: Reader, path: Path, columns: Sequence[str]) -> list[tuple[int, tuple[str, ...]]]:
+    """Rows of a table.
+
+    Raises:
+        DataError: as :meth:`Reader.table`, or most of its times are seconds.
+    """
+    rows = list(reader.table(path, columns))
+    times = [cell.strip() for _, row in rows for column, cell in zip(columns, row) if column.startswith("ts")]
+    seconds = [text for text in times if _SECONDS.fullmatch(text)]
+    if len(seconds) * 2 > len(times):
+        raise DataError(
+            f"{path}: times such as {quoted(seconds[0])} are UNIX seconds where MARBLE has milliseconds: multiply "
+            f"{' and '.join(column for column in columns if column.startswith('ts'))} by 1000"
+        )
+    return rows
 
 
 def _spans(reader: Reader, path: Path, column: str) -> Iterator[tuple[int, int, int, str]]:
     """Line, start, end and word of each well-formed interval."""
-    for line, (first, last, word) in reader.table(path, ("ts_start", "ts_end", column)):
+    for line, (first, last, word) in _in_ms(reader, path, ("ts_start", "ts_end", column)):
         start, end = _time(first), _time(last)
         if start is None or end is None:
-            reader.refused(path, line, f"times {quoted(first)}, {quoted(last)} are not UNIX milliseconds")
+            wrong = first if start is None else last
+            reader.refused(path, line, f"time {quoted(wrong)} {_what(wrong)}")
         elif end < start:
             reader.refused(path, line, f"ends before it starts ({start} -> {end})")
         else:

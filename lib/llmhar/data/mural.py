@@ -18,10 +18,13 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from llmhar import paths
 from llmhar.data.events import SensorEvent, Session
 from llmhar.data.load_report import DataError, Loaded, LoadReport, RowNote, Split
 from llmhar.data.reader import Reader, find_root, finish, folders, natural, plain, quoted
 
+MARK = "SIMULATED.md"
+"""File that tells simulated folders from real ones."""
 ROOMS = ("bedroom_1", "bedroom_2", "bathroom", "kitchen", "dining room", "living room")
 """Rooms that sensor names begin with, known beside those of ``sensors.json``."""
 STATES = {state.lower(): state for state in ("turned ON", "turned OFF", "OPENED", "CLOSED")}
@@ -34,16 +37,18 @@ _CLOCK = re.compile(r"([01]?[0-9]|2[0-3]):([0-5][0-9]):([0-5][0-9])")
 _NUMBER = re.compile(r"([0-9]{1,9})(?:\.0)?")  # pandas writes 6.0 where a column has blanks
 
 
-def load(path: Path, *, dataset: str = "mural", home: str = "mural") -> Loaded:
+def load(path: Path, *, dataset: str = "mural", home: str = "mural", seed: int | None = None) -> Loaded:
     """Read a MuRAL folder; an inner ``MuRAL`` folder, as its archive has, is found.
 
     Args:
         path: folder that holds 01, 02, ... and activities.json.
         dataset: name in DATASETS that the sessions carry.
         home: name of the home file that the sessions carry.
+        seed: of a simulated home, which the folder's mark must name; None = real data, which have no such mark.
 
     Raises:
-        DataError: a file is missing or is no table, JSON or text.
+        DataError: a file is missing or is no table, JSON or text, or the folder is simulated where real data are asked
+            for, or the other way round.
     """
     report = LoadReport(dataset, path)
     reader = Reader(report)
@@ -52,8 +57,7 @@ def load(path: Path, *, dataset: str = "mural", home: str = "mural") -> Loaded:
     )
     if root is None:
         raise reader.missing("activities.json", path)
-    if not dataset.startswith("simulated") and (root / "SIMULATED.md").exists():
-        raise DataError(f"{root} holds llmhar's simulated home, no real data: load it as data set `simulated`")
+    _check_mark(reader, root, dataset, seed)
     activities = _activities(reader, root / "activities.json")
     rooms = _rooms(reader, root / "sensors.json")
     sessions = []
@@ -80,6 +84,19 @@ def split(sessions: Sequence[Session], further_tests: int = 0) -> Split:
     start, end = (15, 21) if len(names) >= 21 else (len(names) * 2 // 3, len(names))
     further = max(end, len(names) - further_tests)
     return Split(names[:start] + names[end:further], names[start:end] + names[further:])
+
+
+def _check_mark(reader: Reader, root: Path, dataset: str, seed: int | None) -> None:
+    """A simulated home is known by its mark, so that nobody takes it for real data, nor real data for it."""
+    mark = root / MARK
+    if seed is None and mark.exists():
+        raise DataError(f"{root} holds llmhar's simulated home, no real data: load it as data set `simulated`")
+    if seed is None or (mark.exists() and f"(seed {seed})" in reader.lines(mark).read()):
+        return
+    what = "another simulated home" if mark.exists() else f"no simulated home, it has no {MARK}"
+    own = paths.data() / dataset
+    cure = "move it away" if root == own else f"load it as what it is, or give no path and {dataset} is read from {own}"
+    raise DataError(f"{root} holds {what} (wanted: data set {dataset}, seed {seed}): {cure}")
 
 
 def _activities(reader: Reader, path: Path) -> dict[int, str]:

@@ -6,6 +6,7 @@ Files are read whole: :data:`MAX_BYTES` bounds the memory, and text is decoded a
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 import json
@@ -18,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from llmhar.data.events import Session
-from llmhar.data.load_report import DataError, LoadReport, RowNote
+from llmhar.data.load_report import DataError, LoadReport, MissingFile, RowNote
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,6 +30,8 @@ MAX_LINES = 50
 """Most lines that one quoted field may run over."""
 MAX_FIELD = 2**16
 """Longest field of a CSV row, in characters; more is an unclosed quote."""
+MAX_OUTER, MAX_SEEN = 6, 5_000
+"""Most folders around a data set that are looked through, one inside the other; most folders looked at for it."""
 MAX_UNPACKED = 64 * 2**20
 """Most bytes that a Parquet file may hold once unpacked: 64 MiB, hours of motion. A few of them can hold gigabytes."""
 
@@ -59,12 +62,18 @@ def folders(path: Path) -> list[Path]:
 
 
 def find_root(path: Path, is_root: Callable[[Path], bool]) -> Path | None:
-    """``path``, or the first folder at most two levels below it, that ``is_root``: archives add outer folders."""
-    level = [path]
-    for _ in range(3):
+    """``path``, or the first folder below it that ``is_root``: archives and their users add outer folders.
+
+    Looks :data:`MAX_OUTER` levels down, and at :data:`MAX_SEEN` folders at most: a mistyped path may be a whole disk.
+    """
+    level, n_seen = [path], 0
+    for _ in range(MAX_OUTER + 1):
         for folder in level:
             if is_root(folder):
                 return folder
+        n_seen += len(level)
+        if n_seen > MAX_SEEN:
+            break
         level = [child for folder in level for child in folders(folder)]
     return None
 
@@ -89,10 +98,7 @@ class Reader:
 
     def missing(self, what: str, folder: Path) -> DataError:
         """The error for a file that must be there."""
-        return DataError(
-            f"{what} is missing in {folder}: give the folder that holds the unpacked data set, "
-            f"or unpack its archive with `llmhar data add {self.report.dataset} FILE`"
-        )
+        return MissingFile(f"{what} is missing in {folder}", self.report.dataset)
 
     def bytes(self, path: Path) -> bytes:
         """Content of a regular file of at most :data:`MAX_BYTES`, without NUL bytes.
@@ -117,19 +123,40 @@ class Reader:
             raise DataError(f"{path}, line {line}: NUL byte; save the file as plain UTF-8 text (not UTF-16)")
         return content
 
-    def lines(self, path: Path, encoding: str = "utf-8-sig", newline: str | None = None) -> io.TextIOWrapper:
-        """Text of a file, line by line; a byte order mark is dropped.
+    def lines(
+        self, path: Path, encoding: str = "utf-8", newline: str | None = None, *, any_bytes: bool = False
+    ) -> io.TextIOWrapper:
+        """Text of a file, line by line; a byte order mark is dropped, and means UTF-8.
+
+        Args:
+            path: the file.
+            encoding: of a file without a byte order mark.
+            newline: as ``open`` takes it.
+            any_bytes: bytes that are not in ``encoding`` become lone surrogates, by which the caller knows them.
 
         Raises:
             DataError: as :meth:`bytes`, or bytes that are not in ``encoding``.
         """
         content = self.bytes(path)
+        if content.startswith(codecs.BOM_UTF8):
+            content, encoding = content.removeprefix(codecs.BOM_UTF8), "utf-8"
+        if any_bytes:
+            return io.TextIOWrapper(io.BytesIO(content), encoding, "surrogateescape", newline)
         try:
             content.decode(encoding)
         except UnicodeDecodeError as error:
-            line = content.count(b"\n", 0, error.start) + 1
-            raise DataError(f"{path}, line {line}: not UTF-8 text; save the file as UTF-8") from error
+            raise _not_text(path, content.count(b"\n", 0, error.start) + 1) from error
         return io.TextIOWrapper(io.BytesIO(content), encoding=encoding, newline=newline)
+
+    def header(self, path: Path) -> list[str]:
+        """Column names of a CSV file, as its first line writes them.
+
+        Raises:
+            DataError: as :meth:`bytes`, or the line is parted by something else than commas.
+        """
+        first = next(iter(self.lines(path, any_bytes=True)), "").rstrip("\r\n")
+        _check_commas(path, 1, first)
+        return [name.strip() for name in first.replace('"', "").split(",")]
 
     def json(self, path: Path) -> Any:
         """Content of a JSON file.
@@ -184,11 +211,12 @@ class Reader:
     def table(self, path: Path, columns: Sequence[str]) -> Iterator[tuple[int, tuple[str, ...]]]:
         """Rows of a CSV file with a header: line of the row's start, cells in the order of ``columns`` (2 or more).
 
-        Column names are matched without case; others are ignored. Blank lines are skipped. Rows with too few or too
-        many cells are refused. Every row counts as read.
+        Column names are matched without case; others are ignored, whatever bytes they hold. Blank lines are skipped.
+        Rows with too few or too many cells are refused. Every row counts as read.
 
         Raises:
-            DataError: as :meth:`lines`, no header with these columns, or a field longer than :data:`MAX_FIELD`.
+            DataError: as :meth:`bytes`, no header with these columns, a field longer than :data:`MAX_FIELD`, or a cell
+                of these columns that is no UTF-8.
         """
         header: list[str] = []
         for line, cells in self._records(path):
@@ -201,6 +229,9 @@ class Reader:
                 pick = itemgetter(*(header.index(column.lower()) for column in columns))
                 continue
             self.report.rows_read += 1
+            is_whole = cells is not None and len(cells) == len(header)
+            if cells is not None and not _is_text(pick(cells) if is_whole else cells):
+                raise _not_text(path, line)
             if cells is None:
                 self.refused(path, line, "a quote is opened and not closed, or stands inside a field")
             elif len(cells) != len(header):
@@ -219,9 +250,11 @@ class Reader:
         it was a stray one and costs its own row alone.
         """
         start, held, width = 0, list[str](), 0
-        for line, text in enumerate(self.lines(path, newline=""), start=1):
+        for line, text in enumerate(self.lines(path, newline="", any_bytes=True), start=1):
             if not text.strip() and not held:
                 continue
+            if not width and not held:
+                _check_commas(path, line, text)
             cells, is_open = _cells([text])
             if held and (cells is None or len(cells) != width) and len(held) < MAX_LINES:
                 held.append(text)
@@ -239,6 +272,24 @@ class Reader:
             width = width or len(cells or [])
             yield line, cells
         yield from ((start + i, None) for i in range(len(held)))
+
+
+def _is_text(cells: Sequence[str]) -> bool:
+    """Whether no cell holds a byte that is no UTF-8."""
+    try:
+        return all(cell.isascii() or cell.encode() for cell in cells)
+    except UnicodeEncodeError:
+        return False
+
+
+def _not_text(path: Path, line: int) -> DataError:
+    return DataError(f"{path}, line {line}: not UTF-8 text; save the file as UTF-8")
+
+
+def _check_commas(path: Path, line: int, header: str) -> None:
+    mark = next((mark for mark in (";", "\t", "|") if mark in header and "," not in header), None)
+    if mark:
+        raise DataError(f"{path}, line {line}: parted by {quoted(mark)}, not by commas; save it as CSV with commas")
 
 
 def _cells(lines: list[str]) -> tuple[list[str] | None, bool]:

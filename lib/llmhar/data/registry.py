@@ -18,7 +18,19 @@ from llmhar.data.events import Session
 from llmhar.data.load_report import DataError, Loaded, LoadReport, RowNote, Split, WrongCall
 from llmhar.settings import check_options, choose
 
-__all__ = ["DATASETS", "DataError", "Dataset", "LoadReport", "Loaded", "RowNote", "Split", "dataset", "load", "split"]
+__all__ = [
+    "DATASETS",
+    "DataError",
+    "Dataset",
+    "LoadReport",
+    "Loaded",
+    "RowNote",
+    "Split",
+    "WrongCall",
+    "dataset",
+    "load",
+    "split",
+]
 
 
 @dataclass(frozen=True)
@@ -52,7 +64,7 @@ class Dataset:
     def cure(self) -> str:
         """How to bring it, as an error message ends."""
         if self.kind == "simulated":
-            return f"write it with `llmhar data fetch {self.name}`"
+            return f"give no path, then it is written to {paths.data() / self.name}, or the path of one that is there"
         return f"get it by hand ({self.source.rstrip('.')}), then `llmhar data add {self.name} FILE`"
 
 
@@ -66,7 +78,7 @@ def _simulated(name: str, title: str, *, further: int = 0, seed: int = 0, furthe
         source="Written on this machine by llmhar, from a seed.",
         citation=f"llmhar, llmhar.data.simulated, seed {seed}.",
         homes=("simulated",),
-        load=partial(mural.load, dataset=name, home="simulated"),
+        load=partial(mural.load, dataset=name, home="simulated", seed=seed),
         split=partial(mural.split, further_tests=further_tests),
         further=further,
         seed=seed,
@@ -162,11 +174,11 @@ def dataset(name: str) -> Dataset:
 
 
 def load(name: str, path: Path | None = None, options: Mapping[str, Any] | None = None) -> Loaded:
-    """Read a data set; a simulated home is written first where it is not there yet, or not whole.
+    """Read a data set. In ``paths.data()`` a simulated home is written first where it is not there yet, or not whole.
 
     Args:
         name: key into :data:`DATASETS`.
-        path: its folder; None = ``paths.data() / name``.
+        path: its folder, which is only read; "~" is the user's home. None = ``paths.data() / name``.
         options: name -> value, of ``Dataset.options``; what is not named has its default.
 
     Raises:
@@ -175,9 +187,9 @@ def load(name: str, path: Path | None = None, options: Mapping[str, Any] | None 
     entry = dataset(name)
     options = options or {}
     check_options(options, entry.options, f"data set {name}", WrongCall)
-    folder = Path(path) if path is not None else paths.data() / name
+    folder = paths.data() / name if path is None else paths.given(path)
     try:
-        if entry.kind == "simulated" and (not folder.exists() or (path is None and _is_short(folder, entry.further))):
+        if path is None and entry.kind == "simulated" and (not folder.exists() or _is_short(folder, entry.further)):
             _write_simulated(folder, entry)
         if not folder.exists():
             raise DataError(f"{entry.title} is not at {folder}: {entry.cure}")
@@ -193,7 +205,7 @@ def _is_short(folder: Path, further: int) -> bool:
     from llmhar.data import simulated
 
     last = len(simulated.SESSIONS) + further
-    return (folder / simulated.MARK).is_file() and not (folder / f"{last:02}").is_dir()
+    return (folder / mural.MARK).is_file() and not (folder / f"{last:02}").is_dir()
 
 
 def _write_simulated(folder: Path, entry: Dataset) -> None:

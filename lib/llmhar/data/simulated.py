@@ -21,11 +21,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from llmhar.data import simulated_homes as tables
+from llmhar.data.mural import MARK
 from llmhar.data.simulated_homes import ACTIVITIES, IN, METER, MOTION, OUT, SCRIPTS, SENSORS, SESSIONS
 
 COLUMNS = ("uid", "time", "sensor", "action", "Subject", "Description", "activity")
 SENSOR_KEYS = ("sensor name", "sensor type", "sensor location")
-MARK = "SIMULATED.md"  # tells simulated folders from real ones
 N_TRAIN = 15  # S1 §4.3.1: the first sessions train
 LENGTH = 3600  # seconds recorded per session (MuRAL: over 21 h in 21 sessions)
 SIZE = (330, 470)  # sensor events of a session, fewest and most (MuRAL: 407 on average)
@@ -280,11 +280,14 @@ def _holds(path: Path, files: dict[str, str]) -> bool:
     return all((path / name).is_file() and (path / name).read_bytes() == text.encode() for name, text in files.items())
 
 
-def write(path: Path, seed: int = 0, further: int = 0) -> None:
+def write(path: Path, seed: int = 0, further: int = 0) -> Path:
     """Write the simulated home in MuRAL's layout: 21 sessions and ``further`` ones, byte-identical for a seed.
 
     Written beside ``path`` and moved there in one step. A simulated home that is there is replaced, or left alone where
     it is the same, so that notebooks that start together do not disturb each other.
+
+    Returns:
+        ``path``.
 
     Raises:
         FileExistsError: ``path`` holds something that is not a simulated home.
@@ -293,7 +296,7 @@ def write(path: Path, seed: int = 0, further: int = 0) -> None:
         raise FileExistsError(f"{path} holds other data; choose an empty folder for the simulated home")
     files = _files(seed, further)
     if _holds(path, files):
-        return
+        return path
     part, old = (path.with_name(f".{path.name}.{os.getpid()}.{end}") for end in ("part", "old"))
     try:
         for name, text in files.items():
@@ -310,3 +313,4 @@ def write(path: Path, seed: int = 0, further: int = 0) -> None:
     finally:
         shutil.rmtree(part, ignore_errors=True)
         shutil.rmtree(old, ignore_errors=True)
+    return path

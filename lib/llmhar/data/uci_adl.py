@@ -111,7 +111,8 @@ def _spans(reader: Reader, path: Path, words: int) -> Iterator[tuple[int, dateti
         reader.report.rows_read += 1
         if len(fields) != 4 + words:
             many = "few" if len(fields) < 4 + words else "many"
-            reader.refused(path, line, f"too {many} fields: {len(fields)} for {4 + words}")
+            mark = next((f"; parted by {quoted(mark)}, not by tabs" for mark in ";," if text.count(mark) > words), "")
+            reader.refused(path, line, f"too {many} fields: {len(fields)} for {4 + words}{mark}")
             continue
         start, end = _time(fields[0], fields[1]), _time(fields[2], fields[3])
         if start is None or end is None:

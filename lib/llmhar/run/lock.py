@@ -55,7 +55,12 @@ def study_of(values: Mapping[str, Any], store: Store) -> tuple[Study, list[cours
     lessons = load_teaching(values["teaching"], **{name: values[name] for name in (
         "max_steps", "n_sessions", "trace_filter", "seed")})  # fmt: skip
     windowing = Windowing(
-        values["window_size"], values["n_windows"], values["seed"], lessons.step, values.get("part", "test")
+        values["window_size"],
+        values["n_windows"],
+        values["seed"],
+        lessons.step,
+        values.get("part", "test"),
+        values["least_events"],
     )
     forms = FORMS[values["teacher_prompt"]], FORMS[values["student_prompt"]]
     taught_on = courses.prepare_courses(values["datasets"], values["data_dir"], *forms, windowing)

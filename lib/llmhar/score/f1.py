@@ -6,11 +6,13 @@ recall) but is no class of its own: that alone would move macro F1 by 12 points 
 
 Macro F1 averages over the activities of the label set that occur in the session's truth, so a perfect answer scores 1
 and the denominator is the same for every model. Both equal scikit-learn's ``f1_score(truth, predicted,
-labels=<those activities>, zero_division=0)``.
+labels=<those activities>, zero_division=0)``. Beside it stands macro F1 over the union of labels, those that occur in
+truth or predictions: there an activity that was only imagined counts as a class with F1 0.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
@@ -36,6 +38,8 @@ class SessionScore:
     accuracy: float
     missed_pct: float
     """Scored events without a valid prediction, in percent (S1 Table 4)."""
+    union_f1: float
+    """Macro F1 over the activities that occur in truth or predictions."""
 
     def to_json(self) -> dict[str, Any]:
         """A JSON-ready dictionary; NaN becomes None."""
@@ -47,6 +51,8 @@ class F1(NamedTuple):
 
     macro: float
     weighted: float
+    union: float
+    """Macro, over the activities that occur in truth or predictions."""
 
 
 def f1_from_counts(hits: npt.NDArray[np.int64], support: npt.NDArray[np.int64], predicted: npt.NDArray[np.int64]) -> F1:
@@ -59,9 +65,10 @@ def f1_from_counts(hits: npt.NDArray[np.int64], support: npt.NDArray[np.int64], 
     """
     present = support > 0
     if not present.any():
-        return F1(float("nan"), float("nan"))
+        return F1(float("nan"), float("nan"), float("nan"))
     f1 = 2.0 * hits[present] / (support[present] + predicted[present])
-    return F1(float(f1.mean()), float(np.average(f1, weights=support[present])))
+    union = float(f1.sum()) / np.count_nonzero(present | (predicted > 0))
+    return F1(float(f1.mean()), float(np.average(f1, weights=support[present])), union)
 
 
 def score_session(
@@ -92,7 +99,7 @@ def score_session(
     )
     n = len(true)
     share = (lambda mask: float(mask.mean())) if n else (lambda mask: float("nan"))
-    return SessionScore(session, n, f1.macro, f1.weighted, share(hit), 100.0 * share(guess == k))
+    return SessionScore(session, n, f1.macro, f1.weighted, share(hit), 100.0 * share(guess == k), f1.union)
 
 
 class Overall(NamedTuple):
@@ -100,6 +107,7 @@ class Overall(NamedTuple):
 
     macro_f1: float
     weighted_f1: float
+    union_f1: float
     missed_pct: float
     missed_sd: float
     """Standard deviation over sessions (n-1), as S1 Table 4; NaN for one session."""
@@ -112,11 +120,12 @@ def average(scores: Iterable[SessionScore]) -> Overall:
     kept = [score for score in scores if score.n_events]
     if not kept:
         nan = float("nan")
-        return Overall(nan, nan, nan, nan, 0, 0)
+        return Overall(nan, nan, nan, nan, nan, 0, 0)
     missed = np.array([score.missed_pct for score in kept])
     return Overall(
         macro_f1=float(np.mean([score.macro_f1 for score in kept])),
         weighted_f1=float(np.mean([score.weighted_f1 for score in kept])),
+        union_f1=float(np.mean([score.union_f1 for score in kept])),
         missed_pct=float(missed.mean()),
         missed_sd=float(missed.std(ddof=1)) if len(kept) > 1 else float("nan"),
         n_sessions=len(kept),
@@ -139,7 +148,8 @@ def score_rows(
             class to F1, but it was predicted: it is wrong, not missed.
 
     Returns:
-        {"macro_f1", "weighted_f1", "missed_pct", "missed_sd", "n_sessions", "n_events", "per_session": [...]}.
+        {"macro_f1", "weighted_f1", "union_f1", "missed_pct", "missed_sd", "n_sessions", "n_events", "not_in_truth",
+        "per_session": [...]}; "not_in_truth" counts predictions of activities that no event truly is, by activity.
 
     Raises:
         ScoreError: an event twice in one file, or a prediction for an event that the truth does not have.
@@ -163,8 +173,11 @@ def score_rows(
         for session, pairs in sessions.items()
     ]
     overall = average(scores)._asdict()
+    real = set(true.values())
+    strange = Counter(str(name) for name in guess.values() if name is not None and name not in real)
     return {
         **{key: None if value != value else value for key, value in overall.items()},
+        "not_in_truth": dict(sorted(strange.items())),
         "per_session": [score.to_json() for score in scores],
     }
 

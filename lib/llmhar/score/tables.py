@@ -26,7 +26,7 @@ from llmhar.text.tokens import TokenCounts, count_tokens
 
 pd.set_option("display.max_colwidth", 160)  # reasons and file names are shown whole
 
-SCORES = ("macro_f1", "weighted_f1", "accuracy", "missed_pct")
+SCORES = ("macro_f1", "weighted_f1", "union_f1", "accuracy", "missed_pct")
 """Fields of a session's score that are averaged over samples."""
 KINDS = {
     "llm": "LLM",
@@ -163,7 +163,10 @@ def _read(
 
 
 def score_table(results: Sequence[Result]) -> pd.DataFrame:
-    """One row a model: macro F1 with interval, weighted F1, missed events, and where the numbers come from."""
+    """One row a model: macro F1 with interval, weighted F1, missed events, and where the numbers come from.
+
+    Over the union of labels, an activity that is only predicted counts as a class with F1 0.
+    """
     rows = []
     for result in results:
         overall, f1 = result.overall, result.macro_f1
@@ -177,6 +180,7 @@ def score_table(results: Sequence[Result]) -> pd.DataFrame:
                 "sessions": f1.n,
                 "events": overall.n_events,
                 "weighted F1": overall.weighted_f1,
+                "macro F1, union of labels": overall.union_f1,
                 "missed %": overall.missed_pct,
                 "missed sd": overall.missed_sd,
                 "failed windows": result.n_failed,

@@ -35,6 +35,7 @@ from llmhar.ask.engines.worker import render, reply
 from llmhar.ask.models import MODELS, ModelSpec
 from llmhar.ask.store import Store
 from llmhar.ask.task import narrow, prepare
+from llmhar.data import simulated
 from llmhar.data.events import Windowing
 from llmhar.distill.quantise import quantise
 from llmhar.records import Generation, Request, Sampling, sha256_of
@@ -310,6 +311,7 @@ def test_thinking_tokens_follow_switch_and_budget(engine, case, tmp_path):
     """Thinking as a factor, through the same calls as a study: whatever the budget, the whole window is answered."""
     only(case.model == "qwen3-tiny", "no thinking mode")
     model = MODELS["qwen3-tiny"]
+    simulated.write(tmp_path / "home")
     whole = prepare("simulated", tmp_path / "home", windowing=Windowing(n=1, size=4), form=PromptForm(wording="short"))
     task = narrow(whole, {(w.session_id, w.index) for w in whole.windows[:2]}, "two windows")
     labels = next(iter(task.sessions.values())).labels

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import re
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import soundfile
 
-from llmhar.data.load_report import DataError
+from llmhar import paths
+from llmhar.data.load_report import DataError, WrongCall
 from llmhar.fusion.clips.clip import CHANNELS, check_folds
 from llmhar.fusion.clips.manifest import EGO4D_LABELS, load_manifest
-from llmhar.fusion.clips.registry import CLIPSETS, load_clipset
+from llmhar.fusion.clips.registry import CLIPSETS, add_clips, fetch_clips, load_clipset
 
 
 @pytest.fixture
@@ -122,6 +125,30 @@ def test_what_was_mended_is_reported(folder):
     assert clips.n_folds == 1 and clips.clips[0].cluster == "file:nan.wav"
 
 
+def test_labels_that_differ_by_case_or_blanks_are_one(folder):
+    rows = ["Cooking", "cooking", " cooking", "Tai  Chi", "tai chi", "Cooking"]
+    written = write(folder, *[f"{i},one.wav,,{i},{i + 4},{label},,," for i, label in enumerate(rows)])
+    clips = load_manifest(written)
+    assert clips.labels == ("cooking", "Tai Chi")
+    assert [clip.label for clip in clips.clips] == ["cooking"] * 3 + ["Tai Chi"] * 2 + ["cooking"]
+    assert [tuple(note) for note in clips.mended] == [
+        ("manifest.csv", 2, "label 'Cooking' is read as 'cooking', 2 times"),
+        ("manifest.csv", 4, "label ' cooking' is read as 'cooking', 1 times"),
+        ("manifest.csv", 5, "label 'Tai  Chi' is read as 'Tai Chi', 1 times"),
+        ("manifest.csv", 6, "label 'tai chi' is read as 'Tai Chi', 1 times"),
+    ]
+
+
+def test_bytes_in_columns_that_nobody_reads_refuse_nothing(folder):
+    file = write(folder, *GOOD)
+    lines = [line.encode() + b",caf\xe9" for line in file.read_text().splitlines()]
+    file.write_bytes(b"\n".join(lines) + b"\n")
+    assert load_manifest(file).labels == ("cooking", "eating", "reading a book")
+    file.write_text(file.read_text(encoding="latin-1").replace(",", ";"))
+    with pytest.raises(DataError, match=r"manifest.csv, line 1: parted by ';', not by commas"):
+        load_manifest(file)
+
+
 def test_unchecked_recordings_are_read_when_asked_for(folder):
     clips = load_manifest(write(folder, *GOOD, "x,imu/one.csv,,0,20,cooking,,,"), check=False)
     assert len(clips.clips) == 5 and not clips.clips[0].audio_sha256
@@ -175,8 +202,40 @@ def test_clip_sets_by_name(folder, monkeypatch):
     assert load_clipset("manifest", write(folder, *GOOD), {"check": False}).name == "manifest"
     monkeypatch.setenv("LLMHAR_DATA", str(folder))
     for name in ("pamap2", "usc_had", "manifest"):
-        with pytest.raises(DataError, match=rf"{folder / name}: get it .*give its path"):
+        with pytest.raises(
+            DataError, match=rf"{folder / name}: get it .*llmhar data add {name} FILE`, or give its path"
+        ):
             load_clipset(name)
+
+
+def test_clips_are_taken_in_as_data_sets_are(folder, monkeypatch, tmp_path_factory):
+    monkeypatch.setenv("LLMHAR_DATA", str(tmp_path_factory.mktemp("data")))
+    write(folder, *GOOD)
+    expected = load_clipset("manifest", folder)
+    outer = tmp_path_factory.mktemp("zipped")
+    shutil.make_archive(str(outer / "inner"), "zip", folder.parent, folder.name)
+    shutil.make_archive(str(outer.with_suffix("")) + "-outer", "zip", outer)
+    place = add_clips("manifest", Path(str(outer.with_suffix("")) + "-outer.zip"))
+    loaded = load_clipset("manifest")
+    assert place == paths.data() / "manifest" and [c.clip_id for c in loaded.clips] == [
+        c.clip_id for c in expected.clips
+    ]
+    assert loaded.clips[0].audio_sha256 == expected.clips[0].audio_sha256
+    report = loaded.to_json()
+    assert (report["clips"], report["audio_s"], report["motion_s"]) == (4, 60.0, 50.5)
+    assert report["labels"] == {"cooking": 2, "eating": 1, "reading a book": 1}
+    with pytest.raises(DataError, match=r"is already at .*--replace"):
+        add_clips("manifest", folder)
+    with pytest.raises(DataError, match="is a manifest: give the folder that holds it"):
+        add_clips("manifest", folder / "manifest.csv", replace=True)
+    for name in ("pamap2", "usc_had"):
+        with pytest.raises(DataError, match=r"was not added as .*give the archive or the whole folder of") as caught:
+            add_clips(name, folder)
+        assert "data add" not in str(caught.value)
+        with pytest.raises(DataError, match=f"cannot be downloaded by llmhar: get it .*data add {name} FILE"):
+            fetch_clips(name)
+    with pytest.raises(WrongCall, match="come by themselves"):
+        add_clips("hapt", folder)
 
 
 @pytest.mark.parametrize(

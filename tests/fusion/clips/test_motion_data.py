@@ -47,6 +47,26 @@ def test_columns_may_have_other_names_and_order(tmp_path):
     np.testing.assert_allclose(signal.samples[0], [0.01, 0, 1, 0.1, 0, -0.2], atol=1e-6)
 
 
+@pytest.mark.parametrize("name", ["imu.csv", "imu.parquet"])
+def test_ego4ds_own_header_is_converted_and_said(tmp_path, name):
+    ours = table()
+    columns = {"canonical_timestamp_ms": ours.t * 1000} | {f"gyro_{axis}": ours[f"gyro_{axis}"] for axis in "xyz"}
+    columns |= {f"accl_{axis}": ours[f"acc_{axis}"] * 9.80665 for axis in "xyz"}
+    theirs = pd.DataFrame({"component_idx": 0, "component_timestamp_ms": ours.t * 1000, **columns})
+    theirs.loc[7, "gyro_x"] = float("nan")
+    expected, _ = read_motion(write(ours.drop(7), tmp_path / f"ours-{name}"), 2.0, 6.0)
+    signal, notes = read_motion(
+        write(theirs, tmp_path / name, **({"na_rep": "NULL"} if name[-1] == "v" else {})), 2.0, 6.0
+    )
+    np.testing.assert_allclose(signal.samples, expected.samples, atol=1e-6)
+    assert [tuple(note) for note in notes] == [
+        (name, 0, "Ego4D's own header: ms / 1000 is read as s, m/s2 / 9.80665 as g")
+    ]
+    mixed = theirs.rename(columns={"canonical_timestamp_ms": "t"})  # not unmistakable: nothing is guessed
+    with pytest.raises(DataError, match="no column acc_x"):
+        read_motion(write(mixed, tmp_path / f"mixed-{name}"), 2.0, 6.0)
+
+
 @settings(max_examples=30, deadline=None)
 @given(st.floats(8, 400), st.integers(0, 2**31))
 def test_any_rate_and_any_jitter_give_the_same_motion(tmp_path_factory, rate, seed):

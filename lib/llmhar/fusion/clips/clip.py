@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -116,6 +117,23 @@ class ClipSet:
     def n_folds(self) -> int:
         """Sides of the split."""
         return len({clip.fold for clip in self.clips})
+
+    def to_json(self) -> dict[str, Any]:
+        """The form of ``llmhar data report --json``."""
+        counts = Counter(clip.label for clip in self.clips)
+        return {
+            "dataset": self.name,
+            "title": self.title,
+            "kind": self.kind,
+            "provenance": self.provenance,
+            "clips": len(self.clips),
+            "folds": self.n_folds,
+            "audio_s": sum(clip.audio_s or 0.0 for clip in self.clips),
+            "motion_s": sum(clip.motion_s or 0.0 for clip in self.clips),
+            "labels": {label: counts[label] for label in self.labels},
+            "mended": [note.to_json() for note in self.mended],
+            "refused": [note.to_json() for note in self.refused],
+        }
 
 
 def align(audio_s: float | None, motion_s: float | None) -> list[Step]:

@@ -2,7 +2,7 @@
 
 Columns (others are ignored):
 
-- ``clip_id``: unique name; ``label``: what is truly done; both needed.
+- ``clip_id``: unique name; ``label``: what is truly done; both needed. Labels that differ by case or blanks are one.
 - ``audio``, ``imu``: files, relative to the manifest's folder; either may be empty. :mod:`.audio_files` and
   :mod:`.motion_files` name the formats.
 - ``start``, ``end``: seconds from the recording's start, the same for both files.
@@ -10,7 +10,7 @@ Columns (others are ignored):
   clips must stand on one side of a split.
 - ``context:<name>``: sensor-derived context, e.g. ``context:heart rate zone``; empty where it is not known.
 
-Ego4D fits: it is gated, so the user brings its videos' sound as wav and its IMU as CSV, with :data:`EGO4D_LABELS`.
+Ego4D fits: it is gated, so the user brings its videos' sound as wav and its own IMU files, with :data:`EGO4D_LABELS`.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path, PurePosixPath
 
-from llmhar.data.load_report import DataError, LoadReport
-from llmhar.data.reader import Reader, quoted
+from llmhar.data.load_report import DataError, LoadReport, MissingFile
+from llmhar.data.reader import Reader, find_root, plain, quoted
 from llmhar.fusion.clips.audio_files import MAX_S, read_audio
 from llmhar.fusion.clips.clip import Clip, ClipSet, Signal, assign_folds
 from llmhar.fusion.clips.motion_files import read_motion
@@ -35,6 +35,7 @@ EGO4D_LABELS = (
 """S2's twelve activities, as the press lists them: the paper's exact strings were not to be had."""
 COLUMNS = ("clip_id", "audio", "imu", "start", "end", "label", "person", "recording")
 CONTEXT = "context:"
+NAMES = ("manifest.parquet", "manifest.csv")
 MAX_FOLDS = 5
 MAX_CLIPS = 100_000
 """Most rows of a Parquet file; of a CSV file its size is the limit."""
@@ -55,24 +56,28 @@ def load_manifest(path: Path, *, check: bool = True) -> ClipSet:
     report = LoadReport("manifest", file.parent)
     reader = Reader(report)
     clips: dict[str, Clip] = {}
+    labels = Labels()
     for line, row in _rows(reader, file):
         try:
             clip = _clip(row, file.parent)
             if clip.clip_id in clips:
                 raise DataError(f"clip_id {quoted(clip.clip_id)} was there before")
-            clips[clip.clip_id] = _checked(clip, row, file.parent, report) if check else clip
+            clip = _checked(clip, row, file.parent, report) if check else clip
+            clips[clip.clip_id] = replace(clip, label=labels.fold(row["label"], line))
         except DataError as error:
             reader.refused(file, line, str(error))
     if not clips:
         first = "; first: {}, line {}: {}".format(*report.refused[0]) if report.refused else ""
         raise DataError(f"{file} holds no usable clip{first}")
+    for spelling, (line, n) in labels.folded.items():
+        reader.mended(file, line, f"label {quoted(spelling)} is read as {quoted(labels.fold(spelling))}, {n} times")
     found = {clip.label for clip in clips.values()}
-    labels = tuple(label for label in EGO4D_LABELS if label in found)
+    known = tuple(label for label in EGO4D_LABELS if label in found)
     return ClipSet(
         name="manifest",
         title=f"Clips of {file.name}",
         kind="real",
-        labels=labels + tuple(sorted(found - set(labels))),
+        labels=known + tuple(sorted(found - set(known))),
         clips=tuple(_with_folds(clips.values())),
         mended=tuple(report.mended),
         refused=tuple(report.refused),
@@ -80,12 +85,29 @@ def load_manifest(path: Path, *, check: bool = True) -> ClipSet:
     )
 
 
+class Labels:
+    """One spelling for labels that differ by case or blanks: S2's own, else the first one seen."""
+
+    def __init__(self) -> None:
+        self.known = {label.casefold(): label for label in EGO4D_LABELS}
+        self.folded: dict[str, tuple[int, int]] = {}
+        """Other spelling -> line where it stands first, and how often it does."""
+
+    def fold(self, spelling: str, line: int = 0) -> str:
+        """The label that a spelling is read as; ``line`` = where it stands, 0 = it is not counted."""
+        label = self.known.setdefault(plain(spelling).casefold(), plain(spelling))
+        if line and spelling != label:
+            first, n = self.folded.get(spelling, (line, 0))
+            self.folded[spelling] = first, n + 1
+        return label
+
+
 def _find(path: Path) -> Path:
     if path.is_dir():
-        found = next((path / f for f in ("manifest.parquet", "manifest.csv") if (path / f).is_file()), None)
-        if found is None:
-            raise DataError(f"{path} holds no manifest.csv: write one with the columns {','.join(COLUMNS)}")
-        return found
+        root = find_root(path, lambda folder: any((folder / name).is_file() for name in NAMES))
+        if root is None:
+            raise MissingFile(f"{path} holds no manifest.csv (write one with {','.join(COLUMNS)})", "manifest")
+        return next(root / name for name in NAMES if (root / name).is_file())
     if not path.is_file():
         raise DataError(f"{path} is not there: give a manifest (CSV or Parquet) with the columns {','.join(COLUMNS)}")
     return path
@@ -98,9 +120,9 @@ def _rows(reader: Reader, file: Path) -> Iterable[tuple[int, Mapping[str, str]]]
         _check_header([str(name) for name in table.columns], file)
         cells = table.astype(object).where(table.notna(), "").itertuples(index=False, name=None)
         return enumerate((dict(zip(table.columns, map(str, row))) for row in cells), start=1)
-    header = next(iter(reader.lines(file)), "").rstrip("\r\n").replace('"', "").split(",")
-    names = [name.strip().lower() for name in header]
-    _check_header(names, file)
+    header = [name.lower() for name in reader.header(file)]
+    _check_header(header, file)
+    names = [name for name in header if name in COLUMNS or name.startswith(CONTEXT)]
     return ((line, dict(zip(names, cells))) for line, cells in reader.table(file, names))
 
 
@@ -165,16 +187,16 @@ def _file(name: str, column: str, folder: Path) -> Path | None:
     """
     if not name:
         return None
-    plain = name.replace("\\", "/")
-    if plain.startswith("/") or ":" in plain or "\0" in plain or ".." in PurePosixPath(plain).parts:
+    place = name.replace("\\", "/")
+    if place.startswith("/") or ":" in place or "\0" in place or ".." in PurePosixPath(place).parts:
         raise DataError(f"{column} {quoted(name)} must be relative to the manifest's folder and stay in it")
     try:
-        is_there = (folder / plain).is_file()
+        is_there = (folder / place).is_file()
     except OSError:  # a name longer than any file's
         is_there = False
     if not is_there:
         raise DataError(f"{column} {quoted(name)} is not in the manifest's folder")
-    return folder / plain
+    return folder / place
 
 
 def _audio(file: Path, start: float, end: float) -> Signal:

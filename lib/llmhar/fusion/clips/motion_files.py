@@ -47,10 +47,20 @@ ALIASES = {
 """Column -> names it may have in a file, without case."""
 
 
+EGO4D = dict(
+    zip(ALIASES, ("canonical_timestamp_ms", "accl_x", "accl_y", "accl_z", "gyro_x", "gyro_y", "gyro_z"), strict=True)
+)
+"""Column -> its name in Ego4D's own IMU files, which are known by it: milliseconds, m/s2 and rad/s."""
+G = 9.80665
+"""m/s2 in one g."""
+
+
 def read_motion(
     path: Path, start: float = 0.0, end: float | None = None, *, rate: float = 50.0
 ) -> tuple[Signal, list[RowNote]]:
     """A part of a CSV or Parquet file with columns t (seconds), acc_x … acc_z (g), gyro_x … gyro_z (rad/s).
+
+    Ego4D's own files (:data:`EGO4D`) are converted to these, and reported.
 
     Times may be uneven: samples are laid onto an even grid by straight lines. Rows that are no numbers, double or out
     of order are mended or left out, and reported by line. Without gyroscope columns, zeros stand for them.
@@ -108,50 +118,62 @@ class _Rows(NamedTuple):
     """(n,) in the file; Parquet: number of the row, from 1."""
 
 
-def _columns(path: Path, header: Sequence[str]) -> tuple[list[str], bool]:
-    """Names of the file's columns for t and the channels; whether there is a gyroscope."""
+class _Columns(NamedTuple):
+    names: list[str]
+    """The file's own names, for t and the channels."""
+    has_gyro: bool
+    is_ego4d: bool
+    """Whether time is in milliseconds and acceleration in m/s2."""
+
+
+def _columns(path: Path, header: Sequence[str]) -> _Columns:
     known = {name.strip().lower(): name for name in header}
     found = {key: next((known[a] for a in aliases if a in known), None) for key, aliases in ALIASES.items()}
+    is_ego4d = set(list(EGO4D.values())[:4]) <= set(known) and not any(found[key] for key in list(ALIASES)[:4])
+    if is_ego4d:
+        found = {key: known.get(name) for key, name in EGO4D.items()}
     has_gyro = any(found[channel] for channel in CHANNELS[3:])
     needed = list(ALIASES) if has_gyro else list(ALIASES)[:4]
     absent = [key for key in needed if found[key] is None]
     if absent:
         raise DataError(f"{path}, line 1: no column {', '.join(absent)}; the header must name t,{','.join(CHANNELS)}")
-    return [name for name in (found[key] for key in needed) if name is not None], has_gyro
+    return _Columns([name for name in (found[key] for key in needed) if name is not None], has_gyro, is_ego4d)
 
 
 def _csv(path: Path, notes: list[RowNote]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     report = LoadReport("motion", path.parent)
     reader = Reader(report)
-    header = next(iter(reader.lines(path)), "").rstrip("\r\n").replace('"', "").split(",")
-    names, has_gyro = _columns(path, header)
+    columns = _columns(path, reader.header(path))
     lines, cells = [], []
-    for line, row in reader.table(path, [name.strip() for name in names]):
+    for line, row in reader.table(path, columns.names):
         lines.append(line)
         cells.append(row)
     notes.extend(report.refused)
-    table = pd.DataFrame(cells, columns=range(len(names)), dtype=str).apply(pd.to_numeric, errors="coerce")
-    return _with_gyro(path, table.to_numpy(dtype=np.float64), np.asarray(lines), has_gyro, notes)
+    table = pd.DataFrame(cells, columns=range(len(columns.names)), dtype=str).apply(pd.to_numeric, errors="coerce")
+    return _in_our_units(path, table.to_numpy(dtype=np.float64), np.asarray(lines), columns, notes)
 
 
 def _parquet(path: Path, notes: list[RowNote]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     table = Reader(LoadReport("motion", path.parent)).parquet(path, MAX_ROWS)
-    names, has_gyro = _columns(path, [str(name) for name in table.columns])
+    columns = _columns(path, [str(name) for name in table.columns])
     try:
-        table = table[names].astype(dict.fromkeys(table.select_dtypes("category"), object))
+        table = table[columns.names].astype(dict.fromkeys(table.select_dtypes("category"), object))
         table = table.apply(pd.to_numeric, errors="coerce")
     except (TypeError, ValueError) as error:
         raise DataError(f"{path}: a column holds no numbers ({error}): write it again") from error
     values = table.to_numpy(dtype=np.float64, na_value=np.nan)
-    return _with_gyro(path, values, np.arange(1, len(values) + 1), has_gyro, notes)
+    return _in_our_units(path, values, np.arange(1, len(values) + 1), columns, notes)
 
 
-def _with_gyro(
-    path: Path, values: np.ndarray, lines: np.ndarray, has_gyro: bool, notes: list[RowNote]
+def _in_our_units(
+    path: Path, values: np.ndarray, lines: np.ndarray, columns: _Columns, notes: list[RowNote]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     if len(values) == 0:
         raise DataError(f"{path}: no rows below the header: record it again")
-    if not has_gyro:
+    if columns.is_ego4d:
+        notes.append(RowNote(path.name, 0, f"Ego4D's own header: ms / 1000 is read as s, m/s2 / {G} as g"))
+        values = np.hstack([values[:, :1] / 1000, values[:, 1:4] / G, values[:, 4:]])
+    if not columns.has_gyro:
         notes.append(RowNote(path.name, 0, "no gyroscope: zeros stand for it"))
         values = np.hstack([values, np.zeros((len(values), 3))])
     return values[:, 0], values[:, 1:], lines

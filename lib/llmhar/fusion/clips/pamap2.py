@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from llmhar.data.load_report import DataError, LoadReport, RowNote
+from llmhar.data.load_report import DataError, LoadReport, MissingFile, RowNote
 from llmhar.data.reader import find_root, natural
 from llmhar.fusion.clips.clip import ClipSet, Signal
 from llmhar.fusion.clips.motion_runs import MotionRun, motion_clips
@@ -93,7 +93,7 @@ def _load(path: Path, sensor: str, report: LoadReport) -> list[MotionRun]:
     root = find_root(path, lambda p: (p / "Protocol").is_dir() or any(p.glob("subject1*.dat")))
     files = sorted([] if root is None else root.glob("**/subject1*.dat"), key=lambda file: natural(str(file)))
     if root is None or not files:
-        raise DataError(f"no subject101.dat in {path} or its Protocol folder: give the folder of the unpacked data set")
+        raise MissingFile(f"no subject101.dat in {path} or its Protocol folder", "pamap2")
     return [run for file in files for run in _runs(file, root, sensor, report)]
 
 

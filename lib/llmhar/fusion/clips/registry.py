@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from llmhar import paths
+from llmhar.data import archives
+from llmhar.data.fetch import install
 from llmhar.data.load_report import DataError, WrongCall
 from llmhar.data.registry import list_entries
 from llmhar.fusion.clips.clip import ClipSet, Kind
@@ -37,6 +39,8 @@ class ClipSetEntry:
     """Whether the user brings it: then ``path`` is ``paths.data() / name`` where nothing was given."""
     options: Mapping[str, Any] = field(default_factory=dict)
     """Option of ``load`` -> its default."""
+    max_bytes: int = archives.MAX_UNPACKED
+    """Most bytes that may come out of an archive of it."""
 
 
 def _scenes(path: Path | None, *, seed: int = 0, limit: int = 0) -> ClipSet:
@@ -98,6 +102,7 @@ CLIPSETS: dict[str, ClipSetEntry] = {
         source="The archive of UCI data set 231, https://archive.ics.uci.edu/dataset/231, unpacked.",
         brought=True,
         options={"sensor": "hand"},
+        max_bytes=4 * 2**30,
     ),
     "usc_had": ClipSetEntry(
         title="USC-HAD",
@@ -119,14 +124,53 @@ CLIPSETS: dict[str, ClipSetEntry] = {
 """Every set of clips; the names in parameters are its keys."""
 
 
-def fetch_scenes() -> Path:
-    """Bring what scenes are composed of, sounds and HAPT's motion; the folder of the sounds.
+def fetch_clips(name: str) -> Path:
+    """Bring what scenes are composed of, sounds and HAPT's motion; or say how to get a set by hand.
+
+    Returns:
+        Its folder; that of the sounds for the scenes.
 
     Raises:
-        DataError: an archive cannot be had, or is another.
+        DataError: an archive cannot be had, or is another; or a set that the user brings, which is not there.
     """
-    load_hapt()
-    return fetch_sounds()
+    if name == "scenes":
+        load_hapt()
+        return fetch_sounds()
+    folder = _brought(name)
+    if not folder.is_dir():
+        raise DataError(f"{CLIPSETS[name].title} cannot be downloaded by llmhar: {_cure(name)}")
+    return folder
+
+
+def add_clips(name: str, path: Path, replace: bool = False) -> Path:
+    """Take a folder or archive with clips in, to ``paths.data() / name``.
+
+    Args:
+        name: key into :data:`CLIPSETS`, of a set that the user brings.
+        path: the folder or archive; it is copied and stays where it is.
+        replace: whether what is there already gives way.
+
+    Raises:
+        DataError: a set that comes by itself, one that is there already, or an archive or clips that cannot be read.
+    """
+    _brought(name)
+    if paths.given(path).suffix.lower() in (".csv", ".parquet"):
+        raise DataError(
+            f"{path} is a manifest: give the folder that holds it and its recordings, or use it where it lies, with "
+            "`-p data_dir=FILE`"
+        )
+    return install(name, CLIPSETS[name], path, replace=replace, max_bytes=CLIPSETS[name].max_bytes)
+
+
+def _brought(name: str) -> Path:
+    folder = _folder(name)
+    if folder is None:
+        raise WrongCall(f"{CLIPSETS[name].title} come by themselves when they are used: nothing to fetch or to add")
+    return folder
+
+
+def _cure(name: str) -> str:
+    return f"get it ({CLIPSETS[name].source.rstrip('.')}), then `llmhar data add {name} FILE`"
 
 
 def listing() -> list[dict[str, Any]]:
@@ -144,7 +188,7 @@ def load_clipset(name: str, path: Path | None = None, options: Mapping[str, Any]
 
     Args:
         name: key into :data:`CLIPSETS`.
-        path: its folder or file; None = ``paths.data() / name`` for what the user brings.
+        path: its folder or file, "~" being the user's home; None = ``paths.data() / name`` for what the user brings.
         options: name -> value, of ``ClipSetEntry.options``; what is not named has its default.
 
     Raises:
@@ -152,7 +196,7 @@ def load_clipset(name: str, path: Path | None = None, options: Mapping[str, Any]
     """
     entry, options = choose(CLIPSETS, name, f"no clip set {name!r}: choose one of", WrongCall), options or {}
     check_options(options, entry.options, f"clip set {name}", WrongCall)
-    place = Path(path) if path is not None else _folder(name)
+    place = paths.given(path) if path is not None else _folder(name)
     if place is not None and not place.exists():
-        raise DataError(f"{entry.title} is not at {place}: get it ({entry.source.rstrip('.')}) and give its path")
+        raise DataError(f"{entry.title} is not at {place}: {_cure(name)}, or give its path")
     return entry.load(place, **options)

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from scipy.io import loadmat
 
-from llmhar.data.load_report import DataError, RowNote
+from llmhar.data.load_report import DataError, MissingFile, RowNote
 from llmhar.data.reader import find_root, natural
 from llmhar.fusion.clips.clip import ClipSet, Signal
 from llmhar.fusion.clips.motion_runs import MotionRun, join_runs, motion_clips
@@ -59,7 +59,7 @@ def usc_had_clips(path: Path) -> ClipSet:
 def _load(path: Path) -> tuple[list[MotionRun], list[RowNote]]:
     root = find_root(path, lambda p: any(p.glob("[Ss]ubject*/a*t*.mat")))
     if root is None:
-        raise DataError(f"no Subject1/a1t1.mat in {path}: give the folder of the unpacked data set")
+        raise MissingFile(f"no Subject1/a1t1.mat in {path}", "usc_had")
     runs, refused = [], []
     for file in sorted(root.glob("[Ss]ubject*/a*t*.mat"), key=lambda file: natural(file.relative_to(root).as_posix())):
         try:

@@ -99,7 +99,7 @@ def _tokenizer(name: str) -> tuple[str, Path] | None:
 
 def paper_jobs(output: int) -> tuple[list[Job], list[str]]:
     """S1 as published: six sizes, teacher traces, four students, Figure 4, and all fine-tuning."""
-    sets = {name: _windows(name, True, PromptForm(), Windowing()) for name in PUBLISHED}
+    sets = {name: _windows(name, True, PromptForm(), Windowing(least_events=0)) for name in PUBLISHED}
 
     def job(what: str, model: str, name: str, windows: int, runs: int = 1) -> Job:
         load, counted = _load(sets[name], MODELS[model], output)
@@ -125,7 +125,9 @@ def profile_jobs(profile: str, output: int) -> tuple[list[Job], list[str]]:
     values, notebook = _settings(profile)
     names = values.get("datasets") or values.get("dataset", "simulated")
     form = PromptForm(**{key: values[key] for key in ("wording", "serializer", "answer", "rules") if key in values})
-    windowing = Windowing(values["window_size"], values["n_windows"], values["seed"])
+    windowing = Windowing(
+        values["window_size"], values["n_windows"], values["seed"], least_events=values["least_events"]
+    )
     capped = min(output, values.get("max_tokens") or output)
     samples = values.get("n_samples") or values.get("samples") or 1
     jobs, free = [], []
