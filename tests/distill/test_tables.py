@@ -699,15 +699,15 @@ def test_students_bars(task, teacher, base, student, tmp_path):
     chance = result_of(task, ModelSpec(name="majority class", kind="chance"), [reply(B, B, B, B)] * 6)
     lora = scored(task, [0.5, 0.7, 0.4, 0.6, 0.55, 0.3])
     lora = replace(lora, model=STUDENT.model_copy(update={"name": "small-l8-distilled-correct-only"}))
-    figure = student_figures.students_bars(teacher, [base], [student, lora], chance)
+    figure = student_figures.students_bars(teacher, [base], [student, lora], [chance])
     png_of(figure, tmp_path, "students_bars")
     axes = figure.axes[0]
-    assert [bar.get_width() for bar in axes.patches] == [r.macro_f1.mean for r in (base, student, lora)]
-    assert [len(line.get_xdata()) for line in axes.lines].count(6) == 3, "each session of each model"
+    assert [bar.get_width() for bar in axes.patches] == [r.macro_f1.mean for r in (base, student, lora, chance)]
+    assert [len(line.get_xdata()) for line in axes.lines].count(6) == 4, "each session of each model"
     f1 = student.macro_f1
     assert texts_of(axes)[1] == f"{f1.mean:.2f} [{f1.low:.2f}, {f1.high:.2f}]"
-    assert [label for label in legend_of(figure) if "teacher" in label or "chance" in label] == [
-        f"teacher: rules (rules, not an LLM) {teacher.macro_f1.mean:.2f}", "chance: majority class 0.33",
+    assert [label for label in legend_of(figure) if "teacher" in label or "comparison" in label] == [
+        f"teacher: rules (rules, not an LLM) {teacher.macro_f1.mean:.2f}", "for comparison"
     ]  # fmt: skip
     assert all(part in stamp_of(figure) for part in (*PROVENANCE, "majority class (chance"))
     single = task_of(1)

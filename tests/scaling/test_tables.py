@@ -276,7 +276,7 @@ def test_beside_published_keeps_missing_empty():
         "parameters", "S1 marble, %", "S1 mural, %", "ours, mural (real), %", "kind of ours", "ours, simulated, %",
     ]  # fmt: skip
     # session scores 2/3 and 1/4: mean 0.4583, t(0.975, 1) = 12.706, half width 12.706 * 0.2946 / √2
-    assert table.loc["qwen3-0.6b"].tolist() == [600_000_000, 16.52, 10.81, "45.8 [-218.9, 310.5] (n = 2)", "LLM", ""]
+    assert table.loc["qwen3-0.6b"].tolist() == [600_000_000, 16.52, 10.81, "45.8 [0.0, 100.0] (n = 2)", "LLM", ""]
     assert table.loc["qwen3-32b"].tolist() == [32_000_000_000, 37.61, 53.70, "", "", ""]
     assert table.loc["small"].tolist() == [1_000_000, "", "", "", "LLM", "100.0 [100.0, 100.0] (n = 2)"]
     assert table.loc["majority class", "parameters"] == "" and table.loc["majority class", "kind of ours"] == "chance"
@@ -735,7 +735,7 @@ def test_four_axes_say_what_was_not_measured(task):
         "parameters", "generated tokens / window", "seconds / window", "joules / window",
     ]  # fmt: skip
     assert set(legend_of(figure)) == {"small (LLM)", "large (LLM)", r"floor \$ (rules, not an LLM)"}
-    for part in (*STAMPED, "Grey line: Pareto front.", "Open marks: the roofline"):
+    for part in (*STAMPED, "Grey line: Pareto front.", "Open marks: what the planner expects"):
         assert part in stamp_of(figure)
     open_marks = [line for line in figure.axes[2].lines if line.get_markerfacecolor() == "none"]
     assert [line.get_xdata()[0] for line in open_marks] == [1.5]
