@@ -5,7 +5,9 @@ from collections import Counter
 import numpy as np
 import pytest
 
+from llmhar.ask import inference
 from llmhar.ask.asking import Asking
+from llmhar.ask.engines.recorded import RecordedEngine
 from llmhar.ask.models import MODELS
 from llmhar.ask.store import Store
 from llmhar.data.load_report import DataError
@@ -212,11 +214,18 @@ def test_a_motion_encoder_is_fed_into_the_fusion(clips, store):
     assert table["clips"].iloc[0] == 120 and table["everything, naive Bayes"].iloc[0].startswith("0.")
 
 
-def test_a_student_is_taught_on_other_folds_and_asked_in_its_own_form(plan, store, monkeypatch):
+def test_a_student_is_taught_on_other_folds_and_asked_in_its_own_form(plan, store, monkeypatch, tmp_path):
     """Training is stood in for."""
     lessons = []
     monkeypatch.setattr(error_study, "train_student", lambda recipe, examples, name: lessons.append((name, examples)))
-    spec = MODELS["rules"].model_copy(update={"name": "taught"})
+    (tmp_path / "r.jsonl").write_text('{"default": true, "text": "cooking"}')
+    spec = MODELS["rules"].model_copy(update={"name": "taught", "revision": "1"})
+    others = inference.open_model
+
+    def opened(model, asking):
+        return RecordedEngine(tmp_path / "r.jsonl") if model is spec else others(model, asking)
+
+    monkeypatch.setattr(inference, "open_model", opened)
     monkeypatch.setattr(error_study, "merge", lambda student: (spec, None))
     taught = error_study.distilled(plan.task, "rules", "recorded-smoke", 5, store, QUIET)
     ((name, examples),) = lessons

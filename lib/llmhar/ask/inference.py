@@ -176,6 +176,22 @@ def _ask(
     return n_failed, seconds
 
 
+def refuse_all_failed(name: str, answers: Sequence[Answer]) -> None:
+    """Where every request failed there is no score: it would be 0 and look like one.
+
+    Args:
+        name: who was asked.
+        answers: what the store has for all requests of one score.
+
+    Raises:
+        EngineError: not one was answered; says how many were asked, and the first one's reason.
+    """
+    if answers and not any(answer.stored for answer in answers):
+        raise EngineError(
+            f"{name}: all {len(answers)} requests failed, so there is no F1 and no other score: {answers[0].error}"
+        )
+
+
 def whole_or_failed(generation: Generation, request: Request) -> Generation:
     """The generation; a failure where something else than the request's own token limit cut it.
 

@@ -268,7 +268,8 @@ class Store:
         """
         row = (
             generation.request_key, canonical_json(fingerprint.to_json()), _storable(generation.text),
-            generation.finish_reason, _storable(generation.error), generation.prompt_tokens, generation.cached_tokens,
+            _storable(":".join(filter(None, (generation.finish_reason, generation.finish_word)))),
+            _storable(generation.error), generation.prompt_tokens, generation.cached_tokens,
             generation.output_tokens, generation.seconds, pass_id, time.time(), timed,
         )  # fmt: skip
         with self._transaction():
@@ -300,8 +301,10 @@ class Store:
                 " ORDER BY id DESC",
                 [*chunk, timed, *extra],
             )
-            for *values, fingerprint in rows:
-                found[values[0]] = Stored(Generation(*values), Fingerprint(**json.loads(fingerprint)))
+            for key, text, ended, *values, fingerprint in rows:
+                reason, _, word = ended.partition(":")
+                made = Generation(*(key, text, reason, *values, word))
+                found[key] = Stored(made, Fingerprint(**json.loads(fingerprint)))
         return found
 
     @_reads
