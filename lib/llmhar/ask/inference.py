@@ -16,12 +16,11 @@ from typing import Any, NamedTuple
 
 from tqdm import tqdm
 
-from llmhar import paths
 from llmhar.ask import meter
 from llmhar.ask.asking import Asking
 from llmhar.ask.engines.base import Engine, EngineError
-from llmhar.ask.engines.registry import effective_options, open_engine
-from llmhar.ask.models import ModelSpec
+from llmhar.ask.engines.registry import effective_options, open_engine, replies_of
+from llmhar.ask.models import ModelError, ModelSpec
 from llmhar.ask.store import Ask, Store, Stored
 from llmhar.ask.task import Task
 from llmhar.records import Fingerprint, Generation, Purpose, Request, Sampling
@@ -78,14 +77,20 @@ def request_to(model: ModelSpec, asking: Asking) -> Callable[..., Request]:
             refuse one for thinking that cannot happen.
 
     Raises:
-        ModelError: its tokenizer is not here.
+        ModelError: its tokenizer is not here, and no server has it.
     """
+    try:
+        tokenizer = model.tokenizer_sha256()
+    except ModelError:
+        if serving_engine(model, asking.engine) != "openai":
+            raise
+        tokenizer = ""  # the server's own, which nobody here can know
     sampling = sampling_of(model, asking)
     if not model.thinking:
         sampling = replace(sampling, thinking_budget=None)
     switch = {"enable_thinking": asking.thinking} if asking.thinking is not None and model.thinking else {}
     return partial(
-        Request, model_id=model.hub_id, revision=model.revision, tokenizer_sha256=model.tokenizer_sha256(),
+        Request, model_id=model.hub_id, revision=model.revision, tokenizer_sha256=tokenizer,
         template_args=model.template_args | switch, sampling=sampling,
         adapter_sha256=model.adapter.sha256 if model.adapter else None,
         adapter_path=str(model.adapter.path) if model.adapter else None,
@@ -215,11 +220,16 @@ def open_model(model: ModelSpec, asking: Asking) -> Engine:
         EngineError: it cannot start.
     """
     if model.engine == "recorded":
-        return open_engine("recorded", model, {"replies": paths.params() / "recorded" / f"{model.name}.jsonl"})
+        return open_engine("recorded", model, {"replies": replies_of(model)})
     options = asking.engine_options
     if model.adapter:
         options = {**options, "adapters": [*options.get("adapters", ()), model.adapter.path]}
-    return open_engine(model.engine if model.engine != "auto" else asking.engine, model, options)
+    return open_engine(serving_engine(model, asking.engine), model, options)
+
+
+def serving_engine(model: ModelSpec, engine: str) -> str:
+    """The engine that serves a model: its own, else the one that was asked for, which may be "auto"."""
+    return model.engine if model.engine != "auto" else engine
 
 
 def _missing(

@@ -308,6 +308,14 @@ class Store:
         return found
 
     @_reads
+    def has_answer_of(self, model: str) -> bool:
+        """Whether a model of this name has answered anything."""
+        rows = self._db.execute(
+            "SELECT 1 FROM asks JOIN attempts USING (request_key) WHERE model = ? AND error = '' LIMIT 1", (model,)
+        )
+        return rows.fetchone() is not None
+
+    @_reads
     def failures(self, keys: Sequence[str], *, timed: bool = False) -> dict[str, str]:
         """Latest reason of each of these requests that failed and never succeeded."""
         reasons: dict[str, str] = {}

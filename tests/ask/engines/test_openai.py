@@ -306,6 +306,18 @@ def test_a_notebook_whose_every_request_failed_has_no_f1(server, tmp_path):
         assert sentence in place and "no chats today" in place, done.stderr
 
 
+@pytest.mark.timeout(180)
+def test_a_model_whose_weights_are_not_here_is_asked_of_a_server(server, tmp_path):
+    server.replies = [(200, completion('[{"id": 0, "activity": "eating"}]', "eos_token"))]
+    places = {f"LLMHAR_{name}": str(tmp_path / name) for name in ("HOME", "REPORTS", "CACHE")}
+    command = [sys.executable, "-m", "llmhar.cli", "run", "smoke", "02", "-p", "models=qwen3-32b", "--engine", "openai"]
+    done = subprocess.run(
+        command, env=os.environ | places | {URL_VARIABLE: server.url}, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert {body["model"] for body in server.asked} == {"Qwen/Qwen3-32B"} and len(server.asked) == 12
+
+
 # Retries, limits, time.
 
 
@@ -416,19 +428,19 @@ def test_which_key_goes_where(server, monkeypatch):
     monkeypatch.setenv(KEY_VARIABLES[0], CANARY)
     one(server)
     assert [h["Authorization"] for h in server.headers] == ["Bearer openai-key-0123456789", f"Bearer {CANARY}"]
-    from llmhar.ask.engines.openai import _address
+    from llmhar.ask.engines.openai import address_of
 
     monkeypatch.delenv(KEY_VARIABLES[0])
-    assert _address("http://node7:8000/v1") == ("http://node7:8000/v1", "none")  # not in clear over a network
-    assert _address("https://x.org/v1")[1] == "openai-key-0123456789"
+    assert address_of("http://node7:8000/v1") == ("http://node7:8000/v1", "none")  # not in clear over a network
+    assert address_of("https://x.org/v1")[1] == "openai-key-0123456789"
     monkeypatch.delenv(KEY_VARIABLES[1])
     with pytest.raises(EngineError, match=f"set {KEY_VARIABLES[0]} to your key, or {URL_VARIABLE}"):
-        _address(None)
+        address_of(None)
     monkeypatch.setenv(URL_VARIABLE, "http://127.0.0.1:8000/v1")
-    assert _address(None) == ("http://127.0.0.1:8000/v1", "none")
+    assert address_of(None) == ("http://127.0.0.1:8000/v1", "none")
     for wrong in ("localhost:8000", "file:///etc/passwd", "http://"):
         with pytest.raises(EngineError, match="must be an http"):
-            _address(wrong)
+            address_of(wrong)
 
 
 def test_nobody_at_home():

@@ -133,7 +133,7 @@ class OpenAIEngine:
         Raises:
             EngineError: no usable URL, no key where one is needed, or nobody answers.
         """
-        self._url, self._key = _address(base_url)
+        self._url, self._key = address_of(base_url)
         self.host = urlsplit(self._url).netloc.rpartition("@")[2]
         self._model, self._n = model, at_once or AT_ONCE
         self._vllm = model.thinking if vllm_server is None else vllm_server
@@ -336,7 +336,7 @@ class OpenAIEngine:
         self.close()
 
 
-def _address(base_url: str | None) -> tuple[str, str]:
+def address_of(base_url: str | None) -> tuple[str, str]:
     """Base URL and key.
 
     Raises:
