@@ -66,6 +66,8 @@ class AskedRun:
     """Wall time inside the engine's stream, its start excluded."""
     fingerprint: Fingerprint | None = None
     """The engine that was opened; None where the store had everything."""
+    threads: int | None = None
+    """Its OpenMP threads; None where none was opened, or it has none of its own."""
 
 
 def request_to(model: ModelSpec, asking: Asking) -> Callable[..., Request]:
@@ -153,8 +155,9 @@ def run_asks(asks: Sequence[Ask], model: ModelSpec, store: Store, asking: Asking
         n_failed, engine_seconds = _ask(opened, fingerprint, wanted, store, asking, model.name) if wanted else (0, 0.0)
     done = time.perf_counter() - start
     return AskedRun(
-        model.name, len(asks), len(asks) - len(wanted), len(wanted), n_failed, done, engine_seconds, fingerprint
-    )
+        model.name, len(asks), len(asks) - len(wanted), len(wanted), n_failed, done, engine_seconds, fingerprint,
+        getattr(opened, "threads", None),
+    )  # fmt: skip
 
 
 def _ask(
@@ -165,7 +168,9 @@ def _ask(
     n_failed = in_a_row = tokens = 0
     begun = time.perf_counter()
     bar = Bar(total=len(wanted), desc=name, unit="window", mininterval=1.0, disable=not asking.progress)
-    with meter.measured() as spent, bar:
+    pid = getattr(opened, "pid", None)
+    cards = meter.cards_of(fingerprint.engine, fingerprint.device, pid)
+    with meter.measured(cards=cards) as spent, bar:
         for answered in _once_each(opened.stream(wanted.values()), wanted):
             generation = whole_or_failed(answered, wanted[answered.request_key])
             store.add(generation, fingerprint, number, timed=asking.purpose == "timed")
@@ -176,7 +181,8 @@ def _ask(
                 raise EngineError(f"{name}: {in_a_row} requests failed in a row, the last: {generation.error}")
     seconds = time.perf_counter() - begun
     cost = {"n_asked": len(wanted), "seconds": seconds, "output_tokens": tokens, "joules": spent.joules,
-            "peak_bytes": meter.high_water(getattr(opened, "pid", None))}  # fmt: skip
+            "counters": spent.counters, "peak_bytes": meter.high_water(pid),
+            "threads": getattr(opened, "threads", None)}  # fmt: skip
     store.end_pass(number, cost)
     return n_failed, seconds
 

@@ -127,6 +127,10 @@ class PassCost(NamedTuple):
     peak_bytes: int | None = None
     """Most memory that the engine's process held, loading included; None where it has none of its own, or before this
     was measured."""
+    counters: Sequence[str] = ()
+    """Whose joules: "gpu0", "intel-rapl:0"; empty where not measured, or before they were named."""
+    threads: int | None = None
+    """OpenMP threads of the engine's process; None where it has none, or before they were kept."""
 
 
 class Store:
@@ -224,7 +228,7 @@ class Store:
         with self._transaction():
             return int(self._db.execute("INSERT INTO passes VALUES (NULL, '')").lastrowid or 0)
 
-    def end_pass(self, number: int, cost: Mapping[str, float | int | None]) -> None:
+    def end_pass(self, number: int, cost: Mapping[str, Any]) -> None:
         """Keep what a pass cost; a pass that was killed keeps nothing and counts as not measured."""
         with self._transaction():
             self._db.execute("UPDATE passes SET cost = ? WHERE id = ? AND cost = ''", (canonical_json(cost), number))

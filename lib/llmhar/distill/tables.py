@@ -21,7 +21,7 @@ from llmhar.distill.study import Confirmed, StudyResults
 from llmhar.distill.traces import FunnelStep
 from llmhar.score.stats import Interval, Pair, compare_pairs, holm, least_p, minimum_detectable_gap
 from llmhar.score.stats import verdict as verdict_of
-from llmhar.score.tables import KINDS, Result
+from llmhar.score.tables import KINDS, NOT_RECORDED, Result
 
 NOT_MEASURED = "not measured"
 NAN = float("nan")
@@ -106,6 +106,7 @@ def _training_row(student: Student) -> dict[str, object]:
         "last loss (mean of last 10 %)": shown(last),
         "s / step": shown(per_step, 2),
         "tokens / s": shown(per_second, 0),
+        "threads": record.get("threads", NOT_RECORDED),
         "peak host memory GiB": shown(peak / 2**30 if peak else None, 2),
         "device": f"{record['device']}, {record['dtype']}",
         "data sha256": record["data_sha256"][:8],
