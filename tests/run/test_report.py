@@ -205,7 +205,8 @@ def test_a_failed_run_leaves_the_last_good_report_and_trials_stand_beside_it(tmp
 def test_a_killed_run_is_told_on_the_card_of_the_good_one(tmp_path):
     folder = tmp_path / "smoke" / "00_x"
     record = {"status": "ok", "notebook": "00_x", "cause": "", "seconds": 3.0, "key_numbers": {}, "params": {},
-              "finished_utc": "then"}  # fmt: skip
+              "finished_utc": "then", "kinds": [], "datasets": [], "engines": [], "commit": "", "device": "",
+              "table": None}  # fmt: skip
     paths.write_text(folder / "run.json", json.dumps(record))
     paths.write_text(folder / "attempt" / "run.json", json.dumps(record | {"status": "running"}))
     index = report.write_index(tmp_path / "smoke").read_text()

@@ -302,7 +302,8 @@ def write_index(folder: Path) -> Path:
     for file in sorted(folder.glob("*/run.json")):
         figure = file.with_name("figure.png")
         runs.append(
-            json.loads(file.read_text(encoding="utf-8"))
+            {"trial": ""}  # older runs have no such field
+            | json.loads(file.read_text(encoding="utf-8"))
             | {"link": f"{file.parent.name}/report.html", "later": aside.later_run(file.parent)}
             | {"figure": base64.b64encode(figure.read_bytes()).decode("ascii") if figure.is_file() else None}
         )
