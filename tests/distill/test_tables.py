@@ -162,7 +162,9 @@ def test_only_rank_32_fits_what_s1_gives():
     assert table.loc[("qwen3-0.6b", 32), "added %, ours"] == pytest.approx(100 * 20_185_088 / 616_235_008)
     fits = table.index[table["ours - S1"].abs() < 0.03].tolist()
     assert fits == [("qwen3-0.6b", 32), ("qwen3-1.7b", 32)]
-    assert table.loc[(slice(None), [8, 16, 64]), "ours - S1"].abs().min() > 0.9
+    assert round(table.loc[(slice(None), [8, 16, 64]), "ours - S1"].abs().min(), 2) == 0.99
+    near = student_tables.share_table((31, 33))["ours - S1"].abs()
+    assert round(near.max(), 2) == 0.12 and near.min() > 0.05, "said in recipe.py and notebook 04"
 
 
 FUNNELS = {

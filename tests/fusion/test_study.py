@@ -186,7 +186,7 @@ def test_doses_are_paired_and_rise(plan, store):
     for name in curves:
         assert curves[name].is_monotonic_increasing and curves.at[1.0, name] >= 0.95, name
     verdicts = doses.verdicts
-    assert set(verdicts["verdict"]) <= {"higher", "lower", "not shown"} and len(verdicts) == 3
+    assert verdicts["verdict"].tolist() == ["not shown", "lower", "not shown"], "rules against vote at 10, 50, 100 %"
     assert verdicts.index[0] == ("rules", "all", 0.1) and list(verdicts.columns[:2]) == ["accuracy", "vote"]
     numbers = error_study.key_numbers(doses, [])
     assert numbers == {f"accuracy_dose_50_{name}": curves.at[0.5, name] for name in ("vote", "bayes", "rules")}
@@ -196,7 +196,7 @@ def test_free_answers_are_matched_and_conflicts_stand_apart(plan, store):
     rules = fusion_study.by_model(plan.subset, "rules", [Condition(frozenset(MODALITIES))], store, QUIET)
     free = fusion_study.open_answers([rules], None, store, QUIET)
     table = fusion_views.open_table(free, plan.about)
-    assert table.loc[("consistent", "rules"), "clips"] == 10 and table["accuracy"].between(0, 1).all()
+    assert table.loc[("consistent", "rules"), ["clips", "accuracy", "no match"]].tolist() == [10, 0.4, 4]
 
 
 def test_motion_alone_in_the_fusion_and_people_are_read_from_clusters():

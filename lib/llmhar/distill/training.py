@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 from llmhar import paths
-from llmhar.ask.engines.child import free_cores
 from llmhar.ask.models import MODELS, ModelSpec
 from llmhar.distill.child import TrainingError, run_child
 from llmhar.distill.examples import Example, data_hash, read_examples, write_examples
@@ -80,10 +79,9 @@ def train_student(
             write_examples(examples, folder / "examples.jsonl")
             paths.write_text(folder / "job.json", canonical_json(job | _places(parent, teacher)))
             on_hub = not isinstance(parent.locate(), Path)
-            threads = threads or free_cores()
             done = run_child("llmhar.distill.train_child", folder, title=f"training {parent.name}", hub=on_hub,
                              progress=progress, threads=threads)  # fmt: skip
-            student = _finish(folder, parent, recipe, job, done | {"round": round_number, "threads": threads})
+            student = _finish(folder, parent, recipe, job, done | {"round": round_number})
     shown = name or f"{parent.name}-distilled"
     return replace(student, record=student.record | {"name": shown}, round=round_number)
 
