@@ -270,22 +270,26 @@ def plan(
         return print_json(made.to_json())
     rows = [{key: "" if value is None else value for key, value in row.items()} for row in plan_table(made)]
     print_table(rows, list(rows[0]))
+    print_line(f"llmhar run {profile}: {made.gpu_hours_run:.2f} GPU-hours (the last assumption says of what)")
     for assumption in made.assumptions:
         print_line(f"assumed: {assumption}")
 
 
 @app.command()
-def run(
+def run(  # noqa: PLR0913 - options of a command
     profile: Annotated[str, typer.Argument(help="smoke, demo, demo-full or paper.")],
     notebooks: Annotated[list[str] | None, typer.Argument(help="Names or numbers; default: all.")] = None,
     p: Annotated[list[str] | None, typer.Option("-p", help="Parameter, name=value (repeatable).")] = None,
     jobs: Annotated[int, typer.Option("-j", min=1, help="Notebooks at a time.")] = 1,
     engine: Annotated[str | None, typer.Option(help="Short for -p engine=NAME.")] = None,
     address: Annotated[str | None, typer.Option(help="Ray cluster of --engine ray: HOST:6379 or auto.")] = None,
+    name: Annotated[str, typer.Option(help="Keep these settings' report beside the profile's own, as TRIAL.")] = "",
     as_json: Json = False,
 ) -> None:
-    """Run notebooks through papermill into reports/PROFILE. Run again to resume."""
+    """Run notebooks through papermill into reports/PROFILE. Run again to resume; a failed run replaces nothing."""
+    from llmhar.run.aside import aside, later_run
     from llmhar.run.jobs import plan_jobs
+    from llmhar.run.ready import refuse_if_not_ready
     from llmhar.run.report import run_jobs
 
     options = _pairs(p) | ({"engine": engine} if engine else {})
@@ -293,13 +297,16 @@ def run(
         if options.get("engine") != "ray":
             raise typer.BadParameter("--address is the cluster of --engine ray")
         os.environ["LLMHAR_RAY_ADDRESS"] = address  # the notebooks' processes inherit it
-    planned = plan_jobs(profile, notebooks or [], options, Path.cwd())
+    planned = plan_jobs(profile, notebooks or [], options, Path.cwd(), name)
+    refuse_if_not_ready(planned)
     done = run_jobs(planned, jobs)
     if as_json:
         print_json(done)
     else:
-        for row in done:
+        for job, row in zip(planned, done):
             print_line(f"{row['notebook']}: {row['status']} in {row['seconds']:.0f} s {row['cause']}".rstrip())
+            if later_run(job.folder):
+                print_line(f"  the last good report stands: {job.folder}; this run's own is in {aside(job.folder)}")
         print_line(f"index: {planned[0].folder.parent / 'index.html'}")
     if any(row["status"] != "ok" for row in done):
         raise typer.Exit(1)
@@ -371,6 +378,7 @@ def main() -> None:
     from llmhar.ask.models import ModelError, UnknownModel
     from llmhar.ask.store import StoreError
     from llmhar.data.load_report import DataError, WrongCall
+    from llmhar.run.ready import NotReady
     from llmhar.scaling.planner.plan import PlanError
     from llmhar.score.f1 import ScoreError
     from llmhar.settings import SettingsError
@@ -380,7 +388,7 @@ def main() -> None:
         app()
     except (SettingsError, PlanError, WrongCall, UnknownModel) as error:
         _fail(error, 2)
-    except (DataError, EngineError, ModelError, PromptError, ScoreError, StoreError, OSError) as error:
+    except (DataError, EngineError, ModelError, NotReady, PromptError, ScoreError, StoreError, OSError) as error:
         _fail(error, 1)
 
 

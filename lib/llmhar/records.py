@@ -149,6 +149,8 @@ class Generation:
     output_tokens: int = 0
     seconds: float = 0.0
     """Wall time from being given to the engine's loop to being finished; batched requests overlap."""
+    finish_word: str = ""
+    """The server's own word for ``finish_reason`` where it is another, e.g. "eos_token"."""
 
     @property
     def ok(self) -> bool:

@@ -23,7 +23,7 @@
 # notebook without solutions in `notebooks/class/`; `07_lesson` is the full lesson of 45 minutes.
 
 # %% tags=["parameters"]
-dataset: str = "simulated"  # data set: simulated, mural, marble or uci_adl
+dataset: str = "simulated"  # a data set of `llmhar data list`
 data_dir: str | None = None  # its folder, from where you call; None = LLMHAR_DATA/<dataset>
 models: list[str] = ["rules"]  # who answers: names from params/models.yaml
 engine: str = "auto"  # auto (vllm, else transformers), or one engine

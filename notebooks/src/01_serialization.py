@@ -18,7 +18,7 @@
 # files, how events spread over the day, and how many tokens each way of writing a window takes.
 
 # %% tags=["parameters"]
-dataset: str = "simulated"  # data set: simulated, mural, marble or uci_adl
+dataset: str = "simulated"  # a data set of `llmhar data list`
 data_dir: str | None = None  # its folder, from where you call; None = LLMHAR_DATA/<dataset>
 tokenizer: str | None = None  # whose tokens are counted: a name from models.yaml; None = words
 window_size: int = 10  # events in a window

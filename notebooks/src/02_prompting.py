@@ -18,7 +18,7 @@
 # and how much of it is right?
 
 # %% tags=["parameters"]
-dataset: str = "simulated"  # data set: simulated, mural, marble or uci_adl
+dataset: str = "simulated"  # a data set of `llmhar data list`
 data_dir: str | None = None  # its folder, from where you call; None = LLMHAR_DATA/<dataset>
 models: list[str] = ["rules"]  # who answers: names from params/models.yaml
 engine: str = "auto"  # auto (vllm, else transformers), or one engine
@@ -27,7 +27,7 @@ n_windows: int | None = 4  # windows drawn from each test session; None = all
 window_size: int = 10  # events in a window
 least_events: int = 10  # scored events from which on a test session counts; 0 = all do, as S1
 wording: str = "s1-blank"  # prompt: a name in PROMPTS; s1 has answers in its example
-serializer: str = "s1-json"  # how a window is written: s1-json, intervals or sentences
+serializer: str = "s1-json"  # how a window is written: a name in SERIALIZERS
 answer: str = "name"  # activities answered by name or by number
 rules: bool = True  # whether the home's rules are part of the prompt
 thinking: bool | None = None  # Qwen3's thinking switch; None = the template's default

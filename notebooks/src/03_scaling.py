@@ -19,7 +19,7 @@
 # and copies of it with layers taken out, the scripted floor, and chance.
 
 # %% tags=["parameters"]
-datasets: list[str] = ["simulated"]  # data sets: simulated, mural, marble, uci_adl
+datasets: list[str] = ["simulated"]  # data sets of `llmhar data list`
 data_dir: str | None = None  # folder of a single data set, from where you call; None = LLMHAR_DATA
 models: list[str] = ["rules"]  # who answers: names from params/models.yaml
 engine: str = "auto"  # auto (vllm, else transformers), or one engine

@@ -23,7 +23,7 @@
 # in `05b_encoder_errors`.
 
 # %% tags=["parameters"]
-clipset: str = "scenes"  # scenes (composed), manifest (your own: Ego4D), pamap2, usc_had, hapt
+clipset: str = "scenes"  # scenes (made up), scenes-recorded, manifest (yours), pamap2, usc_had, hapt
 data_dir: str | None = None  # their folder or manifest, from where you call; None = fetched or made
 captions: str | None = "template-captions"  # clapcap, template-captions (a stand-in), or none
 sound_labels: str | None = "yamnet"  # encoder of sound labels: yamnet, vggish, or none
@@ -34,7 +34,7 @@ engine: str = "auto"  # auto (vllm, else transformers), or one engine
 n_llm_clips: int | None = 10  # clips that language models are asked about; None = all
 shots: list[int] = [0]  # examples per activity in the prompt: 0 (zero-shot), 1 (one-shot)
 example_steps: int | None = 2  # time steps shown of a one-shot example; None = all (8,000 tokens)
-baselines: list[str] = ["vote", "bayes", "stacking", "early"]  # also: contrastive, majority
+baselines: list[str] = ["vote", "bayes", "stacking", "early"]  # also: contrastive, majority, chance
 constrained: bool = True  # language models must answer from the list; leaves no room for reasoning
 sampling: str = "model"  # model: as its makers recommend, by mode; greedy: the likeliest token
 max_tokens: int = 256  # most tokens a model may write

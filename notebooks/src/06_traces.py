@@ -23,7 +23,7 @@
 # explore --html traces.html` writes the whole view as one file that needs no server.
 
 # %% tags=["parameters"]
-dataset: str = "simulated"  # data set: simulated, mural, marble or uci_adl
+dataset: str = "simulated"  # a data set of `llmhar data list`
 data_dir: str | None = None  # its folder, from where you call; None = LLMHAR_DATA/<dataset>
 models: list[str] = ["rules"]  # whose traces: names from params/models.yaml, two to four to compare
 teacher: str | None = None  # one of them, for the filter "student broke what the teacher had"

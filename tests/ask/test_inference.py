@@ -200,6 +200,27 @@ def test_scores_are_averaged_over_samples(task, store, monkeypatch):
     assert found.results[0].readings == first.readings
 
 
+def test_where_every_request_of_a_model_failed_there_is_no_f1(task, store, monkeypatch):
+    """The models after it are asked all the same: their answers are in the store when the fault is mended."""
+    asked = []
+
+    def opened(name, model, options):
+        def reply(request):
+            asked.append(model.name)
+            burns = model.name == "rules"
+            return Generation(request.key, error="on fire") if burns else Generation(request.key, "[]", "stop")
+
+        return Fake(reply)
+
+    monkeypatch.setattr(inference, "open_engine", opened)
+    n = len(task.windows)
+    sentence = f"rules: all {n} requests failed, so there is no F1 and no other score: on fire"
+    with pytest.raises(EngineError, match=f"^{sentence}$"):
+        evaluation.evaluate(task, ["rules", "recorded-smoke"], store=store)
+    assert asked == ["rules"] * n + ["recorded-smoke"] * n
+    assert evaluation.evaluate(task, ["recorded-smoke"], store=store).results[0].macro_f1.mean == 0
+
+
 def test_exact_engine_scores_only_what_the_engine_of_now_answered(task, store):
     """An older engine's answers lie in the store: with exact_engine they are neither used nor shown."""
     asks = inference.make_asks(task, MODELS["rules"])

@@ -1,6 +1,7 @@
 """Joules are measured whole or not at all."""
 
 import os
+import subprocess
 import sys
 import threading
 import time
@@ -15,7 +16,7 @@ from llmhar.ask import meter as energy
 @pytest.fixture(autouse=True)
 def no_card(monkeypatch):
     """Whatever this machine has: no card, unless a test brings one."""
-    monkeypatch.setattr(energy, "_read_nvml", dict)
+    monkeypatch.setattr(energy, "_read_nvml", lambda cards: {})
 
 
 @pytest.fixture
@@ -71,7 +72,7 @@ def test_counters_that_start_again_twice_are_followed(rapl, monkeypatch):
     """A package goes round in minutes, a pass takes hours: one reading at each end would lose whole rounds."""
     monkeypatch.setattr(energy, "EVERY", 0.01)
     real, seen = energy._read, []
-    monkeypatch.setattr(energy, "_read", lambda folder: seen.append(real(folder)) or seen[-1])
+    monkeypatch.setattr(energy, "_read", lambda *where: seen.append(real(*where)) or seen[-1])
     rapl.set("intel-rapl:0", 0, most=10_000_000)
     threads = threading.active_count()
     with energy.measured(rapl.path) as meter:
@@ -148,28 +149,64 @@ class Cards:
         monkeypatch.setitem(sys.modules, "pynvml", module)
 
 
-def test_cards_add_up(tmp_path, monkeypatch):
-    cards = Cards(monkeypatch, [1_000, 50_000, None])
-    with energy.measured(tmp_path) as meter:
-        cards.millijoules[:2] = [11_500, 50_250]
-    assert meter.joules == pytest.approx(10.75, abs=1e-12)
+def test_cards_of_the_engine_add_up_and_others_do_not_count(tmp_path, monkeypatch):
+    cards = Cards(monkeypatch, [1_000, 50_000, 7, None])
+    with energy.measured(tmp_path, cards={0, 1}) as meter:
+        cards.millijoules[:3] = [11_500, 50_250, 99_000]
+    assert meter.joules == pytest.approx(10.75, abs=1e-12) and meter.counters == ("gpu0", "gpu1")
+    for unknown in (None, {0, 3}):  # whose cards are not known, or do not all count
+        with energy.measured(tmp_path, cards=unknown) as meter:
+            cards.millijoules[0] += 1
+        assert meter.joules is None and meter.counters == ()
+
+
+def test_an_engine_has_the_cards_that_its_processes_compute_on(monkeypatch):
+    def node(*pids):
+        monkeypatch.setattr(energy, "_processes_by_card", lambda: dict(enumerate(pids)))
+
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    own, card = os.getpid(), "cuda:NVIDIA A100"
+    node({1}, {own, 2}, set(), {own})
+    assert energy.cards_of("vllm", card, own) == {1, 3}
+    assert energy.cards_of("vllm", "cpu", own) == set()
+    assert energy.cards_of("openai", "host:80", None) is None and energy.cards_of("ray", card, None) is None
+    node({1}, set())
+    assert energy.cards_of("vllm", card, own) is None, "two cards, and none says whose it is"
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
+    assert energy.cards_of("vllm", card, own) == {1}
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+    node({1})
+    assert energy.cards_of("vllm", card, own) == {0}
+    node()
+    assert energy.cards_of("vllm", card, own) is None
+
+
+def test_a_child_of_the_engine_counts_as_the_engine(monkeypatch):
+    child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    try:
+        monkeypatch.setattr(energy, "_processes_by_card", lambda: {0: set(), 1: {child.pid}})
+        assert energy.cards_of("vllm", "cuda:x", os.getpid()) == {1}
+    finally:
+        child.kill()
+        child.communicate()
 
 
 def test_cards_and_packages_add_up(rapl, monkeypatch):
     cards = Cards(monkeypatch, [0])
-    with energy.measured(rapl.path) as meter:
+    with energy.measured(rapl.path, cards={0}) as meter:
         cards.millijoules[0] = 2_000
         rapl.set("intel-rapl:1", 6_000_000)
     assert meter.joules == pytest.approx(3.0, abs=1e-12)
+    assert meter.counters == ("gpu0", "intel-rapl:0", "intel-rapl:1")
 
 
 def test_no_driver_no_old_card_no_joules(tmp_path, monkeypatch):
     Cards(monkeypatch, [1_000], broken=True)
-    with energy.measured(tmp_path) as meter:
+    with energy.measured(tmp_path, cards={0}) as meter:
         pass
     assert meter.joules is None
     Cards(monkeypatch, [None])
-    with energy.measured(tmp_path) as meter:
+    with energy.measured(tmp_path, cards={0}) as meter:
         pass
     assert meter.joules is None
 
@@ -177,6 +214,6 @@ def test_no_driver_no_old_card_no_joules(tmp_path, monkeypatch):
 def test_a_card_that_was_set_back_is_not_measured(tmp_path, monkeypatch):
     """Infinity would be no JSON, and the pass would lose its seconds with it."""
     cards = Cards(monkeypatch, [5_000])
-    with energy.measured(tmp_path) as meter:
+    with energy.measured(tmp_path, cards={0}) as meter:
         cards.millijoules[0] = 10
     assert meter.joules is None

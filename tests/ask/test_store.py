@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from llmhar.ask.store import FORMAT, Ask, Store, StoreError
+from llmhar.ask.store import FORMAT, Ask, PassCost, Store, StoreError
 from llmhar.records import Fingerprint, Generation, Request, Sampling
 
 CPU = Fingerprint("vllm", "1", "bfloat16", "cpu")
@@ -195,12 +195,13 @@ def test_a_pass_keeps_its_cost_once_it_has_ended(store):
     for key, number in zip(keys, (first, first, first, killed)):
         store.add(Generation(key, "x", "stop"), CPU, number)
     store.end_pass(first, {"n_asked": 3, "seconds": 6.0, "output_tokens": 30, "joules": None})
-    assert store.costs(keys, CPU) == [(3, 3, 6.0, 30, None, None)]
-    assert store.costs(keys[:2], CPU) == [(2, 3, 6.0, 30, None, None)]
+    assert store.costs(keys, CPU) == [PassCost(3, 3, 6.0, 30, None)]
+    assert store.costs(keys[:2], CPU) == [PassCost(2, 3, 6.0, 30, None)]
     assert store.costs(keys[3:], CPU) == [] and store.costs(keys, GPU) == []
     store.end_pass(first, {"n_asked": 0, "seconds": 0.0, "output_tokens": 0, "joules": None})
-    store.end_pass(killed, {"n_asked": 1, "seconds": 1.0, "output_tokens": 9, "joules": None, "peak_bytes": 7})
-    assert store.costs(keys[3:], CPU) == [(1, 1, 1.0, 9, None, 7)]
+    store.end_pass(killed, {"n_asked": 1, "seconds": 1.0, "output_tokens": 9, "joules": 2.0, "peak_bytes": 7,
+                           "counters": ("gpu0",), "threads": 2})  # fmt: skip
+    assert store.costs(keys[3:], CPU) == [PassCost(1, 1, 1.0, 9, 2.0, 7, ["gpu0"], 2)]
     assert store.costs(keys, CPU)[0].seconds == 6.0, "a pass's cost is never overwritten"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from datetime import datetime
@@ -20,7 +21,7 @@ from llmhar.distill.examples import Example, data_hash, write_examples
 from llmhar.distill.recipe import Recipe
 from llmhar.distill.students import RECORD, Student
 from llmhar.distill.traces import Trace
-from llmhar.distill.train_child import tokenize
+from llmhar.distill.train_child import _dump_batches, tokenize
 from llmhar.records import Fingerprint
 
 EVENT = SensorEvent(0, datetime(2000, 1, 3), "kitchen", "fridge", "OPENED")
@@ -143,7 +144,64 @@ def test_a_sound_student_passes_everything(tmp_path):
     made = Made(tmp_path)
     assert made.checks() == dict.fromkeys(CHECKS, True), made.found
     refuse(made.found)
-    assert "4 rows" in made.found[0].detail and "5 examples" in made.found[5].detail
+    assert made.found[0].detail.startswith("4 rows, and 1 of examples in no recorded batch: ")
+    assert "5 examples" in made.found[5].detail
+
+
+@pytest.mark.parametrize(
+    ("completion", "failed"),
+    [
+        (f"<think>never closed\n{ANSWER}", "thinking"),
+        (f"{THOUGHT}<|im_end|> and more", "labels"),
+        (f"<think>one</think><think>two</think>{ANSWER}", "thinking"),
+    ],
+)
+def test_a_fault_beyond_the_recorded_batches_is_found(tmp_path, completion, failed):
+    """The trainings of before recorded their first batches alone: what stands in none of them is put together anew."""
+    made = Made(tmp_path)
+    made.examples[-1] = replace(made.examples[-1], completion=completion)
+    made.traces[-1] = trace(made.examples[-1])
+    made.student.record["data_sha256"] = data_hash(made.examples)
+    found = made.checks()
+    assert [name for name, passed in found.items() if passed is False] == [failed], made.found
+    (check,) = [check for check in made.found if check.name == failed]
+    assert "1 wrong, the first: mural 01 window 4" in check.detail
+
+
+def test_examples_that_were_too_long_to_be_trained_on_are_left_out(tmp_path):
+    made = Made(tmp_path)
+    made.examples[-1] = replace(made.examples[-1], completion=THOUGHT + "x" * 9_000)
+    made.traces[-1] = trace(made.examples[-1])
+    made.student.record["data_sha256"] = data_hash(made.examples)
+    assert made.checks() == dict.fromkeys(CHECKS, True), made.found
+    assert made.found[0].detail.startswith("4 rows: ")
+
+
+class Tensor:
+    def __init__(self, value: int) -> None:
+        self.value = value
+
+    def tolist(self) -> list[list[int]]:
+        return [[self.value]]
+
+
+def test_the_trainer_records_batches_of_its_whole_training(tmp_path):
+    class Trainer:
+        def get_train_dataloader(self) -> list[dict[str, Tensor]]:
+            return [dict.fromkeys(("input_ids", "labels", "attention_mask"), Tensor(i)) for i in range(1900)]
+
+    state = random.getstate()
+    for _ in range(2):  # a resumed training records the same ones
+        _dump_batches(Trainer(), tmp_path, 1900, 0)
+        rows = [json.loads(line) for line in (tmp_path / "batches.jsonl").read_text().splitlines()]
+        numbers = [row["batch"] for row in rows]
+        assert len(set(numbers)) == 64 and numbers == sorted(numbers) and max(numbers) < 1900
+        assert [row["input_ids"] for row in rows] == [[[n]] for n in numbers]
+        quarters = [sum(n // 475 == quarter for n in numbers) for quarter in range(4)]
+        assert min(quarters) >= 8, "drawn from all of it"
+    assert random.getstate() == state, "the training's own random numbers are left alone"
+    _dump_batches(Trainer(), tmp_path, 5, 0)
+    assert len((tmp_path / "batches.jsonl").read_text().splitlines()) == 5
 
 
 # Each fault: the check that must fail, alone, and how the fault is planted.

@@ -5,7 +5,9 @@ from collections import Counter
 import numpy as np
 import pytest
 
+from llmhar.ask import inference
 from llmhar.ask.asking import Asking
+from llmhar.ask.engines.recorded import RecordedEngine
 from llmhar.ask.models import MODELS
 from llmhar.ask.store import Store
 from llmhar.data.load_report import DataError
@@ -184,7 +186,7 @@ def test_doses_are_paired_and_rise(plan, store):
     for name in curves:
         assert curves[name].is_monotonic_increasing and curves.at[1.0, name] >= 0.95, name
     verdicts = doses.verdicts
-    assert set(verdicts["verdict"]) <= {"higher", "lower", "not shown"} and len(verdicts) == 3
+    assert verdicts["verdict"].tolist() == ["not shown", "lower", "not shown"], "rules against vote at 10, 50, 100 %"
     assert verdicts.index[0] == ("rules", "all", 0.1) and list(verdicts.columns[:2]) == ["accuracy", "vote"]
     numbers = error_study.key_numbers(doses, [])
     assert numbers == {f"accuracy_dose_50_{name}": curves.at[0.5, name] for name in ("vote", "bayes", "rules")}
@@ -194,7 +196,7 @@ def test_free_answers_are_matched_and_conflicts_stand_apart(plan, store):
     rules = fusion_study.by_model(plan.subset, "rules", [Condition(frozenset(MODALITIES))], store, QUIET)
     free = fusion_study.open_answers([rules], None, store, QUIET)
     table = fusion_views.open_table(free, plan.about)
-    assert table.loc[("consistent", "rules"), "clips"] == 10 and table["accuracy"].between(0, 1).all()
+    assert table.loc[("consistent", "rules"), ["clips", "accuracy", "no match"]].tolist() == [10, 0.4, 4]
 
 
 def test_motion_alone_in_the_fusion_and_people_are_read_from_clusters():
@@ -212,11 +214,18 @@ def test_a_motion_encoder_is_fed_into_the_fusion(clips, store):
     assert table["clips"].iloc[0] == 120 and table["everything, naive Bayes"].iloc[0].startswith("0.")
 
 
-def test_a_student_is_taught_on_other_folds_and_asked_in_its_own_form(plan, store, monkeypatch):
+def test_a_student_is_taught_on_other_folds_and_asked_in_its_own_form(plan, store, monkeypatch, tmp_path):
     """Training is stood in for."""
     lessons = []
     monkeypatch.setattr(error_study, "train_student", lambda recipe, examples, name: lessons.append((name, examples)))
-    spec = MODELS["rules"].model_copy(update={"name": "taught"})
+    (tmp_path / "r.jsonl").write_text('{"default": true, "text": "cooking"}')
+    spec = MODELS["rules"].model_copy(update={"name": "taught", "revision": "1"})
+    others = inference.open_model
+
+    def opened(model, asking):
+        return RecordedEngine(tmp_path / "r.jsonl") if model is spec else others(model, asking)
+
+    monkeypatch.setattr(inference, "open_model", opened)
     monkeypatch.setattr(error_study, "merge", lambda student: (spec, None))
     taught = error_study.distilled(plan.task, "rules", "recorded-smoke", 5, store, QUIET)
     ((name, examples),) = lessons

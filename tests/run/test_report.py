@@ -158,6 +158,61 @@ def test_a_failing_notebook_leaves_its_copy_and_a_cause(tmp_path, code, cause):
     assert "failed" in index and "<b>cause</b>" not in index
 
 
+@pytest.mark.timeout(300)
+def test_a_failed_run_leaves_the_last_good_report_and_trials_stand_beside_it(tmp_path):
+    code = (
+        "from llmhar.run.publish import publish\n"
+        "if n == 2:\n    raise ValueError('tried out')\n"
+        "if n == 3:\n    import os, signal; os.kill(os.getppid(), signal.SIGKILL)\n"
+        "publish({'number': n})"
+    )
+    folder = tmp_path / "reports" / "smoke"
+    env = os.environ | {"LLMHAR_ROOT": str(failing_root(tmp_path, code)), "LLMHAR_HOME": str(tmp_path / "home"),
+                        "LLMHAR_REPORTS": str(tmp_path / "reports")}  # fmt: skip
+
+    def run(*options):
+        command = [sys.executable, "-m", "llmhar.cli", "run", "smoke", *options]
+        done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+        return done.returncode, done.stdout
+
+    def standing():
+        files = sorted((folder / "00_fails").glob("*.*"))
+        return {file.name: file.read_bytes() for file in files}
+
+    assert run()[0] == 0
+    good = standing()
+    assert set(good) == {"report.html", "report.ipynb", "run.json"}
+    for number, cause in ((2, "ValueError: tried out"), (3, "process ended early")):
+        code, said = run("-p", f"n={number}")
+        assert code == 1 and cause in said and "the last good report stands" in said
+        assert standing() == good
+        attempt = json.loads((folder / "00_fails" / "attempt" / "run.json").read_text())
+        assert attempt["status"] == "failed" and cause in attempt["cause"] and attempt["params"]["n"] == number
+        index = (folder / "index.html").read_text()
+        assert "ok in" in index and "A later run failed" in index and cause in index
+    assert run("-p", "n=4", "--name", "four")[0] == 0
+    assert standing() == good
+    index = (folder / "index.html").read_text()
+    assert "00_fails · four" in index and "<b>1</b><span>number" in index and "<b>4</b><span>number" in index
+    assert json.loads((folder / "00_fails@four" / "run.json").read_text())["trial"] == "four"
+    assert run("-p", "n=5")[0] == 0
+    run_json = json.loads((folder / "00_fails" / "run.json").read_text())
+    assert run_json["key_numbers"] == {"number": 5} and run_json["seconds"] > 1
+    assert not (folder / "00_fails" / "attempt").exists()
+    assert "A later run" not in (folder / "index.html").read_text()
+
+
+def test_a_killed_run_is_told_on_the_card_of_the_good_one(tmp_path):
+    folder = tmp_path / "smoke" / "00_x"
+    record = {"status": "ok", "notebook": "00_x", "cause": "", "seconds": 3.0, "key_numbers": {}, "params": {},
+              "finished_utc": "then", "kinds": [], "datasets": [], "engines": [], "commit": "", "device": "",
+              "table": None}  # fmt: skip
+    paths.write_text(folder / "run.json", json.dumps(record))
+    paths.write_text(folder / "attempt" / "run.json", json.dumps(record | {"status": "running"}))
+    index = report.write_index(tmp_path / "smoke").read_text()
+    assert "ok in 3 s" in index and "A later run began (then) and has not finished." in index
+
+
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
 def test_nothing_runs_on_after_a_killed_run(tmp_path, how):

@@ -186,14 +186,14 @@ def test_costs_of_two_passes_add_up(task, store):
     run(store, task, SMALL, PERFECT, seconds=3.0, joules=6.0, windows=slice(0, 1), tokens=10)
     run(store, task, SMALL, PERFECT, seconds=9.0, joules=2.0, windows=slice(1, 4), tokens=30)
     (point,) = score_cost.points([scored(store, task, SMALL)], store)
-    assert point[4:] == (25.0, 3.0, 2.0)
+    assert point[4:7] == (25.0, 3.0, 2.0)
 
 
 def test_a_pass_over_more_than_these_windows_counts_in_part(task, store):
     run(store, task, SMALL, PERFECT, seconds=8.0, joules=4.0)
     half = task_of(TEST[:1], TRAIN)
     (point,) = score_cost.points([scored(store, half, SMALL)], store)
-    assert point[4:] == (50.0, 2.0, 1.0)
+    assert point[4:7] == (50.0, 2.0, 1.0)
 
 
 def test_joules_measured_in_part_are_not_measured(task, store):
@@ -207,7 +207,7 @@ def test_a_killed_pass_has_no_seconds(task, store):
     run(store, task, SMALL, PERFECT, killed=True, windows=slice(0, 1))
     run(store, task, SMALL, PERFECT, joules=6.0, windows=slice(1, 4))
     (point,) = score_cost.points([scored(store, task, SMALL)], store)
-    assert point[4:] == (50.0, None, None)
+    assert point[4:7] == (50.0, None, None)
 
 
 def test_mixed_engines_have_no_seconds(task, store):
@@ -216,13 +216,13 @@ def test_mixed_engines_have_no_seconds(task, store):
     result = scored(store, task, SMALL)
     assert len(result.fingerprints) == 2
     (point,) = score_cost.points([result], store)
-    assert point[4:] == (50.0, None, None)
+    assert point[4:7] == (50.0, None, None)
 
 
 def test_rules_and_chance_have_neither_parameters_nor_costs(task, store):
     run(store, task, FLOOR, PERFECT, joules=3.0)
     results = [scored(store, task, FLOOR), controls.majority_result(task)]
-    assert [tuple(p[2:]) for p in score_cost.points(results, store)] == [
+    assert [tuple(p[2:7]) for p in score_cost.points(results, store)] == [
         (None, 1.0, None, None, None),
         (None, 0.2, None, None, None),
     ]
@@ -237,9 +237,10 @@ def test_windows_that_read_alike_are_asked_once_and_keep_their_seconds(store):
     number = store.begin_pass()
     for ask in (asks[0], asks[2], asks[3]):
         store.add(generation(ask, "[]"), HERE, number)
-    store.end_pass(number, {"n_asked": 3, "seconds": 6.0, "output_tokens": 150, "joules": 3.0})
+    store.end_pass(number, {"n_asked": 3, "seconds": 6.0, "output_tokens": 150, "joules": 3.0,
+                           "counters": ["intel-rapl:0", "gpu1"], "threads": 2})  # fmt: skip
     (point,) = score_cost.points([score_answers(task, SMALL, inference.collect(asks, store))], store)
-    assert point[4:] == (50.0, 2.0, 1.0)
+    assert point[4:] == (50.0, 2.0, 1.0, "gpu1, intel-rapl:0", "2")
 
 
 def test_axes_table_says_fronts_and_what_was_not_measured():

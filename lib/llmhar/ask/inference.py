@@ -16,12 +16,11 @@ from typing import Any, NamedTuple
 
 from tqdm import tqdm
 
-from llmhar import paths
 from llmhar.ask import meter
 from llmhar.ask.asking import Asking
 from llmhar.ask.engines.base import Engine, EngineError
-from llmhar.ask.engines.registry import effective_options, open_engine
-from llmhar.ask.models import ModelSpec
+from llmhar.ask.engines.registry import effective_options, open_engine, replies_of
+from llmhar.ask.models import ModelError, ModelSpec
 from llmhar.ask.store import Ask, Store, Stored
 from llmhar.ask.task import Task
 from llmhar.records import Fingerprint, Generation, Purpose, Request, Sampling
@@ -69,6 +68,8 @@ class AskedRun:
     """Wall time inside the engine's stream, its start excluded."""
     fingerprint: Fingerprint | None = None
     """The engine that was opened; None where the store had everything."""
+    threads: int | None = None
+    """Its OpenMP threads; None where none was opened, or it has none of its own."""
 
 
 def request_to(model: ModelSpec, asking: Asking) -> Callable[..., Request]:
@@ -80,14 +81,20 @@ def request_to(model: ModelSpec, asking: Asking) -> Callable[..., Request]:
             refuse one for thinking that cannot happen.
 
     Raises:
-        ModelError: its tokenizer is not here.
+        ModelError: its tokenizer is not here, and no server has it.
     """
+    try:
+        tokenizer = model.tokenizer_sha256()
+    except ModelError:
+        if serving_engine(model, asking.engine) != "openai":
+            raise
+        tokenizer = ""  # the server's own, which nobody here can know
     sampling = sampling_of(model, asking)
     if not model.thinking:
         sampling = replace(sampling, thinking_budget=None)
     switch = {"enable_thinking": asking.thinking} if asking.thinking is not None and model.thinking else {}
     return partial(
-        Request, model_id=model.hub_id, revision=model.revision, tokenizer_sha256=model.tokenizer_sha256(),
+        Request, model_id=model.hub_id, revision=model.revision, tokenizer_sha256=tokenizer,
         template_args=model.template_args | switch, sampling=sampling,
         adapter_sha256=model.adapter.sha256 if model.adapter else None,
         adapter_path=str(model.adapter.path) if model.adapter else None,
@@ -155,8 +162,9 @@ def run_asks(asks: Sequence[Ask], model: ModelSpec, store: Store, asking: Asking
         n_failed, engine_seconds = _ask(opened, fingerprint, wanted, store, asking, model.name) if wanted else (0, 0.0)
     done = time.perf_counter() - start
     return AskedRun(
-        model.name, len(asks), len(asks) - len(wanted), len(wanted), n_failed, done, engine_seconds, fingerprint
-    )
+        model.name, len(asks), len(asks) - len(wanted), len(wanted), n_failed, done, engine_seconds, fingerprint,
+        getattr(opened, "threads", None),
+    )  # fmt: skip
 
 
 def _ask(
@@ -167,7 +175,9 @@ def _ask(
     n_failed = in_a_row = tokens = 0
     begun = time.perf_counter()
     bar = Bar(total=len(wanted), desc=name, unit="window", mininterval=1.0, disable=not asking.progress)
-    with meter.measured() as spent, bar:
+    pid = getattr(opened, "pid", None)
+    cards = meter.cards_of(fingerprint.engine, fingerprint.device, pid)
+    with meter.measured(cards=cards) as spent, bar:
         for answered in _once_each(opened.stream(wanted.values()), wanted):
             generation = whole_or_failed(answered, wanted[answered.request_key])
             store.add(generation, fingerprint, number, timed=asking.purpose == "timed")
@@ -178,9 +188,26 @@ def _ask(
                 raise EngineError(f"{name}: {in_a_row} requests failed in a row, the last: {generation.error}")
     seconds = time.perf_counter() - begun
     cost = {"n_asked": len(wanted), "seconds": seconds, "output_tokens": tokens, "joules": spent.joules,
-            "peak_bytes": meter.high_water(getattr(opened, "pid", None))}  # fmt: skip
+            "counters": spent.counters, "peak_bytes": meter.high_water(pid),
+            "threads": getattr(opened, "threads", None)}  # fmt: skip
     store.end_pass(number, cost)
     return n_failed, seconds
+
+
+def refuse_all_failed(name: str, answers: Sequence[Answer]) -> None:
+    """Where every request failed there is no score: it would be 0 and look like one.
+
+    Args:
+        name: who was asked.
+        answers: what the store has for all requests of one score.
+
+    Raises:
+        EngineError: not one was answered; says how many were asked, and the first one's reason.
+    """
+    if answers and not any(answer.stored for answer in answers):
+        raise EngineError(
+            f"{name}: all {len(answers)} requests failed, so there is no F1 and no other score: {answers[0].error}"
+        )
 
 
 def whole_or_failed(generation: Generation, request: Request) -> Generation:
@@ -206,11 +233,16 @@ def open_model(model: ModelSpec, asking: Asking) -> Engine:
         EngineError: it cannot start.
     """
     if model.engine == "recorded":
-        return open_engine("recorded", model, {"replies": paths.params() / "recorded" / f"{model.name}.jsonl"})
+        return open_engine("recorded", model, {"replies": replies_of(model)})
     options = asking.engine_options
     if model.adapter:
         options = {**options, "adapters": [*options.get("adapters", ()), model.adapter.path]}
-    return open_engine(model.engine if model.engine != "auto" else asking.engine, model, options)
+    return open_engine(serving_engine(model, asking.engine), model, options)
+
+
+def serving_engine(model: ModelSpec, engine: str) -> str:
+    """The engine that serves a model: its own, else the one that was asked for, which may be "auto"."""
+    return model.engine if model.engine != "auto" else engine
 
 
 def _missing(

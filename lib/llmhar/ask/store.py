@@ -127,6 +127,10 @@ class PassCost(NamedTuple):
     peak_bytes: int | None = None
     """Most memory that the engine's process held, loading included; None where it has none of its own, or before this
     was measured."""
+    counters: Sequence[str] = ()
+    """Whose joules: "gpu0", "intel-rapl:0"; empty where not measured, or before they were named."""
+    threads: int | None = None
+    """OpenMP threads of the engine's process; None where it has none, or before they were kept."""
 
 
 class Store:
@@ -224,7 +228,7 @@ class Store:
         with self._transaction():
             return int(self._db.execute("INSERT INTO passes VALUES (NULL, '')").lastrowid or 0)
 
-    def end_pass(self, number: int, cost: Mapping[str, float | int | None]) -> None:
+    def end_pass(self, number: int, cost: Mapping[str, Any]) -> None:
         """Keep what a pass cost; a pass that was killed keeps nothing and counts as not measured."""
         with self._transaction():
             self._db.execute("UPDATE passes SET cost = ? WHERE id = ? AND cost = ''", (canonical_json(cost), number))
@@ -268,7 +272,8 @@ class Store:
         """
         row = (
             generation.request_key, canonical_json(fingerprint.to_json()), _storable(generation.text),
-            generation.finish_reason, _storable(generation.error), generation.prompt_tokens, generation.cached_tokens,
+            _storable(":".join(filter(None, (generation.finish_reason, generation.finish_word)))),
+            _storable(generation.error), generation.prompt_tokens, generation.cached_tokens,
             generation.output_tokens, generation.seconds, pass_id, time.time(), timed,
         )  # fmt: skip
         with self._transaction():
@@ -300,9 +305,19 @@ class Store:
                 " ORDER BY id DESC",
                 [*chunk, timed, *extra],
             )
-            for *values, fingerprint in rows:
-                found[values[0]] = Stored(Generation(*values), Fingerprint(**json.loads(fingerprint)))
+            for key, text, ended, *values, fingerprint in rows:
+                reason, _, word = ended.partition(":")
+                made = Generation(*(key, text, reason, *values, word))
+                found[key] = Stored(made, Fingerprint(**json.loads(fingerprint)))
         return found
+
+    @_reads
+    def has_answer_of(self, model: str) -> bool:
+        """Whether a model of this name has answered anything."""
+        rows = self._db.execute(
+            "SELECT 1 FROM asks JOIN attempts USING (request_key) WHERE model = ? AND error = '' LIMIT 1", (model,)
+        )
+        return rows.fetchone() is not None
 
     @_reads
     def failures(self, keys: Sequence[str], *, timed: bool = False) -> dict[str, str]:

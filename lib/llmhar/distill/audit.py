@@ -3,12 +3,15 @@
 Known ways for fine-tuning to go wrong in silence: loss on the prompt, rows whose labels are all ignored (unsloth #2771,
 #2900, #3041), a training template that spoils thinking blocks (TRL #6361), test sessions among the examples, another
 tokenizer at inference, merged weights that answer differently. Each has a check here, independent of the others.
+Looked at are recorded batches, which the trainer draws from all of a training (older ones recorded the first alone),
+and a random sample of the examples that none of them holds, put into tokens anew.
 Prompts are rendered a second time, by :mod:`llmhar.text.chat`, so that the trainer is not its own witness.
 """
 
 from __future__ import annotations
 
 import json
+import random
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -33,6 +36,8 @@ IGNORED = -100
 """Label of a token that carries no loss (PyTorch's convention); not the trainer's own constant, which is audited."""
 MAX_LOGIT_DIFF = 1e-2
 """Largest difference between logits of adapter and merged weights, in float32; rounding stays below 1e-3."""
+N_FURTHER = 256
+"""Examples at most that are looked at beside those in recorded batches."""
 LEAST_PROMPTS = 16
 """Prompts on which adapter and merged weights must have been compared."""
 _MARKS = re.compile(r"</?think>")
@@ -72,6 +77,8 @@ class Row(NamedTuple):
     """Tokens of the prompt; None where no example has it."""
     candidates: tuple[Example, ...]
     """Examples with this prompt: several where a window was sampled several times."""
+    recorded: bool = True
+    """False: put into tokens anew, from an example that no recorded batch holds."""
 
     @property
     def length(self) -> int:
@@ -105,14 +112,14 @@ class Reader(ChatTokenizer):
         """Text of tokens, special ones included."""
         return str(self.tokenizer.decode(list(ids), skip_special_tokens=False))
 
-    def answer(self, example: Example) -> str:
-        """The completion behind the prompt; as in the trainer without a mark that the template has written already."""
+    def taught_text(self, example: Example) -> str:
+        """The completion, without the mark of thinking where the template has written it, as the trainer."""
         opened = self.render(example.messages).rstrip().endswith(THINK)
         return example.completion.removeprefix(THINK) if opened else example.completion
 
     def answers(self, example: Example) -> set[str]:
         """What the labels of this example must read: the completion as the tokenizer spells it, and the end token."""
-        text = self.answer(example)
+        text = self.taught_text(example)
         normalizer = self.tokenizer.normalizer  # Qwen3's composes accents (NFC)
         return {text + self.end_text, (normalizer.normalize_str(text) if normalizer else text) + self.end_text}
 
@@ -128,6 +135,7 @@ class Case:
     test_prompts: Collection[str] = ()
     completion: Completion = "reasoning"
     n_batches: int = 64
+    n_further: int = N_FURTHER
 
     @cached_property
     def examples(self) -> list[Example]:
@@ -148,7 +156,7 @@ class Case:
 
     @cached_property
     def rows(self) -> list[Row]:
-        """Rows of the recorded batches, each with the examples whose prompt it begins with."""
+        """Rows of recorded batches, each with the examples whose prompt it begins with; then of further examples."""
         by_prompt: dict[tuple[int, ...], list[Example]] = {}
         prompts = [self.reader.render(example.messages) for example in self.examples]
         for example, encoded in zip(
@@ -163,17 +171,39 @@ class Case:
             ):
                 prompt = next((n for n in lengths if n < sum(mask) and tuple(ids[:n]) in by_prompt), None)
                 candidates = () if prompt is None else tuple(by_prompt[tuple(ids[:prompt])])
-                rows.append(Row(f"batch {number} row {k}", ids, labels, mask, prompt, candidates))
+                rows.append(Row(f"batch {batch.get('batch', number)} row {k}", ids, labels, mask, prompt, candidates))
+        return rows + self._further_rows(by_prompt, {id(one) for row in rows for one in row.candidates})
+
+    def _further_rows(self, by_prompt: Mapping[tuple[int, ...], Sequence[Example]], held: Collection[int]) -> list[Row]:
+        """A random sample of the examples that no recorded row holds, as the trainer must have put them into tokens.
+
+        Args:
+            by_prompt: tokens of a prompt -> its examples.
+            held: ``id`` of each example that a recorded row may hold.
+        """
+        left = [(prompt, one) for prompt, several in by_prompt.items() for one in several if id(one) not in held]
+        draw = random.Random(self.student.record["data_sha256"])
+        rows = []
+        for prompt, one in draw.sample(left, min(self.n_further, len(left))):
+            text = self.reader.taught_text(one)
+            answer = [*self.reader.tokenizer.encode(text, add_special_tokens=False).ids, self.reader.end or 0]
+            ids, labels = [*prompt, *answer], [IGNORED] * len(prompt) + answer
+            if len(ids) <= self.student.recipe.max_tokens:  # longer ones are left out of the training
+                where = f"{one.dataset} {one.session_id} window {one.window_index}"
+                rows.append(Row(where, ids, labels, [1] * len(ids), len(prompt), (one,), recorded=False))
         return rows
 
 
 def _each_row(case: Case, what: str, fault: Callable[[Case, Row], str]) -> Finding:
     """A finding over all rows; none at all is a failure, for nothing was shown."""
-    if not case.rows:
+    n_recorded = sum(row.recorded for row in case.rows)
+    if not n_recorded:
         return Finding(False, "no batch was recorded")
     faults = [f"{row.where}: {why}" for row in case.rows if (why := fault(case, row))]
     wrong = f"; {len(faults)} wrong, the first: {faults[0]}" if faults else ""
-    return Finding(not faults, f"{len(case.rows)} rows: {what}{wrong}")
+    further = len(case.rows) - n_recorded
+    shown = f"{n_recorded} rows" + (f", and {further} of examples in no recorded batch" if further else "")
+    return Finding(not faults, f"{shown}: {what}{wrong}")
 
 
 def _label_fault(case: Case, row: Row) -> str:
@@ -226,7 +256,7 @@ def check_loss(case: Case) -> Finding:
 
 def _thinking_fault(case: Case, row: Row) -> str:
     marks = _MARKS.findall(case.reader.decode(row.ids[: row.length]))
-    taught = [_MARKS.findall(case.reader.opening(e.messages) + case.reader.answer(e)) for e in row.candidates]
+    taught = [_MARKS.findall(case.reader.opening(e.messages) + case.reader.taught_text(e)) for e in row.candidates]
     wanted = [own for own in _WHOLE if own in taught or not taught]
     shown = " or ".join(" ".join(own) or "none" for own in wanted)
     return "" if marks in wanted else f"thinking marks: {' '.join(marks) or 'none'}; wanted: {shown}"

@@ -16,8 +16,11 @@ from llmhar.distill.quantise import Precision, n_bytes, quantise
 from llmhar.distill.study import StudyResults, TaughtStudent, TaughtStudy, examine, train
 from llmhar.distill.tables import share_text, shown
 from llmhar.score.cost import points
-from llmhar.score.tables import KINDS, Result, agreement_table
+from llmhar.score.tables import KINDS, NOT_RECORDED, Result, agreement_table
 from llmhar.traces import faithfulness
+
+OF_LARGEST = ("size, % of its engine's largest", "speed, of its engine's largest", "F1, of its engine's largest")
+"""Columns of ratios; all of rows of one engine."""
 
 
 def compare_forms(taught: TaughtStudy, task: Task) -> pd.DataFrame | None:
@@ -52,6 +55,15 @@ class GatewayPoint(NamedTuple):
     """Most memory that the answering process held."""
     precision: str
     """Number format of the weights: float32, bfloat16, int8 …"""
+    tokens_per_window: float | None = None
+    """Generated tokens, of the same answers."""
+    threads: str = ""
+    """OpenMP threads that took the seconds; empty where not known."""
+
+    @property
+    def engine(self) -> str:
+        """What computed, "onnx": formats of one engine can be compared, engines among themselves only both at once."""
+        return ", ".join(sorted({made.engine for made in self.result.fingerprints}))
 
 
 def gateway_point(result: Result, store: Store, *, precision: str) -> GatewayPoint:
@@ -66,6 +78,8 @@ def gateway_point(result: Result, store: Store, *, precision: str) -> GatewayPoi
         seconds_per_window=point.seconds,
         peak_bytes=max((cost.peak_bytes for cost in passes if cost.peak_bytes is not None), default=None),
         precision=precision,
+        tokens_per_window=point.tokens,
+        threads=point.threads,
     )
 
 
@@ -97,29 +111,37 @@ def gateway(taught: TaughtStudy, task: Task, precisions: Sequence[Precision]) ->
 
 
 def gateway_table(rows: Sequence[GatewayPoint]) -> pd.DataFrame:
-    """How small it gets, and what that costs in F1: largest file first, each relative to it (S1 §5).
+    """How small it gets, and what that costs in F1: largest file first (S1 §5).
 
-    MB are 10⁶ bytes. The last columns are relative to the first row: bytes in percent, and the ratio of F1 with
-    Fieller's interval over test sessions. Seconds and memory are of the machine named in ``engine``.
+    MB are 10⁶ bytes. Ratios compare like with like: size in percent, speed in tokens a second, and F1 with Fieller's
+    interval over test sessions, each of the largest row of the *same engine*. Between rows of two engines there is
+    none, for engine and number format differ there at once. Seconds and memory are of the machine named in ``made by``.
 
     Raises:
         ValueError: results of different sessions.
     """
     ordered, table = sorted(rows, key=lambda point: -point.n_bytes), []
+    largest: dict[str, GatewayPoint] = {}
     for point in ordered:
-        result, first = point.result, ordered[0]
+        result, first = point.result, largest.setdefault(point.engine, point)
         peak = None if point.peak_bytes is None else point.peak_bytes / 1e6
         size = 100 * point.n_bytes / (first.n_bytes or float("nan"))
         table.append((
-            result.model.name, KINDS[result.model.kind], point.precision, f"{point.n_params:,}",
+            result.model.name, KINDS[result.model.kind], point.engine, point.precision, f"{point.n_params:,}",
             shown(point.n_bytes / 1e6, 1), str(result.macro_f1), shown(result.overall.missed_pct, 1),
-            shown(point.seconds_per_window, 2), shown(peak, 0), shown(size, 1), share_text(result, first.result),
+            shown(point.seconds_per_window, 2), shown(_speed(point), 1), point.threads or NOT_RECORDED, shown(peak, 0),
+            shown(size, 1), shown(_speed(point) / _speed(first), 2), share_text(result, first.result),
             result.made_by, result.revision, result.task.data,
         ))  # fmt: skip
-    columns = ["model", "kind", "precision", "parameters", "MB", "macro F1 [95 %]", "missed %",
-               "s / window, this machine", "peak memory MB", "size, % of the largest", "F1, of the largest's", "engine",
+    columns = ["model", "kind", "engine", "precision", "parameters", "MB", "macro F1 [95 %]", "missed %",
+               "s / window, this machine", "tokens / s", "threads", "peak memory MB", *OF_LARGEST, "made by",
                "revision", "data"]  # fmt: skip
     return pd.DataFrame(table, columns=columns).set_index("model")
+
+
+def _speed(point: GatewayPoint) -> float:
+    """Tokens a second; NaN where not measured."""
+    return (point.tokens_per_window or float("nan")) / (point.seconds_per_window or float("nan"))
 
 
 def learn_on(taught: TaughtStudy, student: str | None, steps: int) -> list[TaughtStudent]:

@@ -1,7 +1,7 @@
 """Trained students on disk: a folder each, with all that made it. Trains nothing, loads no weights.
 
 ``LLMHAR_HOME/students/<student>-<method>-<hash>/`` holds ``student.json`` (recipe, data hash, parent, versions, losses;
-written last, so its presence says that the student is whole), ``examples.jsonl``, the first ``batches.jsonl`` as they
+written last, so its presence says that the student is whole), ``examples.jsonl``, some ``batches.jsonl`` as they
 were trained on, and ``adapter/`` or ``model/`` in safetensors.
 """
 
@@ -80,7 +80,9 @@ class Student:
 
     @property
     def batches(self) -> list[dict[str, Any]]:
-        """The first batches as the model got them: input_ids, labels, attention_mask; each a list of rows."""
+        """Batches as a model got them, a sample of all (older trainings: the first): "batch" is its number; input_ids,
+        labels and attention_mask are each a list of rows.
+        """
         lines = (self.folder / "batches.jsonl").read_text(encoding="utf-8").splitlines()
         return [json.loads(line) for line in lines]
 

@@ -14,7 +14,7 @@ from functools import cached_property
 from typing import NamedTuple
 
 from llmhar.ask.asking import Asking
-from llmhar.ask.inference import STUDY, Answer, AskedRun, collect, make_asks, run_asks
+from llmhar.ask.inference import STUDY, Answer, AskedRun, collect, make_asks, refuse_all_failed, run_asks
 from llmhar.ask.models import ModelSpec
 from llmhar.ask.store import Store
 from llmhar.ask.task import Task
@@ -107,6 +107,7 @@ def collect_traces(task: Task, teacher: ModelSpec, store: Store, asking: Asking 
     run = run_asks(asks, teacher, store, asking)
     windows = {(w.session_id, w.index): w for w in task.windows}
     answers = collect(asks, store)
+    refuse_all_failed(teacher.name, answers)
     traces = [_trace(task, windows[a.ask.session_id, a.ask.window_index], a) for a in answers if a.stored]
     return Collected(traces, len(answers) - len(traces), run)
 

@@ -13,6 +13,7 @@ import resource
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -240,7 +241,7 @@ def train(folder: Path, say: Say) -> dict[str, Any]:
     common = {"model": model, "train_dataset": data, "processing_class": tokenizer,
               "callbacks": [_reporter(say, recipe["max_steps"])]}  # fmt: skip
     trainer = _make_trainer(job, common, arguments(folder, recipe, gpu=gpu, mixed=wanted != "float32"))
-    _dump_batches(trainer, folder)
+    _dump_batches(trainer, folder, recipe["max_steps"] * recipe["accumulate"], recipe["seed"])
     checkpoint = last_checkpoint(folder / "checkpoints")
     begun = time.perf_counter()
     say({"stage": "training"})
@@ -273,12 +274,22 @@ def _rows(folder: Path, tokenizer: Any, job: dict[str, Any]) -> tuple[list[Row],
     return rows, len(every) - len(rows)
 
 
-def _dump_batches(trainer: Any, folder: Path, n: int = 64) -> None:
-    """Write the first batches as the model will get them, for the audit."""
+def _dump_batches(trainer: Any, folder: Path, total: int, seed: int, n: int = 64) -> None:
+    """Write batches as the model will get them, for the audit: a random sample of all.
+
+    Args:
+        trainer: Hugging Face's.
+        folder: the student's.
+        total: batches of the whole training.
+        seed: of the draw, which is no part of the training's own random numbers.
+        n: batches that are written.
+    """
+    drawn = sorted(random.Random(f"{seed}:audit").sample(range(total), min(n, total)))
     with open(folder / "batches.jsonl", "w", encoding="utf-8") as out:
-        for number, batch in zip(range(n), _batches(trainer)):
-            kept = {name: batch[name].tolist() for name in ("input_ids", "labels", "attention_mask")}
-            out.write(json.dumps({"batch": number, **kept}) + "\n")
+        for number, batch in enumerate(islice(_batches(trainer), drawn[-1] + 1)):
+            if number in drawn:
+                kept = {name: batch[name].tolist() for name in ("input_ids", "labels", "attention_mask")}
+                out.write(json.dumps({"batch": number, **kept}) + "\n")
 
 
 def _batches(trainer: Any) -> Iterator[Any]:

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from llmhar.ask.asking import Asking
-from llmhar.ask.inference import collect, request_to, run_asks
+from llmhar.ask.inference import collect, refuse_all_failed, request_to, run_asks
 from llmhar.ask.models import MODELS, ModelSpec
 from llmhar.ask.store import Ask, Store
 from llmhar.ask.task import prepare
@@ -291,7 +291,10 @@ def attack(
     silent = store.failures([ask.request.key for ask in asks]) if model.kind == "rules" else {}
     fresh = [ask for ask in asks if ask.request.key not in silent]
     run_asks(fresh, model, store, asking)
-    answers = iter(collect(asks, store))
+    collected = collect(asks, store)
+    if model.kind != "rules":  # rules that a name has silenced are what is counted here
+        refuse_all_failed(model.name, collected)
+    answers = iter(collected)
     pairs = []
     for target, payload, wanted, defence, twins in cases:
         read = []

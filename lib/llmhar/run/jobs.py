@@ -5,6 +5,8 @@ A setting that names a thing must name one that is in its registry; counts are a
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -32,6 +34,9 @@ _COUNTS = (
 )  # fmt: skip
 
 
+_TRIAL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,39}")
+
+
 @dataclass(frozen=True)
 class Job:
     """One notebook to run."""
@@ -41,9 +46,11 @@ class Job:
     source: Path
     spec: RunSpec
     folder: Path
-    """``reports/<profile>/<notebook>``."""
+    """``reports/<profile>/<notebook>``; with a trial's name, ``<notebook>@<trial>``."""
     cwd: Path
     """The caller's folder: relative paths in parameters are read from it and recorded as given."""
+    trial: str = ""
+    """Name of settings that are tried beside the profile's own; empty = the profile's report itself."""
 
 
 def choose_notebooks(profile: str, names: Iterable[str]) -> list[str]:
@@ -68,7 +75,7 @@ def choose_notebooks(profile: str, names: Iterable[str]) -> list[str]:
     return list(dict.fromkeys(chosen)) or there
 
 
-def plan_jobs(profile: str, names: Iterable[str], options: Mapping[str, str], cwd: Path) -> list[Job]:
+def plan_jobs(profile: str, names: Iterable[str], options: Mapping[str, str], cwd: Path, trial: str = "") -> list[Job]:
     """Check everything that can be checked before any work.
 
     Args:
@@ -76,11 +83,15 @@ def plan_jobs(profile: str, names: Iterable[str], options: Mapping[str, str], cw
         names: notebooks, by name or by number ("02"); none = all.
         options: ``-p`` values; each must fit at least one of the notebooks, and is given to those it fits.
         cwd: the caller's folder.
+        trial: a name under which these settings stand beside the profile's own report; empty = they are that report.
 
     Raises:
-        SettingsError: an unknown profile, notebook or parameter, or a value of another type.
+        SettingsError: an unknown profile, notebook or parameter, a value of another type, or a trial's name that is no
+            folder's.
     """
     chosen = choose_notebooks(profile, names)
+    if trial and not _TRIAL.fullmatch(trial):
+        raise SettingsError(f"--name {trial!r}: at most 40 letters, digits, and . _ - after the first")
     parameters = {name: parameters_of(paths.notebook_file(name)) for name in chosen}
     all_names = {name for cell in parameters.values() for name in cell}
     if unknown := [option for option in options if option not in all_names]:
@@ -92,8 +103,11 @@ def plan_jobs(profile: str, names: Iterable[str], options: Mapping[str, str], cw
         fitting = {option: text for option, text in options.items() if option in parameters[name]}
         values = settings.resolve(parameters[name], sections.get(name, {}), fitting, section)
         _check_values(values, f"{name}, {profile}")
+        if values.get("data_dir"):  # ~ as a shell would; a kernel's folder is the caller's
+            values["data_dir"] = os.path.expanduser(values["data_dir"])
         spec = settings.make_spec(name, profile, values)
-        jobs.append(Job(name, paths.notebook_file(name), spec, folder=paths.reports() / profile / name, cwd=cwd))
+        folder = paths.reports() / profile / (f"{name}@{trial}" if trial else name)
+        jobs.append(Job(name, paths.notebook_file(name), spec, folder, cwd, trial))
     return jobs
 
 

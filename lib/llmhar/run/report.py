@@ -1,8 +1,9 @@
 """Runs notebooks through papermill into self-contained reports and an index. Knows no data, prompt or model.
 
 Order of things: all settings of all notebooks are checked first; each notebook runs in a process of its own; outputs
-are written beside their place and moved there in one step, so a report is old or new, never half. A failing notebook
-leaves its executed copy and a one-line cause in ``run.json`` and in the index.
+are written aside and take their place only when the run has succeeded, so a report is old or new, never half, and a
+run that fails leaves the last good one whole. A failing notebook leaves its executed copy and a one-line cause in
+``run.json`` and in the index.
 """
 
 from __future__ import annotations
@@ -21,7 +22,9 @@ import traceback
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +37,7 @@ from llmhar.ask.engines import child
 from llmhar.ask.engines.worker import watch
 from llmhar.ask.inference import Bar
 from llmhar.ask.store import Store, StoreError
+from llmhar.run import aside
 from llmhar.run.jobs import Job
 from llmhar.run.publish import MEDIA_TYPE
 from llmhar.traces.view import templates_of
@@ -80,16 +84,22 @@ def run_jobs(jobs: Sequence[Job], n_parallel: int = 1) -> list[dict[str, Any]]:
 def _run_apart(job: Job, progress: bool) -> dict[str, Any]:
     """Run a job in a process of its own: papermill's working directory is the process's, and a death stays its own."""
     start = time.perf_counter()
-    file = job.folder / "run.json"
-    with _INDEX:  # an older run's record must not pass for this one's, nor its card, if this run is killed
-        file.unlink(missing_ok=True)
+    attempt = replace(job, folder=aside.aside(job.folder))
+    file = attempt.folder / aside.RECORD
+    with _INDEX:  # if this run is killed, the card of the older one says that it began
+        aside.begin(job.folder)
+        _write_record(file, _record(job, "") | {"status": "running"})
         write_index(job.folder.parent)
-    process = multiprocessing.get_context("spawn").Process(target=_run_watched, args=(job, progress, os.getpid()))
+    process = multiprocessing.get_context("spawn").Process(target=_run_watched, args=(attempt, progress, os.getpid()))
     process.start()
     process.join()
-    if not file.is_file():
-        _write_record(file, _record(job, f"the notebook's process ended early (exit code {process.exitcode})", start))
     record: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    if record["status"] == "running":
+        record = _record(job, f"the notebook's process ended early (exit code {process.exitcode})")
+    record["seconds"] = round(time.perf_counter() - start, 2)
+    _write_record(file, record)
+    with _INDEX:
+        aside.settle(job.folder, partial(write_index, job.folder.parent))
     return record
 
 
@@ -99,13 +109,14 @@ def _run_watched(job: Job, progress: bool, parent: int) -> None:
     run_job(job, progress)
 
 
-def _record(job: Job, cause: str, start: float) -> dict[str, Any]:
-    """What run.json holds of a job that published nothing yet."""
+def _record(job: Job, cause: str) -> dict[str, Any]:
+    """What run.json holds of a job that published nothing yet; seconds are known to whom started it."""
     return {
         "status": "failed" if cause else "ok",
         "cause": cause,
         **job.spec.to_json(),
-        "seconds": round(time.perf_counter() - start, 2),
+        "trial": job.trial,
+        "seconds": 0.0,
         "finished_utc": datetime.now(UTC).isoformat(timespec="seconds"),
         **{"key_numbers": {}, "engines": [], "models": {}, "datasets": [], "kinds": [], "scores": [], "table": None},
     }
@@ -117,7 +128,6 @@ def run_job(job: Job, progress: bool = True) -> dict[str, Any]:
     Returns:
         What run.json holds; "status" is "ok" or "failed" (then "cause" says why in one line).
     """
-    start = time.perf_counter()
     job.folder.mkdir(parents=True, exist_ok=True)
     temporary = job.folder / f".report.{uuid.uuid4().hex}.ipynb"
     try:
@@ -128,7 +138,7 @@ def run_job(job: Job, progress: bool = True) -> dict[str, Any]:
     published = _published(executed) if executed else None
     if not cause and published is None:
         cause = "the notebook published no results (call llmhar.run.publish.publish once)"
-    record = _record(job, cause, start) | (published or {})
+    record = _record(job, cause) | (published or {})
     _write_figure(job.folder / "figure.png", record.pop("figure_png", None))
     if executed is not None:
         _clean_metadata(executed)
@@ -292,8 +302,9 @@ def write_index(folder: Path) -> Path:
     for file in sorted(folder.glob("*/run.json")):
         figure = file.with_name("figure.png")
         runs.append(
-            json.loads(file.read_text(encoding="utf-8"))
-            | {"link": f"{file.parent.name}/report.html"}
+            {"trial": ""}  # older runs have no such field
+            | json.loads(file.read_text(encoding="utf-8"))
+            | {"link": f"{file.parent.name}/report.html", "later": aside.later_run(file.parent)}
             | {"figure": base64.b64encode(figure.read_bytes()).decode("ascii") if figure.is_file() else None}
         )
     page = templates_of("llmhar.run").get_template("index.html.j2").render(profile=folder.name, runs=runs, csp=CSP)

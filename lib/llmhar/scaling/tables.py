@@ -16,7 +16,7 @@ from llmhar.score.f1 import score_session
 from llmhar.score.ledger import CAUSES, learn_habits, session_ledger
 from llmhar.score.published import DATASETS_IN_S1, published
 from llmhar.score.stats import Pair, compare_pairs, t_interval, variance_split
-from llmhar.score.tables import KINDS, Result, confusion_table, score_answers, tokenizer_file
+from llmhar.score.tables import KINDS, NOT_RECORDED, Result, confusion_table, score_answers, tokenizer_file
 from llmhar.settings import choose
 from llmhar.text.parsing import Reading
 from llmhar.text.tokens import count_tokens
@@ -31,6 +31,7 @@ def axes_table(rows: Sequence[Point]) -> pd.DataFrame:
         for point in rows
     ]
     shown = pd.DataFrame(table, columns=[*Point._fields, "on the front of"]).set_index("model")
+    shown["threads"] = shown["threads"].replace("", NOT_RECORDED)
     shown = shown.astype({"n_params": "Int64"}).astype({"n_params": object, "joules": object})
     return shown.fillna({"n_params": "none", "joules": "not measured"})
 
@@ -242,6 +243,7 @@ def constrained_table(free: Sequence[Result], bound: Sequence[Result], store: St
                     "tokens / window": point.tokens,
                     "seconds / window": point.seconds,
                     "tokens / s": speed,
+                    "threads": point.threads or NOT_RECORDED,
                 }
             )
     return pd.DataFrame(rows).set_index(["model", "answers"]) if rows else pd.DataFrame()
@@ -258,6 +260,7 @@ def thinking_table(sweep: Sequence[ThinkingPoint], store: Store) -> pd.DataFrame
             "thinking tokens / window": sum(counted.counts) / max(1, len(reasoning)),
             "tokens / window": point.tokens,
             "seconds / window": point.seconds,
+            "threads": point.threads or NOT_RECORDED,
             "macro F1": result.macro_f1.mean,
             "95 % low": result.macro_f1.low,
             "95 % high": result.macro_f1.high,

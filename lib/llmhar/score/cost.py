@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from llmhar.ask.store import Store
-from llmhar.score.tables import KINDS, Result
+from llmhar.score.tables import KINDS, Result, passes_of, threads_text
 
 
 class Point(NamedTuple):
@@ -23,6 +23,10 @@ class Point(NamedTuple):
     """Seconds a window, in the batches it was run in."""
     joules: float | None
     """Joules a window."""
+    counters: str = ""
+    """Whose joules, "gpu0, intel-rapl:0"; empty where not measured."""
+    threads: str = ""
+    """OpenMP threads of the engine that took the seconds; several where passes differed, empty where not known."""
 
 
 AXES = {
@@ -48,22 +52,25 @@ def points(results: Sequence[Result], store: Store) -> list[Point]:
     ]
 
 
-def _costs(result: Result, store: Store) -> tuple[float | None, float | None, float | None]:
-    """Tokens, seconds and joules a window; None where not measured, or where a mixture of engines hides it."""
+def _costs(result: Result, store: Store) -> tuple[float | None, float | None, float | None, str, str]:
+    """Tokens, seconds and joules a window; None where not measured, or where a mixture of engines hides it. Then whose
+    joules, and how many threads.
+    """
     made = list({generation.request_key: generation for generation in result.generations}.values())
     if result.model.kind != "llm" or not made:  # windows that read alike are asked once
-        return None, None, None
+        return None, None, None, "", ""
     tokens = sum(generation.output_tokens for generation in made) / len(made)
-    if len(result.fingerprints) != 1:
-        return tokens, None, None
-    timed = any(answer.ask.purpose == "timed" for answer in result.answers)
-    passes = store.costs([generation.request_key for generation in made], result.fingerprints[0], timed=timed)
+    passes = passes_of(result, store)
+    threads = threads_text(passes)
     covered = sum(one.n_here for one in passes)
     if covered < len(made):  # a pass that was killed keeps no time
-        return tokens, None, None
+        return tokens, None, None, "", threads
     seconds = sum(one.n_here * one.seconds / one.n_asked for one in passes) / covered
     joules = [one.n_here * one.joules / one.n_asked for one in passes if one.joules is not None]
-    return tokens, seconds, sum(joules) / covered if len(joules) == len(passes) else None
+    if len(joules) < len(passes):
+        return tokens, seconds, None, "", threads
+    counters = ", ".join(sorted({name for one in passes for name in one.counters}))
+    return tokens, seconds, sum(joules) / covered, counters, threads
 
 
 def pareto_front(points: Sequence[Point], axis: str) -> list[Point]:

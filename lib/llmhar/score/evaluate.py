@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from llmhar.ask.asking import Asking
-from llmhar.ask.inference import STUDY, AskedRun, collect, make_asks, run_asks
+from llmhar.ask.inference import STUDY, Answer, AskedRun, collect, make_asks, refuse_all_failed, run_asks
 from llmhar.ask.models import MODELS, ModelSpec
 from llmhar.ask.store import Ask, Store
 from llmhar.ask.task import Task
@@ -42,7 +42,8 @@ def evaluate(
 
     Raises:
         ModelError: an unknown model, or one whose tokenizer is not here.
-        EngineError: an engine that cannot start.
+        EngineError: an engine that cannot start; or every request of a model to a task (of one sample) failed, after
+            all models were asked.
         StoreError: the store cannot be read or written.
     """
     tasks = [tasks] if isinstance(tasks, Task) else list(tasks)
@@ -50,27 +51,33 @@ def evaluate(
     specs = [model if isinstance(model, ModelSpec) else MODELS[model] for model in models]
     opened = store or Store()
     runs: list[AskedRun] = []
-    samples: list[list[Result]] = []
+    answers: list[tuple[Task, ModelSpec, list[list[Answer]]]] = []
     try:
         for model in specs:
             asks = [make_asks(task, model, asking) for task in tasks]
             runs.append(run_asks([ask for of_task in asks for ask in of_task], model, opened, asking))
             exactly = runs[-1].fingerprint if asking.exact else None
-            samples += [_score(task, model, of_task, opened, exactly) for task, of_task in zip(tasks, asks)]
+            answers += [(task, model, _by_sample(of_task, opened, exactly)) for task, of_task in zip(tasks, asks)]
     finally:
         if store is None:
             opened.close()
+    samples = [_score(*of_task) for of_task in answers]
     return Evaluation([average_samples(results) for results in samples], runs, samples)
 
 
-def _score(
-    task: Task, model: ModelSpec, asks: Sequence[Ask], store: Store, exactly: Fingerprint | None
-) -> list[Result]:
-    """One result a sample."""
+def _by_sample(asks: Sequence[Ask], store: Store, exactly: Fingerprint | None) -> list[list[Answer]]:
+    """What the store has for these asks, a list a sample."""
     by_sample: dict[int, list[Ask]] = {}
     for ask in asks:
         by_sample.setdefault(ask.request.sample_index, []).append(ask)
-    results = [score_answers(task, model, collect(sample, store, exactly)) for sample in by_sample.values()]
+    return [collect(sample, store, exactly) for sample in by_sample.values()]
+
+
+def _score(task: Task, model: ModelSpec, samples: Sequence[Sequence[Answer]]) -> list[Result]:
+    """One result a sample."""
+    for answers in samples:
+        refuse_all_failed(model.name, answers)
+    results = [score_answers(task, model, answers) for answers in samples]
     if len(results[0].fingerprints) > 1:
         print(f"warning: {model.name}'s answers come from several engines: {results[0].made_by}", file=sys.stderr)
     return results

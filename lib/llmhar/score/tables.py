@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,6 +16,7 @@ import pandas as pd
 
 from llmhar.ask.inference import Answer, AskedRun
 from llmhar.ask.models import MODELS, ModelError, ModelSpec
+from llmhar.ask.store import PassCost, Store
 from llmhar.ask.task import Task
 from llmhar.data.events import Session
 from llmhar.records import VERDICTS, Fingerprint, Generation, Prediction
@@ -38,6 +40,8 @@ KINDS = {
     "published": "published (S2)",
 }
 """How tables, at home and of fusion, name what answered."""
+NOT_RECORDED = "not recorded"
+"""Threads of work that was done before they were kept, or by nobody here."""
 NO_ANSWER = "no answer"
 """Column of a confusion table for answers that name no activity."""
 
@@ -231,10 +235,31 @@ def copied_examples(result: Result) -> int:
     return copied
 
 
-def cost_table(results: Sequence[Result]) -> pd.DataFrame:
-    """Tokens and seconds of each model's answers, as the store recorded them when they were made."""
+def passes_of(result: Result, store: Store) -> list[PassCost]:
+    """What the passes cost that gave a result's answers; none where several engines gave them."""
+    if len(result.fingerprints) != 1:
+        return []
+    timed = any(answer.ask.purpose == "timed" for answer in result.answers)
+    keys = list(dict.fromkeys(generation.request_key for generation in result.generations))
+    return store.costs(keys, result.fingerprints[0], timed=timed)
+
+
+def threads_text(passes: Sequence[PassCost]) -> str:
+    """OpenMP threads of passes, all where they differ; empty where none is known."""
+    return ", ".join(map(str, sorted({one.threads for one in passes if one.threads is not None})))
+
+
+def cost_table(results: Sequence[Result], store: Store | None = None) -> pd.DataFrame:
+    """Tokens and seconds of each model's answers, as the store recorded them when they were made.
+
+    Args:
+        results: whose answers.
+        store: where they are kept; None = the one in ``LLMHAR_HOME``.
+    """
+    with nullcontext(store) if store else Store() as opened:
+        threads = [threads_text(passes_of(result, opened)) for result in results]
     rows = []
-    for result in results:
+    for result, n_threads in zip(results, threads):
         made = result.generations
         prompt = sum(g.prompt_tokens for g in made)
         rows.append(
@@ -245,6 +270,7 @@ def cost_table(results: Sequence[Result]) -> pd.DataFrame:
                 "from prefix cache %": 100 * sum(g.cached_tokens for g in made) / prompt if prompt else float("nan"),
                 "output tokens / window": sum(g.output_tokens for g in made) / len(made) if made else float("nan"),
                 "seconds / window (in batch)": sum(g.seconds for g in made) / len(made) if made else float("nan"),
+                "threads": n_threads or NOT_RECORDED,
                 "cut at the limit %": 100 * sum(g.finish_reason == "length" for g in made) / max(1, len(made)),
             }
         )
@@ -365,6 +391,7 @@ def run_table(runs: Sequence[AskedRun]) -> pd.DataFrame:
                 "asked now": run.n_asked,
                 "failed": run.n_failed,
                 "seconds": round(run.seconds, 1),
+                "threads": run.threads if run.threads is not None else "–",
             }
             for run in runs
         ]

@@ -21,7 +21,7 @@ from statistics import fmean
 from typing import Any, Literal, NamedTuple
 
 from llmhar.ask.asking import Asking
-from llmhar.ask.inference import STUDY, Answer, collect, make_asks, run_asks
+from llmhar.ask.inference import STUDY, Answer, collect, make_asks, refuse_all_failed, run_asks
 from llmhar.ask.models import ModelSpec
 from llmhar.ask.store import Store
 from llmhar.ask.task import Task
@@ -273,7 +273,9 @@ def run_probes(
         asks += make_asks(part, model, purpose)
     run = run_asks(asks, model, store, probing)
     labels: dict[tuple[str, int], list[int | None]] = {}
-    for answer in collect(asks, store, run.fingerprint if asking.exact else None):
+    answers = collect(asks, store, run.fingerprint if asking.exact else None)
+    refuse_all_failed(model.name, answers)
+    for answer in answers:
         key = (answer.ask.session_id, answer.ask.window_index)
         made = answer.stored.generation if answer.stored else None
         text, reason = (made.text, made.finish_reason) if made else ("", "")

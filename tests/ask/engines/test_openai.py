@@ -191,6 +191,59 @@ def test_thinking_goes_back_between_its_marks(server):
         assert (cut.text, cut.finish_reason) == ("<think> hm", "length")
 
 
+@pytest.mark.parametrize("word", ["stop", "eos", "eos_token", "STOP", "end", "end_turn", "stop_sequence", "COMPLETE"])
+def test_words_that_mean_stop(server, word):
+    server.replies = [(200, completion(reason=word))]
+    made = one(server)
+    assert (made.ok, made.text, made.finish_reason) == (True, "hello", "stop")
+    assert made.finish_word == ("" if word == "stop" else word)
+
+
+@pytest.mark.parametrize("word", ["length", "max_tokens", "MAX_TOKENS", "model_length"])
+def test_words_that_mean_cut(server, word):
+    server.replies = [(200, completion(reason=word))]
+    made = one(server)
+    assert (made.ok, made.finish_reason, made.finish_word) == (True, "length", "" if word == "length" else word)
+
+
+def test_text_without_a_word_has_ended_where_its_tokens_had_not(server):
+    server.replies = [(200, completion(reason=None))]
+    assert [(m.finish_reason, m.finish_word) for m in (one(server), one(server, ask("x", max_tokens=3)))] == [
+        ("stop", ""), ("length", "")
+    ]  # fmt: skip
+
+
+def test_the_servers_word_is_kept_in_the_store(server, tmp_path):
+    server.replies = [(200, completion(reason="eos_token")), (200, completion())]
+    asks = [Ask("d", "s", n, "served", ask("x", seed=n)) for n in range(2)]
+    with Store(tmp_path / "s.sqlite") as store:
+        with opened(server, max_num_seqs=1) as engine:
+            run_asks(
+                asks, MODEL, store, asking=Asking(open_with=lambda: contextlib.nullcontext(engine), progress=False)
+            )
+        stored = store.find([a.request.key for a in asks])
+    made = [stored[a.request.key].generation for a in asks]
+    assert [(g.finish_reason, g.finish_word) for g in made] == [("stop", "eos_token"), ("stop", "")]
+
+
+@pytest.mark.parametrize(
+    "thinking",
+    [
+        {"type": "thinking", "thinking": [{"type": "text", "text": " h"}, {"type": "text", "text": "m "}]},
+        {"type": "thinking", "thinking": " hm "},
+        {"type": "reasoning", "text": " hm "},
+    ],
+)
+def test_content_in_parts_is_joined_and_thinking_kept_apart(server, thinking):
+    text = [{"type": "text", "text": "[1,"}, {"type": "output_text", "text": " 2]"}]
+    server.replies = [(200, completion([text[0], thinking, text[1]]))]
+    assert one(server).text == "<think> hm </think>[1, 2]"
+    server.replies = [(200, completion(text))]
+    assert one(server).text == "[1, 2]"
+    server.replies = [(200, completion([thinking], "max_tokens"))]
+    assert one(server).text == "<think> hm "
+
+
 def test_tokens_and_cost(server):
     usage = {"prompt_tokens": 1000, "completion_tokens": 100, "total_tokens": 1600,
              "prompt_tokens_details": {"cached_tokens": 800}}  # fmt: skip
@@ -219,7 +272,12 @@ def test_tokens_and_cost(server):
         ((200, completion() | {"usage": 3}), "no chat completion"),
         ((200, {"error": {"message": "upstream is tired"}}), "upstream is tired"),
         ((200, completion(reason="content_filter")), "content_filter"),
-        ((200, completion(reason=None)), "no reason given"),
+        ((200, completion(None, reason=None)), "no reason given"),
+        ((200, completion("", reason=None, reasoning="hm")), "no reason given"),
+        ((200, completion([{"type": "image_url", "image_url": "x"}])), "no chat completion"),
+        ((200, completion([{"type": "text"}])), "no chat completion"),
+        ((200, completion([{"type": "text", "text": 3}])), "no chat completion"),
+        ((200, completion(reason=7)), "no chat completion"),
         ((400, {"error": {"message": "maximum context length is 10"}}), "400: .*maximum context length is 10; check"),
         ((400, {"error": "odd"}), "answered 400"),
         ((403, {"error": {"message": "no"}}), "403.*may not use this model"),
@@ -233,6 +291,31 @@ def test_what_cannot_be_used_is_one_clear_sentence(server, reply, words):
     assert not made.ok and made.finish_reason == "error" and "\n" not in made.error and len(made.error) <= 500
     assert len(server.asked) == 1  # none of these gets better by asking again
     assert re.search(words, made.error), made.error
+
+
+@pytest.mark.timeout(180)
+def test_a_notebook_whose_every_request_failed_has_no_f1(server, tmp_path):
+    server.replies = [(400, {"error": {"message": "no chats today"}})]
+    env = os.environ | {URL_VARIABLE: server.url, "LLMHAR_HOME": str(tmp_path), "LLMHAR_REPORTS": str(tmp_path / "r")}
+    command = [sys.executable, "-m", "llmhar.cli", "run", "smoke", "02", "-p", "models=rules,qwen-32b"]
+    done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+    run = json.loads((tmp_path / "r" / "smoke" / "02_prompting" / "run.json").read_text())
+    sentence = f"qwen-32b: all {len(server.asked)} requests failed, so there is no F1"
+    assert done.returncode == 1 and run["status"] == "failed" and run["key_numbers"] == {}
+    for place in (done.stdout, run["cause"], (tmp_path / "r" / "smoke" / "index.html").read_text()):
+        assert sentence in place and "no chats today" in place, done.stderr
+
+
+@pytest.mark.timeout(180)
+def test_a_model_whose_weights_are_not_here_is_asked_of_a_server(server, tmp_path):
+    server.replies = [(200, completion('[{"id": 0, "activity": "eating"}]', "eos_token"))]
+    places = {f"LLMHAR_{name}": str(tmp_path / name) for name in ("HOME", "REPORTS", "CACHE")}
+    command = [sys.executable, "-m", "llmhar.cli", "run", "smoke", "02", "-p", "models=qwen3-32b", "--engine", "openai"]
+    done = subprocess.run(
+        command, env=os.environ | places | {URL_VARIABLE: server.url}, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert {body["model"] for body in server.asked} == {"Qwen/Qwen3-32B"} and len(server.asked) == 12
 
 
 # Retries, limits, time.
@@ -345,19 +428,19 @@ def test_which_key_goes_where(server, monkeypatch):
     monkeypatch.setenv(KEY_VARIABLES[0], CANARY)
     one(server)
     assert [h["Authorization"] for h in server.headers] == ["Bearer openai-key-0123456789", f"Bearer {CANARY}"]
-    from llmhar.ask.engines.openai import _address
+    from llmhar.ask.engines.openai import address_of
 
     monkeypatch.delenv(KEY_VARIABLES[0])
-    assert _address("http://node7:8000/v1") == ("http://node7:8000/v1", "none")  # not in clear over a network
-    assert _address("https://x.org/v1")[1] == "openai-key-0123456789"
+    assert address_of("http://node7:8000/v1") == ("http://node7:8000/v1", "none")  # not in clear over a network
+    assert address_of("https://x.org/v1")[1] == "openai-key-0123456789"
     monkeypatch.delenv(KEY_VARIABLES[1])
     with pytest.raises(EngineError, match=f"set {KEY_VARIABLES[0]} to your key, or {URL_VARIABLE}"):
-        _address(None)
+        address_of(None)
     monkeypatch.setenv(URL_VARIABLE, "http://127.0.0.1:8000/v1")
-    assert _address(None) == ("http://127.0.0.1:8000/v1", "none")
+    assert address_of(None) == ("http://127.0.0.1:8000/v1", "none")
     for wrong in ("localhost:8000", "file:///etc/passwd", "http://"):
         with pytest.raises(EngineError, match="must be an http"):
-            _address(wrong)
+            address_of(wrong)
 
 
 def test_nobody_at_home():

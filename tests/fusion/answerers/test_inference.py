@@ -9,6 +9,7 @@ import jsonschema
 import pytest
 
 from llmhar.ask.asking import Asking
+from llmhar.ask.engines.base import EngineError
 from llmhar.ask.engines.recorded import RecordedEngine
 from llmhar.ask.engines.rules.home import RulesEngine
 from llmhar.ask.models import MODELS, ModelSpec
@@ -130,14 +131,21 @@ def test_constraint_switch_and_budget_go_where_they_belong():
 def test_what_no_engine_answers_is_missing(tmp_path, store):
     lines = [{"match": "30%", "text": "", "error": "asleep"}, {"match": "40%", "text": '{"activity": "cooking"}'},
              {"default": True, "text": '{"activity": "cook', "finish_reason": "length",
-              "output_tokens": 7}]  # fmt: skip
+              "output_tokens": 512}]  # fmt: skip
     (tmp_path / "r.jsonl").write_text("\n".join(map(json.dumps, lines)))
     asking = Asking(progress=False, open_with=lambda: RecordedEngine(tmp_path / "r.jsonl"))
     answers = ask_fusion(task(CLIPS[3:6]), LLM, [Condition(ALL)], store, asking)[Condition(ALL)]
     assert [(a.label, a.verdict, a.error) for a in answers] == [
         (None, "missing", "asleep"), ("cooking", "ok", ""), (None, "cut", "")
     ]  # fmt: skip
-    assert answers[0].stored is None and answers[2].stored.generation.output_tokens == 7
+    assert answers[0].stored is None and answers[2].stored.generation.output_tokens == 512
+
+
+def test_where_every_request_of_a_condition_failed_there_is_no_score(tmp_path, store):
+    (tmp_path / "r.jsonl").write_text('{"default": true, "error": "asleep"}')
+    asking = Asking(progress=False, open_with=lambda: RecordedEngine(tmp_path / "r.jsonl"))
+    with pytest.raises(EngineError, match="all 3 requests failed, so there is no F1 and no other score: asleep"):
+        ask_fusion(task(CLIPS[3:6]), LLM, [Condition(ALL)], store, asking)
 
 
 def test_open_answers_are_matched(tmp_path, store):

@@ -297,16 +297,16 @@ def test_smoke_needs_no_device(no_data):
 
 
 def test_prompts_are_counted_by_a_real_tokenizer_of_the_family(qwen3_tiny, no_data):
-    found = workload._windows("simulated", False, PromptForm(), Windowing(n=1))
-    load, by = workload._load(found, MODELS["qwen3-32b"], 3000)
+    found = workload.count_windows("simulated", False, PromptForm(), Windowing(n=1))
+    load, by = workload.prompt_load(found, MODELS["qwen3-32b"], 3000)
     assert by == "qwen3-tiny tokenizer" and 300 < load.shared < 3000 and 200 < load.private < 800
-    assert workload._load(found, qwen3_tiny, 3000) == (load, by)
+    assert workload.prompt_load(found, qwen3_tiny, 3000) == (load, by)
 
 
 def test_without_a_tokenizer_s1s_prompt_is_assumed(no_data, tmp_path, monkeypatch):
     monkeypatch.setenv("LLMHAR_CACHE", str(tmp_path / "cache"))
-    found = workload._windows("simulated", False, PromptForm(), Windowing(n=1))
-    load, by = workload._load(found, MODELS["qwen3-32b"], 3000)
+    found = workload.count_windows("simulated", False, PromptForm(), Windowing(n=1))
+    load, by = workload.prompt_load(found, MODELS["qwen3-32b"], 3000)
     assert load == S1 and by == "assumed: S1's prompts, no tokenizer of its family is fetched"
 
 
@@ -315,19 +315,19 @@ def test_windows_of_a_whole_data_set_are_counted_those_of_a_fragment_are_not(tmp
 
     monkeypatch.setenv("LLMHAR_DATA", str(tmp_path))
     simulated.write(tmp_path / "simulated")
-    found = workload._windows("simulated", True, PromptForm(), Windowing())
+    found = workload.count_windows("simulated", True, PromptForm(), Windowing())
     assert found.train > found.test > 6 and found.task is not None
     monkeypatch.setitem(workload.PUBLISHED, "simulated", (found.train + 20, 1))
-    assert workload._windows("simulated", True, PromptForm(), Windowing())[:2] == found[:2]
+    assert workload.count_windows("simulated", True, PromptForm(), Windowing())[:2] == found[:2]
     monkeypatch.setitem(workload.PUBLISHED, "simulated", (10 * found.train, 77))
-    fragment = workload._windows("simulated", True, PromptForm(), Windowing())
+    fragment = workload.count_windows("simulated", True, PromptForm(), Windowing())
     assert (fragment.train, fragment.test) == (10 * found.train, 77)
     assert f"LLMHAR_DATA has {found.train} training windows of {10 * found.train}" in fragment.source
 
 
 def test_a_data_set_that_is_nowhere_is_said(no_data):
     with pytest.raises(PlanError, match=r"windows of uci_adl cannot be counted: .* is not at"):
-        workload._windows("uci_adl", False, PromptForm(), Windowing())
+        workload.count_windows("uci_adl", False, PromptForm(), Windowing())
 
 
 # --- JSON, table, errors, after the run -------------------------------------------------------------------------------

@@ -142,7 +142,8 @@ class ChildEngine:
         self._closed = False
         self._next_id = 0
         self._streaming = False
-        environment = child_environment(hub=hub, threads=threads or free_cores())
+        self.threads = threads or free_cores()
+        environment = child_environment(hub=hub, threads=self.threads)
         with open(self.log_file, "wb") as log_stream:
             # -P: files beside a notebook must not shadow modules. A session of its own: Ctrl-C in a notebook
             # interrupts the kernel's process group, and the loaded model should survive that.

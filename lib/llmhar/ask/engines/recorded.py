@@ -109,6 +109,8 @@ def _generation(request: Request, reply: dict[str, Any], seconds: float) -> Gene
     prompt = " ".join(message["content"] for message in request.messages)
     counted = {"prompt_tokens": len(prompt.split()), "output_tokens": len(fields.get("text", "").split()),
                "seconds": round(seconds, 6), "finish_reason": "error" if error else "stop"}  # fmt: skip
+    if fields.get("finish_reason") == "length":  # cut by the limit that was asked for: so many tokens it had
+        counted["output_tokens"] = request.sampling.max_tokens
     return Generation(request_key=request.key, **{**counted, **fields})
 
 

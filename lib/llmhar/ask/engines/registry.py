@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from llmhar import paths
 from llmhar.ask.engines.base import Engine, EngineError
 from llmhar.paths import file_sha256
 from llmhar.settings import choose
@@ -202,6 +203,36 @@ def resolve_auto(model: ModelSpec) -> str:
         return "vllm"
     log.warning("engine auto: transformers for %s, because %s", model.name, problem)
     return "transformers"
+
+
+def cannot_start(name: str, model: ModelSpec) -> str:
+    """Why an engine cannot start for a model on this machine, as far as can be told without starting it; else empty.
+
+    Args:
+        name: A key of :data:`ENGINES`, or "auto".
+        model: What it would serve; its weights are not looked at.
+    """
+    if name == "openai":
+        from llmhar.ask.engines.openai import address_of
+
+        try:
+            address_of(None)
+        except EngineError as error:
+            return str(error)
+    if name == "recorded":
+        file = replies_of(model)
+        return "" if file.is_file() else f"no replies at {file}"
+    if name == "vllm":
+        return _vllm_problem()
+    needed = {"transformers": "transformers", "onnx": "onnxruntime", "ray": "ray"}.get(name)
+    if name == "auto" and model.engine == "auto" and _vllm_problem():
+        needed = "transformers"
+    return f"{needed} is not installed" if needed and importlib.util.find_spec(needed) is None else ""
+
+
+def replies_of(model: ModelSpec) -> Path:
+    """The file of a model whose replies are recorded."""
+    return paths.params() / "recorded" / f"{model.name}.jsonl"
 
 
 def _vllm_problem() -> str:

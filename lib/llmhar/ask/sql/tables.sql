@@ -7,7 +7,7 @@ CREATE TABLE IF NOT EXISTS attempts (
     request_key TEXT NOT NULL REFERENCES requests(key),
     fingerprint TEXT NOT NULL,      -- canonical JSON: engine, version, dtype, device
     text TEXT NOT NULL,             -- raw, thinking marks included
-    finish_reason TEXT NOT NULL,
+    finish_reason TEXT NOT NULL,    -- stop, length or error; behind a colon the server's own word, where it is another
     error TEXT NOT NULL,            -- empty on success
     prompt_tokens INTEGER NOT NULL,
     cached_tokens INTEGER NOT NULL,

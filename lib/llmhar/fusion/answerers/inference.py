@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from llmhar.ask.asking import Asking
-from llmhar.ask.inference import STUDY, Answer, collect, request_to, run_asks
+from llmhar.ask.inference import STUDY, Answer, collect, refuse_all_failed, request_to, run_asks
 from llmhar.ask.models import ModelSpec
 from llmhar.ask.store import Ask, Store, Stored
 from llmhar.fusion.answerers.prompt import FusionPrompt, assert_no_leak, build_prompt, closed_schema, pick_examples
@@ -96,15 +96,18 @@ def ask_fusion(
     Raises:
         PromptError: unknown names, shots other than 0 and 1.
         LeakError: an example that stands on a clip's side of the split.
-        EngineError: the engine cannot start.
+        EngineError: the engine cannot start, or every request of a condition failed.
         StoreError: the store cannot be written.
     """
     asks = {condition: fusion_asks(task, model, condition, asking) for condition in dict.fromkeys(conditions)}
     run = run_asks([ask for of_condition in asks.values() for ask in of_condition], model, store, asking)
     exactly = run.fingerprint if asking.exact else None
+    answers = {condition: collect(of_condition, store, exactly) for condition, of_condition in asks.items()}
+    for of_condition in answers.values():
+        refuse_all_failed(model.name, of_condition)
     return {
-        condition: read_answers(collect(of_condition, store, exactly), task.labels, closed=condition.closed)
-        for condition, of_condition in asks.items()
+        condition: read_answers(of_condition, task.labels, closed=condition.closed)
+        for condition, of_condition in answers.items()
     }
 
 

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from sklearn.metrics import cohen_kappa_score
 
 from llmhar.ask.asking import Asking
-from llmhar.ask.inference import STUDY, collect, request_to, run_asks
+from llmhar.ask.inference import STUDY, collect, refuse_all_failed, request_to, run_asks
 from llmhar.ask.models import ModelSpec
 from llmhar.ask.store import Ask, Store
 from llmhar.fusion.answerers.prompt import label_names
@@ -67,8 +67,9 @@ def judge_open(
     wanted = list(dict.fromkeys(folded for answer in answers if (folded := fold_name(answer)[:MAX_OPEN_CHARS])))
     asks = [_ask(said, labels, judge, f"{dataset} judge", asking) for said in wanted]
     run_asks(asks, judge, store, asking)
-    judged = {}
-    for said, answer in zip(wanted, collect(asks, store)):
+    judged, verdicts = {}, collect(asks, store)
+    refuse_all_failed(judge.name, verdicts)
+    for said, answer in zip(wanted, verdicts):
         made = answer.stored.generation if answer.stored else None
         judged[said] = _read(made.text, made.finish_reason, labels) if made else Reading(None, "missing")
     return [judged.get(fold_name(answer)[:MAX_OPEN_CHARS], Reading(None, "ok")) for answer in answers]

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args
 
 from llmhar import settings
 from llmhar.ask.models import MODELS
 from llmhar.scaling.planner.roofline import MIN_SEQUENCES, Device, Layout, Load, PlanError, Precision, Step, devices
+from llmhar.scaling.planner.runs import run_jobs
 from llmhar.scaling.planner.workload import MFU, TRAIN_BATCH, Job, paper_jobs, profile_jobs
 from llmhar.settings import choose
 
@@ -79,6 +81,8 @@ class Plan:
     rows: tuple[PlanRow, ...]
     assumptions: tuple[str, ...]
     """Sentences: what the numbers rest on."""
+    run_rows: tuple[PlanRow, ...] = ()
+    """What ``llmhar run`` of this profile asks and trains, on the cards that its notebooks name."""
 
     def total(self, what: Literal["gpu_hours", "roofline_gpu_hours", "hours", "cost_usd"]) -> float:
         """Sum over the rows that fit."""
@@ -89,9 +93,15 @@ class Plan:
         """Planned GPU-hours of all rows that fit."""
         return self.total("gpu_hours")
 
+    @property
+    def gpu_hours_run(self) -> float:
+        """Planned GPU-hours of ``llmhar run`` of this profile, as far as its models fit."""
+        return math.fsum(row.gpu_hours or 0.0 for row in self.run_rows)
+
     def to_json(self) -> dict[str, Any]:
         """A JSON-ready dictionary."""
         return {
+            "gpu_hours_run": self.gpu_hours_run,
             **{name: getattr(self, name) for name in ("profile", "n_gpus", "weights", "kv", "gpu_hours_total")},
             "device": self.device.name,
             "hours_total": self.total("hours"),
@@ -99,6 +109,7 @@ class Plan:
             "cost_usd_total": self.total("cost_usd") if self.device.usd_per_hour is not None else None,
             "starved": sorted({row.model for row in self.rows if row.starved}),
             "rows": [asdict(row) for row in self.rows],
+            "rows_run": [asdict(row) for row in self.run_rows],
             "assumptions": list(self.assumptions),
             "device_table": self.device.model_dump(),
         }
@@ -135,18 +146,25 @@ def make_plan(
     if output_tokens < 1 or n_gpus < 1:
         raise PlanError(f"need at least 1 output token and 1 card, got {output_tokens} and {n_gpus}")
     jobs, notes = paper_jobs(output_tokens) if profile == "paper" else profile_jobs(profile, output_tokens)
-    pooled = Counter[str]()
-    for job in jobs:
-        pooled[job.model.name] += job.windows if job.job != "training" else 0
-    rows = tuple(
-        _training_row(job, card, n_gpus)
-        if job.job == "training"
-        else _row(job, card, n_gpus, weights, kv, pooled[job.model.name])
-        for job in jobs
-    )
+    rows = _rows(jobs, card, n_gpus, weights, kv)
+    jobs_run, notes_run = run_jobs(profile, output_tokens)
+    rows_run = _rows(jobs_run, card, n_gpus, weights, kv)
     lost = sorted({row.model for row in rows if row.gpu_hours is None})
     notes += [f"not in the totals, for they do not fit: {', '.join(lost)}"] if lost else []
-    return Plan(profile, card, n_gpus, weights, kv, rows, (*notes, *_assumptions(card)))
+    return Plan(profile, card, n_gpus, weights, kv, rows, (*notes, *_assumptions(card), *notes_run), rows_run)
+
+
+def _rows(jobs: Sequence[Job], card: Device, n_gpus: int, weights: Precision, kv: Precision) -> tuple[PlanRow, ...]:
+    """A row a job; jobs of one model and engine wait together."""
+    pooled = Counter[tuple[str, str]]()
+    for job in jobs:
+        pooled[job.model.name, job.engine] += job.windows if job.job != "training" else 0
+    return tuple(
+        _training_row(job, card, n_gpus)
+        if job.job == "training"
+        else _row(job, card, n_gpus, weights, kv, pooled[job.model.name, job.engine])
+        for job in jobs
+    )
 
 
 def _assumptions(card: Device) -> list[str]:
@@ -162,10 +180,10 @@ def _assumptions(card: Device) -> list[str]:
 
 
 def _row(job: Job, card: Device, n_gpus: int, weights: Precision, kv: Precision, pooled: int) -> PlanRow:
-    sizes = [2**i for i in range(n_gpus.bit_length())]
+    sizes = [job.cards] if job.cards else [2**i for i in range(n_gpus.bit_length())]
     layouts = [Layout(job.model, card, size, weights, kv) for size in sizes]
     layout = next((each for each in layouts if not each.starved(job.load, pooled)), layouts[-1])
-    copies = max(1, min(n_gpus // layout.n_gpus, job.windows))
+    copies = 1 if job.cards else max(1, min(n_gpus // layout.n_gpus, job.windows))
     own = math.ceil(pooled / copies)
     seconds = layout.seconds(job.load, job.windows, own) / copies  # by the clock, at the roofline
     fits, reason = math.isfinite(seconds), layout.starved(job.load, own)

@@ -42,9 +42,13 @@ class Job:
     """What counted the prompt's tokens."""
     runs: int = 1
     """Passes or training runs that ``windows`` is the sum of."""
+    engine: str = ""
+    """The pass that asks: jobs of one model wait together in one engine only where this is the same."""
+    cards: int | None = None
+    """Cards that serve the model whatever it needs; None = as few as do not starve it."""
 
 
-class _Windows(NamedTuple):
+class Windows(NamedTuple):
     """A data set's windows, read or published."""
 
     train: int
@@ -54,7 +58,7 @@ class _Windows(NamedTuple):
     """None: the data set is not here."""
 
 
-def _windows(name: str, whole: bool, form: PromptForm, windowing: Windowing, folder: str | None = None) -> _Windows:
+def count_windows(name: str, whole: bool, form: PromptForm, windowing: Windowing, folder: str | None = None) -> Windows:
     """Count windows in ``LLMHAR_DATA``, else take the published counts; ``whole``: a fragment does not count."""
     published, path = PUBLISHED.get(name), Path(folder) if folder else None
     try:
@@ -63,14 +67,14 @@ def _windows(name: str, whole: bool, form: PromptForm, windowing: Windowing, fol
     except (DataError, PromptError) as error:
         if published is None:
             raise PlanError(f"windows of {name} cannot be counted: {error}") from error
-        return _Windows(*published, f"published counts of {name}: not in LLMHAR_DATA, or not readable", None)
+        return Windows(*published, f"published counts of {name}: not in LLMHAR_DATA, or not readable", None)
     if whole and published and not 0.9 <= train / published[0] <= 1.1:
         why = f"published counts of {name}: LLMHAR_DATA has {train} training windows of {published[0]}"
-        return _Windows(*published, why, task)
-    return _Windows(train, len(task.windows), f"{name} in {'its folder' if folder else 'LLMHAR_DATA'}", task)
+        return Windows(*published, why, task)
+    return Windows(train, len(task.windows), f"{name} in {'its folder' if folder else 'LLMHAR_DATA'}", task)
 
 
-def _load(found: _Windows, model: ModelSpec, output: int) -> tuple[Load, str]:
+def prompt_load(found: Windows, model: ModelSpec, output: int) -> tuple[Load, str]:
     """Mean tokens of a window's prompt without the chat template's marks, and what counted them."""
     tokenizer = _tokenizer(model.name)
     if found.task is None or not found.task.windows or tokenizer is None:
@@ -99,10 +103,10 @@ def _tokenizer(name: str) -> tuple[str, Path] | None:
 
 def paper_jobs(output: int) -> tuple[list[Job], list[str]]:
     """S1 as published: six sizes, teacher traces, four students, Figure 4, and all fine-tuning."""
-    sets = {name: _windows(name, True, PromptForm(), Windowing(least_events=0)) for name in PUBLISHED}
+    sets = {name: count_windows(name, True, PromptForm(), Windowing(least_events=0)) for name in PUBLISHED}
 
     def job(what: str, model: str, name: str, windows: int, runs: int = 1) -> Job:
-        load, counted = _load(sets[name], MODELS[model], output)
+        load, counted = prompt_load(sets[name], MODELS[model], output)
         return Job(what, MODELS[model], name, windows * runs, load, sets[name].source, counted, runs)
 
     steps, figure = TRAIN_STEPS * TRAIN_BATCH, FIGURE_4_RUNS
@@ -132,7 +136,7 @@ def profile_jobs(profile: str, output: int) -> tuple[list[Job], list[str]]:
     samples = values.get("n_samples") or values.get("samples") or 1
     jobs, free = [], []
     for name in [names] if isinstance(names, str) else names:
-        found = _windows(name, False, form, windowing, values.get("data_dir"))
+        found = count_windows(name, False, form, windowing, values.get("data_dir"))
         for model in values.get("models", []):
             try:
                 spec = MODELS[model]
@@ -141,7 +145,7 @@ def profile_jobs(profile: str, output: int) -> tuple[list[Job], list[str]]:
             if spec.kind != "llm":
                 free.append(model)
                 continue
-            load, counted = _load(found, spec, capped)
+            load, counted = prompt_load(found, spec, capped)
             jobs.append(Job("ask", spec, name, found.test * samples, load, found.source, counted, samples))
     again = [values[key] for key in ("constrained_model", "repeated_model") if values.get(key)]
     notes = [f"models and windows from params/profiles/{profile}.yaml, {notebook}; answers of {capped} tokens"]
