@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import functools
+from pathlib import Path
 
 import psutil
 import pytest
 
 from llmhar.ask.model_files import fetch
 from llmhar.ask.models import MODELS, ModelError, ModelSpec
+from llmhar.data import simulated
 
 
 @functools.cache
@@ -37,6 +39,14 @@ def children_running(words: str) -> list[psutil.Process]:
         except psutil.Error:  # a zombie, or gone meanwhile
             continue
     return found
+
+
+@pytest.fixture(scope="session")
+def simulated_home(tmp_path_factory) -> Path:
+    """The simulated home of the usual seed, written once; tests only read it."""
+    folder = tmp_path_factory.mktemp("data") / "simulated"
+    simulated.write(folder)
+    return folder
 
 
 @pytest.fixture(scope="session")

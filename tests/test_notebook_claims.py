@@ -12,7 +12,7 @@ from llmhar.data.events import Windowing
 from llmhar.distill.recipe import Recipe
 from llmhar.score import stats
 from llmhar.score.published import published
-from llmhar.score.tables import token_table
+from llmhar.score.token_tables import token_table
 
 
 def text_of(notebook):
@@ -69,9 +69,9 @@ def tokenizer():
     return Tokenizer.from_file(str(place / "tokenizer.json"))
 
 
-def test_tokens_that_speakers_notes_name(tmp_path):
+def test_tokens_that_speakers_notes_name(simulated_home):
     assert "such as 07:28:12 costs eight tokens" in text_of("07_lesson")
     assert len(tokenizer().encode("07:28:12", add_special_tokens=False).ids) == 8
     assert "(About thirty; digits are split.)" in text_of("00_tour")
-    task = prepare("simulated", tmp_path / "simulated", windowing=Windowing(n=2))
+    task = prepare("simulated", simulated_home, windowing=Windowing(n=2))
     assert 25 < token_table(task, "smollm2-135m").costs.loc["s1-json", "per event"] < 35

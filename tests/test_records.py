@@ -175,8 +175,8 @@ def test_generation_is_ok_unless_it_failed():
     assert Generation("k", text="").ok
     assert not Generation("k", error="out of memory").ok
     assert asdict(Generation("k", "text", "length")) == {
-        "request_key": "k", "text": "text", "finish_reason": "length", "error": "", "prompt_tokens": 0,
-        "cached_tokens": 0, "output_tokens": 0, "seconds": 0.0,
+        "request_key": "k", "text": "text", "finish_reason": "length", "finish_word": "", "error": "",
+        "prompt_tokens": 0, "cached_tokens": 0, "output_tokens": 0, "seconds": 0.0,
     }  # fmt: skip
 
 

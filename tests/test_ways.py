@@ -88,7 +88,8 @@ def a_course() -> tuple[Course]:
     """Windows and prompts: how they come about is the event's way."""
     training.run_child = leave_weights
     ModelSpec.tokenizer_sha256 = lambda model: model.name
-    return (prepare_course("mural", str(FIXTURES / "mural"), FORMS["brief"], FORMS["student"], Windowing()),)
+    home, all_sessions = str(FIXTURES / "mural"), Windowing(least_events=0)
+    return (prepare_course("mural", home, FORMS["brief"], FORMS["student"], all_sessions),)
 
 
 def trace_to_table(course: Course) -> None:

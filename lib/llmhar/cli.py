@@ -139,20 +139,7 @@ def data_events(name: str, path: Folder = None, option: Options = None, as_json:
 
     if _clips_or_events(name):
         raise WrongCall(f"{name} is a set of clips, which have no sensor events: see `llmhar data report {name}`")
-    rows = [
-        {
-            "session": session.session_id,
-            "id": event.event_id,
-            "time": event.time.isoformat(timespec="milliseconds"),
-            "room": event.room,
-            "sensor": event.sensor,
-            "state": event.state,
-            "residents": list(event.residents),
-            "activity": None if event.activity_id is None else session.activities[event.activity_id],
-        }
-        for session in load(name, path, _values(option)).sessions
-        for event in session.events
-    ]
+    rows = [row for session in load(name, path, _values(option)).sessions for row in session.to_rows()]
     if as_json:
         return print_json(rows)
     columns = ("session", "id", "time", "room", "sensor", "state", "activity")

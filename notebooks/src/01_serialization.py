@@ -37,7 +37,7 @@ from llmhar.ask.task import prepare
 from llmhar.data.events import Windowing
 from llmhar.data.registry import DATASETS
 from llmhar.run.publish import publish
-from llmhar.score import tables
+from llmhar.score import tables, token_tables
 from llmhar.score.figures import activity_counts, events_by_room, token_costs
 from llmhar.text.serialize import SERIALIZERS
 
@@ -99,7 +99,7 @@ for name, write in SERIALIZERS.items():
 # Tokens are time and money: they are counted for all test windows with the model's own tokenizer.
 
 # %%
-costs, counted_by = tables.token_table(task, tokenizer)
+costs, counted_by = token_tables.token_table(task, tokenizer)
 size = f"n = {len(task.windows)} windows of {window_size}"
 figure = token_costs(costs, counted_by, f"Data: {task.data}, {size}.")
 figure

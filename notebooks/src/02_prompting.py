@@ -48,7 +48,7 @@ from llmhar.ask.task import prepare
 from llmhar.data.events import Windowing
 from llmhar.records import Sampling
 from llmhar.run.publish import publish
-from llmhar.score import tables
+from llmhar.score import tables, token_tables
 from llmhar.score.evaluate import evaluate
 from llmhar.score.figures import f1_by_session, prompt_parts, verdict_bars
 from llmhar.text.prompt import PromptForm
@@ -72,7 +72,7 @@ tables.note_table(task.report.to_json()["refused"] + task.report.to_json()["mend
 
 # %%
 prompt = task.prompt_of(task.windows[0])
-counts = tables.prompt_tokens(task, tokenizer)
+counts = token_tables.prompt_tokens(task, tokenizer)
 prompt_parts(prompt, counts.parts, counts.window_mean)
 
 # %%

@@ -45,9 +45,7 @@ sampling: str = "model"  # model: as its makers recommend, by mode; greedy: the 
 max_tokens: int = 512  # most tokens a model may write, thinking included
 seed: int = 0  # of windows drawn, of training, of sampling
 part: str = "test"  # sessions asked: test, or validation (training sessions held out for choices)
-arms: list[
-    str
-] = []  # the first student also learns: answer (answers only); with a seed: reasoning:1
+arms: list[str] = []  # the first student also learns: answer (alone), reasoning:1 (seed 1)
 session_counts: list[int] = []  # S1 Figure 4: training sessions of each point; 0 = not trained
 session_student: str | None = None  # whom Figure 4 is drawn for; None = the first student
 
@@ -63,18 +61,10 @@ from llmhar.ask.asking import Asking
 from llmhar.ask.models import MODELS
 from llmhar.ask.store import Store
 from llmhar.data.events import Windowing
-from llmhar.distill import (
-    audit,
-    courses,
-    figures,
-    key_numbers,
-    plan_lock,
-    sessions,
-    study,
-    tables,
-    transfer,
-)
+from llmhar.distill import audit, courses, figures, key_numbers, sessions, study, tables
+from llmhar.distill.plan_lock import choices, look_up
 from llmhar.distill.teaching import load_teaching
+from llmhar.distill.transfer import PUBLISHED, matrix_cells, matrix_table
 from llmhar.records import Sampling
 from llmhar.run.publish import publish
 from llmhar.text.prompt import FORMS
@@ -101,7 +91,7 @@ asking = Asking(
 )
 store = Store()
 plan = study.Study(MODELS[teacher], tuple(students), lessons, asking, store, serve)
-look = plan_lock.look_up(plan_lock.choices(plan, taught_on, arms))
+look = look_up(choices(plan, taught_on, arms))
 print(look.words)
 training_sets = [study.teach(course, plan) for course in taught_on]
 print(training_sets[0].first_example)
@@ -207,8 +197,8 @@ tables.confirm_table(confirmed) if confirmed else "not run in this profile"
 # activities; S1's prompt lists them.
 
 # %%
-cells = transfer.matrix_cells(results)
-transfer.matrix_table(cells).fillna("–")
+cells = matrix_cells(results)
+matrix_table(cells).fillna("–")
 
 # %%
 figures.matrix_heatmap(cells)
@@ -248,6 +238,6 @@ publish(
     table=tables.key_columns(scores),
     figure=bars,
     results=results.shown + ([*confirmed[:2], *confirmed.compared.values()] if confirmed else []),
-    kinds=[transfer.PUBLISHED],
+    kinds=[PUBLISHED],
 )
 store.close()

@@ -19,7 +19,7 @@
 # next checks and open questions 1 and 3).
 
 # %% tags=["parameters"]
-clipset: str = "scenes"  # scenes (made up), scenes-recorded, manifest (yours), pamap2, usc_had, hapt
+clipset: str = "scenes"  # scenes (made up), scenes-recorded, hapt, pamap2, usc_had, manifest (own)
 data_dir: str | None = None  # their folder or manifest, from where you call; None = fetched or made
 captions: str | None = "template-captions"  # clapcap, template-captions (a stand-in), or none
 sound_labels: str | None = "yamnet"  # encoder of sound labels: yamnet, vggish, or none

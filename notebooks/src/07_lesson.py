@@ -53,7 +53,7 @@ from llmhar.ask.task import one_window, prepare
 from llmhar.data.events import Windowing
 from llmhar.records import Sampling
 from llmhar.run.publish import publish
-from llmhar.score import figures, stats, tables
+from llmhar.score import figures, stats, tables, token_tables
 from llmhar.score.evaluate import evaluate
 from llmhar.text.prompt import PromptForm
 from llmhar.text.serialize import SERIALIZERS
@@ -99,7 +99,7 @@ window_html(shown, home)
 
 # %%
 my_ratio = None  # e.g. 1.5
-costs = tables.token_table(single, tokenizer).costs
+costs = token_tables.token_table(single, tokenizer).costs
 ratio = costs["mean"].max() / costs["mean"].min()
 lesson.predictions({"longest / shortest": my_ratio}, {"longest / shortest": ratio}).round(2)
 

@@ -43,10 +43,8 @@ class Fake:
 
 
 @pytest.fixture(scope="module")
-def task(tmp_path_factory):
-    home = tmp_path_factory.mktemp("data") / "home"
-    simulated.write(home)
-    return prepare("simulated", home, windowing=Windowing(n=2), form=PromptForm(answer="name"))
+def task(simulated_home):
+    return prepare("simulated", simulated_home, windowing=Windowing(n=2), form=PromptForm(answer="name"))
 
 
 @pytest.fixture
@@ -253,8 +251,8 @@ def test_sampling_is_the_makers_own_where_it_is_asked_for():
     assert inference.sampling_of(MODELS["rules"], Asking(limits, "model")) == limits, "rules draw nothing"
 
 
-def test_reasons_in_bound_answers_have_room(tmp_path):
-    task = prepare("simulated", tmp_path / "simulated", windowing=Windowing(n=1))
+def test_reasons_in_bound_answers_have_room(simulated_home):
+    task = prepare("simulated", simulated_home, windowing=Windowing(n=1))
     small, few = MODELS["smollm2-135m"], Sampling(max_tokens=100)
     bound, plain, free = (
         inference.make_asks(task, small, asking)[0].request

@@ -53,7 +53,7 @@ def test_models_by_name():
     assert not any(name.startswith("x-") for name in MODELS)
     assert MODELS["rules"].kind == "rules" and MODELS["rules"].tokenizer_sha256() == ""
     assert "gpt" not in MODELS and MODELS.get("gpt") is None
-    with pytest.raises(ModelError, match=r"no model is called 'gpt'; models.yaml has: rules, smollm2-135m"):
+    with pytest.raises(ModelError, match=r"no model is called 'gpt'; models.yaml has: rules, rules-plain, smol"):
         MODELS["gpt"]
 
 

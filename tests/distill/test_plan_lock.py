@@ -17,9 +17,8 @@ from llmhar.text.prompt import FORMS
 
 
 @pytest.fixture(scope="module")
-def course(tmp_path_factory):
-    home = str(tmp_path_factory.mktemp("data") / "simulated")
-    return courses.prepare_course("simulated", home, FORMS["brief"], FORMS["student"], Windowing(n=2))
+def course(simulated_home):
+    return courses.prepare_course("simulated", str(simulated_home), FORMS["brief"], FORMS["student"], Windowing(n=2))
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ from llmhar.distill.traces import Collected
 from llmhar.distill.transfer import TEACHER, UNTRAINED, MatrixCell
 from llmhar.score import controls
 from llmhar.settings import SettingsError
-from llmhar.text.prompt import FORMS, PromptForm
+from llmhar.text.prompt import FORMS, PromptForm, build_prompt
 
 STUDENT_PROMPT = PromptForm("student", "lines", "name")
 RULES = MODELS["rules"]
@@ -30,8 +30,8 @@ PLAN = Study(RULES, ("smollm2-135m", "smollm2-135m-l8"), Teaching(), study.STUDY
 
 
 @pytest.fixture(scope="module")
-def home(tmp_path_factory):
-    return str(tmp_path_factory.mktemp("data") / "simulated")
+def home(simulated_home):
+    return str(simulated_home)
 
 
 @pytest.fixture(scope="module")
@@ -171,8 +171,14 @@ def answered(monkeypatch, store):
     def examine(models, tasks, *_):
         names = [model if isinstance(model, str) else model.name for model in models]
         asked.extend((name, [task.data for task in tasks]) for name in names)
-        of_rules = study.evaluate(tasks, ["rules"], study.STUDY, store).results
-        return [[replace(r, model=RULES.model_copy(update={"name": n})) for r in of_rules] for n in names]
+        with_labels = [
+            replace(t, prompts={s.home: build_prompt(s, FORMS["brief"]) for s in t.sessions.values()}) for t in tasks
+        ]
+        of_rules = study.evaluate(with_labels, ["rules"], study.STUDY, store).results
+        return [
+            [replace(r, task=task, model=RULES.model_copy(update={"name": n})) for r, task in zip(of_rules, tasks)]
+            for n in names
+        ]
 
     monkeypatch.setattr(study, "examine", examine)
     monkeypatch.setattr(small, "examine", examine)
@@ -212,7 +218,7 @@ def test_the_thinking_switch_is_told_to_a_first_round(course, plan, trainings):
 
 
 def test_who_is_asked_about_what(course, home, plan, trainings, answered):
-    other = courses.prepare_course("simulated_other", home, FORMS["brief"], STUDENT_PROMPT, Windowing(n=1))
+    other = courses.prepare_course("simulated_other", None, FORMS["brief"], STUDENT_PROMPT, Windowing(n=1))
     plan = taking(plan, n_sessions=1, second_round=SecondRound().model_dump())
     taught = study.train_students(plan, [study.teach(course, plan)])
     elsewhere = transfer.teach_further(plan, [other])

@@ -35,7 +35,7 @@ def test_recipes_are_those_that_students_of_before_were_trained_by():
     s1 = recipe_for("qwen3-0.6b", load_teaching("s1", seed=4))
     assert s1 == Recipe(student="qwen3-0.6b", backend="unsloth", seed=4)
     large, pruned = (recipe_for(name, load_teaching("demo-full")) for name in ("smollm2-135m", "smollm2-135m-l16"))
-    assert (large.max_steps, large.learning_rate, large.alpha) == (1900, 0.002, 64)
+    assert (large.max_steps, large.learning_rate, large.alpha) == (1200, 0.002, 64)
     assert (pruned.max_steps, pruned.learning_rate) == (600, 0.0005)
 
 
@@ -74,7 +74,7 @@ def test_what_a_run_changes_of_a_teaching():
     assert (changed.max_steps, changed.full_steps, changed.n_sessions) == (2, None, 3)
     assert (changed.trace_filter, changed.seed, changed.rank) == ("correct", 7, 32)
     assert recipe_for("smollm2-135m-l8", changed).max_steps == 2 == recipe_for("smollm2-135m", changed).max_steps
-    assert load_teaching("demo-full").second_round == SecondRound(n_sessions=90, n_examples=1500, max_steps=1500)
+    assert load_teaching("two-rounds").second_round == SecondRound(n_sessions=84, n_examples=1500, max_steps=1500)
     with pytest.raises(SettingsError, match="unknown teaching 'nosuch'; there are: s1, smoke, demo, demo-full"):
         load_teaching("nosuch")
 

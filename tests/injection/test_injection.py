@@ -32,7 +32,7 @@ from llmhar.injection.flips import (
 from llmhar.injection.payloads import PAYLOADS, harmless
 from llmhar.text import serialize
 from llmhar.text.chat import ChatTokenizer
-from llmhar.text.prompt import build_prompt
+from llmhar.text.prompt import PromptForm, build_prompt
 from llmhar.text.serialize import SERIALIZERS, clean_text
 from tests.bench import structure
 from tests.bench.structure import Prompted, check_structure, structure_table
@@ -90,7 +90,8 @@ def test_the_bench_writes_prompts_as_the_project_does(task):
         session = prepare("simulated", windowing=Windowing(seed=3)).sessions[window.session_id]
         for payload in PAYLOADS:
             name = payload.aimed("sleeping", 3)
-            expected = build_prompt(session, answer="name").messages(hostile_window(window, target.place, name))
+            prompt = build_prompt(session, PromptForm(answer="name"))
+            expected = prompt.messages(hostile_window(window, target.place, name))
             assert target.write(name, DEFENCES[BUILT]) == expected, payload.name
     names = [label for label, *_ in CLIPS]
     prompt = build_fusion_prompt(("captions", "labels", "motion", "context"), names)
@@ -113,7 +114,7 @@ def test_no_name_of_a_device_room_person_or_clip_changes_the_chat(task, tokenize
     counts, faults = checked(task, tokenizers, serializers=("s1-json",))  # all of them: make bench ONLY=security
     mine = [f for f in faults if f.check != "echo" and not (f.place == "label" and "home" in f.setting)]
     assert mine == []
-    assert counts["home", "turns"] == len(PAYLOADS) * 4 * 2 * 3 * 2  # wordings, answer styles, places, tokenizers
+    assert counts["home", "turns"] == len(PAYLOADS) * 5 * 2 * 3 * 2  # wordings, answer styles, places, tokenizers
     assert {check for _, check in counts} == set(structure.CHECKS)
 
 

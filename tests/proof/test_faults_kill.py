@@ -10,6 +10,7 @@ import json
 import os
 import sqlite3
 import time
+from pathlib import Path
 from unittest.mock import patch
 
 import nbformat
@@ -17,11 +18,11 @@ import pytest
 
 from llmhar import paths
 from llmhar.ask.store import Store
-from llmhar.run import report
+from llmhar.run import aside, report
 from tests.bench import faults_kill, kills
 from tests.bench.faults_kill import AGAIN, KILLS, judge
 from tests.bench.kills import Filling, Tally, campaign, finish, kill, note, start
-from tests.bench.kills_reports import Reporting, cards, import_all, is_ok, lies, moved, run_jobs
+from tests.bench.kills_reports import Reporting, cards, import_all, is_ok, lies, run_jobs
 from tests.bench.kills_training import Training
 
 
@@ -175,17 +176,21 @@ def test_a_killed_report_is_old_or_new(reporting):
     assert (tally.half, tally.lies, tally.broken, tally.differ) == ([], [], [], 0)
 
 
+def settled(source, target):
+    """Name of a file that is moved from its attempt's folder to its place; empty for any other move."""
+    return Path(target).name if Path(source).parent == Path(target).parent / aside.ASIDE else ""
+
+
 def killed_at_record(work, folder, run):
-    """Kill when the second, failing notebook has its page, but not yet its record."""
+    """Kill when the new page of the first notebook stands, but not yet its record."""
 
-    def halting(target, record):
-        if record["status"] == "failed":
+    def halting(source, target):
+        if settled(source, target) == aside.RECORD:
             hang(folder)
-        real(target, record)
+        real(source, target)
 
-    real = report._write_record
-    work._run = run
-    with patch.object(report, "_write_record", halting):
+    real, work._run = os.replace, run
+    with patch.object(os, "replace", halting):
         return killed(work, folder, here)
 
 
@@ -198,18 +203,19 @@ def test_an_old_card_over_a_new_page_is_seen(reporting, tmp_path):
 
     assert killed_at_record(reporting, tmp_path / "good", run_jobs).lies == []
     tally = killed_at_record(reporting, tmp_path / "bad", without_index)
-    assert tally.half == [] and "card of 01_second says ok of another run's page" in tally.lies
+    assert tally.half == [] and "card of 00_first says ok of another run's page" in tally.lies
 
 
 def test_a_page_written_in_place_is_seen(reporting, tmp_path):
-    def in_place(target, text):
-        if target.name == "report.html":
-            target.write_text(text[: len(text) // 2])
+    def in_place(source, target):
+        if settled(source, target) == "report.html":
+            text = Path(source).read_text()
+            Path(target).write_text(text[: len(text) // 2])
             hang(tmp_path)
-        write(target, text)
+        real(source, target)
 
-    write, reporting._run = paths.write_text, run_jobs
-    with patch.object(paths, "write_text", in_place):
+    real, reporting._run = os.replace, run_jobs
+    with patch.object(os, "replace", in_place):
         assert killed(reporting, tmp_path, here).half == ["00_first/report.html is neither old nor new"]
 
 
@@ -219,16 +225,12 @@ def test_a_record_that_says_ok_of_a_failed_notebook_is_seen(reporting, tmp_path)
     reporting.begin(tmp_path)
     finish(reporting, tmp_path, tally := Tally())
     assert tally.broken == [] and lies(folder) == []
-    assert is_ok(folder / "00_first" / "report.ipynb") and not is_ok(folder / "01_second" / "report.ipynb")
-    assert {name: status for name, (status, _) in cards(folder / "index.html").items()} == {
-        "00_first": "ok", "01_second": "failed",
-    }  # fmt: skip
-    record = json.loads((folder / "01_second" / "run.json").read_text())
-    (folder / "01_second" / "run.json").write_text(json.dumps(record | {"status": "ok"}))
-    assert lies(folder) == ["01_second is marked ok"]
-    with moved(tmp_path):
-        report.write_index(folder)
-    assert lies(folder) == ["01_second is marked ok"] * 2
+    failed = folder / "01_second" / aside.ASIDE / "report.ipynb"
+    assert is_ok(folder / "00_first" / "report.ipynb") and is_ok(folder / "01_second" / "report.ipynb")
+    assert not is_ok(failed) and (folder / "index.html").read_text().count("A later run failed") == 1
+    assert [status for status, _ in cards(folder / "index.html").values()] == ["ok", "ok"], "the last good ones"
+    failed.replace(folder / "01_second" / "report.ipynb")
+    assert lies(folder) == ["01_second is marked ok"] * 2, "in its record and on its card"
 
 
 @pytest.mark.parametrize("fault", ["not run to its end", "cut", "gone"])

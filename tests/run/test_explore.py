@@ -43,7 +43,7 @@ def test_the_file_holds_what_the_store_has_and_asks_nobody(values, tmp_path, mon
     task = prepare(
         "simulated",
         windowing=Windowing(n=values["n_windows"], seed=values["seed"]),
-        form=PromptForm(answer=values["answer"]),
+        form=PromptForm(values["wording"], values["serializer"], values["answer"]),
     )
     with Store(tmp_path / "s.sqlite") as store:
         evaluation.evaluate(

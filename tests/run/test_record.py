@@ -16,7 +16,7 @@ from llmhar.settings import SettingsError
 
 ROOT = Path(__file__).parents[2]
 FIXED = (
-    r"reports/record/(diary\.md|results\.md|proof/(bench\.md|bench\.png|faults\.md|security\.md)"
+    r"reports/record/(diary\.md|results\.md|plan\.lock|proof/(bench\.md|bench\.png|faults\.md|security\.md)"
     r"|(demo|demo-full)/\d\d[a-z]?_\w+/(run\.json|figure\.png))"
 )
 """All that may be tracked below ``reports``."""

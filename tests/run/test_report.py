@@ -62,12 +62,11 @@ def test_smoke_numbers_are_those_of_the_library(smoke):
 
     runs, _ = smoke
     run = next(run for run in runs if run["notebook"] == "02_prompting")
-    task = prepare(
-        "simulated", windowing=Windowing(n=run["params"]["n_windows"]), form=PromptForm(answer=run["params"]["answer"])
-    )
-    found = evaluation.evaluate(
-        task, ["rules"], asking=Asking(sampling=Sampling(max_tokens=run["params"]["max_tokens"]))
-    )
+    said = run["params"]
+    form = PromptForm(said["wording"], said["serializer"], said["answer"])
+    task = prepare("simulated", windowing=Windowing(n=said["n_windows"]), form=form)
+    asking = Asking(sampling=Sampling(max_tokens=said["max_tokens"]), draw=said["sampling"])
+    found = evaluation.evaluate(task, ["rules"], asking=asking)
     assert found.runs[0].n_asked == 0, "the report's own answers should be in the store"
     assert run["key_numbers"]["macro_f1_rules"] == pytest.approx(found.results[0].macro_f1.mean, abs=1e-12)
 

@@ -12,8 +12,8 @@ from llmhar.text.prompt import FORMS
 
 
 @pytest.fixture(scope="module")
-def task(tmp_path_factory):
-    return prepare("simulated", tmp_path_factory.mktemp("data") / "simulated", FORMS["brief"], Windowing(n=6))
+def task(simulated_home):
+    return prepare("simulated", simulated_home, FORMS["brief"], Windowing(n=6))
 
 
 @pytest.fixture(scope="module")

@@ -21,7 +21,7 @@ from llmhar.data import simulated
 from llmhar.data.events import Windowing
 from llmhar.records import VERDICTS, Fingerprint, Generation
 from llmhar.run import publish, report
-from llmhar.score import figures, tables
+from llmhar.score import figures, tables, token_tables
 from llmhar.score.figures import axes_of, stamp
 from llmhar.text.prompt import PromptForm
 from llmhar.text.serialize import SERIALIZERS
@@ -153,11 +153,11 @@ def test_strict_and_flexible_readings_stand_side_by_side(task):
 
 
 def test_token_costs_without_a_tokenizer_count_words(task):
-    table, counted_by = tables.token_table(task, None)
+    table, counted_by = token_tables.token_table(task, None)
     assert counted_by.startswith("words") and list(table.index) == list(SERIALIZERS)
     first = task.windows[0]
     assert table["mean"].min() > len(first.events)
-    assert tables.prompt_tokens(task, None).window_mean > 50
+    assert token_tables.prompt_tokens(task, None).window_mean > 50
 
 
 @pytest.mark.parametrize(
@@ -165,13 +165,15 @@ def test_token_costs_without_a_tokenizer_count_words(task):
 )
 def test_figures_are_drawn_and_stamped(draw, task, results):
     session = next(iter(task.sessions.values()))
-    tokens = tables.prompt_tokens(task, None)
+    tokens = token_tables.prompt_tokens(task, None)
     figure = {
         "events_by_room": lambda: figures.events_by_room(session, task.data),
         "activity_counts": lambda: figures.activity_counts([session], task.data),
         "f1_by_session": lambda: figures.f1_by_session(results),
         "verdict_bars": lambda: figures.verdict_bars(results),
-        "token_costs": lambda: figures.token_costs(*tables.token_table(task, None), "Data: simulated, n = 12 windows."),
+        "token_costs": lambda: figures.token_costs(
+            *token_tables.token_table(task, None), "Data: simulated, n = 12 windows."
+        ),
         "prompt_parts": lambda: figures.prompt_parts(task.prompt_of(task.windows[0]), tokens.parts, tokens.window_mean),
     }[draw]()
     assert isinstance(figure, Figure)

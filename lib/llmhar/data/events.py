@@ -6,7 +6,7 @@ import random
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Literal
+from typing import Any, Literal
 
 STATES = ("turned ON", "turned OFF", "OPENED", "CLOSED", "ENTERED", "LEFT")
 """Words for what a sensor did (S1 §3.1.1; the last two for locations that a loader may offer)."""
@@ -74,6 +74,22 @@ class Session:
         """Events whose activity is in the label set."""
         labels = self.labels
         return sum(event.activity_id in labels for event in self.events)
+
+    def to_rows(self) -> list[dict[str, Any]]:
+        """The form of ``llmhar data events --json``, a row an event."""
+        return [
+            {
+                "session": self.session_id,
+                "id": event.event_id,
+                "time": event.time.isoformat(timespec="milliseconds"),
+                "room": event.room,
+                "sensor": event.sensor,
+                "state": event.state,
+                "residents": list(event.residents),
+                "activity": None if event.activity_id is None else self.activities[event.activity_id],
+            }
+            for event in self.events
+        ]
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,8 @@ from llmhar.score.f1 import score_session
 from llmhar.score.ledger import CAUSES, learn_habits, session_ledger
 from llmhar.score.published import DATASETS_IN_S1, published
 from llmhar.score.stats import Pair, compare_pairs, t_interval, variance_split
-from llmhar.score.tables import KINDS, NOT_RECORDED, Result, confusion_table, score_answers, tokenizer_file
+from llmhar.score.tables import KINDS, NOT_RECORDED, Result, confusion_table, score_answers
+from llmhar.score.token_tables import tokenizer_file
 from llmhar.settings import choose
 from llmhar.text.parsing import Reading
 from llmhar.text.tokens import count_tokens

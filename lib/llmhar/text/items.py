@@ -26,14 +26,14 @@ _OUTSIDE = re.compile(r"[{}\[\]]")
 # one may end, or with the text: in `"eating}, {"id"` none does.
 _INSIDE = re.compile(
     r"""(?P<brace>[{}\[\]])"""
-    r"""|(?P<text>"[^"\\\n]*+(?:\\.[^"\\\n]*+)*+(?:"(?=\s*+(?:[,:}\]，：]|//|/\*|\#|$))|(?P<open>$(?!\n))))"""
+    r"""|(?P<text>(?<!\\)"[^"\\\n]*+(?:\\.[^"\\\n]*+)*+(?:"(?=\s*+(?:[,:}\]，：]|//|/\*|\#|$))|(?P<open>$(?!\n))))"""
     r"""|(?<=[\s{,:\[])'[^'\\\n]*+(?:\\.[^'\\\n]*+)*+'(?=\s*+[,:}\]])"""
     r"""|//[^\n]*|(?P<comment>/\*)"""
 )
 _COMMENT = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"|//[^\n]*|/\*.*?\*/|(?<=\s)#[^\n"]*', re.DOTALL)
 _LEADING_ZEROS = re.compile(r"(:\s*)0+(?=\d+\s*[,}])")
 _DELIMITERS = re.compile(r"""[\s"'`“”‘’{}\[\](),:;=]+""")
-_ESCAPED = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"')
+_ESCAPED = re.compile(r'(?<!\\)"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)', re.DOTALL)
 _NO_ITEMS = re.compile(r"\W*\[\s*\]\W*|```(?:json)?\s*\[\s*\]\s*```")
 _FULL_WIDTH = str.maketrans("｛｝［］：，＂“”", '{}[]:,"""')
 

@@ -50,7 +50,7 @@ def test_an_adapter_is_in_the_request_s_key():
     assert dataclasses.replace(request, adapter_sha256="a" * 64).key != request.key
 
 
-def test_answers_of_other_options_are_not_this_engine_s(tmp_path):
+def test_answers_of_other_options_are_not_this_engine_s(simulated_home, tmp_path):
     class Engine:
         asked = 0
         __enter__ = lambda self: self  # noqa: E731
@@ -62,7 +62,7 @@ def test_answers_of_other_options_are_not_this_engine_s(tmp_path):
                 Engine.asked += 1
                 yield Generation(request.key, "[]", "stop")
 
-    task = prepare("simulated", tmp_path / "simulated", windowing=Windowing(n=1))
+    task = prepare("simulated", simulated_home, windowing=Windowing(n=1))
     with Store(tmp_path / "s.sqlite") as store:
         for options, n_asked in (({}, 6), ({"tensor_parallel_size": 1}, 6), ({"threads": 1}, 12), ({"threads": 1}, 12)):
             asking = Asking(exact=True, engine_options=options, open_with=Engine, progress=False)
