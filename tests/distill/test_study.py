@@ -21,7 +21,7 @@ from llmhar.distill.traces import Collected
 from llmhar.distill.transfer import TEACHER, UNTRAINED, MatrixCell
 from llmhar.score import controls
 from llmhar.settings import SettingsError
-from llmhar.text.prompt import FORMS, PromptForm, build_prompt
+from llmhar.text.prompt import FORMS, PromptForm
 
 STUDENT_PROMPT = PromptForm("student", "lines", "name")
 RULES = MODELS["rules"]
@@ -171,9 +171,7 @@ def answered(monkeypatch, store):
     def examine(models, tasks, *_):
         names = [model if isinstance(model, str) else model.name for model in models]
         asked.extend((name, [task.data for task in tasks]) for name in names)
-        with_labels = [
-            replace(t, prompts={s.home: build_prompt(s, FORMS["brief"]) for s in t.sessions.values()}) for t in tasks
-        ]
+        with_labels = [task.reworded(FORMS["brief"]) for task in tasks]
         of_rules = study.evaluate(with_labels, ["rules"], study.STUDY, store).results
         return [
             [replace(r, task=task, model=RULES.model_copy(update={"name": n})) for r, task in zip(of_rules, tasks)]

@@ -244,8 +244,9 @@ def test_notes_are_shown_and_cannot_be_edited_here(show):
     page, _ = show(small_bundle())
     page.wait_for_selector(".row")
     page.keyboard.press("j")
-    note = page.locator(".note")
-    assert "funny" in note.inner_text() and "A quokka would know." in note.inner_text()
+    note = page.locator(".note", has_text="funny").filter(visible=True)
+    note.wait_for()
+    assert "A quokka would know." in note.inner_text()
     assert page.locator("form").count() == 0 and page.locator(".again").count() == 0
 
 

@@ -6,7 +6,7 @@ same request keys.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -55,6 +55,10 @@ class Task:
         """The prompt for a window's home."""
         return self.prompts[self.sessions[window.session_id].home]
 
+    def reworded(self, form: PromptForm) -> Task:
+        """The same windows, asked in another form."""
+        return replace(self, answer=form.answer, prompts=_prompts(self.sessions.values(), form))
+
 
 def prepare(
     dataset: str,
@@ -87,8 +91,6 @@ def prepare(
     _note_thin(loaded.report, planned, windowing)
     cut = [window for session in test for window in cut_windows(session, windowing.size)]
     windows = sample_windows(cut, windowing.n, windowing.seed)
-    by_home = {session.home: session for session in test}
-    prompts = {home: build_prompt(session, form) for home, session in by_home.items()}
     return Task(
         dataset=dataset,
         kind=datasets.DATASETS[dataset].kind,
@@ -99,10 +101,16 @@ def prepare(
         subset=subset_name(
             windowing, len(test), short=len(windows) < (windowing.n or 0) * len(test), n_thin=len(planned) - len(test)
         ),
-        prompts=prompts,
+        prompts=_prompts(test, form),
         report=loaded.report,
         part=", ".join(f"{key} {value}" for key, value in (options or {}).items()),
     )
+
+
+def _prompts(sessions: Iterable[Session], form: PromptForm) -> dict[str, PromptSpec]:
+    """One prompt a home."""
+    by_home = {session.home: session for session in sessions}
+    return {home: build_prompt(session, form) for home, session in by_home.items()}
 
 
 def _note_thin(report: LoadReport, planned: Sequence[Session], windowing: Windowing) -> None:

@@ -67,14 +67,10 @@ def prepare_course(
         PromptError: a wording, serializer or way to answer that there is not.
         ValueError: a name's option without "=", or no training sessions.
     """
-    teacher_test, test = (_test_task(name, data_dir, form, windowing) for form in (teacher_prompt, student_prompt))
-    training = training_task(teacher_test, window_size=windowing.size, step=windowing.step)
-    return Course(name, training, test, teacher_test)
-
-
-def _test_task(name: str, data_dir: str | None, form: PromptForm, windowing: Windowing) -> Task:
     dataset, options = read_name(name)
-    return prepare(dataset, Path(data_dir) if data_dir else None, form, windowing, options)
+    teacher_test = prepare(dataset, Path(data_dir) if data_dir else None, teacher_prompt, windowing, options)
+    training = training_task(teacher_test, window_size=windowing.size, step=windowing.step)
+    return Course(name, training, teacher_test.reworded(student_prompt), teacher_test)
 
 
 def prepare_courses(

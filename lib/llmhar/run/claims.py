@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from llmhar import paths
+from llmhar.score.stats import bounded
 
 _SPAN = re.compile(r"(<!-- record: (\w+) -->\n).*?(<!-- /record -->)", re.DOTALL)
 FILES = ("README.md", "docs/*.md")
@@ -77,11 +78,8 @@ def demo_span(record: Path) -> str:
 
 
 def _f1(numbers: Mapping[str, Any], name: str) -> str:
-    """A score with its interval; a dash where there is none."""
-    mean, low, high = (numbers.get(f"{name}_f1{end}") for end in ("", "_low", "_high"))
-    if mean is None:
-        return "–"
-    return f"{mean:.3f}" + (f" [{low:.3f}, {high:.3f}]" if low is not None and high is not None else "")
+    """A score with its interval, as a key number holds it."""
+    return bounded(*(numbers.get(f"{name}_f1{end}") for end in ("", "_low", "_high")))
 
 
 SPANS: dict[str, Callable[[Path], str]] = {"student": student_span, "demo": demo_span}

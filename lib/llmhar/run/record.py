@@ -16,6 +16,7 @@ from typing import Any
 from llmhar import paths
 from llmhar.run.claims import write_spans
 from llmhar.run.jobs import choose_notebooks
+from llmhar.score.stats import bounded
 from llmhar.settings import PROFILES
 
 RESULTS = "results.md"
@@ -132,10 +133,7 @@ def _scores(file: Path) -> str:
 
 
 def _interval(row: Mapping[str, Any], name: str) -> str:
-    if row[name] is None:
-        return "–"
-    low, high = row[f"{name}_low"], row[f"{name}_high"]
-    return f"{row[name]:.3f} [{low:.3f}, {high:.3f}]" if low is not None else f"{row[name]:.3f} (no interval)"
+    return bounded(row[name], row[f"{name}_low"], row[f"{name}_high"])
 
 
 def _row(file: Path) -> list[str]:

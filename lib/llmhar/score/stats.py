@@ -55,7 +55,7 @@ class Interval(NamedTuple):
             return "no sessions"
         if self.n == 1:
             return f"{self.mean:.3f} (n = 1, no interval)"
-        return f"{self.mean:.3f} [{self.low:.3f}, {self.high:.3f}] (n = {self.n})"
+        return f"{bounded(self.mean, self.low, self.high)} (n = {self.n})"
 
     @property
     def brief(self) -> str:
@@ -67,6 +67,13 @@ class Interval(NamedTuple):
     def within(self) -> Interval:
         """The interval of a share, cut at 0 and 1 (t knows neither)."""
         return self._replace(low=max(0.0, self.low), high=min(1.0, self.high)) if self.low == self.low else self
+
+
+def bounded(mean: float | None, low: float | None, high: float | None) -> str:
+    """A mean with its interval, as tables of text write it; a dash for None."""
+    if mean is None:
+        return "–"
+    return f"{mean:.3f} (no interval)" if low is None or high is None else f"{mean:.3f} [{low:.3f}, {high:.3f}]"
 
 
 def t_interval(values: Sequence[float] | Floats, level: float = 0.95) -> Interval:
