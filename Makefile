@@ -24,7 +24,7 @@ lab: setup  ## open JupyterLab at the tour
 
 test: setup  ## run the tests with coverage; SLOW=1: all, the slow ones too (servers, whole notebooks)
 	@$(FETCH) qwen3-tiny || echo "without weights: tests that need them skip"
-	$(BIN)/python -m pytest $(if $(SLOW),,-m "not slow" -n 2 --dist loadfile --cov --cov-report=term --cov-fail-under=90)
+	$(BIN)/python -m pytest $(if $(SLOW),,-m "not slow" -n 2 --dist loadfile --cov --cov-report=term --cov-fail-under=95)
 
 check: setup  ## ruff, mypy, notebook sync and hygiene, who imports whom
 	$(BIN)/ruff check lib tests notebooks/src

@@ -32,7 +32,7 @@ def test_help_has_a_line_a_target():
 @pytest.mark.parametrize(
     ("arguments", "command"),
     [
-        (("test",), 'python -m pytest -m "not slow" -n 2 --dist loadfile --cov --cov-report=term --cov-fail-under=90'),
+        (("test",), 'python -m pytest -m "not slow" -n 2 --dist loadfile --cov --cov-report=term --cov-fail-under=95'),
         (("test", "SLOW=1"), "python -m pytest"),
         (("bench",), "python -m tests.bench"),
         (("bench", "ONLY=faults", "ARGS=--resume --quick"), "python -m tests.bench faults --resume --quick"),
