@@ -147,8 +147,9 @@ def test_clips_are_data_too(tmp_path, monkeypatch):
     assert "refused: 0" in llmhar("data", "report", "scenes-recorded")
     for name in ("pamap2", "usc_had", "manifest"):
         assert f"llmhar data add {name} FILE" in llmhar("data", "report", name, code=1)
-        assert f"was not added as {name}" in llmhar("data", "add", name, ROOT / "tests" / "fixtures" / "mural", code=1)
-        assert f"llmhar data add {name} FILE" in llmhar("data", "fetch", name, code=1)
+    home = ROOT / "tests" / "fixtures" / "mural"
+    assert "was not added as manifest" in llmhar("data", "add", "manifest", home, code=1)
+    assert "llmhar data add usc_had FILE" in llmhar("data", "fetch", "usc_had", code=1)
     assert "llmhar data report pamap2" in llmhar("data", "events", "pamap2", code=2)
     assert "usc_had" in llmhar("data", "add", "usc-had", tmp_path, code=2)
 

@@ -201,6 +201,7 @@ def test_batches_are_what_inference_sees_and_what_the_teacher_wrote(tuned, examp
 KEYS = ("input_ids", "labels", "attention_mask")
 
 
+@pytest.mark.slow
 def test_one_vllm_serves_all_students_of_a_base(tuned, task, qwen3_tiny, tmp_path):
     models = [student.spec for student in tuned.values()]
     assert all(model.revision == qwen3_tiny.revision for model in models)
@@ -332,6 +333,7 @@ def test_a_student_whose_weights_are_gone_is_trained_again(tuned, examples, tmp_
         train(TINY, examples)
 
 
+@pytest.mark.slow
 def test_logits_of_the_answer_alone_change_nothing(tuned, examples):
     """Batches of two with padding, two batches a step: TRL's own loss is the reference."""
     slow = train(TINY.model_copy(update={"answer_logits_only": False}), examples)
@@ -365,6 +367,7 @@ def test_merged_weights_are_base_and_adapter(tuned, monkeypatch):
     assert merge(student) == (spec, report)
 
 
+@pytest.mark.slow
 def test_a_model_has_nothing_to_learn_from_its_own_distribution(whole, examples):
     recipe = FULL.model_copy(update={"objective": "gkd", "on_policy": 0.5, "max_new_tokens": 8, "max_steps": 2})
     with pytest.raises(TrainingError, match="needs a teacher"):

@@ -62,15 +62,18 @@ def test_chats_are_rendered_as_transformers_does(smollm2, qwen3_tiny):
     code = (
         "import json, sys\nfrom transformers import AutoTokenizer\n"
         "from llmhar.ask.engines.worker import render_prompt\n"
-        "t = AutoTokenizer.from_pretrained(sys.argv[1])\nmessages, arguments = map(json.loads, sys.argv[2:])\n"
-        "text = t.apply_chat_template(messages, tokenize=False, add_generation_prompt=True, **arguments)\n"
-        "print(json.dumps([text, *render_prompt(t, messages, arguments)]))"
+        "messages, cases = map(json.loads, sys.argv[1:])\n"
+        "for place, arguments in cases:\n"
+        "    t = AutoTokenizer.from_pretrained(place)\n"
+        "    text = t.apply_chat_template(messages, tokenize=False, add_generation_prompt=True, **arguments)\n"
+        "    print(json.dumps([text, *render_prompt(t, messages, arguments)]))"
     )
-    for model, arguments in ((smollm2, {}), (qwen3_tiny, {}), (qwen3_tiny, {"enable_thinking": False})):
-        given = [json.dumps([dict(m) for m in messages]), json.dumps(arguments)]
-        command = [sys.executable, "-c", code, str(model.locate()), *given]
-        done = subprocess.run(command, capture_output=True, text=True, check=True)
-        text, ids, opened = json.loads(done.stdout.splitlines()[-1])
+    cases = ((smollm2, {}), (qwen3_tiny, {}), (qwen3_tiny, {"enable_thinking": False}))
+    given = [[dict(m) for m in messages], [[str(model.locate()), arguments] for model, arguments in cases]]
+    command = [sys.executable, "-c", code, *map(json.dumps, given)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    for (model, arguments), line in zip(cases, done.stdout.splitlines()[-len(cases) :], strict=True):
+        text, ids, opened = json.loads(line)
         own = ChatTokenizer(model.locate(), arguments)
         assert own.render(messages) == text and opened == ""
         assert own.tokenizer.encode(text, add_special_tokens=False).ids == ids

@@ -426,7 +426,7 @@ def test_closing_twice_is_fine(engine, case):
 
 
 @pytest.mark.real
-@pytest.mark.parametrize("name", ["transformers", "vllm"])
+@pytest.mark.parametrize("name", ["transformers", pytest.param("vllm", marks=pytest.mark.slow)])
 def test_a_pruned_model_loads_and_answers(name):
     with open_engine(name, need("smollm2-135m-l4")) as engine:
         free, again, bound = answers(engine, [
