@@ -369,7 +369,7 @@ def test_the_recipes_hash_changes_with_every_field_but_the_checkpoints():
      ("float32", True, set(), "float32"), ("mixed", False, set(), "mixed")],
 )  # fmt: skip
 def test_auto_takes_bfloat16_where_it_is_not_emulated(monkeypatch, wanted, gpu, flags, found):
-    monkeypatch.setattr(train_child, "cpu_flags", lambda: flags)
+    monkeypatch.setattr("llmhar.ask.engines.registry.cpu_flags", lambda: flags)
     assert train_child.number_format(wanted, gpu=gpu) == found
 
 

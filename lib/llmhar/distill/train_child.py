@@ -17,7 +17,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from llmhar.ask.engines.registry import cpu_flags
+from llmhar.ask.engines.registry import multiplies_bfloat16
 from llmhar.ask.engines.weights import copy_unchanged
 from llmhar.ask.engines.worker import Say, do_job, render_prompt
 
@@ -76,7 +76,7 @@ def number_format(wanted: str, *, gpu: bool) -> str:
     """What "auto" means here. A CPU without bfloat16 instructions emulates them, many times slower."""
     if wanted != "auto":
         return wanted
-    return "bfloat16" if gpu else "mixed" if cpu_flags() & {"avx512_bf16", "amx_bf16", "bf16"} else "float32"
+    return "bfloat16" if gpu else "mixed" if multiplies_bfloat16() else "float32"
 
 
 def arguments(folder: Path, recipe: dict[str, Any], *, gpu: bool, mixed: bool) -> dict[str, Any]:

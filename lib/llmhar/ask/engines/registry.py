@@ -42,7 +42,7 @@ class Options:
     tensor_parallel_size: int = 1
     """GPUs that share one model (vLLM)."""
     dtype: str = "auto"
-    """"auto", "bfloat16", "float32"."""
+    """"auto" (the weights' own; float32 on a CPU without bfloat16 instructions), "bfloat16", "float32"."""
     threads: int | None = None
     """OpenMP threads; None = the cores that are free when the engine starts."""
     replies: Path | str | None = None
@@ -250,6 +250,11 @@ def _vllm_problem() -> str:
     # The x86 CPU build has kernels for AVX-512 and for AVX2 (_C_AVX2.abi3.so), none below.
     missing = {"avx2", "fma", "f16c"} - cpu_flags() if platform.machine() in ("x86_64", "AMD64") else set()
     return f"this processor lacks {', '.join(sorted(missing))}" if missing else ""
+
+
+def multiplies_bfloat16() -> bool:
+    """Whether this processor has instructions for bfloat16; one without emulates them, slower than float32."""
+    return bool(cpu_flags() & {"avx512_bf16", "amx_bf16", "bf16"})
 
 
 def cpu_flags() -> set[str]:

@@ -23,6 +23,7 @@ from vllm.lora.request import LoRARequest
 from vllm.platforms import current_platform
 from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
 
+from llmhar.ask.engines.registry import multiplies_bfloat16
 from llmhar.ask.engines.worker import Emit, Inbox, Task, render, seed_of, sentence, too_long
 
 BLOCK = 32
@@ -92,8 +93,9 @@ class VllmBackend:
         self._take_turns = cpu and bool(self._adapters)
         limit = config.get("max_model_len") or (min(config.get("max_context") or 4096, 4096) if cpu else None)
         self._seqs = config.get("max_num_seqs") or (32 if cpu else 256)
+        wanted = config.get("dtype") or "auto"
         options: dict[str, Any] = {
-            "dtype": config.get("dtype") or "auto",
+            "dtype": "float32" if wanted == "auto" and cpu and not multiplies_bfloat16() else wanted,
             "revision": config.get("revision"),
             "tokenizer_revision": config.get("revision"),
             "max_model_len": limit,
