@@ -10,7 +10,6 @@ from llmhar.ask.engines.base import EngineError
 from llmhar.ask.models import MODELS
 from llmhar.ask.store import Store
 from llmhar.ask.task import narrow, one_window, prepare
-from llmhar.data import simulated
 from llmhar.data.events import Windowing
 from llmhar.records import Fingerprint, Generation, Request, Sampling
 from llmhar.score import evaluate as evaluation
@@ -170,10 +169,9 @@ def test_the_rules_revision_is_that_of_their_text():
     assert MODELS["rules"].revision == RULES_VERSION, "enter RULES_VERSION in params/models.yaml"
 
 
-def test_the_rules_floor_on_the_simulated_home_is_where_the_study_wants_it(tmp_path, store):
+def test_the_rules_floor_on_the_simulated_home_is_where_the_study_wants_it(simulated_home, store):
     """Hard enough to be worth solving, fair enough to be solvable (0.60 to 0.90 on all test windows)."""
-    simulated.write(tmp_path / "home")
-    whole = prepare("simulated", tmp_path / "home", form=PromptForm(answer="name"))
+    whole = prepare("simulated", simulated_home, form=PromptForm(answer="name"))
     result = evaluation.evaluate(whole, ["rules"], store=store).results[0]
     assert 0.60 <= result.macro_f1.mean <= 0.90 and result.macro_f1.n == 6
     occurring = {e.activity_id for s in whole.sessions.values() for e in s.events}

@@ -217,9 +217,7 @@ class Store:
     def _keys_here(self, keys: Sequence[str]) -> set[str]:
         """Which of these requests are in the store."""
         here: set[str] = set()
-        for start in range(0, len(keys), 500):
-            chunk = list(keys[start : start + 500])
-            marks = ",".join("?" * len(chunk))
+        for chunk, marks in _chunks(keys):
             here.update(key for (key,) in self._db.execute(f"SELECT key FROM requests WHERE key IN ({marks})", chunk))
         return here
 
@@ -237,9 +235,7 @@ class Store:
     def costs(self, keys: Sequence[str], fingerprint: Fingerprint, *, timed: bool = False) -> list[PassCost]:
         """What the passes cost that gave these answers, one entry a pass, with how many of the answers it gave."""
         counts: Counter[int] = Counter()
-        for start in range(0, len(keys), 500):
-            chunk = list(keys[start : start + 500])
-            marks = ",".join("?" * len(chunk))
+        for chunk, marks in _chunks(keys):
             rows = self._db.execute(
                 f"SELECT pass_id, count(*) FROM attempts WHERE error = '' AND request_key IN ({marks})"
                 " AND fingerprint = ? AND timed = ? AND pass_id IS NOT NULL GROUP BY pass_id",
@@ -296,9 +292,7 @@ class Store:
         found: dict[str, Stored] = {}
         only = "" if exactly is None else " AND fingerprint = ?"
         extra = [] if exactly is None else [canonical_json(exactly.to_json())]
-        for start in range(0, len(keys), 500):
-            chunk = list(keys[start : start + 500])
-            marks = ",".join("?" * len(chunk))
+        for chunk, marks in _chunks(keys):
             rows = self._db.execute(
                 "SELECT request_key, text, finish_reason, error, prompt_tokens, cached_tokens, output_tokens, seconds,"
                 f" fingerprint FROM attempts WHERE error = '' AND request_key IN ({marks}) AND timed = ?{only}"
@@ -323,9 +317,7 @@ class Store:
     def failures(self, keys: Sequence[str], *, timed: bool = False) -> dict[str, str]:
         """Latest reason of each of these requests that failed and never succeeded."""
         reasons: dict[str, str] = {}
-        for start in range(0, len(keys), 500):
-            chunk = list(keys[start : start + 500])
-            marks = ",".join("?" * len(chunk))
+        for chunk, marks in _chunks(keys):
             reasons |= dict(
                 self._db.execute(
                     f"SELECT request_key, error FROM attempts WHERE request_key IN ({marks}) AND timed = ?"
@@ -439,6 +431,13 @@ class Store:
 
     def __exit__(self, *exc: object) -> None:
         self.close()
+
+
+def _chunks(keys: Sequence[str], size: int = 500) -> Iterator[tuple[list[str], str]]:
+    """Keys in lists that one statement can hold, each with its question marks."""
+    for start in range(0, len(keys), size):
+        chunk = list(keys[start : start + size])
+        yield chunk, ",".join("?" * len(chunk))
 
 
 def _storable(text: str) -> str:

@@ -28,7 +28,7 @@ from llmhar.distill.study import (
     train,
 )
 from llmhar.distill.teaching import read_arm, recipe_for
-from llmhar.score.controls import control_results
+from llmhar.score.controls import fitted_results, zero_shot_results
 from llmhar.score.published import DATASETS_IN_S1, published
 from llmhar.score.stats import Interval
 from llmhar.score.tables import KINDS, Result
@@ -135,11 +135,11 @@ def control_cells(taught: TaughtStudy, further: Sequence[TaughtStudent], tested:
     asked = examine(rules, [course.teacher_test for course in courses], study.store, study.asking)
     cells = [MatrixCell(result.model.name, UNTRAINED, result) for results in asked for result in results]
     for course in courses:
-        zero_shot = control_results(course.teacher_test, {}, study.teaching.seed)
-        cells += [MatrixCell(result.model.name, UNTRAINED, result) for result in zero_shot.values()]
+        unfitted = zero_shot_results(course.teacher_test).values()
+        cells += [MatrixCell(result.model.name, UNTRAINED, result) for result in unfitted]
         for name, windows in labelled.items():
-            fitted = control_results(course.teacher_test, windows, study.teaching.seed)
-            cells += [MatrixCell(r.model.name, name, r) for key, r in fitted.items() if key not in zero_shot]
+            fitted = fitted_results(course.teacher_test, windows, study.teaching.seed).values()
+            cells += [MatrixCell(result.model.name, name, result) for result in fitted]
     return cells
 
 

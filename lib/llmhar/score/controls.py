@@ -148,7 +148,17 @@ def embeddings_result(task: Task) -> Result:
 
 
 def control_results(task: Task, taught: Mapping[str, Labelled], seed: int = 0) -> dict[str, Result]:
-    """All controls for one task, by the name of their key numbers: trees, lookup, embeddings, majority.
+    """All controls for one task, by the name of their key numbers; arguments as :func:`fitted_results` takes them."""
+    return fitted_results(task, taught, seed) | zero_shot_results(task)
+
+
+def zero_shot_results(task: Task) -> dict[str, Result]:
+    """Controls that learn no labelled windows, by the name of their key numbers: embeddings, majority."""
+    return {"embeddings": embeddings_result(task), "majority": majority_result(task)}
+
+
+def fitted_results(task: Task, taught: Mapping[str, Labelled], seed: int = 0) -> dict[str, Result]:
+    """Controls that learn labelled windows, by the name of their key numbers: trees, lookup.
 
     Args:
         task: windows to label.
@@ -162,7 +172,7 @@ def control_results(task: Task, taught: Mapping[str, Labelled], seed: int = 0) -
         if all(labelled.activities == own for own in names):
             controls[f"trees{end}"] = trees_result(task, labelled, seed)
             controls[f"lookup{end}"] = lookup_result(task, labelled)
-    return controls | {"embeddings": embeddings_result(task), "majority": majority_result(task)}
+    return controls
 
 
 def home_controls(task: Task, seed: int = 0) -> list[Result]:

@@ -222,7 +222,7 @@ def _one_list(answer: str) -> Items | None:
     if not 0 <= start < end or "{" in answer[:start] or "{" in answer[end:]:
         return None
     try:
-        values = _decoder.decode(answer[start:end])
+        values = decoder.decode(answer[start:end])
     except (ValueError, RecursionError):
         return None
     items = Items(closed=True)
@@ -234,7 +234,8 @@ def _one_list(answer: str) -> Items | None:
     return items if items.found else None
 
 
-_decoder = json.JSONDecoder(object_pairs_hook=unique_keys)
+decoder = json.JSONDecoder(object_pairs_hook=unique_keys)
+"""Reads answers; an object with two equal keys is none."""
 
 
 def _ids(text: str) -> set[int]:
@@ -262,7 +263,7 @@ def _read_item(span: str, items: Items, n: int) -> list[tuple[int, Any]]:
 
 def _decode_item(span: str, items: Items, n: int) -> dict[str, Any] | None:
     try:
-        value = _decoder.decode(span)
+        value = decoder.decode(span)
         return value if isinstance(value, dict) else None
     except (ValueError, RecursionError) as error:
         # Repair is for delimiters of complete, short items, and not without end.
@@ -274,7 +275,7 @@ def _decode_item(span: str, items: Items, n: int) -> dict[str, Any] | None:
     plain = _COMMENT.sub(lambda part: part.group() if part.group()[0] == '"' else " ", span)
     plain = _LEADING_ZEROS.sub(r"\1", plain if plain.isascii() else plain.translate(_FULL_WIDTH))
     try:
-        value = _decoder.decode(plain)
+        value = decoder.decode(plain)
     except (ValueError, RecursionError) as error:
         value = None if str(error) == "duplicate key" else _repaired(plain)
     if isinstance(value, dict):

@@ -13,7 +13,6 @@ S1 §3.1.5: an event without a readable prediction counts as wrong; §4.9 lists 
 
 from __future__ import annotations
 
-import json
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping
@@ -22,8 +21,8 @@ from functools import lru_cache
 from itertools import islice
 from typing import Any, Literal, NamedTuple
 
-from llmhar.records import Prediction, Verdict, unique_keys
-from llmhar.text.items import Item, Items, scan_items
+from llmhar.records import Prediction, Verdict
+from llmhar.text.items import Item, Items, decoder, scan_items
 from llmhar.text.serialize import clean_text, fold_name
 
 Thinking = Literal["absent", "closed", "unclosed"]
@@ -247,7 +246,6 @@ def parse_answer(
     )  # fmt: skip
 
 
-_decoder = json.JSONDecoder(object_pairs_hook=unique_keys)
 _KEYS = ({"id", "activity"}, {"id", "why", "activity"})
 
 
@@ -256,7 +254,7 @@ def _read_list(answer: str) -> Items | None:
     if not answer.startswith("["):
         return None
     try:
-        value = _decoder.decode(answer)
+        value = decoder.decode(answer)
     except (ValueError, RecursionError):
         return None
     items = Items(empty=value == [], closed=True)

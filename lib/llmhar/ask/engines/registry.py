@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any
 
 from llmhar import paths
 from llmhar.ask.engines.base import Engine, EngineError
-from llmhar.paths import file_sha256
 from llmhar.settings import choose
 
 if TYPE_CHECKING:
@@ -98,7 +97,7 @@ def effective_options(options: Mapping[str, Any]) -> str:
     changed = {name: getattr(given, name) for name in shown if getattr(given, name) != getattr(Options(), name)}
     if "replies" in changed:
         file = Path(changed["replies"])
-        changed["replies"] = file_sha256(file)[:12] if file.is_file() else "absent"
+        changed["replies"] = paths.file_sha256(file)[:12] if file.is_file() else "absent"
     return " ".join(f"{name}={value}" for name, value in changed.items())
 
 
