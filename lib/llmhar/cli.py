@@ -8,166 +8,22 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import typer
 
-from llmhar.run.terminal import one_line, print_json, print_line, print_table
+from llmhar.run.commands import data, models
+from llmhar.run.commands.shared import Json, pairs_of
+from llmhar.run.terminal import print_json, print_line, print_table
 
 HELP = "Language models for human activity recognition at home."
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=HELP)
-data = typer.Typer(no_args_is_help=True, help="Data sets: what is there, fetch, add, check, list events.")
-models_app = typer.Typer(no_args_is_help=True, help="Models: list them, fetch weights into the cache.")
-app.add_typer(data, name="data")
-app.add_typer(models_app, name="models")
+app.add_typer(data.app, name="data")
+app.add_typer(models.app, name="models")
 bench_app = typer.Typer(no_args_is_help=True, help="Benches that a study can cite.")
 app.add_typer(bench_app, name="bench")
-
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON document for programs.")]
-Folder = Annotated[Path | None, typer.Option("--path", help="Folder of the data set; default LLMHAR_DATA/NAME.")]
-Options = Annotated[list[str] | None, typer.Option("--option", "-o", help="Loader option, name=value (repeatable).")]
-
-
-def _print_place(name: str, place: Path, as_json: bool) -> None:
-    print_json({"name": name, "path": str(place)}) if as_json else print_line(f"{name}: {place}")
-
-
-def _pairs(options: Sequence[str] | None) -> dict[str, str]:
-    pairs = {}
-    for option in options or []:
-        name, equals, value = option.partition("=")
-        if not equals or not name:
-            raise typer.BadParameter(f"{option!r}: write name=value")
-        pairs[name.strip()] = value
-    return pairs
-
-
-@data.command("list")
-def data_list(as_json: Json = False) -> None:
-    """Say which data sets, sets of clips and encoders' weights there are, which are here, licence and source."""
-    from llmhar.data import fetch
-    from llmhar.fusion.clips import registry as clipsets
-    from llmhar.fusion.encoders import weights_files
-
-    parts = {"sensor events": fetch.listing(), "clips": clipsets.listing(), "encoder": weights_files.listing()}
-    rows = [{"what": what, **row} for what, entries in parts.items() for row in entries]
-    if as_json:
-        return print_json(rows)
-    for row in rows:
-        print_line(f"{row['what']}: {row['name']} ({row['kind']}): {row['title']}")
-        print_line(f"  {'here' if row['present'] else 'not here'}: {row['path'] or 'comes by itself when it is used'}")
-        print_line(f"  licence: {row['licence']}\n  source: {row['source']}")
-
-
-@data.command("fetch")
-def data_fetch(name: str, as_json: Json = False) -> None:
-    """Fetch a data set or an encoder's weights (sha256 checked), or say how to get them by hand."""
-    from llmhar.data.fetch import fetch
-    from llmhar.fusion.clips import registry as clipsets
-    from llmhar.fusion.encoders import weights_files
-
-    if name in weights_files.WEIGHTS:
-        weights_files.fetch_weights(name)
-        return _print_place(name, weights_files.weights_folder(name), as_json)
-    is_clips = _clips_or_events(name)
-    _print_place(name, clipsets.fetch_clips(name) if is_clips else fetch(name), as_json)
-
-
-@data.command("add")
-def data_add(
-    name: str,
-    path: Path,
-    replace: Annotated[bool, typer.Option(help="Replace what is there.")] = False,
-    as_json: Json = False,
-) -> None:
-    """Add a data set or clips (folder or archive, checked first) or an encoder's weights that you downloaded."""
-    from llmhar.data.fetch import add
-    from llmhar.fusion.clips.registry import add_clips
-    from llmhar.fusion.encoders import weights_files
-
-    if name in weights_files.WEIGHTS:
-        for file, sha256 in weights_files.add_weights(name, path).items():
-            print_line(f"{file}: sha256 {sha256}", to_stderr=as_json)
-        return _print_place(name, weights_files.weights_folder(name), as_json)
-    adding = add_clips if _clips_or_events(name) else add
-    _print_place(name, adding(name, path, replace=replace), as_json)
-
-
-def _clips_or_events(name: str) -> bool:
-    """Whether a name is a set of clips, not a data set of sensor events."""
-    from llmhar.data.load_report import WrongCall
-    from llmhar.data.registry import DATASETS
-    from llmhar.fusion.clips.registry import CLIPSETS
-    from llmhar.settings import choose
-
-    choose({**DATASETS, **CLIPSETS}, name, f"no data set {name!r}: choose one of", WrongCall)
-    return name in CLIPSETS
-
-
-def _values(options: Sequence[str] | None) -> dict[str, Any]:
-    words: dict[str, Any] = {"true": True, "false": False}
-    return {k: int(v) if v.isdecimal() else words.get(v.casefold(), v) for k, v in _pairs(options).items()}
-
-
-@data.command("report")
-def data_report(name: str, path: Folder = None, option: Options = None, as_json: Json = False) -> None:
-    """Load a data set or a set of clips and say what was read, mended, refused and set aside."""
-    from llmhar.data.registry import load
-    from llmhar.fusion.clips.registry import load_clipset
-
-    is_clips, options = _clips_or_events(name), _values(option)
-    report = load_clipset(name, path, options).to_json() if is_clips else load(name, path, options).report.to_json()
-    if as_json:
-        return print_json(report)
-    for key, value in report.items():
-        print_line(f"{key}: {len(value) if isinstance(value, list) else value}")
-    for kind in ("mended", "refused", "set_aside"):
-        notes = report.get(kind, [])
-        for note in notes[:50]:
-            print_line(f"{kind.replace('_', ' ')}: {note['file']}:{note['line']}: {note['reason']}")
-        if len(notes) > 50:
-            print_line(f"{kind.replace('_', ' ')}: … and {len(notes) - 50} more (--json lists all)")
-
-
-@data.command("events")
-def data_events(name: str, path: Folder = None, option: Options = None, as_json: Json = False) -> None:
-    """List all events of a data set with their ground truth."""
-    from llmhar.data.registry import WrongCall, load
-
-    if _clips_or_events(name):
-        raise WrongCall(f"{name} is a set of clips, which have no sensor events: see `llmhar data report {name}`")
-    rows = [row for session in load(name, path, _values(option)).sessions for row in session.to_rows()]
-    if as_json:
-        return print_json(rows)
-    columns = ("session", "id", "time", "room", "sensor", "state", "activity")
-    for line in (columns, *([row[column] for column in columns] for row in rows)):  # thousands: no table
-        print_line("\t".join(map(one_line, line)))
-
-
-@models_app.command("list")
-def models_list(as_json: Json = False) -> None:
-    """Say which models there are and which are in the cache."""
-    from llmhar.ask.models import listing
-
-    rows = listing()
-    print_json(rows) if as_json else print_table(rows, ["name", "kind", "n_params", "licence", "place"])
-
-
-@models_app.command("fetch")
-def models_fetch(names: list[str], as_json: Json = False) -> None:
-    """Bring models into the cache: downloads are checked by sha256, weights become safetensors."""
-    from llmhar.ask.model_files import fetch
-
-    places = {}
-    for name in names:
-        places[name] = str(fetch(name))
-        if not as_json:
-            print_line(f"{name}: {places[name]}")
-    if as_json:
-        print_json(places)
 
 
 @bench_app.command("injection")
@@ -279,7 +135,7 @@ def run(  # noqa: PLR0913 - options of a command
     from llmhar.run.ready import refuse_if_not_ready
     from llmhar.run.report import run_jobs
 
-    options = _pairs(p) | ({"engine": engine} if engine else {})
+    options = pairs_of(p) | ({"engine": engine} if engine else {})
     if address:
         if options.get("engine") != "ray":
             raise typer.BadParameter("--address is the cluster of --engine ray")
@@ -331,7 +187,7 @@ def lock(
     """Write a study's choices into reports/record/plan.lock before any test answer exists; tables name the plan."""
     from llmhar.run.lock import lock_plans
 
-    rows = lock_plans(profile, notebooks or [], _pairs(p), Path.cwd())
+    rows = lock_plans(profile, notebooks or [], pairs_of(p), Path.cwd())
     if as_json:
         return print_json(rows)
     for row in rows:
@@ -349,7 +205,7 @@ def explore(
     """Browse traces: serve 06_traces by voila on loopback, or write the view as one file (--html)."""
     from llmhar.run import explore as view
 
-    values = view.settings_of(profile, _pairs(p), Path.cwd())
+    values = view.settings_of(profile, pairs_of(p), Path.cwd())
     if html is None:
         print_line(f"http://127.0.0.1:{port}/ (Ctrl-C ends)")
         raise typer.Exit(view.serve(values, port))
@@ -364,12 +220,12 @@ def main() -> None:
     from llmhar.ask.engines.base import EngineError
     from llmhar.ask.models import ModelError, UnknownModel
     from llmhar.ask.store import StoreError
+    from llmhar.data.homes import PromptError
     from llmhar.data.load_report import DataError, WrongCall
     from llmhar.run.ready import NotReady
     from llmhar.scaling.planner.plan import PlanError
     from llmhar.score.f1 import ScoreError
     from llmhar.settings import SettingsError
-    from llmhar.text.homes import PromptError
 
     try:
         app()

@@ -15,11 +15,10 @@ from llmhar.ask.inference import Answer, make_asks
 from llmhar.ask.models import MODELS
 from llmhar.ask.store import Note, Stored
 from llmhar.ask.task import narrow, prepare
-from llmhar.data import simulated
+from llmhar.data import homes, simulated
 from llmhar.data.events import Windowing
 from llmhar.records import VERDICTS, Fingerprint, Generation
 from llmhar.score import tables
-from llmhar.text import homes
 from llmhar.text.prompt import PromptError, PromptForm, build_prompt, load_home
 from llmhar.traces.bundle import build_bundle, clean, pack, pack_mentions, unpack
 from tests.bench.made_up_traces import made_up_bundle
@@ -239,7 +238,7 @@ def test_the_sketch_is_in_the_bundle_and_not_in_the_prompt(task, results, monkey
     session = next(iter(task.sessions.values()))
     before = build_prompt(session)
     plain = load_home("simulated").model_copy(update={"plan": None})
-    monkeypatch.setattr("llmhar.text.prompt.load_home", lambda name: plain)
+    monkeypatch.setattr("llmhar.data.homes.load_home", lambda name: plain)
     without = build_prompt(session)
     assert before.sha256 == without.sha256 and before.system == without.system
 

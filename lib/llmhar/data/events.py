@@ -6,7 +6,10 @@ import random
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from llmhar.data.homes import Home
 
 STATES = ("turned ON", "turned OFF", "OPENED", "CLOSED", "ENTERED", "LEFT")
 """Words for what a sensor did (S1 §3.1.1; the last two for locations that a loader may offer)."""
@@ -35,7 +38,18 @@ class SensorEvent:
     residents: tuple[str, ...] = ()
     """Ground truth: who caused it. Never shown to a model unless a notebook asks for it."""
     activity_id: int | None = None
-    """Ground truth: key into ``Session.activities``; None where no activity was annotated."""
+    """Ground truth: key into ``Session.activities``; None where no activity was annotated. Of a joint event, the first
+    that the file names."""
+    pairs: tuple[tuple[str, int], ...] = ()
+    """Ground truth of a joint event: all (resident, activity) pairs, the first one's activity is ``activity_id``; empty
+    for all other events."""
+
+    @property
+    def activity_ids(self) -> tuple[int, ...]:
+        """All activities that the event is part of: none, one, or a joint event's, each once."""
+        if self.pairs:
+            return tuple(dict.fromkeys(activity for _, activity in self.pairs))
+        return () if self.activity_id is None else (self.activity_id,)
 
     @property
     def text(self) -> str:
@@ -63,6 +77,9 @@ class Session:
     """Start context: how many people live in it, None where the data does not say."""
     unscored: frozenset[int] = frozenset()
     """Activities that are kept as labels but neither offered in prompts nor scored by default (MARBLE's TRANSITION)."""
+    described: Home | None = field(default=None, repr=False)
+    """How the loader describes the home where no file of ``params/homes`` does: an own home's file, or what the
+    data itself names."""
 
     @property
     def labels(self) -> dict[int, str]:

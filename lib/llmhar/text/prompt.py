@@ -15,9 +15,9 @@ from datetime import datetime
 from typing import Literal
 
 from llmhar.data.events import STATES, SensorEvent, Session, Window
+from llmhar.data.homes import Home, PromptError, home_of, load_home
 from llmhar.records import sha256_of
 from llmhar.settings import choose
-from llmhar.text.homes import Home, PromptError, load_home
 from llmhar.text.serialize import INPUT_FORMATS, SERIALIZERS, clean_text
 
 __all__ = [
@@ -29,6 +29,7 @@ __all__ = [
     "PromptForm",
     "PromptSpec",
     "build_prompt",
+    "home_of",
     "load_home",
 ]
 
@@ -183,7 +184,7 @@ def build_prompt(session: Session, form: PromptForm = FORMS["s1"]) -> PromptSpec
     style = choose(PROMPTS, wording, f"unknown wording {wording!r}; there are:", PromptError)
     choose(SERIALIZERS, serializer, f"unknown serializer {serializer!r}; there are:", PromptError)
     choose(dict.fromkeys(ANSWER_STYLES), answer, f"unknown answer style {answer!r}; there are:", PromptError)
-    home, labels = load_home(session.home), session.labels
+    home, labels = home_of(session), session.labels
     if not style.with_lists:
         return PromptSpec(style.role, home="", io_format="", labels="", rules="", example="", serializer=serializer)
     return PromptSpec(
@@ -211,6 +212,8 @@ def _describe(home: Home) -> str:
 
 
 def _example(home: Home, labels: Mapping[int, str], serializer: str, answer: AnswerStyle, blank: bool) -> str:
+    if home.example is None:
+        return ""
     numbers = {name.casefold(): number for number, name in labels.items()}
     # A data set whose names differ from the home file's: its first labels show the structure as well.
     spare = itertools.cycle(labels)

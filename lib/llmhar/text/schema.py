@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
-from llmhar.text.homes import PromptError
+from llmhar.data.homes import PromptError
 from llmhar.text.prompt import AnswerStyle
 from llmhar.text.serialize import clean_text, fold_name
 

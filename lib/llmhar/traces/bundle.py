@@ -24,7 +24,7 @@ from llmhar.records import VERDICTS
 from llmhar.score.tables import KINDS, Result
 from llmhar.text.mentions import find_mentions
 from llmhar.text.parsing import Reading
-from llmhar.text.prompt import PromptError, load_home
+from llmhar.text.prompt import PromptError, home_of
 
 VERSION = 1
 MAX_BYTES = 1 << 30
@@ -259,7 +259,7 @@ def _prompt_places(old: int | list[int | None] | None, column: int, asked: int, 
 def _home(session: Session) -> dict[str, Any]:
     """Name, rooms and sketch; of a home without a file, the rooms that its events name."""
     try:
-        home = load_home(session.home)
+        home = home_of(session)
     except PromptError:
         rooms = dict.fromkeys(event.room for event in session.events if event.room)
         return {"name": clean(session.home), "rooms": [clean(room) for room in rooms], "plan": None}

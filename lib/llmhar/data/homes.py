@@ -1,15 +1,20 @@
-"""Reads ``params/homes/*.yaml``: what a prompt says of a home, and a sketch of it. Knows no data set or model."""
+"""Home files (``params/homes/*.yaml``, an own home's ``home.yaml``): what a prompt says of a home, how its sensors are
+spoken of, and a sketch of it. Knows no data set or model.
+"""
 
 from __future__ import annotations
 
 from functools import lru_cache
 from itertools import combinations
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from llmhar import paths
 from llmhar.settings import SettingsError, read_yaml
+
+if TYPE_CHECKING:
+    from llmhar.data.events import Session
 
 MAX_PLAN = 1000
 """Units of the largest sketch."""
@@ -46,6 +51,19 @@ class Example(BaseModel):
         return self
 
 
+class Sensor(BaseModel):
+    """How one sensor of a home's files is spoken of."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    room: str = ""
+    """In plain words, one of the home's rooms; empty where it has none (a phone)."""
+    name: str
+    """Name of the sensor without its room, e.g. "fridge door"."""
+    above: float | None = None
+    """For a sensor that reports numbers: it is on while the number is above this; None = its numbers are no events."""
+
+
 Rectangle = tuple[float, float, float, float]
 """x and y of the upper left corner, width, height, in units of the sketch's own grid."""
 
@@ -61,7 +79,10 @@ class Home(BaseModel):
     """Room -> appliances and furniture in plain words."""
     rules: tuple[str, ...] = ()
     """A few lines for ambiguous situations (S1 §3.1.3)."""
-    example: Example
+    example: Example | None = None
+    """None: the prompt shows none (nobody has made one up for this home)."""
+    sensors: dict[str, Sensor] = {}
+    """Sensor id in the data files -> how it is spoken of; ids without an entry keep a speakable form of their own."""
     plan: dict[str, Rectangle] | None = None
     """A sketch of where the rooms lie, not to scale (nobody has measured the homes): for the eye, never in a prompt."""
 
@@ -98,3 +119,12 @@ def load_home(name: str) -> Home:
         raise PromptError(str(error)) from error
     except ValidationError as error:
         raise PromptError(f"{path}: {str(error)[:800]}") from error  # it lists every field that is wrong
+
+
+def home_of(session: Session) -> Home:
+    """How a session's home is described: by its loader, else by the home file that the session names.
+
+    Raises:
+        PromptError: there is no such file, or one that cannot be used.
+    """
+    return session.described or load_home(session.home)
