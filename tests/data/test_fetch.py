@@ -231,8 +231,8 @@ def test_no_archive_at_all(data, tmp_path):
         fetch.add("mural", tmp_path / "x.zip")
     with pytest.raises(DataError, match=r"nothing.zip is not there: give a folder"):
         fetch.add("mural", tmp_path / "nothing.zip")
-    with pytest.raises(DataError, match="no data set 'casas'"):
-        fetch.add("casas", tmp_path)
+    with pytest.raises(DataError, match="no data set 'nowhere'"):
+        fetch.add("nowhere", tmp_path)
     assert _left(data) == []
 
 

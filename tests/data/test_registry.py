@@ -51,12 +51,12 @@ def test_the_registry_is_complete():
 def test_unknown_name_lists_the_names():
     with pytest.raises(
         DataError,
-        match="no data set 'casas': choose one of mural, marble, uci_adl, simulated, simulated_long, simulated_other, "
+        match="no data set 'nowhere': choose one of mural, marble, uci_adl, simulated, simulated_long, simulated_other, "
         "simulated_final",
     ):
-        load("casas")
-    with pytest.raises(DataError, match="no data set 'casas'"):
-        split("casas", [])
+        load("nowhere")
+    with pytest.raises(DataError, match="no data set 'nowhere'"):
+        split("nowhere", [])
 
 
 @pytest.mark.parametrize(

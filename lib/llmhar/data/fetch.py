@@ -6,6 +6,7 @@ not judge a licence: it shows it.
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import shutil
 import tempfile
@@ -16,23 +17,27 @@ from typing import Any, Protocol
 
 from llmhar import paths
 from llmhar.data import archives
+from llmhar.data.download import download
 from llmhar.data.load_report import DataError, MissingFile
-from llmhar.data.registry import DATASETS, dataset, list_entries, load
+from llmhar.data.registry import DATASETS, Archive, dataset, list_entries, load
 
 
 def fetch(name: str) -> Path:
-    """Bring a data set to ``paths.data() / name``: write the simulated home, or say how to get a real one by hand.
+    """Bring a data set to ``paths.data() / name``: write the simulated home, download, or say how to get it by hand.
 
-    Real data sets have no address here: nobody has yet seen the archives of MuRAL, MARBLE and UCI ADL from here, and a
+    The 2025 release of CASAS is downloaded and held against the size and MD5 that its page states (never run here).
+    The others have no address here: nobody has yet seen the archives of MuRAL, MARBLE and UCI ADL from here, and a
     hash that was not computed from the file is worth nothing. A data set that is there already is left as it is.
 
     Raises:
-        DataError: unknown name, or a real data set that is not there.
+        DataError: unknown name, a real data set that is not there, or a download that fails or is not the right file.
     """
     entry = dataset(name)
     target = paths.data() / name
     if target.exists():
         return target
+    if entry.archive:
+        return add(name, _downloaded(name, entry.archive))
     if entry.kind != "simulated":
         raise DataError(f"{entry.title} cannot be downloaded by llmhar, no address with a known sha256: {entry.cure}")
     load(name)  # writes it first
@@ -52,7 +57,23 @@ def add(name: str, path: Path, replace: bool = False) -> Path:
             content that the loader does not read. Then nothing has changed.
     """
     entry = dataset(name)
-    return install(name, entry, path, replace=replace)
+    known = entry if entry.check is None else dataclasses.replace(entry, load=entry.check)
+    return install(name, known, path, replace=replace, max_bytes=entry.archive and entry.archive.max_unpacked)
+
+
+def _downloaded(name: str, archive: Archive) -> Path:
+    """The archive, whole and right.
+
+    Raises:
+        DataError: it cannot be had, or its size is another than its source states.
+    """
+    cure = f"download {archive.url} elsewhere, then `llmhar data add {name} FILE`"
+    place = download(f"{name}.zip", f"md5:{archive.md5}", [archive.url], cure)
+    if place.stat().st_size != archive.n_bytes:
+        raise DataError(
+            f"{place} has {place.stat().st_size:,} bytes, not the {archive.n_bytes:,} that its source states"
+        )
+    return place
 
 
 class Entry(Protocol):
