@@ -6,7 +6,6 @@ not judge a licence: it shows it.
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import shutil
 import tempfile
@@ -57,8 +56,8 @@ def add(name: str, path: Path, replace: bool = False) -> Path:
             content that the loader does not read. Then nothing has changed.
     """
     entry = dataset(name)
-    known = entry if entry.check is None else dataclasses.replace(entry, load=entry.check)
-    return install(name, known, path, replace=replace, max_bytes=entry.archive and entry.archive.max_unpacked)
+    max_bytes = entry.archive.max_unpacked if entry.archive else None
+    return install(name, entry, path, replace=replace, max_bytes=max_bytes, check=entry.check)
 
 
 def _downloaded(name: str, archive: Archive) -> Path:
