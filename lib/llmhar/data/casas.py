@@ -93,6 +93,8 @@ def load(
             parts.append(_Part(file, rows.days))
         else:
             reader.refused(file.path, 0, "no usable sensor event: file left out")
+    if not parts and wanted.span != Span():
+        raise DataError(f"no sensor event of {path} lies in {wanted.span.first}..{wanted.span.last}: choose other days")
     labels = _Labels(reader, parts, homes, other)
     sessions = list(_sessions(dataset, parts, homes, labels))
     report.counts = {

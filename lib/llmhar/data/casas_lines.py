@@ -146,7 +146,7 @@ def _is_value(text: str) -> bool:
 
 def time_of(date: str, clock: str) -> datetime | None:
     """A line's time; None where it is not YYYY-MM-DD HH:MM:SS with or without a fraction of one to six digits."""
-    if len(date) != 10 or date[4] != "-" or len(clock) < 8 or clock[2] != ":" or clock[5] != ":":
+    if len(date) != 10 or date[4] != "-" or date[7] != "-" or len(clock) < 8 or clock[2] != ":" or clock[5] != ":":
         return None
     try:
         time = datetime.fromisoformat(f"{date} {clock}")

@@ -191,7 +191,7 @@ class FileRows:
             if text is None:
                 self._refuse(line, reason)
                 continue
-            if text[4:5] == "-" and not around.first <= text[:10] <= around.last:
+            if text[:4].isdigit() and text[4:5] == "-" and not around.first <= text[:10] <= around.last:
                 self._outside.add(line)
                 continue
             fields = cut(text)

@@ -69,9 +69,7 @@ def _downloaded(name: str, archive: Archive) -> Path:
     cure = f"download {archive.url} elsewhere, then `llmhar data add {name} FILE`"
     place = download(f"{name}.zip", f"md5:{archive.md5}", [archive.url], cure)
     if place.stat().st_size != archive.n_bytes:
-        raise DataError(
-            f"{place} has {place.stat().st_size:,} bytes, not the {archive.n_bytes:,} that its source states"
-        )
+        raise DataError(f"{place} has {place.stat().st_size:,} bytes, not {archive.n_bytes:,} as its source states")
     return place
 
 
@@ -91,7 +89,15 @@ class Entry(Protocol):
         """``load(path)`` reads a folder, and raises DataError where it cannot."""
 
 
-def install(name: str, entry: Entry, path: Path, *, replace: bool = False, max_bytes: int | None = None) -> Path:
+def install(
+    name: str,
+    entry: Entry,
+    path: Path,
+    *,
+    replace: bool = False,
+    max_bytes: int | None = None,
+    check: Callable[[Path], object] | None = None,
+) -> Path:
     """Unpack a folder or archive to ``paths.data() / name``, after the entry's own loader has read it there.
 
     Archives inside the archive are opened where the loader does not find its files without them.
@@ -102,6 +108,7 @@ def install(name: str, entry: Entry, path: Path, *, replace: bool = False, max_b
         path: the folder or archive; it is copied and stays where it is.
         replace: whether what is there already gives way.
         max_bytes: most bytes that may come out of it; None = ``archives.MAX_UNPACKED``.
+        check: raises DataError where a folder cannot be read, without reading it whole; None = the entry's loader does.
 
     Raises:
         DataError: something is there already, an archive that is broken or hostile or too large, or content that the
@@ -114,17 +121,17 @@ def install(name: str, entry: Entry, path: Path, *, replace: bool = False, max_b
     with _installing(target) as fresh:
         archives.unpack(source, fresh, spent)
         try:
-            _load_unpacked(entry, fresh, spent)
+            _load_unpacked(entry, check or entry.load, fresh, spent)
         except DataError as error:
             raise DataError(f"{path} was not added as {name}: {str(error).replace(str(fresh), str(path))}") from error
     return target
 
 
-def _load_unpacked(entry: Entry, fresh: Path, spent: archives.Spent) -> None:
+def _load_unpacked(entry: Entry, check: Callable[[Path], object], fresh: Path, spent: archives.Spent) -> None:
     """Read a folder once, and again with the archives in it opened, as long as its files are not found."""
     for depth in range(archives.MAX_NESTED + 1):
         try:
-            entry.load(fresh)
+            check(fresh)
             return
         except MissingFile as error:
             if depth < archives.MAX_NESTED and archives.unpack_inner(fresh, spent):

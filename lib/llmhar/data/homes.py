@@ -142,10 +142,10 @@ def describe(name: str, sensors: Iterable[tuple[str, str]]) -> Home:
         name: what it is called.
         sensors: room (empty where none is known) and name of each sensor.
     """
-    rooms: dict[str, tuple[str, ...]] = {}
+    rooms: dict[str, list[str]] = {}
     for room, sensor in sorted(sensors, key=lambda words: (not words[0], natural(words[0]), natural(words[1]))):
-        rooms[room or SOMEWHERE] = (*rooms.get(room or SOMEWHERE, ()), sensor)
-    return Home(name=name, kind="real", rooms=rooms)
+        rooms.setdefault(room or SOMEWHERE, []).append(sensor)
+    return Home(name=name, kind="real", rooms={room: tuple(things) for room, things in rooms.items()})
 
 
 def home_of(session: Session) -> Home:
