@@ -137,7 +137,7 @@ def _fits(layout: Layout, text: str) -> bool:
         return False
     if layout.labels == "pairs":
         return bool(_PAIRS.fullmatch(fields[5]))
-    return not (layout.labels == "own" and _is_value(fields[3])) and not _PAIRS.fullmatch(fields[5])
+    return not _is_value(fields[3]) and not _PAIRS.fullmatch(fields[5])
 
 
 def _is_value(text: str) -> bool:

@@ -275,7 +275,7 @@ class FileRows:
         if self._outside.rows:
             reason = f"outside {span.first}..{span.last}"
             self._report.dropped.append(DroppedRows(name, self._outside.line, reason, self._outside.rows))
-        called = {sensor: identifier for identifier, sensor in self._home.names.values()}
+        called = {sensor: identifier for identifier, sensor in reversed(self._home.names.values())}  # as first spelt
         for sensor, dropped in self._numbers.items():
             if sensor.above is not None:
                 reason = f"numbers of {called[sensor]} that do not cross {sensor.above:g}"

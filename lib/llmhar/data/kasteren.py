@@ -7,7 +7,8 @@ where they are there, files that name the ids; which is which is told by their l
 - Header lines and the trailer "Length: N" are no rows; a trailer that counts others than there are is entered.
 - An activation is two events. A session is one day. An event takes the activity whose interval contains it, both ends
   included; of several, the one that started last; in none it stays without activity.
-- The files of house A name no id: its names are those of the paper, in the home file ``kasteren_a``. In the original,
+- The files of house A name no id: its names are those of the paper, in the home file ``kasteren_a``, by which
+  files without names are read whose ids and months are house A's. In the original,
   the doors of toilet and bathroom (ids 5 and 6) may be swapped.
 - ``(NoInstance)`` behind a label says that it has none: such an activity is not offered.
 """
@@ -38,6 +39,8 @@ ACTIVITIES_A = {
     **{1: "leave house", 4: "use toilet", 5: "take shower", 10: "go to bed", 13: "prepare Breakfast"},
     **{15: "prepare Dinner", 17: "get drink"},
 }
+MONTHS_A = ("2008-02", "2008-03")
+"""When house A was recorded: the same ids mean other things in other houses."""
 MONTHS = (
     *("january", "february", "march", "april", "may", "june", "july", "august", "september", "october"),
     *("november", "december"),
@@ -153,6 +156,7 @@ def _read(reader: Reader, folder: Path, files: Mapping[str, list[Path]], name: s
     by_sensor, by_activity = _assigned([_labels(reader, file) for file in files.get("labels", [])], sensors, acts)
     home_a = load_home(HOUSE_A)
     is_a = not files.get("labels") and {str(n) for n in sensors} <= set(home_a.sensors) and acts <= set(ACTIVITIES_A)
+    is_a &= all(start.strftime("%Y-%m") in MONTHS_A for start, _, _ in activations)
     if is_a:
         things = {n: (home_a.sensors[str(n)].room, home_a.sensors[str(n)].name) for n in sensors}
         names = {n: ACTIVITIES_A[n] for n in sorted(acts)}

@@ -78,6 +78,8 @@ def _placed(sensor: SensorId) -> _Place:
 
 def said(name: str) -> str:
     """A name in plain words: "LoungeChair" -> "lounge chair"."""
+    if not name.isascii():
+        return name.replace("_", " ")
     return " ".join(part if part.isupper() else part.lower() for part in _PARTS.findall(name)) or name
 
 
