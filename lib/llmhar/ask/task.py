@@ -122,6 +122,12 @@ def _note_thin(report: LoadReport, planned: Sequence[Session], windowing: Window
         report.set_aside.append(RowNote(session.session_id, 0, reason))
     if planned and len(thin) == len(planned):
         most = max(session.n_scored for session in planned)
+        if not any(session.n_scored for session in report.sessions):
+            name = report.dataset
+            raise DataError(
+                f"no event of {name} has an activity, so there is nothing to score: `llmhar label {name} --model NAME "
+                "--out FILE.csv` lets a model name the activities"
+            )
         what = f"no {windowing.part} session of {report.dataset} has {least} scored events, at most {most}"
         raise DataError(f"{what}: lower least_events")
 
