@@ -66,8 +66,17 @@ class Layout(NamedTuple):
     is_hass: bool
 
 
-def read_file(path: Path, shown: str, wanted: Wanted, *, labels: bool = False) -> list[Row]:
-    """Every line of a file as a row or a note.
+class FileRows(NamedTuple):
+    """What a file holds."""
+
+    rows: list[Row]
+    """Every line, as a row or a note."""
+    names: list[str]
+    """Its columns; numbers from 1 where it has no header."""
+
+
+def read_file(path: Path, shown: str, wanted: Wanted, *, labels: bool = False) -> FileRows:
+    """Read a file whole.
 
     Args:
         path: the file.
@@ -96,7 +105,7 @@ def read_file(path: Path, shown: str, wanted: Wanted, *, labels: bool = False) -
     rows = list(_rows(lines, layout, shown))
     if layout.is_hass or wanted.hass:
         rows = _people_only(rows)
-    return notes + _with_times(rows, shown, wanted)
+    return FileRows(notes + _with_times(rows, shown, wanted), layout.names or list(map(str, range(1, 10))))
 
 
 def _first_bytes(path: Path) -> bytes:
@@ -157,6 +166,11 @@ def find_layout(names: Sequence[str], wanted: Wanted, *, labels: bool) -> Layout
         places.pop("end", None)
     picked = {role: places[role] for role in ROLES if role in places}
     return Layout(kind, picked, list(names), "entity_id" in keys and keys[picked.get("sensor", (0,))[0]] == "entity_id")
+
+
+def has_column(said: str, names: Sequence[str]) -> bool:
+    """Whether a file has a column that a user names."""
+    return bool(_named(said, names, [column_key(name) for name in names]))
 
 
 def _named(said: str, names: Sequence[str], keys: Sequence[str]) -> tuple[int, ...]:
@@ -310,6 +324,8 @@ def _rows(lines: Iterable[tuple[int, list[str] | None]], layout: Layout, shown: 
             cells[single].strip() if single is not None else " ".join(cells[place].strip() for place in several)
             for single, several in zip(singles, places)
         )
+        if layout.kind == "activations" and time and not end:
+            yield Row("mended", shown, line, state="no end: its beginning alone is an event", n=0)
         yield _row(layout.kind, shown, line, (time, end), [clean(text) for text in texts])
 
 
@@ -323,6 +339,7 @@ def _row(kind: str, shown: str, line: int, times: tuple[str, str], texts: Sequen
         if not activity and sensor.casefold() in ("label", "labels", "activity", "annotation") and _MARK.match(state):
             row = Row("mark", shown, line, times[0], activity=state, resident=resident)
         else:
+            state = state or ("on" if kind == "activations" else "")
             row = Row("event", shown, line, *times, sensor, state, room, resident, activity)
         if not sensor:
             return Row("refused", shown, line, state="no sensor")

@@ -19,7 +19,7 @@ from llmhar import paths
 from llmhar.data.homes import Sensor
 from llmhar.data.load_report import DataError, Loaded, WrongCall
 from llmhar.data.own import home_text, loader
-from llmhar.data.own.files import Wanted, read_file
+from llmhar.data.own.files import FileRows, Wanted, has_column, read_file
 from llmhar.data.own.home import EVENTS_FILE, HOME_FILE, OwnHome, read_home
 from llmhar.data.own.labels import activity_names
 from llmhar.data.own.rows import Row, read_rows, write_rows
@@ -114,9 +114,9 @@ def _shown(files: Sequence[Path], plan: Plan) -> dict[str, tuple[Path, bool]]:
 def _make(name: str, folder: Path, files: Mapping[str, tuple[Path, bool]], plan: Plan) -> Made:
     old = read_home(folder) if (folder / HOME_FILE).is_file() else None
     old_rows = read_rows(folder / EVENTS_FILE) if old and (folder / EVENTS_FILE).is_file() else []
-    rows = [row for shown, (path, is_labels) in files.items()
-            for row in read_file(path, shown, plan.wanted, labels=is_labels)]  # fmt: skip
-    _check_columns(plan, rows, files)
+    read = [read_file(path, shown, plan.wanted, labels=is_labels) for shown, (path, is_labels) in files.items()]
+    _check_columns(plan, read, files)
+    rows = [row for each in read for row in each.rows]
     zone = plan.zone or (old.zone if old else local_zone())
     rows = _of_days(rows, plan.days, zone)
     if plan.add:
@@ -143,10 +143,14 @@ def _make(name: str, folder: Path, files: Mapping[str, tuple[Path, bool]], plan:
     return Made(folder, loaded, tuple(said))
 
 
-def _check_columns(plan: Plan, rows: Iterable[Row], files: Mapping[str, object]) -> None:
-    """Refuse files without any row."""
-    if not any(row.kind != "mended" for row in rows):
+def _check_columns(plan: Plan, read: Sequence[FileRows], files: Iterable[str]) -> None:
+    """Refuse files without any row, and columns that no file has."""
+    if not any(row.kind != "mended" for each in read for row in each.rows):
         raise DataError(f"{', '.join(files)}: no row below the header")
+    for role, said in plan.wanted.columns.items():
+        if not any(has_column(said, each.names) for each in read):
+            there = ", ".join(dict.fromkeys(quoted(name) for each in read for name in each.names))
+            raise DataError(f"{', '.join(files)}: --columns {role}: no column {quoted(said)}; there are: {there[:600]}")
 
 
 def _of_days(rows: list[Row], days: str, zone: str) -> list[Row]:

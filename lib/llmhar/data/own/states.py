@@ -45,6 +45,7 @@ class States:
     numbers: dict[SensorKey, tuple[float, float]] = field(default_factory=dict)
     """Sensors that report numbers, not only 0 and 1 -> least and greatest."""
     _entries: dict[SensorKey, Sensor] = field(default_factory=dict)
+    _left_out: dict[SensorKey, bool] = field(default_factory=dict)
 
     @classmethod
     def of(cls, home: OwnHome, rows: Iterable[Row]) -> States:
@@ -69,8 +70,10 @@ class States:
 
     def is_left_out(self, key: SensorKey) -> bool:
         """Whether home.yaml leaves a sensor out."""
-        name = entry_name(key, self.home)
-        return any(fnmatchcase(each, pattern) for pattern in self.home.leave_out for each in (name, key[0]))
+        if key not in self._left_out:
+            names = (entry_name(key, self.home), key[0])
+            self._left_out[key] = any(fnmatchcase(name, pattern) for pattern in self.home.leave_out for name in names)
+        return self._left_out[key]
 
     def meant(self, key: SensorKey, state: str) -> Meant:
         """What a state of a sensor means."""

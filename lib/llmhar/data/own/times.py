@@ -210,8 +210,10 @@ class ZoneClock:
         change = self.change_on(time.date())
         if change is None:
             return Moment(time, (time - self._offsets[time.date()] - _EPOCH_START) // _MS)
-        second = False
-        if change.kind == "twice" and change.start <= time < change.end:
+        second, is_within = False, change.start <= time < change.end
+        if is_within and change.kind == "missing":  # between what came before and after it on the clock
+            return Moment(time, (change.start - self._offsets[time.date()] - _EPOCH_START) // _MS)
+        if is_within:
             file_before, before, was_second = self._before
             if file_before == file and change.start <= before < change.end:
                 second = was_second or before - time >= timedelta(minutes=5)

@@ -138,7 +138,7 @@ _OPENS = re.compile(
 )
 _PLAIN_ID = re.compile(r"[A-Za-z]{1,3}-?[0-9]{1,5}[A-Za-z]?")
 _KINDS = {"m": "motion sensor", "ma": "motion sensor", "d": "door sensor", "t": "thermometer", "i": "item sensor"}
-_CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])|(?<=[a-z])(?=[0-9])")
+_CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])|(?<=[a-z])(?=[0-9]+(?![a-z0-9]))")
 
 
 def column_key(name: str) -> str:
