@@ -115,6 +115,11 @@ def _prompts(sessions: Iterable[Session], form: PromptForm) -> dict[str, PromptS
 
 def _note_thin(report: LoadReport, planned: Sequence[Session], windowing: Windowing) -> None:
     """Enter the sessions that are not asked about into the load report, so that nothing is left out in silence."""
+    if not any(session.n_scored for session in report.sessions):
+        raise DataError(
+            f"no event of {report.dataset} has an activity, so there is nothing to score: `llmhar label {report.dataset} "
+            "--model NAME --out FILE.csv` lets a model name the activities"
+        )
     least = windowing.least_events
     thin = [session for session in planned if session.n_scored < least]
     for session in thin:
@@ -122,12 +127,6 @@ def _note_thin(report: LoadReport, planned: Sequence[Session], windowing: Window
         report.set_aside.append(RowNote(session.session_id, 0, reason))
     if planned and len(thin) == len(planned):
         most = max(session.n_scored for session in planned)
-        if not any(session.n_scored for session in report.sessions):
-            name = report.dataset
-            raise DataError(
-                f"no event of {name} has an activity, so there is nothing to score: `llmhar label {name} --model NAME "
-                "--out FILE.csv` lets a model name the activities"
-            )
         what = f"no {windowing.part} session of {report.dataset} has {least} scored events, at most {most}"
         raise DataError(f"{what}: lower least_events")
 

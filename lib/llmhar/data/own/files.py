@@ -256,10 +256,10 @@ def _headless(head: list[str], wanted: Wanted, *, labels: bool) -> tuple[Layout,
 
 def _is_time(cell: str) -> bool:
     try:
-        return bool(read_time(cell, day_first=True)) and not cell.strip().isdecimal()
+        return bool(read_time(cell, day_first=True))
     except BadTime:
         try:
-            return bool(read_time(cell, day_first=False)) and not cell.strip().isdecimal()
+            return bool(read_time(cell, day_first=False))
         except BadTime:
             return False
 

@@ -117,7 +117,7 @@ def _make(name: str, folder: Path, files: Mapping[str, tuple[Path, bool]], plan:
     read = [read_file(path, shown, plan.wanted, labels=is_labels) for shown, (path, is_labels) in files.items()]
     _check_columns(plan, read, files)
     rows = [row for each in read for row in each.rows]
-    zone = plan.zone or (old.zone if old else local_zone())
+    zone = old.zone if old else plan.zone or local_zone()
     rows = _of_days(rows, plan.days, zone)
     if plan.add:
         rows = _added(old_rows, rows)
@@ -138,7 +138,7 @@ def _make(name: str, folder: Path, files: Mapping[str, tuple[Path, bool]], plan:
     if old_rows and not plan.add:
         n_old, n_new = (sum(row.kind == "event" for row in each) for each in (old_rows, rows))
         said.append(f"its {n_old:,} rows of sensors were replaced by {n_new:,}; --add keeps both")
-    said += _advice(rows, home, zone)
+    said += _advice(rows, home, plan.zone or home.zone)
     said += loaded.report.warnings
     return Made(folder, loaded, tuple(said))
 
@@ -296,8 +296,9 @@ def _sensors(
         if key in before or entry_name(key, home) in home.sensors or states.is_left_out(key):
             continue
         entry = states.entry(key)
-        is_plain = bool(words[key] & {"on", "off", "true", "false", "1", "0", ""}) and not sensor.startswith("light.")
-        says = "open/closed" if is_plain and says_open(entry.name) and key not in states.numbers else None
+        is_plain = bool(words[key] & {"on", "off", "true", "false", "1", "0"}) and key not in states.numbers
+        can_open = says_open(entry.name) and (not is_hass_id(sensor) or sensor.startswith("binary_sensor."))
+        says = "open/closed" if is_plain and can_open else None
         name = f"{room}/{sensor}" if room and len(rooms[sensor]) > 1 else sensor
         entries[name] = entry.model_copy(update={"above": threshold, "says": says})
         if key in states.numbers and threshold is None:
