@@ -8,13 +8,13 @@ import pytest
 
 from llmhar.data import registry as datasets
 from llmhar.data import simulated
-from llmhar.data.registry import DATASETS, DataError, Split, load, split
+from llmhar.data.registry import BUILT_IN, DATASETS, DataError, Split, load, split
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 
 
 def test_the_registry_is_complete():
-    assert list(DATASETS) == [
+    assert list(BUILT_IN) == [
         "mural",
         "marble",
         "uci_adl",
@@ -26,11 +26,11 @@ def test_the_registry_is_complete():
         "simulated_other",
         "simulated_final",
     ]
-    for name, entry in DATASETS.items():
+    for name, entry in BUILT_IN.items():
         assert entry.name == name
         for sentence in (entry.title, entry.licence, entry.source, entry.citation):
             assert sentence and "\n" not in sentence
-    assert {name: entry.homes for name, entry in DATASETS.items()} == {
+    assert {name: entry.homes for name, entry in BUILT_IN.items()} == {
         "mural": ("mural",),
         "marble": ("marble",),
         "uci_adl": ("uci_adl_a", "uci_adl_b"),
@@ -42,14 +42,14 @@ def test_the_registry_is_complete():
         "simulated_other": ("simulated",),
         "simulated_final": ("simulated",),
     }
-    assert [name for name, entry in DATASETS.items() if entry.kind == "simulated"] == [
+    assert [name for name, entry in BUILT_IN.items() if entry.kind == "simulated"] == [
         "simulated",
         "simulated_long",
         "simulated_other",
         "simulated_final",
     ]
     casas = {"days": "", "other": False, "home": "", "analog": "", "files": ""}
-    assert {name: dict(entry.options) for name, entry in DATASETS.items() if entry.options} == {
+    assert {name: dict(entry.options) for name, entry in BUILT_IN.items() if entry.options} == {
         "marble": {"locations": False},
         "uci_adl": {"home": "both"},
         "casas": casas,

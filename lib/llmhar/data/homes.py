@@ -67,6 +67,8 @@ class Sensor(BaseModel):
     """Name of the sensor without its room, e.g. "fridge door"."""
     above: float | None = None
     """For a sensor that reports numbers: it is on while the number is above this; None = its numbers are no events."""
+    says: Literal["on/off", "open/closed", "in/out"] | None = None
+    """Words of its two states, whatever the files call them; None = as the files say."""
 
 
 Rectangle = tuple[float, float, float, float]

@@ -13,7 +13,7 @@ import json
 import os
 import re
 import stat
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from operator import itemgetter
@@ -106,8 +106,12 @@ class Reader:
         """The error for a file that must be there."""
         return MissingFile(f"{what} is missing in {folder}", self.report.dataset)
 
-    def bytes(self, path: Path) -> bytes:
+    def bytes(self, path: Path, *, any_bytes: bool = False) -> bytes:
         """Content of a regular file of at most :data:`MAX_BYTES`, without NUL bytes.
+
+        Args:
+            path: the file.
+            any_bytes: NUL bytes are the caller's affair.
 
         Raises:
             DataError: missing, too large, unreadable, no regular file, or a NUL byte in it.
@@ -123,7 +127,7 @@ class Reader:
             raise self.missing(path.name, path.parent) from error
         except OSError as error:
             raise DataError(f"{path} cannot be read: {error.strerror or error}") from error
-        nul = content.find(b"\0")
+        nul = -1 if any_bytes else content.find(b"\0")
         if nul >= 0:
             line = content.count(b"\n", 0, nul) + 1
             raise DataError(f"{path}, line {line}: NUL byte; save the file as plain UTF-8 text (not UTF-16)")
@@ -214,8 +218,13 @@ class Reader:
         except (ValueError, RecursionError) as error:  # a number of 5,000 digits, brackets 100,000 deep
             raise DataError(f"{path}: not JSON that can be read ({error})") from error
 
-    def parquet(self, path: Path, max_rows: int) -> pd.DataFrame:
-        """Content of a Parquet file of at most ``max_rows`` rows and :data:`MAX_UNPACKED` bytes, its index a column.
+    def parquet(self, path: Path, max_rows: int, max_bytes: int = MAX_UNPACKED) -> pd.DataFrame:
+        """Content of a Parquet file, its index a column.
+
+        Args:
+            path: the file.
+            max_rows: most rows that it may have.
+            max_bytes: most bytes that it may hold once unpacked.
 
         Raises:
             DataError: larger than that, or no Parquet.
@@ -227,15 +236,15 @@ class Reader:
             with pyarrow.parquet.ParquetFile(path) as file:
                 facts = file.metadata
                 size = sum(facts.row_group(i).total_byte_size for i in range(facts.num_row_groups))
-                if facts.num_rows > max_rows or size > MAX_UNPACKED:
-                    raise self._too_large(path, max_rows)
+                if facts.num_rows > max_rows or size > max_bytes:
+                    raise _too_large(path, max_rows, max_bytes)
                 words = [c.path for c in file.schema if c.physical_type == "BYTE_ARRAY" and not c.precision]
             # A word that many rows share takes a few bytes in the file; kept as a dictionary, it does so in memory.
             with pyarrow.parquet.ParquetFile(path, read_dictionary=words) as file:
                 for part in file.iter_batches(batch_size=2**14):
                     parts.append(part)
-                    if sum(part.nbytes for part in parts) > MAX_UNPACKED:
-                        raise self._too_large(path, max_rows)
+                    if sum(part.nbytes for part in parts) > max_bytes:
+                        raise _too_large(path, max_rows, max_bytes)
                 table = pyarrow.Table.from_batches(parts, parts[0].schema if parts else file.schema_arrow)
             return table.to_pandas(ignore_metadata=True)
         except DataError:
@@ -243,11 +252,6 @@ class Reader:
         except Exception as error:  # Arrow's errors have no common parent but Exception
             reason = (str(error).splitlines() or [type(error).__name__])[0][:300]
             raise DataError(f"{path} cannot be read as Parquet ({reason}): write it again") from error
-
-    def _too_large(self, path: Path, max_rows: int) -> DataError:
-        return DataError(
-            f"{path} holds more than {max_rows:,} rows or {MAX_UNPACKED:,} bytes once unpacked: cut it into parts"
-        )
 
     def table(self, path: Path, columns: Sequence[str]) -> Iterator[tuple[int, tuple[str, ...]]]:
         """Rows of a CSV file with a header: line of the row's start, cells in the order of ``columns`` (2 or more).
@@ -260,7 +264,7 @@ class Reader:
                 of these columns that is no UTF-8.
         """
         header: list[str] = []
-        for line, cells in self._records(path):
+        for line, cells in records(self._comma_lines(path)):
             if not header:
                 header = [cell.strip().lower() for cell in cells or []]
                 absent = [column for column in columns if column.lower() not in header]
@@ -276,7 +280,7 @@ class Reader:
             if cells is None:
                 self.refused(path, line, "a quote is opened and not closed, or stands inside a field")
             elif len(cells) != len(header):
-                self.refused(path, line, _miscounted(len(cells), len(header)))
+                self.refused(path, line, miscounted(len(cells), len(header)))
             elif max(map(len, cells)) > MAX_FIELD:
                 raise DataError(f"{path}, line {line}: field of over {MAX_FIELD:,} characters; split it")
             else:
@@ -284,35 +288,53 @@ class Reader:
         if not header:
             raise DataError(f"{path}: empty; the header must name {','.join(columns)}")
 
-    def _records(self, path: Path) -> Iterator[tuple[int, list[str] | None]]:
-        """Line and cells of each record; None where quotes do not fit.
-
-        A quoted field may run over several lines. But where the next line is a whole row by itself, the quote before
-        it was a stray one and costs its own row alone.
-        """
-        start, held, width = 0, list[str](), 0
+    def _comma_lines(self, path: Path) -> Iterator[str]:
+        """Lines of a file whose first one is parted by commas."""
+        checked = False
         for line, text in enumerate(self.lines(path, newline="", any_bytes=True), start=1):
-            if not text.strip() and not held:
-                continue
-            if not width and not held:
+            if not checked and text.strip():
                 _check_commas(path, line, text)
-            cells, is_open = _cells([text])
-            if held and (cells is None or len(cells) != width) and len(held) < MAX_LINES:
-                held.append(text)
-                cells, is_open = _cells(held)
-                if is_open:
-                    continue
-                yield start, cells
-                held = []
-                continue
-            yield from ((start + i, None) for i in range(len(held)))  # the stray quote's row, and what it took along
-            held = []
+                checked = True
+            yield text
+
+
+def records(lines: Iterable[str], delimiter: str = ",") -> Iterator[tuple[int, list[str] | None]]:
+    """Line and cells of each record of a CSV file; None where quotes do not fit. Blank lines are skipped.
+
+    A quoted field may run over several lines. But where the next line is a whole row by itself, the quote before it was
+    a stray one and costs its own row alone.
+
+    Args:
+        lines: the file's lines with their ends.
+        delimiter: the character between cells.
+    """
+    start, held, width = 0, list[str](), 0
+    for line, text in enumerate(lines, start=1):
+        if not text.strip() and not held:
+            continue
+        cells, is_open = split_cells([text], delimiter)
+        if held and (cells is None or len(cells) != width) and len(held) < MAX_LINES:
+            held.append(text)
+            cells, is_open = split_cells(held, delimiter)
             if is_open:
-                start, held = line, [text]
                 continue
-            width = width or len(cells or [])
-            yield line, cells
-        yield from ((start + i, None) for i in range(len(held)))
+            yield start, cells
+            held = []
+            continue
+        yield from ((start + i, None) for i in range(len(held)))  # the stray quote's row, and what it took along
+        held = []
+        if is_open:
+            start, held = line, [text]
+            continue
+        width = width or len(cells or [])
+        yield line, cells
+    yield from ((start + i, None) for i in range(len(held)))
+
+
+def _too_large(path: Path, max_rows: int, max_bytes: int) -> DataError:
+    return DataError(
+        f"{path} holds more than {max_rows:,} rows or {max_bytes:,} bytes once unpacked: cut it into parts"
+    )
 
 
 def _is_text(cells: Sequence[str]) -> bool:
@@ -333,17 +355,23 @@ def _check_commas(path: Path, line: int, header: str) -> None:
         raise DataError(f"{path}, line {line}: parted by {quoted(mark)}, not by commas; save it as CSV with commas")
 
 
-def _cells(lines: list[str]) -> tuple[list[str] | None, bool]:
-    """Cells of one record, None where its quotes do not fit; and whether a quote is still open at its end."""
+def split_cells(lines: list[str], delimiter: str = ",") -> tuple[list[str] | None, bool]:
+    """Cells of one record, None where its quotes do not fit; and whether a quote is still open at its end.
+
+    Args:
+        lines: the record's lines; more than one where a quoted field runs over them.
+        delimiter: the character between cells.
+    """
     if len(lines) == 1 and '"' not in lines[0]:
-        return lines[0].rstrip("\r\n").split(","), False
+        return lines[0].rstrip("\r\n").split(delimiter), False
     try:
-        return next(csv.reader(lines, strict=True)), False
+        return next(csv.reader(lines, strict=True, delimiter=delimiter)), False
     except csv.Error as error:
         return None, "unexpected end of data" in str(error)
 
 
-def _miscounted(cells: int, columns: int) -> str:
+def miscounted(cells: int, columns: int) -> str:
+    """Reason of a row that has another number of cells than its header."""
     if cells < columns:
         return f"too few columns: {cells} of {columns}"
     return f"too many columns: {cells} for {columns}; quote a field that holds a comma"

@@ -1,12 +1,13 @@
 """Data sets by name: load one, split it, know where it comes from. Downloads nothing (``fetch.py`` does).
 
-A new data set is one module with ``load`` and ``split`` and one entry in :data:`DATASETS`.
+A new data set is one module with ``load`` and ``split`` and one entry in :data:`BUILT_IN`. Homes of a user's own
+(``llmhar data new``) are found in ``paths.data()`` by their files.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -17,6 +18,8 @@ from llmhar.data import casas, kasteren, marble, mural, uci_adl
 from llmhar.data.days import split_days
 from llmhar.data.events import Session
 from llmhar.data.load_report import DataError, Loaded, LoadReport, RowNote, Split, WrongCall
+from llmhar.data.own import loader as own
+from llmhar.data.own.home import EVENTS_FILE, HOME_FILE
 from llmhar.settings import check_options, choose
 
 __all__ = [
@@ -76,10 +79,14 @@ class Dataset:
     """Simulated homes: training sessions beyond MuRAL's 21."""
     seed: int = 0
     """Simulated homes: what its people do is drawn from it."""
+    is_own: bool = False
+    """Whether a user made it of files of their own."""
 
     @property
     def cure(self) -> str:
         """How to bring it, as an error message ends."""
+        if self.is_own:
+            return f"make it with `llmhar data new {self.name} --from FILE`"
         if self.kind == "simulated":
             return f"give no path, then it is written to {paths.data() / self.name}, or the path of one that is there"
         if self.archive:
@@ -203,7 +210,57 @@ _ALL = (
     ),
 )
 
-DATASETS: dict[str, Dataset] = {each.name: each for each in _ALL}
+BUILT_IN: dict[str, Dataset] = {each.name: each for each in _ALL}
+"""Data sets that every llmhar knows; no home of a user's own may bear one of their names."""
+
+
+def _own(name: str) -> Dataset:
+    """A home that ``llmhar data new`` made. Its files are not looked at: a broken one is an error when it is loaded."""
+    return Dataset(
+        name=name,
+        title=f"Your home {name}",
+        kind="real",
+        licence="Your own data: you decide.",
+        source="Made on this machine of your files by `llmhar data new`.",
+        citation="Not published.",
+        homes=(name,),
+        load=partial(own.load, dataset=name),
+        split=own.split,
+        is_own=True,
+    )
+
+
+class _DataSets(MutableMapping[str, Dataset]):
+    """The built-in data sets, then the homes in ``paths.data()`` as they are now."""
+
+    def __getitem__(self, name: str) -> Dataset:
+        if name not in BUILT_IN and name in self._own_names():
+            return _own(name)
+        return BUILT_IN[name]
+
+    def __setitem__(self, name: str, entry: Dataset) -> None:
+        BUILT_IN[name] = entry
+
+    def __delitem__(self, name: str) -> None:
+        del BUILT_IN[name]
+
+    def __iter__(self) -> Iterator[str]:
+        yield from (*BUILT_IN, *(name for name in self._own_names() if name not in BUILT_IN))
+
+    def __len__(self) -> int:
+        return len(list(iter(self)))
+
+    @staticmethod
+    def _own_names() -> list[str]:
+        """Folders with one of the two files, sorted: where the other is missing, loading says so."""
+        try:
+            folders = [each for each in paths.data().iterdir() if not each.name.startswith(".")]
+        except OSError:
+            return []
+        return sorted(each.name for each in folders if any((each / f).is_file() for f in (HOME_FILE, EVENTS_FILE)))
+
+
+DATASETS: MutableMapping[str, Dataset] = _DataSets()
 """Every data set; the names in parameters and on the command line are its keys."""
 
 

@@ -28,6 +28,22 @@ def pairs_of(options: Sequence[str] | None) -> dict[str, str]:
     return pairs
 
 
+def numbers_of(options: Sequence[str] | None, option: str) -> dict[str, float]:
+    """``name=number`` options by name.
+
+    Args:
+        options: as given.
+        option: what they are called, for the error.
+
+    Raises:
+        typer.BadParameter: no number behind the "=".
+    """
+    try:
+        return {name: float(value) for name, value in pairs_of(options).items()}
+    except ValueError as error:
+        raise typer.BadParameter(f"{option}: write NAME=NUMBER ({error})") from error
+
+
 def values_of(options: Sequence[str] | None) -> dict[str, Any]:
     """Loader options by name, with whole numbers and true/false read as such."""
     words: dict[str, Any] = {"true": True, "false": False}

@@ -1,0 +1,79 @@
+"""Rows of a home's files, as written, and the Parquet file that keeps them. Knows neither states nor homes.
+
+``events.parquet`` holds what the files say, not what it means: home.yaml says that, each time the home is loaded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Literal, NamedTuple, get_args
+
+from llmhar import paths
+from llmhar.data.load_report import DataError, LoadReport
+from llmhar.data.reader import Reader
+
+Kind = Literal["event", "interval", "mark", "refused", "mended", "dropped"]
+"""A sensor's row; a labelled interval; begin or end of one; and notes of the reading: rows that could not be used, that
+were repaired, and that are no events of this home."""
+MAX_ROWS, MAX_BYTES = 20_000_000, 4 * 2**30
+"""Most rows of a file, and most bytes that they may take once unpacked."""
+
+
+class Row(NamedTuple):
+    """One row. Texts are empty where the file has nothing."""
+
+    kind: Kind
+    file: str
+    """Where it stands, for reports."""
+    line: int
+    """From 1, as an editor counts; Parquet: number of the row; SQLite: its state_id; 0 = the whole file."""
+    time: str = ""
+    """ISO, with the offset that the file has."""
+    end: str = ""
+    """Of an interval or of a sensor's activation."""
+    sensor: str = ""
+    state: str = ""
+    """As written; of a note its reason."""
+    room: str = ""
+    """Beside the sensor, where the files have a column for it."""
+    resident: str = ""
+    activity: str = ""
+    n: int = 1
+    """Rows of the file that this one stands for; 0 where another of its rows is kept as well."""
+
+
+def write_rows(path: Path, rows: Iterable[Row]) -> None:
+    """Write rows as Parquet, in one step: readers see the old file or the new one."""
+    import pyarrow
+    import pyarrow.parquet
+
+    columns = list(zip(*rows)) or [()] * len(Row._fields)
+    numbers = {"line": pyarrow.int64(), "n": pyarrow.int64()}
+    table = pyarrow.table(
+        {
+            name: pyarrow.array(column, numbers.get(name, pyarrow.string()))
+            for name, column in zip(Row._fields, columns, strict=True)
+        }
+    )
+    with paths.replacing(path) as temporary:
+        pyarrow.parquet.write_table(table, temporary, compression="zstd")
+
+
+def read_rows(path: Path) -> list[Row]:
+    """Rows that :func:`write_rows` wrote.
+
+    Raises:
+        DataError: no such file, or not one of ours.
+    """
+    if not path.is_file():
+        raise DataError(f"{path} is missing: make it again with `llmhar data new {path.parent.name} --from FILE`")
+    table = Reader(LoadReport("own", path.parent)).parquet(path, MAX_ROWS, MAX_BYTES)
+    if list(table.columns) != list(Row._fields):
+        raise DataError(f"{path} was not written by llmhar: make it again with `llmhar data new`")
+    columns = [table[name].astype(object).tolist() for name in Row._fields]
+    strange = [name for name, column in zip(Row._fields, columns) for kind in {*map(type, column)} if kind is not
+               (int if name in ("line", "n") else str)]  # fmt: skip
+    if strange or set(columns[0]) - set(get_args(Kind)):
+        raise DataError(f"{path}: column {(strange or ['kind'])[0]} holds something else: make it again")
+    return list(map(Row._make, zip(*columns)))
