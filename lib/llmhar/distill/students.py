@@ -2,7 +2,7 @@
 
 ``LLMHAR_HOME/students/<student>-<method>-<hash>/`` holds ``student.json`` (recipe, data hash, parent, versions, losses;
 written last, so its presence says that the student is whole), ``examples.jsonl``, some ``batches.jsonl`` as they
-were trained on, and ``adapter/`` or ``model/`` in safetensors.
+were trained on, and ``adapter/`` or ``model/`` in safetensors; a study adds ``about.json`` and a card, ``README.md``.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from llmhar.ask.models import ModelError, ModelSpec
-from llmhar.ask.trained import read_record, tuned_model
+from llmhar.ask.models import ModelError, ModelSpec, load_models
+from llmhar.ask.trained import find_student, own_name, parent_of, read_record, tuned_model
 from llmhar.distill.examples import Example, read_examples
 from llmhar.distill.recipe import Recipe
 
@@ -85,3 +85,16 @@ def open_student(folder: Path, parent: ModelSpec) -> Student | None:
 def times(round_number: int) -> str:
     """How names tell the round: nothing for the first, then " twice", " 3 times" …"""
     return {1: "", 2: " twice"}.get(round_number, f" {round_number} times")
+
+
+def open_by_name(name: str) -> Student:
+    """The student of a name, its own or its folder's.
+
+    Raises:
+        UnknownModel: nobody has this name, or several have.
+        ModelError: its record or weights are damaged, or the model that it was made from is in no models file.
+    """
+    folder = find_student(name)
+    record = read_record(folder)
+    parent = parent_of(folder, record, load_models())
+    return Student(folder, parent, record | {"name": own_name(folder)}, round=record.get("round", 1))
