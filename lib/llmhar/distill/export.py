@@ -31,7 +31,7 @@ _TRANSFORMERS = """    from transformers import AutoModelForCausalLM, AutoTokeni
     chat = [{"role": "system", "content": SYSTEM}, {"role": "user", "content": WINDOW}]
     prompt = tokenizer.apply_chat_template(chat, add_generation_prompt=True, return_tensors="pt", return_dict=True)
     print(tokenizer.decode(model.generate(**prompt, max_new_tokens=512)[0, prompt["input_ids"].shape[1]:]))"""
-_ONNX = """    import onnxruntime_genai as og
+_ONNX = """    import json, onnxruntime_genai as og
     model = og.Model(".")
     tokenizer, options = og.Tokenizer(model), og.GeneratorParams(model)
     options.set_search_options(max_length=2048, do_sample=False)
