@@ -14,7 +14,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from llmhar import paths
-from llmhar.ask.models import Adapter, Local, ModelError, ModelSpec, UnknownModel
+from llmhar.ask.models import Adapter, Local, ModelError, ModelSpec, Pruned, UnknownModel
 from llmhar.text.prompt import PROMPTS, PromptForm
 
 RECORD, ABOUT, MERGED = "student.json", "about.json", "merged.json"
@@ -159,6 +159,8 @@ def parent_of(folder: Path, record: Mapping[str, Any], models: Mapping[str, Mode
         what = f"{folder.name} was made from the model {record['recipe']['student']!r}"
         raise ModelError(f"{what}, which no models file has: add it again")
     changed = {"name": record["parent"], "template_args": record["template_args"]}
+    if isinstance(base.source, Pruned) and not base.shape and (whole := models[base.source.parent].shape):
+        changed["shape"] = whole.model_copy(update={"layers": len(base.source.layers)})
     if record["revision"] != base.revision:  # a later round: the parent is a student itself
         place = json.loads((folder / "job.json").read_text(encoding="utf-8"))["model"]
         changed |= {"hub_id": record["model_id"], "revision": record["revision"], "source": Local(path=place)}

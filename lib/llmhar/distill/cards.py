@@ -31,7 +31,6 @@ from llmhar.ask.trained import (
 )
 from llmhar.data.events import SensorEvent, Window
 from llmhar.distill.examples import read_examples
-from llmhar.distill.students import Student
 from llmhar.score.tables import Result
 from llmhar.settings import SettingsError
 from llmhar.text.parsing import count_marks
@@ -83,11 +82,16 @@ def update_about(folder: Path, changes: Mapping[str, Any]) -> None:
 
     Args:
         folder: the student's.
-        changes: fields of :class:`llmhar.ask.trained.About` -> values.
+        changes: fields of :class:`llmhar.ask.trained.About` -> values; scores are added to those that are there, in
+            place of earlier ones on the same windows.
     """
-    about = (read_about(folder) or About()).model_copy(update=changes)
-    paths.write_text(folder / ABOUT, about.model_dump_json(indent=1))
-    paths.write_text(folder / CARD, card_text(folder))
+    with paths.locked(folder / ".about.lock"):
+        before = read_about(folder) or About()
+        scores = {(score.data, score.windows): score for score in (*before.scores, *changes.get("scores", ()))}
+        about = before.model_copy(update={**changes, "scores": tuple(scores.values())})
+        if about != read_about(folder) or not (folder / CARD).exists():
+            paths.write_text(folder / ABOUT, about.model_dump_json(indent=1))
+            paths.write_text(folder / CARD, card_text(folder))
 
 
 def write_scores(results: StudyResults, confirmed: Confirmed | None = None) -> list[str]:
@@ -104,14 +108,8 @@ def write_scores(results: StudyResults, confirmed: Confirmed | None = None) -> l
     if confirmed and results.taught.latest:
         scored.append((results.taught.latest.student, [confirmed.student]))
     for student, own in scored:
-        _add_scores(student, map(_score, own))
+        update_about(student.folder, {"scores": tuple(map(_score, own))})
     return list(dict.fromkeys(f"{own_name(s.folder)}: {s.folder / CARD}" for s, _ in scored))
-
-
-def _add_scores(student: Student, scores: Iterable[CardScore]) -> None:
-    about = read_about(student.folder) or About()
-    by_windows = {(score.data, score.windows): score for score in (*about.scores, *scores)}
-    update_about(student.folder, {"scores": tuple(by_windows.values())})
 
 
 def _score(result: Result) -> CardScore:
