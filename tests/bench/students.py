@@ -92,8 +92,8 @@ class OpenVino:
                 lines = map(json.loads, child.stdout)
                 for request, ids, line in zip(asked, prompts, lines):
                     self.n_same_tokens += line["ids"] == ids
-                    made = line["output_tokens"]
-                    yield Generation(request.key, line["text"], "length" if made >= limit else "stop",
+                    made, text = len(line["tokens"]), tokenizer.decode(line["tokens"], skip_special_tokens=True)
+                    yield Generation(request.key, text, "length" if made >= limit else "stop",
                                      prompt_tokens=len(ids), output_tokens=made, seconds=line["seconds"])  # fmt: skip
             if child.returncode:
                 raise EngineError(f"OpenVINO ended with {child.returncode}: {last_words(Path(log.name))}")
