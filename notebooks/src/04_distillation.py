@@ -47,7 +47,7 @@ seed: int = 0  # of windows drawn, of training, of sampling
 part: str = "test"  # sessions asked: test, or validation (training sessions held out for choices)
 arms: list[str] = []  # the first student also learns: answer (alone), reasoning:1 (seed 1)
 session_counts: list[int] = []  # S1 Figure 4: training sessions of each point; 0 = not trained
-session_student: str | None = None  # whom Figure 4 is drawn for; None = the first student
+student_name: str | None = None  # a name of its own for the first student, to ask it by later
 
 # %% [markdown]
 # ## What is taught
@@ -90,7 +90,7 @@ asking = Asking(
     sampling=limits, draw=sampling, thinking=thinking, engine=engine, engine_options=cards
 )
 store = Store()
-plan = study.Study(MODELS[teacher], tuple(students), lessons, asking, store, serve)
+plan = study.Study(MODELS[teacher], tuple(students), lessons, asking, store, serve, student_name)
 look = look_up(choices(plan, taught_on, arms))
 print(look.words)
 training_sets = [study.teach(course, plan) for course in taught_on]
@@ -206,11 +206,12 @@ figures.matrix_heatmap(cells)
 # %% [markdown]
 # ## Figure 4: how many sessions are needed?
 #
-# One student for each number of training sessions, with the same recipe, the same number of steps
-# and the same test windows: fewer sessions are seen more often, as in S1.
+# One student for each number of training sessions, the smallest of the study's, with the same
+# recipe, the same number of steps and the same test windows: fewer sessions are seen more often,
+# as in S1.
 
 # %%
-points = sessions.sweep_sessions(plan, taught_on[0], session_counts, session_student)
+points = sessions.sweep_sessions(plan, taught_on[0], session_counts)
 sessions.sessions_table(points)
 
 # %%
@@ -225,6 +226,18 @@ figures.sessions_curve(points, results.teacher) if points else "not run in this 
 trio = results.trio
 picks = excerpts.pick_events(trio, 4) if trio else []
 excerpts.excerpts_html(trio, picks) if trio else "nobody was taught"
+
+# %% [markdown]
+# ## The students' cards
+#
+# What each was taught, by whom, on which sessions, and these scores, in its folder. Its name, or
+# its folder's, stands for it in `models` of notebooks 02, 03 and 06 and in `llmhar label`;
+# `llmhar students export` carries it away.
+
+# %%
+from llmhar.distill.cards import write_scores
+
+print("\n".join(write_scores(results, confirmed)) or "nobody was taught")
 
 # %% [markdown]
 # ## What run.json keeps

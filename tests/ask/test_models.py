@@ -48,7 +48,8 @@ def test_pruned_models_follow_from_their_parent(n):
     assert spec.model_dump(include=same) == parent.model_dump(include=same)
 
 
-def test_models_by_name():
+def test_models_by_name(tmp_path, monkeypatch):
+    monkeypatch.setenv("LLMHAR_HOME", str(tmp_path))  # no students
     assert {"rules", "smollm2-135m", "qwen3-tiny", *QWEN3} <= set(MODELS) and len(MODELS) == len(load_models())
     assert not any(name.startswith("x-") for name in MODELS)
     assert MODELS["rules"].kind == "rules" and MODELS["rules"].tokenizer_sha256() == ""

@@ -28,6 +28,7 @@ BENCHES: dict[str, Bench] = {
     "explorer": Bench("explorer", "10,000 traces in a browser: file size, first paint, next window"),
     "agreement": Bench("agreement", "the same 20 windows through vllm and transformers"),
     "calibration": Bench("calibration", "size, coverage and power of the study's statistics on simulated nulls"),
+    "students": Bench("students", "a student (ARGS=NAME) as it stands and in its exported forms, on 20 windows"),
     "training": Bench("training", "our training against TRL's own: examples per second, losses"),
     "engines": Bench("engines", "a part of bench: prefix cache, adapters, starts"),
     "growth": Bench("growth", "a part of bench: time and memory with more windows"),

@@ -80,23 +80,36 @@ def overlay() -> Path:
     Raises:
         Unavailable: pip's index cannot be reached, or gives other files than the list names.
     """
-    alias = vllm_alias()
-    digest = hashlib.sha256(REQUIREMENTS.read_bytes() + alias.encode()).hexdigest()[:12]
-    target = paths.home() / "bench" / f"lm-eval-{digest}"
+    return installed(REQUIREMENTS, "lm-eval", vllm_alias())
+
+
+def installed(requirements: Path, title: str, alias: str = "") -> Path:
+    """A folder with packages beyond the library's own, installed once, that only a child with it on its path sees.
+
+    Args:
+        requirements: their names, versions and hashes.
+        title: of the folder, and for errors.
+        alias: version under which a package "vllm" is said to be there; empty = it is not said.
+
+    Raises:
+        Unavailable: pip's index cannot be reached, or gives other files than the list names.
+    """
+    digest = hashlib.sha256(requirements.read_bytes() + alias.encode()).hexdigest()[:12]
+    target = paths.home() / "bench" / f"{title}-{digest}"
     if target.is_dir():
         return target
     target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".lm-eval-", dir=target.parent) as scratch:
+    with tempfile.TemporaryDirectory(prefix=f".{title}-", dir=target.parent) as scratch:
         made = Path(scratch, "made")
         uv = str(Path(sys.executable).with_name("uv"))
         command = [uv, "pip", "install", "--quiet", "--python", sys.executable, "--no-deps", "--require-hashes",
-                   "--target", str(made), "--requirements", str(REQUIREMENTS)]  # fmt: skip
+                   "--target", str(made), "--requirements", str(requirements)]  # fmt: skip
         try:
             done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
         except (OSError, subprocess.TimeoutExpired) as error:
-            raise Unavailable(f"lm-eval could not be installed: {error}") from error
+            raise Unavailable(f"{title} could not be installed: {error}") from error
         if done.returncode:
-            raise Unavailable(f"lm-eval could not be installed: {' '.join(done.stderr.split())[-300:]}")
+            raise Unavailable(f"{title} could not be installed: {' '.join(done.stderr.split())[-300:]}")
         if alias:
             (made / f"vllm-{alias}.dist-info").mkdir()
             text = f"Metadata-Version: 2.1\nName: vllm\nVersion: {alias}\n"

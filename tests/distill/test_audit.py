@@ -15,11 +15,12 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 from llmhar import paths
 from llmhar.ask.models import Local, ModelSpec
+from llmhar.ask.trained import RECORD
 from llmhar.data.events import SensorEvent, Session, Window
 from llmhar.distill.audit import CHECKS, IGNORED, AuditError, audit, prompt_sha256, refuse
 from llmhar.distill.examples import Example, data_hash, write_examples
 from llmhar.distill.recipe import Recipe
-from llmhar.distill.students import RECORD, Student
+from llmhar.distill.students import Student
 from llmhar.distill.traces import Trace
 from llmhar.distill.train_child import _dump_batches, tokenize
 from llmhar.records import Fingerprint

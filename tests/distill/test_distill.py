@@ -21,13 +21,14 @@ from llmhar.ask.inference import AskedRun
 from llmhar.ask.models import MODELS, Local, ModelSpec
 from llmhar.ask.store import Store
 from llmhar.ask.task import Task, prepare, training_task
+from llmhar.ask.trained import RECORD, students_home
 from llmhar.data import simulated
 from llmhar.data.events import SensorEvent, Session, Windowing, cut_windows
 from llmhar.distill import recipe, traces, train_child, training
 from llmhar.distill.child import run_child
 from llmhar.distill.examples import Example, LeakError, data_hash, make_examples, read_examples, write_examples
 from llmhar.distill.recipe import Recipe, added_parameters, added_share
-from llmhar.distill.students import RECORD, Student, open_student, students_home, times
+from llmhar.distill.students import Student, open_student, times
 from llmhar.distill.teaching import load_teaching, recipe_for
 from llmhar.distill.traces import (
     FILTERS,

@@ -24,13 +24,14 @@ from llmhar.ask.engines.registry import open_engine
 from llmhar.ask.models import MODELS, Local, ModelSpec
 from llmhar.ask.store import Store
 from llmhar.ask.task import Task, narrow, prepare, training_task
+from llmhar.ask.trained import students_home
 from llmhar.data import simulated
 from llmhar.data.events import Windowing
 from llmhar.distill import child, merging, training
 from llmhar.distill.examples import Example, data_hash, make_examples
 from llmhar.distill.merging import merge
 from llmhar.distill.recipe import BACKENDS, PROJECTIONS, Recipe
-from llmhar.distill.students import Student, students_home
+from llmhar.distill.students import Student
 from llmhar.distill.traces import collect_traces
 from llmhar.distill.train_child import IGNORED
 from llmhar.distill.training import TrainingError, train_student

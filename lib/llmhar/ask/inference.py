@@ -114,7 +114,8 @@ def binds_why(model: ModelSpec, asking: Asking) -> bool:
 
 
 def make_asks(task: Task, model: ModelSpec, asking: Asking = STUDY) -> list[Ask]:
-    """Requests for all windows of a task, ``asking.n_samples`` of each."""
+    """Requests for all windows of a task, ``asking.n_samples`` of each; a student is asked in the words it learnt."""
+    task = task.asked_of(model)
     why = binds_why(model, asking)
     constrained = asking.constrained and model.kind == "llm"
     if constrained and why:  # ends by itself; its reasons must not be cut

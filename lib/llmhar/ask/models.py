@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from llmhar import paths
 from llmhar.records import sha256_of
 from llmhar.settings import SettingsError, choose, read_yaml
+from llmhar.text.prompt import PromptForm
 
 LAYOUT = 1
 """Version of the converted folders; a higher number makes new ones."""
@@ -159,6 +160,8 @@ class ModelSpec(_Strict):
     """The adapter of a student that was tuned by LoRA; its revision and source are the base model's."""
     prices: Prices | None = None
     """Models behind an API."""
+    prompt: PromptForm | None = None
+    """The prompt that it was taught with, and is asked with whatever the run's is; None = the run's."""
 
     def folder(self) -> Path:
         """Where the converted files lie, or will lie; its name changes with whatever made them."""
@@ -240,16 +243,26 @@ def _pruning_problem(spec: ModelSpec, source: Pruned, models: Mapping[str, Model
 
 
 class _Models(Mapping[str, ModelSpec]):
-    """models.yaml as a read-only mapping, read when first asked."""
+    """models.yaml as a read-only mapping, read when first asked, and behind its models the students trained here."""
 
     def __getitem__(self, name: str) -> ModelSpec:
-        return choose(load_models(), name, f"no model is called {name!r}; models.yaml has:", UnknownModel)
+        from llmhar.ask import trained  # reads students' folders in this module's terms
+
+        models = load_models()
+        students = {} if name in models else trained.student_names()
+        if name in students:
+            return trained.trained_model(name, models)
+        further = f" students are {', '.join(students)};" if students else ""
+        return choose(models, name, f"no model is called {name!r};{further} models.yaml has:", UnknownModel)
 
     def __iter__(self) -> Iterator[str]:
-        return iter(load_models())
+        from llmhar.ask.trained import student_names
+
+        models = load_models()
+        return iter([*models, *(name for name in student_names() if name not in models)])
 
     def __len__(self) -> int:
-        return len(load_models())
+        return len(list(iter(self)))
 
 
 MODELS: Mapping[str, ModelSpec] = _Models()

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from llmhar.ask.models import ModelSpec
 from llmhar.data import registry as datasets
 from llmhar.data.events import Session, Window, Windowing, cut_windows, pick_sessions, sample_windows, subset_name
 from llmhar.data.load_report import DataError, LoadReport, RowNote, Split
@@ -58,6 +59,10 @@ class Task:
     def reworded(self, form: PromptForm) -> Task:
         """The same windows, asked in another form."""
         return replace(self, answer=form.answer, prompts=_prompts(self.sessions.values(), form))
+
+    def asked_of(self, model: ModelSpec) -> Task:
+        """The same windows in the words that a model is asked in: those that it was taught with, else the task's."""
+        return self if model.prompt is None else self.reworded(model.prompt)
 
 
 def prepare(

@@ -24,9 +24,10 @@ from jinja2 import TemplateError
 from llmhar import paths
 from llmhar.ask.engines.worker import THINK
 from llmhar.ask.models import ModelError
+from llmhar.ask.trained import weights_file
 from llmhar.distill.courses import Course
 from llmhar.distill.examples import Completion, Example, completion_of, data_hash
-from llmhar.distill.students import Student, weights_file
+from llmhar.distill.students import Student
 from llmhar.distill.study import TaughtStudent
 from llmhar.distill.traces import Trace
 from llmhar.records import sha256_of

@@ -28,6 +28,8 @@ class Course:
     """Test windows under the student's prompt."""
     teacher_test: Task
     """The same test windows under the teacher's prompt: for the teacher, and for models that were not trained."""
+    student_prompt: PromptForm
+    """The form of the student's prompt."""
 
 
 def read_name(name: str) -> tuple[str, dict[str, str]]:
@@ -70,7 +72,7 @@ def prepare_course(
     dataset, options = read_name(name)
     teacher_test = prepare(dataset, Path(data_dir) if data_dir else None, teacher_prompt, windowing, options)
     training = training_task(teacher_test, window_size=windowing.size, step=windowing.step)
-    return Course(name, training, teacher_test.reworded(student_prompt), teacher_test)
+    return Course(name, training, teacher_test.reworded(student_prompt), teacher_test, student_prompt)
 
 
 def prepare_courses(

@@ -12,11 +12,10 @@ import shutil
 from typing import Any
 
 from llmhar import paths
-from llmhar.ask.models import Local, ModelSpec
+from llmhar.ask.models import ModelSpec
+from llmhar.ask.trained import MERGED, merge_report, merged_model
 from llmhar.distill.child import run_child
 from llmhar.distill.students import Student
-
-MERGED = "merged.json"
 
 
 def merge(student: Student, *, progress: bool = True, threads: int | None = None) -> tuple[ModelSpec, dict[str, Any]]:
@@ -39,25 +38,10 @@ def merge(student: Student, *, progress: bool = True, threads: int | None = None
         return student.spec, {}
     folder = student.folder
     with paths.locked(folder / ".lock"):
-        report = _earlier_report(student)
+        report = merge_report(folder, student.record)
         if report is None:
             report = _merge(student, progress, threads)
-    spec = student.parent.model_copy(update={
-        "name": f"{student.spec.name}-merged",
-        "source": Local(path=folder / "merged"),
-        "revision": f"{student.parent.revision}+merged:{report['weights_sha256'][:12]}",
-    })  # fmt: skip
-    return spec, report
-
-
-def _earlier_report(student: Student) -> dict[str, Any] | None:
-    """The report of an earlier merge of this very adapter, if its weights are still there."""
-    try:
-        report: dict[str, Any] = json.loads((student.folder / MERGED).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    same = report.get("adapter_sha256") == student.record["weights_sha256"]
-    return report if same and (student.folder / "merged" / "model.safetensors").exists() else None
+    return merged_model(f"{student.spec.name}-merged", student.parent, folder, report), report
 
 
 def _merge(student: Student, progress: bool, threads: int | None) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from llmhar.ask.models import ModelSpec
+from llmhar.ask.models import MODELS, ModelSpec
 from llmhar.distill.courses import Course
 from llmhar.distill.study import Study, examine, teach, train
 from llmhar.distill.tables import share_text, shown
@@ -48,7 +48,7 @@ def sweep_sessions(
         course: trained and tested on.
         counts: training sessions, 0 = the untrained parent under the teacher's prompt; more than there are say so on
             stderr and are left out.
-        student: key into models.yaml; None = the study's first.
+        student: key into models.yaml; None = the study's smallest, which is trained once a point.
         steps: optimizer steps of each, the teaching's own where they are fewer.
     """
     if not counts:
@@ -56,7 +56,7 @@ def sweep_sessions(
     most = len(course.training.sessions)
     if beyond := [n for n in counts if n > most]:
         print(f"{course.name} has {most} training sessions: {beyond} are left out", file=sys.stderr)
-    name = student or study.students[0]
+    name = student or smallest(study.students)
     fixed = {"max_steps": min(steps, recipe_for(name, study.teaching).max_steps), "full_steps": None}
     teaching = study.teaching.changed(fixed | {"max_epochs": None, "second_round": None})
     recipe = recipe_for(name, teaching)
@@ -70,6 +70,11 @@ def sweep_sessions(
         ((result,),) = examine([model], [task], study.store, study.asking)
         points.append(SessionsPoint(n, result, recipe.seed))
     return points
+
+
+def smallest(students: Sequence[str]) -> str:
+    """Of some models, by name, the one with the fewest weights: for whom Figure 4 is drawn."""
+    return min(students, key=lambda name: MODELS[name].n_params)
 
 
 def mean_f1(points: Sequence[SessionsPoint]) -> dict[int, float]:

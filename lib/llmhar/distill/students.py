@@ -2,7 +2,7 @@
 
 ``LLMHAR_HOME/students/<student>-<method>-<hash>/`` holds ``student.json`` (recipe, data hash, parent, versions, losses;
 written last, so its presence says that the student is whole), ``examples.jsonl``, some ``batches.jsonl`` as they
-were trained on, and ``adapter/`` or ``model/`` in safetensors.
+were trained on, and ``adapter/`` or ``model/`` in safetensors; a study adds ``about.json`` and a card, ``README.md``.
 """
 
 from __future__ import annotations
@@ -12,17 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from llmhar import paths
-from llmhar.ask.models import Adapter, Local, ModelSpec
+from llmhar.ask.models import ModelError, ModelSpec, load_models
+from llmhar.ask.trained import find_student, own_name, parent_of, read_record, tuned_model
 from llmhar.distill.examples import Example, read_examples
 from llmhar.distill.recipe import Recipe
-
-RECORD = "student.json"
-
-
-def students_home() -> Path:
-    """Folder of all students of this checkout."""
-    return paths.home() / "students"
 
 
 @dataclass(frozen=True)
@@ -59,14 +52,7 @@ class Student:
     @property
     def spec(self) -> ModelSpec:
         """The student as a model that can be asked: its parent with the adapter, or weights of its own."""
-        if self.record["recipe"]["method"] == "lora":
-            adapter = Adapter(path=self.folder / "adapter", sha256=self.record["weights_sha256"])
-            place = self.parent.locate()  # found by the parent's name, which the student does not have
-            source = Local(path=place) if isinstance(place, Path) else self.parent.source
-            return self.parent.model_copy(update={"name": self.name, "adapter": adapter, "source": source})
-        revision = f"{self.parent.revision}+tuned:{self.record['weights_sha256'][:12]}"
-        source = Local(path=self.folder / "model")
-        return self.parent.model_copy(update={"name": self.name, "revision": revision, "source": source})
+        return tuned_model(self.name, self.parent, self.folder, self.record)
 
     @property
     def losses(self) -> list[tuple[int, float]]:
@@ -90,11 +76,8 @@ class Student:
 def open_student(folder: Path, parent: ModelSpec) -> Student | None:
     """The student in a folder; None where training has not come to its end or its weights are missing or cut."""
     try:
-        record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    weights = weights_file(folder, record["recipe"]["method"])
-    if not weights.exists() or weights.stat().st_size != record.get("weights_bytes", weights.stat().st_size):
+        record = read_record(folder)
+    except ModelError:
         return None
     return Student(folder, parent, record, round=record.get("round", 1))  # older records do not say
 
@@ -104,6 +87,14 @@ def times(round_number: int) -> str:
     return {1: "", 2: " twice"}.get(round_number, f" {round_number} times")
 
 
-def weights_file(folder: Path, method: str) -> Path:
-    """The one file of weights that a student adds."""
-    return folder / ("adapter/adapter_model.safetensors" if method == "lora" else "model/model.safetensors")
+def open_by_name(name: str) -> Student:
+    """The student of a name, its own or its folder's.
+
+    Raises:
+        UnknownModel: nobody has this name, or several have.
+        ModelError: its record or weights are damaged, or the model that it was made from is in no models file.
+    """
+    folder = find_student(name)
+    record = read_record(folder)
+    parent = parent_of(folder, record, load_models())
+    return Student(folder, parent, record | {"name": own_name(folder)}, round=record.get("round", 1))

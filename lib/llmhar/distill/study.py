@@ -6,6 +6,7 @@ Loops only: each step is a module of its own, and what it returns says what was 
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
@@ -16,6 +17,7 @@ from llmhar.ask.inference import STUDY
 from llmhar.ask.models import MODELS, ModelSpec
 from llmhar.ask.store import Store
 from llmhar.ask.task import Task, some_sessions
+from llmhar.distill.cards import name_student, update_about
 from llmhar.distill.courses import Course
 from llmhar.distill.examples import Completion, Example, make_examples
 from llmhar.distill.merging import merge
@@ -46,6 +48,8 @@ class Study:
     store: Store
     serve: Literal["merged", "adapter"] = "merged"
     """Which form of a LoRA student answers: merged weights, or the adapter beside its base."""
+    student_name: str | None = None
+    """A name of its own for the first student as it stands after its last round on the first course."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +85,16 @@ class TrainingSet:
         kind = KINDS[MODELS[teacher].kind]
         data = f"{self.windows.subset}, {self.windows.data}"
         return f"{teacher} ({kind}), {made_by}; {data}"
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """What a student's folder says of its lessons: fields of :class:`llmhar.ask.trained.About`."""
+        trace = self.collected.traces[0]
+        return {
+            "prompt": self.course.student_prompt, "teacher": trace.teacher, "teacher_made_by": str(trace.made_by),
+            "teacher_kind": KINDS[MODELS[trace.teacher].kind], "data": self.windows.data,
+            "windows": self.windows.subset, "completion": self.completion,
+        }  # fmt: skip
 
 
 def teach(course: Course, study: Study) -> TrainingSet:
@@ -172,7 +186,9 @@ def train(
     shown = name or f"{recipe.student} taught{times(first.round + 1 if first else 1)} on {course}{arm.words}"
     student = train_student(recipe, examples, name=shown, parent=parent, teacher=teacher)
     student = replace(student, course=course, arm=arm.words)
-    return TaughtStudent(student, training_set, *merge(student))
+    taught = TaughtStudent(student, training_set, *merge(student))
+    update_about(student.folder, training_set.about)
+    return taught
 
 
 @dataclass(frozen=True)
@@ -208,13 +224,17 @@ class TaughtStudy:
 
 def train_students(study: Study, training_sets: Sequence[TrainingSet]) -> TaughtStudy:
     """Every student on every training set, then the first student's second round; what stands already is opened."""
+    own, twice = study.student_name, study.teaching.second_round is not None
+    pairs = [(training_set, student) for training_set in training_sets for student in study.students]
     taught = [
-        train(recipe_for(name, study.teaching), training_set, study)
-        for training_set in training_sets
-        for name in study.students
+        train(recipe_for(student, study.teaching), training_set, study, name=None if place or twice else own)
+        for place, (training_set, student) in enumerate(pairs)
     ]
-    if taught and study.teaching.second_round:
+    if taught and twice:
         taught.append(second_round(taught[0], study))
+    if taught and own:
+        for folder in name_student(taught[-1 if twice else 0].student.folder, own):
+            print(f"{own} was the name of {folder}, which keeps its folder's", file=sys.stderr)
     return TaughtStudy(study, list(training_sets), taught)
 
 
@@ -236,7 +256,7 @@ def train_arms(taught: TaughtStudy, arms: Sequence[str]) -> dict[str, TaughtStud
     for arm in map(read_arm, arms):
         teaching = study.teaching.changed(arm._asdict())
         if teaching != study.teaching and taught.students:
-            own = replace(study, teaching=teaching, students=study.students[:1])
+            own = replace(study, teaching=teaching, students=study.students[:1], student_name=None)
             found[arm.key] = train_students(own, [teach(taught.courses[0], own)]).students[-1]
     return found
 
@@ -252,7 +272,8 @@ def second_round(taught: TaughtStudent, study: Study) -> TaughtStudent:
     training_set = teach(taught.training_set.course, replace(study, teaching=teaching))
     first = taught.student
     changed = {"max_steps": again.max_steps, "learning_rate": first.recipe.learning_rate / 2}
-    return train(first.recipe.model_copy(update=changed), training_set, study, first=first)
+    recipe = first.recipe.model_copy(update=changed)
+    return train(recipe, training_set, study, first=first, name=study.student_name)
 
 
 def labelled_windows(training_sets: Sequence[TrainingSet]) -> dict[str, Labelled]:

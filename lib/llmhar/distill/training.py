@@ -18,11 +18,12 @@ from typing import Any
 
 from llmhar import paths
 from llmhar.ask.models import MODELS, ModelSpec
+from llmhar.ask.trained import RECORD, students_home, weights_file
 from llmhar.distill.child import TrainingError, run_child
 from llmhar.distill.examples import Example, data_hash, read_examples, write_examples
 from llmhar.distill.merging import merge
 from llmhar.distill.recipe import Recipe
-from llmhar.distill.students import RECORD, Student, open_student, students_home, weights_file
+from llmhar.distill.students import Student, open_student
 from llmhar.records import canonical_json, sha256_of
 
 TRAINER_VERSION = 1

@@ -62,7 +62,7 @@ def stored_results(values: Mapping[str, Any], store: Store) -> list[Result]:
             raise EngineError(
                 f"the store {store.path} has no answer of {name} to these windows; run: llmhar run demo 06"
             )
-        results.append(score_answers(task, model, answers))
+        results.append(score_answers(task.asked_of(model), model, answers))
     return results
 
 

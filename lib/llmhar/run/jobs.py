@@ -16,9 +16,10 @@ from typing import Any
 from llmhar import paths, settings
 from llmhar.ask.asking import DRAWS
 from llmhar.ask.engines.registry import ENGINES
-from llmhar.ask.models import load_models
+from llmhar.ask.models import MODELS, load_models
 from llmhar.data.events import SESSION_PARTS
 from llmhar.data.registry import DATASETS
+from llmhar.distill.cards import check_name
 from llmhar.distill.quantise import PRECISIONS
 from llmhar.distill.teaching import load_teachings, read_arm
 from llmhar.distill.traces import FILTERS
@@ -145,9 +146,9 @@ _CHOICES: dict[str, Callable[[], Iterable[str]]] = {
     "trace_filter": lambda: FILTERS,
     "serve": lambda: ["adapter", "merged"],
     "precisions": lambda: PRECISIONS,
-    **dict.fromkeys(("models", "tokenizer", "constrained_model", "repeated_model", "thinking_model"), load_models),
-    **dict.fromkeys(("teacher", "students", "session_student", "on_policy_student"), load_models),
-    **dict.fromkeys(("judge", "student", "dose_models", "hostile_models"), load_models),
+    **dict.fromkeys(("models", "tokenizer", "constrained_model", "repeated_model", "thinking_model"), lambda: MODELS),
+    **dict.fromkeys(("teacher", "students", "judge", "dose_models", "hostile_models"), lambda: MODELS),
+    **dict.fromkeys(("student", "on_policy_student"), load_models),
     "sampling": lambda: DRAWS,
     "part": lambda: SESSION_PARTS,
     "clipset": _clipsets,
@@ -162,6 +163,8 @@ def _check_values(values: Mapping[str, Any], where: str) -> None:
     for name, value in values.items():
         parts = value if isinstance(value, list) else [] if value is None else [value]
         choices = list(_CHOICES[name]()) if name in _CHOICES and parts else parts
+        if name == "students" and "models" not in values:  # who learns; beside `models` they are some of those
+            choices = list(load_models())
         # Loader options of a course stand behind a colon; loaders check them.
         names = [str(part).partition(":")[0] for part in parts] if name in _COURSES else parts
         if unknown := [part for part, word in zip(parts, names) if word not in choices]:
@@ -172,6 +175,8 @@ def _check_values(values: Mapping[str, Any], where: str) -> None:
             raise SettingsError(f"{where}: {name} must be at least 1, got {value}")
         if name == "arms":
             [read_arm(arm) for arm in parts]
+        if name == "student_name" and value:
+            check_name(value)
         if value == "":
             raise SettingsError(f"{where}: {name} is empty; leave it out, or write none")
     if "device" in values:  # stop a run whose device has no room for a model: PlanError names the cure

@@ -16,7 +16,7 @@ from llmhar.run.jobs import Job
 
 _ASKED = ("models", "hostile_models", "dose_models", "constrained_model", "repeated_model", "thinking_model", "judge",
           "teacher")  # fmt: skip
-_TAUGHT = ("students", "student", "session_student", "on_policy_student")
+_TAUGHT = ("students", "student", "on_policy_student")
 """Their weights are trained here, whoever serves them."""
 _DATA = ("dataset", "datasets", "confirm_on")
 """Data sets that a notebook cannot do without; those of ``if_here`` and ``test_on`` it can."""

@@ -54,10 +54,13 @@ def evaluate(
     answers: list[tuple[Task, ModelSpec, list[list[Answer]]]] = []
     try:
         for model in specs:
+            if model.prompt is not None:
+                print(f"{model.name} is asked with the prompt that it was taught with: {model.prompt}", file=sys.stderr)
             asks = [make_asks(task, model, asking) for task in tasks]
             runs.append(run_asks([ask for of_task in asks for ask in of_task], model, opened, asking))
             exactly = runs[-1].fingerprint if asking.exact else None
-            answers += [(task, model, _by_sample(of_task, opened, exactly)) for task, of_task in zip(tasks, asks)]
+            asked = [_by_sample(of_task, opened, exactly) for of_task in asks]
+            answers += [(task.asked_of(model), model, samples) for task, samples in zip(tasks, asked)]
     finally:
         if store is None:
             opened.close()

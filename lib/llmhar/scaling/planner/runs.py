@@ -14,6 +14,7 @@ from llmhar import paths, settings
 from llmhar.ask.models import MODELS
 from llmhar.data.events import Windowing
 from llmhar.distill.courses import is_here, read_name
+from llmhar.distill.sessions import smallest
 from llmhar.distill.teaching import Teaching, load_teaching, read_arm, recipe_for
 from llmhar.scaling.planner.workload import Job, Windows, count_windows, prompt_load
 from llmhar.text.prompt import FORMS, PromptForm
@@ -172,7 +173,8 @@ class RunJobs:
 
     def _figure_4(self, lessons: Teaching, name: str, forms: tuple[PromptForm, PromptForm]) -> None:
         counts: Sequence[int] = [n for n in self._values.get("session_counts", ()) if n <= TRAIN_SESSIONS]
-        student: str = self._values.get("session_student") or next(iter(self._values["students"]), "")
+        students: Sequence[str] = self._values["students"]
+        student = smallest(students) if students else ""
         for n in sorted(set(counts)) if student else ():
             if n:
                 self._train(student, name, lessons, f"Figure 4, {n} sessions")

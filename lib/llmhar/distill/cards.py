@@ -1,0 +1,297 @@
+"""What a student's folder says of it: ``about.json`` for programs, ``README.md`` (the model card) for people.
+
+Nothing here decides what comes out of training: a student may be named, and scores may be added, at any time. Trains
+nothing, asks nobody.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from llmhar import paths
+from llmhar.ask.models import ModelError, load_models
+from llmhar.ask.trained import (
+    ABOUT,
+    About,
+    CardScore,
+    find_student,
+    merge_report,
+    own_name,
+    parent_of,
+    read_about,
+    read_record,
+    student_folders,
+    students_home,
+    taught_prompt,
+)
+from llmhar.data.events import SensorEvent, Window
+from llmhar.distill.examples import read_examples
+from llmhar.score.tables import Result
+from llmhar.settings import SettingsError
+from llmhar.text.parsing import count_marks
+from llmhar.text.prompt import PromptForm
+from llmhar.text.serialize import SERIALIZERS, clean_text
+
+if TYPE_CHECKING:
+    from llmhar.distill.study import Confirmed, StudyResults
+
+CARD = "README.md"
+NOT_SCORED, NOT_KNOWN = "not scored here", "not recorded (trained before cards were kept; run notebook 04 again)"
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,59}")
+_EXAMPLE = (("kitchen", "fridge contact", "OPENED"), ("kitchen", "fridge contact", "CLOSED"),
+            ("kitchen", "kettle wattmeter", "turned ON"))  # fmt: skip
+
+
+def check_name(name: str) -> None:
+    """Refuse what cannot be a student's own name.
+
+    Raises:
+        SettingsError: other characters than a folder's, or the name of a model or of a student's folder.
+    """
+    if not _NAME.fullmatch(name):
+        raise SettingsError(f"student_name {name!r}: at most 60 letters, digits, and . _ - after the first")
+    if name in load_models() or (students_home() / name).exists():
+        raise SettingsError(f"student_name {name!r} is a model's or a folder's already; choose another")
+
+
+def name_student(folder: Path, name: str) -> list[str]:
+    """Give a student a name of its own; whoever had it before keeps only the name of its folder.
+
+    Returns:
+        Folders of those who had it.
+
+    Raises:
+        SettingsError: what cannot be a name.
+    """
+    check_name(name)
+    with paths.locked(students_home() / ".names.lock"):
+        before = [other for other in student_folders() if other != folder and own_name(other) == name]
+        for other in before:
+            update_about(other, {"name": ""})
+        update_about(folder, {"name": name})
+    return [other.name for other in before]
+
+
+def update_about(folder: Path, changes: Mapping[str, Any]) -> None:
+    """Change some fields of what a folder says of its student, and write its card anew.
+
+    Args:
+        folder: the student's.
+        changes: fields of :class:`llmhar.ask.trained.About` -> values; scores are added to those that are there, in
+            place of earlier ones on the same windows.
+    """
+    with paths.locked(folder / ".about.lock"):
+        before = read_about(folder) or About()
+        scores = {(score.data, score.windows): score for score in (*before.scores, *changes.get("scores", ()))}
+        about = before.model_copy(update={**changes, "scores": tuple(scores.values())})
+        if about != read_about(folder) or not (folder / CARD).exists():
+            paths.write_text(folder / ABOUT, about.model_dump_json(indent=1))
+            paths.write_text(folder / CARD, card_text(folder))
+
+
+def write_scores(results: StudyResults, confirmed: Confirmed | None = None) -> list[str]:
+    """Enter the scores of a study into its students' cards, in place of earlier ones on the same windows.
+
+    Args:
+        results: of all students.
+        confirmed: the first student's on further sessions.
+
+    Returns:
+        One line a student: its name, and where its card is.
+    """
+    scored = [(taught.student, own) for taught, own in zip(results.students, results.of_students)]
+    if confirmed and results.taught.latest:
+        scored.append((results.taught.latest.student, [confirmed.student]))
+    for student, own in scored:
+        update_about(student.folder, {"scores": tuple(map(_score, own))})
+    return list(dict.fromkeys(f"{own_name(s.folder)}: {s.folder / CARD}" for s, _ in scored))
+
+
+def _score(result: Result) -> CardScore:
+    f1 = result.macro_f1
+    low, high = (None if bound != bound else bound for bound in (f1.low, f1.high))
+    return CardScore(
+        data=result.task.data, windows=result.task.subset, n_sessions=f1.n, n_windows=len(result.task.windows),
+        macro_f1=f1.mean, low=low, high=high, missed_pct=result.overall.missed_pct, made_by=result.made_by,
+    )  # fmt: skip
+
+
+def facts(folder: Path) -> dict[str, Any]:
+    """What is known of a student, JSON-ready: name, base, lessons, prompt, scores, weights.
+
+    Raises:
+        ModelError: its record or weights are damaged.
+    """
+    record, about = read_record(folder), read_about(folder) or About()
+    base = load_models().get(record["recipe"]["student"])
+    prompt = about.prompt or taught_prompt(folder)
+    report = merge_report(folder, record) if record["recipe"]["method"] == "lora" else None
+    sessions: dict[str, list[str]] = {}
+    for data, session in record.get("train_sessions", []):
+        sessions.setdefault(data, []).append(session)
+    return {
+        "name": own_name(folder),
+        "folder": folder.name,
+        "base": record["recipe"]["student"],
+        "base_id": record["model_id"],
+        "revision": record["revision"],
+        "licence": base.licence if base else "",
+        "method": record["recipe"]["method"],
+        "recipe": record["recipe"],
+        "round": record.get("round", 1),
+        "teacher": about.teacher,
+        "teacher_kind": about.teacher_kind,
+        "teacher_made_by": about.teacher_made_by,
+        "data": about.data,
+        "windows": about.windows,
+        "learnt": about.completion or _learnt(folder),
+        "n_examples": record["n_examples"] - record.get("too_long", 0),
+        "train_sessions": sessions,
+        "data_sha256": record["data_sha256"],
+        "prompt": _prompt_facts(folder, prompt),
+        "scores": [score.model_dump() for score in about.scores],
+        "weights_sha256": record["weights_sha256"],
+        "merged_sha256": report["weights_sha256"] if report else None,
+        "trained_with": record.get("packages", {}),
+        "trained_on": f"{record.get('device', '')} {record.get('dtype', '')}".strip(),
+    }
+
+
+def _learnt(folder: Path) -> str:
+    """What an older student was shown of the teacher's texts, as its first example looks."""
+    return "reasoning" if count_marks(read_examples(folder / "examples.jsonl")[0].completion)[1] else "answer"
+
+
+def _prompt_facts(folder: Path, form: PromptForm | None) -> dict[str, Any]:
+    """The prompt: its form where known, its static text as the first example has it, and what a window looks like."""
+    example = json.loads((folder / "examples.jsonl").read_text(encoding="utf-8").partition("\n")[0])
+    system = "\n\n".join(turn["content"] for turn in example["messages"] if turn["role"] == "system")
+    found: dict[str, Any] = {"system": system, "form": None, "window": None}
+    if form is not None:
+        start = datetime(2000, 1, 3, 7, 30)
+        events = [SensorEvent(i, start + timedelta(seconds=9 * i), *words) for i, words in enumerate(_EXAMPLE)]
+        found["window"] = f"Events:\n{SERIALIZERS[form.serializer](Window('example', 0, tuple(events)))}"
+        found["form"] = {"wording": form.wording, "serializer": form.serializer, "answer": form.answer}
+    return found
+
+
+def card_text(folder: Path, running: str = "", files: Mapping[str, Mapping[str, Any]] | None = None) -> str:
+    """The model card in Markdown.
+
+    Args:
+        folder: the student's.
+        running: how it is run from where the card lies; empty = by name, in this checkout.
+        files: exported file -> {"bytes", "sha256"}; None = the weights of the student's own folder.
+
+    Raises:
+        ModelError: its record or weights are damaged.
+    """
+    known = facts(folder)
+    name, recipe = known["name"], known["recipe"]
+    how = f"LoRA, rank {recipe['rank']}, alpha {recipe['alpha']}" if known["method"] == "lora" else "all weights"
+    what = {"reasoning": "the teacher's reasoning and answers", "answer": "the teacher's answers, without reasoning"}
+    teacher = f"`{_plain(known['teacher'])}` ({known['teacher_kind']}); answers made by {known['teacher_made_by']}"
+    sessions = "; ".join(f"{_plain(data)}: {len(ids)} ({', '.join(map(_plain, ids))})"
+                         for data, ids in known["train_sessions"].items())  # fmt: skip
+    rows = {
+        "base model": f"`{known['base']}`: {known['base_id']}, revision `{known['revision']}`",
+        "licence": known["licence"] or "that of the base model, which no models file names any more",
+        "taught by": teacher if known["teacher"] else NOT_KNOWN,
+        "learnt": what.get(known["learnt"], NOT_KNOWN),
+        "data": f"{_plain(known['data'])}, {_plain(known['windows'])}" if known["data"] else NOT_KNOWN,
+        "training sessions": sessions,
+        "examples": f"{known['n_examples']:,}, sha256 `{known['data_sha256']}`",
+        "method": f"{how}; {recipe['max_steps']} steps, learning rate {recipe['learning_rate']:g}, seed "
+        f"{recipe['seed']}, round {known['round']}; {known['trained_on']}",
+        "folder": f"`{known['folder']}`",
+    }
+    lines = ["---", f"license: {known['licence'].casefold() or 'other'}", f"base_model: {known['base_id']}", "---",
+             f"# {name}", "", "Names the home activity behind each event of a short window of sensor events.",
+             "", "| | |", "|---|---|", *(f"| {key} | {value} |" for key, value in rows.items()), "",
+             "## Scores", "", *_score_lines(known["scores"]), "",
+             "## Prompt", "", *_prompt_lines(known["prompt"], recipe, name), "",
+             "## Running it", "", running or _by_name(name), "",
+             "## Weights", "", "| file | bytes | sha256 |", "|---|--:|---|",
+             *(f"| `{file}` | {entry['bytes']:,} | `{entry['sha256']}` |"
+               for file, entry in (files or _own_weights(folder, known)).items()), "",
+             "What it learnt may show: who has the weights may draw rooms, habits and activity names of the training "
+             "home from them."]  # fmt: skip
+    return "\n".join(lines) + "\n"
+
+
+def _plain(text: str) -> str:
+    """Text of a data set, fit for a cell of a table."""
+    return re.sub(r"([\\`*_\[\]|])", r"\\\1", clean_text(str(text), 2000))
+
+
+def _score_lines(scores: Iterable[Mapping[str, Any]]) -> list[str]:
+    rows = []
+    for score in scores:
+        interval = "no interval" if score["low"] is None else f"[{score['low']:.3f}, {score['high']:.3f}]"
+        rows.append(f"| {_plain(score['data'])} | {_plain(score['windows'])} | {score['n_sessions']} | "
+                    f"{score['n_windows']} | {score['macro_f1']:.3f} {interval} | {score['missed_pct']:.1f} | "
+                    f"{_plain(score['made_by'])} |")  # fmt: skip
+    head = ["| data | windows | sessions | windows asked | macro F1 [95 %] | missed % | engine |",
+            "|---|---|--:|--:|---|--:|---|"]  # fmt: skip
+    return [*head, *rows] if rows else [NOT_SCORED]
+
+
+def _prompt_lines(prompt: Mapping[str, Any], recipe: Mapping[str, Any], name: str) -> list[str]:
+    lines = ["System message, as in training:", "", *(f"    {line}" for line in prompt["system"].splitlines())]
+    if prompt["form"] is None:
+        return [*lines, "", "The form of its prompt is not known: it is asked with the prompt of the run."]
+    form = ", ".join(f"{key} `{value}`" for key, value in prompt["form"].items())
+    window = [f"    {line}" for line in prompt["window"].splitlines()]
+    return [*lines, "", f"User message: the window ({form}); for example", "", *window]
+
+
+def _by_name(name: str) -> str:
+    return (f"    llmhar label DATASET --model {name}\n    llmhar run demo 02 -p models=rules,{name}\n"
+            f"    llmhar students export {name} --to FOLDER --format safetensors")  # fmt: skip
+
+
+def _own_weights(folder: Path, known: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    part = "adapter/adapter_model" if known["method"] == "lora" else "model/model"
+    hashes = {f"{part}.safetensors": known["weights_sha256"], "merged/model.safetensors": known["merged_sha256"]}
+    return {name: {"bytes": (folder / name).stat().st_size, "sha256": sha256}
+            for name, sha256 in hashes.items() if sha256}  # fmt: skip
+
+
+def students_table() -> list[dict[str, Any]]:
+    """One row a student, as ``llmhar students list`` shows it; unfinished trainings and damaged folders say so."""
+    return [_row(folder) for folder in sorted({file.parent for file in students_home().glob("*/job.json")})]
+
+
+def _row(folder: Path) -> dict[str, Any]:
+    row: dict[str, Any] = {"name": own_name(folder), "folder": folder.name}
+    if not (folder / "student.json").exists():
+        return row | {"state": "not finished: run its notebook again"}
+    try:
+        known = facts(folder)
+        parent_of(folder, read_record(folder), load_models())
+    except ModelError as error:
+        return row | {"state": str(error)}
+    first = known["scores"][0] if known["scores"] else None
+    return row | {
+        "state": "whole", "base": known["base"], "method": known["method"], "taught_by": known["teacher"],
+        "on": known["data"] or ", ".join(known["train_sessions"]), "learnt": known["learnt"],
+        "macro_f1": first["macro_f1"] if first else None, "n_sessions": first["n_sessions"] if first else None,
+        "low": first["low"] if first else None, "high": first["high"] if first else None,
+        "scored_on": first["data"] if first else NOT_SCORED,
+        "licence": known["licence"], "bytes": sum(one["bytes"] for one in _own_weights(folder, known).values()),
+    }  # fmt: skip
+
+
+def rename(name: str, new: str) -> list[str]:
+    """Give the student of a name another one; returns who had that before.
+
+    Raises:
+        UnknownModel: no student, or several, have the first name.
+        SettingsError: the second cannot be a name.
+    """
+    return name_student(find_student(name), new)
