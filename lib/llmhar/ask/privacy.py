@@ -20,8 +20,8 @@ def is_here(host: str) -> bool:
 def notice(host: str) -> str:
     """The sentence for a server at ``host``."""
     return (
-        f"Sensor events leave this machine: times, rooms, sensors and what they did, which is how people live at home, "
-        f"go to {host}; see to it that they may, and that its terms keep them as you wish."
+        "What sensors recorded of people's lives (times, rooms, what was used) leaves this machine and goes to "
+        f"{host}: see that you may send it, and what its terms do with it."
     )
 
 

@@ -67,7 +67,7 @@ def label(  # noqa: PLR0913 - options of a command
     with Store() as store:
         made = label_events(task, spec, asking, store)
     if out is None:
-        write_csv(counted(made.rows(), tally), sys.stdout, one_line)
+        write_csv(counted(made.rows(), tally), sys.stdout, one_line if sys.stdout.isatty() else str)
     else:
         tally = write_rows(made.rows(), out)
     summary = _summary(made, tally, out)

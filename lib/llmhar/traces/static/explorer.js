@@ -178,9 +178,7 @@ class Traces {
     const students = this.bundle.students.filter((m) => w.a[m]);
     if (!teacher) return false;
     const right = (m, e, i) => isTrue(e, w.a[m].l[i]);
-    return w.e.some(
-      (e, i) => e[4] >= 0 && right(this.bundle.teacher, e, i) && students.some((m) => !right(m, e, i)),
-    );
+    return w.e.some((e, i) => e[4] >= 0 && right(this.bundle.teacher, e, i) && students.some((m) => !right(m, e, i)));
   }
 
   /** Lower-case texts of a window: what all models see, then one text a model. */
@@ -1056,11 +1054,7 @@ class Detail {
             `${MARKS[this.app.traces.outcome(w.a[m], w, i)]} ${this.#said(w.a[m], i)}`,
           ),
         );
-      said.replaceChildren(
-        h("b", {}, eventText(w.e[i], i)),
-        ` — truth: ${this.app.traces.truth(w.e[i])} `,
-        ...answers,
-      );
+      said.replaceChildren(h("b", {}, eventText(w.e[i], i)), ` — truth: ${this.app.traces.truth(w.e[i])} `, ...answers);
       if (walked) this.lights.stepTo(i); // nothing is lit elsewhere until somebody plays
     };
     let timer;
