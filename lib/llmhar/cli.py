@@ -14,7 +14,11 @@ from typing import Annotated, Literal
 
 import typer
 
+<<<<<<< HEAD
 from llmhar.run.commands import data, models, students
+=======
+from llmhar.run.commands import data, labels, models
+>>>>>>> labels
 from llmhar.run.commands.shared import Json, pairs_of
 from llmhar.run.terminal import print_json, print_line, print_table
 
@@ -22,7 +26,12 @@ HELP = "Language models for human activity recognition at home."
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=HELP)
 app.add_typer(data.app, name="data")
 app.add_typer(models.app, name="models")
+<<<<<<< HEAD
 app.add_typer(students.app, name="students")
+=======
+app.command()(labels.label)
+app.command()(labels.score)
+>>>>>>> labels
 bench_app = typer.Typer(no_args_is_help=True, help="Benches that a study can cite.")
 app.add_typer(bench_app, name="bench")
 
@@ -71,30 +80,6 @@ def parse(
     text = sys.stdin.buffer.read().decode("utf-8-sig", "replace")
     rows = as_rows(parse_answer(text, n, names, strict=strict, finish_reason=finish_reason).predictions, names)
     print_json(rows) if as_json else print_table(rows, ["id", "verdict", "label"])
-
-
-@app.command()
-def score(
-    truth: Path,
-    pred: Path,
-    labels: Annotated[Path | None, typer.Option(help="Activities to score, a line each; default: all.")] = None,
-    as_json: Json = False,
-) -> None:
-    """Score predictions against the truth: JSONL rows of {"session", "id", "activity"}."""
-    from llmhar.run.row_files import read_jsonl, read_names
-    from llmhar.score.f1 import ScoreError, score_rows
-
-    names = list(read_names(labels).values()) if labels else None
-    rows = read_jsonl(truth)
-    if not any(rows):
-        raise ScoreError(f"{truth}: no event in it")
-    scores = score_rows(rows, read_jsonl(pred), names)
-    if as_json:
-        return print_json(scores)
-    for key, value in scores.items():
-        if key != "per_session":
-            print_line(f"{key}: {value}")
-    print_table(scores["per_session"], ["session", "n_events", "macro_f1", "weighted_f1", "union_f1", "missed_pct"])
 
 
 @app.command()

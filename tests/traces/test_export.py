@@ -60,6 +60,11 @@ def same(row, result, n):
     assert (row["model"], row["session"], row["window"]) == (result.model.name, window.session_id, window.index)
     assert row["key"] == result.answers[n].ask.request.key and row["data"] == result.task.data
     assert [e["truth"] for e in row["events"]] == [session.activities[e.activity_id] for e in window.events]
+    events = {e["id"]: e for e in session.to_rows()}  # the form of `llmhar data events --json`
+    assert all(
+        {key: events[e["id"]][key] for key in ("time", "room", "sensor")}.items() <= e.items() for e in row["events"]
+    )
+    assert [e["id"] for e in row["events"]] == [e.event_id for e in window.events]
     labels = [None if p.label is None else session.activities[p.label] for p in reading.predictions]
     assert [e["label"] for e in row["events"]] == labels
     assert [e["verdict"] for e in row["events"]] == [p.verdict for p in reading.predictions]

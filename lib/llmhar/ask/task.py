@@ -14,7 +14,7 @@ from typing import Any
 from llmhar.ask.models import ModelSpec
 from llmhar.data import registry as datasets
 from llmhar.data.events import Session, Window, Windowing, cut_windows, pick_sessions, sample_windows, subset_name
-from llmhar.data.load_report import DataError, LoadReport, RowNote, Split
+from llmhar.data.load_report import DataError, LoadReport, RowNote, Split, WrongCall
 from llmhar.text.prompt import AnswerStyle, PromptForm, PromptSpec, build_prompt
 
 S1_FORM, WHOLE = PromptForm(), Windowing()
@@ -108,8 +108,66 @@ def prepare(
         ),
         prompts=_prompts(test, form),
         report=loaded.report,
-        part=", ".join(f"{key} {value}" for key, value in (options or {}).items()),
+        part=_part_of(options),
     )
+
+
+def whole(
+    dataset: str,
+    path: Path | None = None,
+    form: PromptForm = S1_FORM,
+    options: Mapping[str, Any] | None = None,
+    *,
+    day: str | None = None,
+) -> Task:
+    """All windows of all sessions, annotated or not: what is labelled, and never scored as it is.
+
+    Args:
+        dataset: key into ``DATASETS``.
+        path: its folder; None = ``LLMHAR_DATA/<dataset>``.
+        form: how prompts are put.
+        options: the loader's own.
+        day: only the session of this id, or the sessions with an event on this date, YYYY-MM-DD.
+
+    Raises:
+        WrongCall: no session of this id or date.
+        DataError: the data are absent or broken, hold no event, or name no activity to choose from.
+        PromptError: a form that there is not, or a home without a description.
+    """
+    loaded = datasets.load(dataset, path, options)
+    sessions = [session for session in loaded.sessions if session.events]
+    if day is not None:
+        own = [session for session in sessions if session.session_id == day]
+        own = own or [s for s in sessions if any(event.time.date().isoformat() == day for event in s.events)]
+        if sessions and not own:
+            first, last = sessions[0].session_id, sessions[-1].session_id
+            raise WrongCall(
+                f"{dataset} has no session {day!r} and no event on such a day: its {len(sessions)} sessions are "
+                f"{first!r} to {last!r}, days are written YYYY-MM-DD"
+            )
+        sessions = own
+    if not sessions:
+        raise DataError(f"{dataset} holds no event: `llmhar data report {dataset}` says what became of its rows")
+    if not all(session.labels for session in sessions):
+        file = loaded.report.path / "home.yaml"
+        raise DataError(f"{dataset} names no activity, so a model has none to choose from: list them in {file}, under "
+                        "`activities:`")  # fmt: skip
+    return Task(
+        dataset=dataset,
+        kind=datasets.DATASETS[dataset].kind,
+        sessions={session.session_id: session for session in sessions},
+        train={},
+        windows=tuple(window for session in sessions for window in cut_windows(session)),
+        answer=form.answer,
+        subset=f"all windows of {len(sessions)} sessions",
+        prompts=_prompts(sessions, form),
+        report=loaded.report,
+        part=_part_of(options),
+    )
+
+
+def _part_of(options: Mapping[str, Any] | None) -> str:
+    return ", ".join(f"{key} {value}" for key, value in (options or {}).items())
 
 
 def _prompts(sessions: Iterable[Session], form: PromptForm) -> dict[str, PromptSpec]:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 if TYPE_CHECKING:
     from llmhar.data.homes import Home
@@ -23,6 +23,28 @@ def spoken(room: str, sensor: str, state: str) -> str:
     """S1 §3.1.1: ``<room_name> <sensor_name> <event>``; a room that the sensor's name begins with is said once."""
     named = bool(room) and sensor.replace("-", " ").startswith(f"{room} ")
     return " ".join(part for part in ("" if named else room, sensor, state) if part)
+
+
+T = TypeVar("T")
+
+
+def true_activity(activities: Sequence[T], scored: Container[T], answer: T | None = None) -> T | None:
+    """The activity that an answer is measured against: the one rule by which joint events are scored.
+
+    A joint event is right if the answer is one of its activities: then the answer is the truth. Any other answer is
+    measured against the first of its activities that is scored, which is the strict truth too. For an event with one
+    activity this is that activity, whatever the answer.
+
+    Args:
+        activities: all of the event, in the file's order.
+        scored: the label set; others are no truth.
+        answer: what was answered; None = nothing, or the strict truth is wanted.
+
+    Returns:
+        None where no activity of the event is scored.
+    """
+    found = [activity for activity in activities if activity in scored]
+    return answer if answer in found else found[0] if found else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +123,11 @@ class Session:
     def n_scored(self) -> int:
         """Events whose activity is in the label set."""
         labels = self.labels
-        return sum(event.activity_id in labels for event in self.events)
+        return sum(true_activity(event.activity_ids, labels) is not None for event in self.events)
+
+    def truth_of(self, event: SensorEvent) -> str:
+        """Names of all activities of an event, as people read them; empty where none was annotated."""
+        return " / ".join(self.activities[activity] for activity in event.activity_ids)
 
     def to_rows(self) -> list[dict[str, Any]]:
         """The form of ``llmhar data events --json``, a row an event.

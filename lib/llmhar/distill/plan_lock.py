@@ -27,7 +27,8 @@ METRIC = "macro F1 over the activities in a session's truth, mean over sessions,
 def windows_sha256(task: Task) -> str:
     """Names windows by what is in them: events and truth, whatever machine they lie on."""
     shown = [
-        [w.session_id, w.index, [[e.time.isoformat(), e.text, e.activity_id] for e in w.events]] for w in task.windows
+        [w.session_id, w.index, [[e.time.isoformat(), e.text, e.activity_id, *e.pairs] for e in w.events]]
+        for w in task.windows
     ]
     return sha256_of([shown, sorted((s.home, sorted(s.labels.items())) for s in task.sessions.values())])
 

@@ -21,7 +21,7 @@ from llmhar.distill.study import Confirmed, StudyResults
 from llmhar.distill.traces import FunnelStep
 from llmhar.score.stats import Interval, Pair, compare_pairs, holm, least_p, minimum_detectable_gap
 from llmhar.score.stats import verdict as verdict_of
-from llmhar.score.tables import KINDS, NOT_RECORDED, Result
+from llmhar.score.tables import KINDS, NOT_RECORDED, STRICT_JOINT, Result
 
 NOT_MEASURED = "not measured"
 NAN = float("nan")
@@ -320,6 +320,7 @@ def _score_row(result: Result, role: str, teacher: Result) -> dict[str, object]:
         "95 % low": f1.low,
         "95 % high": f1.high,
         "sessions": f1.n,
+        **({STRICT_JOINT: result.overall.strict_macro_f1} if result.n_joint else {}),
         "missed %": result.overall.missed_pct,
         "of teacher's F1": ratio.mean,
         "ratio low": ratio.low,

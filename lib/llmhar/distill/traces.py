@@ -52,8 +52,8 @@ class Trace:
 
     @property
     def n_correct(self) -> int:
-        """Events labelled as in the truth."""
-        return sum(label is not None and label == e.activity_id for label, e in zip(self.labels, self.window.events))
+        """Events labelled as in the truth, joint ones by any of their activities."""
+        return sum(label in e.activity_ids for label, e in zip(self.labels, self.window.events))
 
     @property
     def whole(self) -> bool:

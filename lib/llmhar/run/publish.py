@@ -83,6 +83,7 @@ def score_row(result: Result) -> dict[str, Any]:
         "n_sessions": macro.n,
         "n_events": result.overall.n_events,
         **{name: _json_number(value) for name, value in numbers.items()},
+        **({"strict_macro_f1": _json_number(result.overall.strict_macro_f1)} if result.n_joint else {}),
     }
 
 

@@ -8,11 +8,11 @@ import pandas as pd
 
 from llmhar.ask.store import Store
 from llmhar.ask.task import Task
-from llmhar.data.events import Window
+from llmhar.data.events import Window, true_activity
 from llmhar.scaling.planner.roofline import Device, Layout, Load, PlanError, devices
 from llmhar.score.cost import Point, pareto_front, points, row_name
 from llmhar.score.evaluate import ThinkingPoint
-from llmhar.score.f1 import score_session
+from llmhar.score.f1 import score_events
 from llmhar.score.ledger import CAUSES, learn_habits, session_ledger
 from llmhar.score.published import DATASETS_IN_S1, published
 from llmhar.score.stats import Pair, compare_pairs, t_interval, variance_split
@@ -109,14 +109,14 @@ def policy_table(results: Sequence[Result]) -> pd.DataFrame:
 
 def _only_answered(result: Result, session: str) -> float:
     """Macro F1 of a session if unanswered events were left out instead of counted as wrong."""
-    truth: list[int | None] = []
+    truth: list[tuple[int, ...]] = []
     guess: list[int | None] = []
     for window, reading in zip(result.task.windows, result.readings):
         if window.session_id == session:
             kept = [i for i, p in enumerate(reading.predictions) if p.label is not None]
-            truth += [window.events[i].activity_id for i in kept]
+            truth += [window.events[i].activity_ids for i in kept]
             guess += [reading.predictions[i].label for i in kept]
-    return score_session(session, truth, guess, result.task.sessions[session].labels).macro_f1
+    return score_events(session, truth, guess, result.task.sessions[session].labels).macro_f1
 
 
 def compare_models(results: Sequence[Result]) -> dict[str, list[Pair]]:
@@ -149,8 +149,11 @@ def variance_table(samples: Sequence[Sequence[Result]]) -> pd.DataFrame:
 def _share_right(task: Task, window: Window, reading: Reading) -> float:
     """Share of a window's scored events that are right; NaN where none is scored."""
     labels = task.sessions[window.session_id].labels
-    scored = [(e.activity_id, p.label) for e, p in zip(window.events, reading.predictions) if e.activity_id in labels]
-    return sum(t == g for t, g in scored) / len(scored) if scored else float("nan")
+    pairs = [
+        (true_activity(e.activity_ids, labels, p.label), p.label) for e, p in zip(window.events, reading.predictions)
+    ]
+    scored = [true == label for true, label in pairs if true is not None]
+    return sum(scored) / len(scored) if scored else float("nan")
 
 
 def confusion(result: Result) -> pd.DataFrame:
@@ -160,8 +163,9 @@ def confusion(result: Result) -> pd.DataFrame:
     for window, reading in zip(result.task.windows, result.readings):
         labels = result.task.sessions[window.session_id].labels
         for event, prediction in zip(window.events, reading.predictions):
-            if event.activity_id in labels:
-                truth.append(labels[event.activity_id])
+            true = true_activity(event.activity_ids, labels, prediction.label)
+            if true is not None:
+                truth.append(labels[true])
                 answers.append(labels[prediction.label] if prediction.label is not None else None)
     return confusion_table(truth, answers)
 

@@ -136,9 +136,10 @@ def events_by_room(session: Session, data: str) -> Figure:
 def activity_counts(sessions: Sequence[Session], data: str) -> Figure:
     """How often each activity occurs among the events of some sessions."""
     names = [
-        s.activities[e.activity_id] if e.activity_id is not None else "(not annotated)"
+        name
         for s in sessions
         for e in s.events
+        for name in [s.activities[activity] for activity in e.activity_ids] or ["(not annotated)"]
     ]
     counts = pd.Series(names).value_counts().sort_values()
     figure, axes = axes_of(9.5, 0.26 * len(counts) + 1.4)
@@ -146,7 +147,7 @@ def activity_counts(sessions: Sequence[Session], data: str) -> Figure:
     axes.bar_label(axes.containers[0], padding=3, fontsize=9)  # type: ignore[arg-type]
     axes.set_xlabel("events")
     axes.set_title("Activities are far from balanced: hence macro F1", loc="left")
-    return stamp(figure, f"Data: {data}, {len(sessions)} sessions, n = {len(names)} events.")
+    return stamp(figure, f"Data: {data}, {len(sessions)} sessions, n = {sum(len(s.events) for s in sessions)} events.")
 
 
 def token_costs(costs: pd.DataFrame, counted_by: str, data: str) -> Figure:

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from llmhar.data.events import SensorEvent, Session
+from llmhar.data.events import SensorEvent, Session, true_activity
 from llmhar.text.mentions import find_spans
 from llmhar.text.parsing import Reading
 
@@ -45,9 +45,9 @@ def learn_habits(sessions: Iterable[Session], share: float = 0.1) -> Habits:
     hours: dict[int, Counter[int]] = {}
     for session in sessions:
         for event in session.events:
-            if event.activity_id is not None:
-                rooms.setdefault(event.activity_id, Counter())[_place(event)] += 1
-                hours.setdefault(event.activity_id, Counter())[event.time.hour] += 1
+            for activity in event.activity_ids:
+                rooms.setdefault(activity, Counter())[_place(event)] += 1
+                hours.setdefault(activity, Counter())[event.time.hour] += 1
     keep_rooms = {a: frozenset(r for r, n in c.items() if n >= share * c.total()) for a, c in rooms.items()}
     keep_hours = {a: frozenset(h for h, n in c.items() if n >= share * c.total()) for a, c in hours.items()}
     return Habits(keep_rooms, keep_hours)
@@ -96,10 +96,10 @@ def session_ledger(
     """
     scored = frozenset(labels)
     rows: list[tuple[int, int | None, int, Sequence[SensorEvent], Reading]] = [
-        (event.activity_id, reading.predictions[i].label, i, window, reading)
+        (true, reading.predictions[i].label, i, window, reading)
         for window, reading in zip(events, readings)
         for i, event in enumerate(window)
-        if event.activity_id is not None and event.activity_id in scored
+        if (true := true_activity(event.activity_ids, scored, reading.predictions[i].label)) is not None
     ]
     support = Counter(true for true, *_ in rows)
     predicted = Counter(guess for _, guess, *_ in rows)

@@ -19,7 +19,7 @@ from llmhar.ask.store import PassCost, Store
 from llmhar.ask.task import Task
 from llmhar.data.events import Session
 from llmhar.records import VERDICTS, Fingerprint, Generation, Prediction
-from llmhar.score.f1 import Overall, SessionScore, average, score_session
+from llmhar.score.f1 import Overall, SessionScore, average, score_events
 from llmhar.score.stats import Interval, Pair, t_interval, verdict
 from llmhar.text.parsing import Contradictions, Reading, parse_answer
 
@@ -39,6 +39,8 @@ KINDS = {
 """How tables, at home and of fusion, name what answered."""
 NOT_RECORDED = "not recorded"
 """Threads of work that was done before they were kept, or by nobody here."""
+STRICT_JOINT = "macro F1, joint events by their first activity"
+"""Column that stands beside macro F1 where some event has several activities."""
 NO_ANSWER = "no answer"
 """Column of a confusion table for answers that name no activity."""
 
@@ -74,6 +76,11 @@ class Result:
     def weighted_f1(self) -> Interval:
         """Weighted F1, as :attr:`macro_f1`."""
         return t_interval([score.weighted_f1 for score in self.sessions if score.n_events]).within
+
+    @property
+    def n_joint(self) -> int:
+        """Scored events with several activities."""
+        return sum(score.n_joint for score in self.sessions)
 
     @property
     def generations(self) -> list[Generation]:
@@ -115,7 +122,7 @@ def score_answers(task: Task, model: ModelSpec, answers: Sequence[Answer], *, st
         raise ValueError(f"{len(answers)} answers do not match the task's {len(windows)} windows one to one")
     ordered = tuple(by_window[w.session_id, w.index] for w in task.windows)
     readings = tuple(
-        _read(answer, len(window.events), task.sessions[window.session_id].labels, strict)
+        read_answer(answer, len(window.events), task.sessions[window.session_id].labels, strict)
         for answer, window in zip(ordered, task.windows)
     )
     return Result(
@@ -136,26 +143,36 @@ def average_samples(samples: Sequence[Result]) -> Result:
         return samples[0]
     sessions = []
     for same in zip(*[result.sessions for result in samples]):
-        means = {name: sum(getattr(one, name) for one in same) / len(same) for name in SCORES}
+        names = (*SCORES, *(["strict_macro_f1"] if same[0].n_joint else []))
+        means = {name: sum(getattr(one, name) for one in same) / len(same) for name in names}
         sessions.append(replace(same[0], **means))
     return replace(samples[0], sessions=tuple(sessions))
 
 
 def score_readings(task: Task, readings: Sequence[Reading]) -> tuple[SessionScore, ...]:
     """Score of each test session, from one reading a window in the order of ``task.windows``."""
-    truth: dict[str, list[int | None]] = {session_id: [] for session_id in task.sessions}
+    truth: dict[str, list[tuple[int, ...]]] = {session_id: [] for session_id in task.sessions}
     guess: dict[str, list[int | None]] = {session_id: [] for session_id in task.sessions}
     for window, reading in zip(task.windows, readings):
-        truth[window.session_id] += [event.activity_id for event in window.events]
+        truth[window.session_id] += [event.activity_ids for event in window.events]
         guess[window.session_id] += [p.label for p in reading.predictions]
     return tuple(
-        score_session(name, truth[name], guess[name], session.labels) for name, session in task.sessions.items()
+        score_events(name, truth[name], guess[name], session.labels) for name, session in task.sessions.items()
     )
 
 
-def _read(
-    answer: Answer, n: int, labels: Mapping[int, str], strict: bool, contradictions: Contradictions = "none"
+def read_answer(
+    answer: Answer, n: int, labels: Mapping[int, str], strict: bool = False, contradictions: Contradictions = "none"
 ) -> Reading:
+    """What an answer says of each event; all are missing where there is none.
+
+    Args:
+        answer: what the store has.
+        n: events in its window.
+        labels: the label set.
+        strict: the strict reading instead of the flexible one.
+        contradictions: which of an event's different labels counts.
+    """
     if answer.stored is None:
         return Reading(tuple(Prediction(i, "missing", None) for i in range(n)), "", "", "absent")
     made = answer.stored.generation
@@ -166,9 +183,10 @@ def _read(
 def score_table(results: Sequence[Result]) -> pd.DataFrame:
     """One row a model: macro F1 with interval, weighted F1, missed events, and where the numbers come from.
 
-    Over the union of labels, an activity that is only predicted counts as a class with F1 0.
+    Over the union of labels, an activity that is only predicted counts as a class with F1 0. Where some event has
+    several activities, macro F1 by the first ones alone stands beside it.
     """
-    rows = []
+    rows, joint = [], any(result.n_joint for result in results)
     for result in results:
         overall, f1 = result.overall, result.macro_f1
         rows.append(
@@ -182,6 +200,7 @@ def score_table(results: Sequence[Result]) -> pd.DataFrame:
                 "events": overall.n_events,
                 "weighted F1": overall.weighted_f1,
                 "macro F1, union of labels": overall.union_f1,
+                **({STRICT_JOINT: overall.strict_macro_f1} if joint else {}),
                 "missed %": overall.missed_pct,
                 "missed sd": overall.missed_sd,
                 "failed windows": result.n_failed,
@@ -347,14 +366,15 @@ def confusion_table(
 def commonest_activity(sessions: Sequence[Session]) -> str:
     """One sentence: the most frequent activity, its share of annotated events, and how many activities there are."""
     counts = Counter(
-        session.activities[event.activity_id]
+        session.activities[activity]
         for session in sessions
         for event in session.events
-        if event.activity_id in session.labels
+        for activity in event.activity_ids
+        if activity in session.labels
     )
     if not counts:
         return "No event is annotated."
-    (name, n), total = counts.most_common(1)[0], counts.total()
+    (name, n), total = counts.most_common(1)[0], sum(session.n_scored for session in sessions)
     said = f"{name} is the most frequent of {len(counts)} activities, with {100 * n / total:.0f} % of {total} events"
     return f"{said}: whoever always says so has that accuracy."
 
@@ -421,7 +441,7 @@ CONTRADICTING: tuple[Contradictions, ...] = ("first", "last")
 
 def _contradicting(result: Result, which: Contradictions) -> Overall:
     readings = tuple(
-        _read(answer, len(window.events), result.task.sessions[window.session_id].labels, False, which)
+        read_answer(answer, len(window.events), result.task.sessions[window.session_id].labels, False, which)
         for window, answer in zip(result.task.windows, result.answers)
     )
     return average(score_readings(result.task, readings))

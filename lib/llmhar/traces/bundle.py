@@ -204,12 +204,17 @@ class _Packer:
                     clean(event.room),
                     clean(event.sensor),
                     clean(event.state),
-                    self._label(session, event.activity_id if event.activity_id in session.labels else None),
+                    *self._truths(session, event),
                 ]
                 for event in window.events
             ],
             "a": [None] * self._n,
         }
+
+    def _truths(self, session: Session, event: SensorEvent) -> list[int]:
+        """Labels of an event's scored activities; -1 alone where it has none."""
+        labels = session.labels
+        return [self._label(session, activity) for activity in event.activity_ids if activity in labels] or [-1]
 
     def _label(self, session: Session, number: int | None) -> int:
         return -1 if number is None else self.labels.place(clean(session.activities[number]))

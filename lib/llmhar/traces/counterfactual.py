@@ -88,7 +88,7 @@ def swap_events(window: Window, ids: Sequence[int], donor: Sequence[SensorEvent]
     """
     events = list(window.events)
     for k, i in enumerate(ids):
-        events[i] = replace(donor[k % len(donor)], time=events[i].time, residents=(), activity_id=None)
+        events[i] = replace(donor[k % len(donor)], time=events[i].time, residents=(), activity_id=None, pairs=())
     return change_window(window, events)
 
 

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from IPython.display import HTML
 
-from llmhar.data.events import SensorEvent
+from llmhar.data.events import SensorEvent, true_activity
 from llmhar.score.tables import KINDS, Result
 from llmhar.text.mentions import Kind, Span, find_spans, opened_line
 from llmhar.text.parsing import Reading
@@ -141,14 +141,14 @@ def excerpt_rows(results: Sequence[Result], position: int, event: int, why: str 
     task = results[0].task
     window = task.windows[position]
     about = window.events[event]
-    activities = task.sessions[window.session_id].activities
+    session = task.sessions[window.session_id]
     shown = {
         "session": window.session_id,
         "window": str(window.index),
         "id": str(event),
         "time": about.time.strftime("%H:%M:%S"),
         "text": about.text,
-        "truth": "not annotated" if about.activity_id is None else activities[about.activity_id],
+        "truth": session.truth_of(about) or "not annotated",
     }
     return ExcerptRows(shown, [_said(result, position, event) for result in results], why)
 
@@ -167,9 +167,9 @@ def _said(result: Result, position: int, event: int) -> Said:
 
 
 def is_right(result: Result, position: int, event: int) -> bool:
-    """Whether a model's label is the truth; no answer is wrong (S1 §3.1.5)."""
+    """Whether a model's label is the truth, of a joint event one of its activities; no answer is wrong (S1 §3.1.5)."""
     label = result.readings[position].predictions[event].label
-    return label is not None and label == result.task.windows[position].events[event].activity_id
+    return label in result.task.windows[position].events[event].activity_ids
 
 
 class Pick(NamedTuple):
@@ -225,7 +225,7 @@ def _candidates(results: Sequence[Result]) -> dict[str, list[tuple[int, int]]]:
         labels = task.sessions[window.session_id].labels
         excerpts = [find_excerpts(result.readings[position], window.events) for result in results]
         for event, about in enumerate(window.events):
-            if about.activity_id in labels:
+            if true_activity(about.activity_ids, labels) is not None:
                 right = [is_right(result, position, event) for result in results]
                 silent = sum(own[event].found_by != "event number" for own in excerpts)
                 for why in [why for why, applies in CASES.items() if applies(*right)][:1]:

@@ -13,7 +13,7 @@ import json
 import math
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -23,8 +23,9 @@ import pandas as pd
 from llmhar import paths
 from llmhar.ask.inference import Answer
 from llmhar.ask.store import Store
-from llmhar.data.events import Session
+from llmhar.data.events import true_activity
 from llmhar.records import Request
+from llmhar.score.cells import fit, harmless
 from llmhar.score.tables import KINDS, Result
 from llmhar.text.mentions import find_mentions
 from llmhar.text.parsing import Reading
@@ -55,10 +56,10 @@ COLUMNS = {
     "n_scored": "events with a truth that is scored",
     "n_right": "of these, answered right",
     "n_missed": "of these, without a valid label",
-    "events": "list: id, time, room, sensor, state, truth (null: none that is scored), label (null: none), verdict",
+    "events": "list in the window's order (the model read their places, from 0): id and time of `llmhar data events`, "
+    "room, sensor, state, truth (null: none that is scored), label (null: none), verdict, truths (a joint event's all)",
 }
 """Columns of the trace files, one row a trace, and what they mean."""
-_RISKY = ("=", "+", "-", "@", "\t", "\r")  # what spreadsheets take for a formula, or strip before one
 _STOPS = {"stop": "stop", "length": "max_tokens"}
 
 
@@ -72,20 +73,22 @@ def trace_rows(results: Sequence[Result]) -> Iterator[dict[str, Any]]:
         task = result.task
         for window, answer, reading in zip(task.windows, result.answers, result.readings):
             session, request = task.sessions[window.session_id], answer.ask.request
-            events = [
+            labels = session.labels
+            events: list[dict[str, Any]] = [
                 {
-                    "id": i,
-                    "time": event.time.strftime("%H:%M:%S"),
-                    "room": _fit(event.room),
-                    "sensor": _fit(event.sensor),
-                    "state": _fit(event.state),
-                    "truth": _name(session, event.activity_id),
-                    "label": _name(session, prediction.label),
+                    "id": event.event_id,
+                    "time": event.time.isoformat(timespec="milliseconds"),
+                    "room": fit(event.room),
+                    "sensor": fit(event.sensor),
+                    "state": fit(event.state),
+                    "truth": _name(labels, true_activity(event.activity_ids, labels)),
+                    "label": _name(labels, prediction.label),
                     "verdict": prediction.verdict,
+                    "truths": [fit(labels[activity]) for activity in event.activity_ids if activity in labels],
                 }
-                for i, (event, prediction) in enumerate(zip(window.events, reading.predictions))
+                for event, prediction in zip(window.events, reading.predictions)
             ]
-            scored = [event for event in events if event["truth"] is not None]
+            scored = [event for event in events if event["truths"]]
             made = answer.stored.generation if answer.stored else None
             system, user = _turns(request)
             yield {
@@ -103,35 +106,30 @@ def trace_rows(results: Sequence[Result]) -> Iterator[dict[str, Any]]:
                 "prompt_sha256": task.prompt_of(window).sha256,
                 "system": system,
                 "user": user,
-                "reasoning": _fit(reading.reasoning),
-                "answer": _fit(reading.answer),
+                "reasoning": fit(reading.reasoning),
+                "answer": fit(reading.answer),
                 "thinking": reading.thinking,
                 "finish_reason": made.finish_reason if made else "failed",
-                "error": _fit(answer.error),
+                "error": fit(answer.error),
                 "prompt_tokens": made.prompt_tokens if made else 0,
                 "output_tokens": made.output_tokens if made else 0,
                 "seconds": float(made.seconds) if made and math.isfinite(made.seconds) else None,
                 "n_scored": len(scored),
-                "n_right": sum(event["truth"] == event["label"] for event in scored),
+                "n_right": sum(event["label"] in event["truths"] for event in scored),
                 "n_missed": sum(event["label"] is None for event in scored),
                 "events": events,
             }
 
 
-def _fit(text: str) -> str:
-    """Lone surrogates, which UTF-8 cannot hold, become question marks."""
-    return text.encode("utf-8", "replace").decode("utf-8")
-
-
-def _name(session: Session, number: int | None) -> str | None:
-    return None if number is None or number not in session.labels else _fit(session.labels[number])
+def _name(labels: Mapping[int, str], number: int | None) -> str | None:
+    return None if number is None or number not in labels else fit(labels[number])
 
 
 def _turns(request: Request) -> tuple[str, str]:
     """What the system turns say and what the others say."""
     texts: dict[bool, list[str]] = {True: [], False: []}
     for message in request.messages:
-        texts[message["role"] == "system"].append(_fit(message["content"]))
+        texts[message["role"] == "system"].append(fit(message["content"]))
     return "\n\n".join(texts[True]), "\n\n".join(texts[False])
 
 
@@ -157,7 +155,7 @@ def write_parquet(results: Sequence[Result], path: Path) -> int:
     event = {name: pa.string() for name in ("time", "room", "sensor", "state", "truth", "label", "verdict")}
     types: dict[str, Any] = {name: pa.string() for name in COLUMNS}
     types |= {name: pa.int64() for name in whole} | {"temperature": real, "seconds": real}
-    types["events"] = pa.list_(pa.struct({"id": pa.int64(), **event}))
+    types["events"] = pa.list_(pa.struct({"id": pa.int64(), **event, "truths": pa.list_(pa.string())}))
     table = pa.Table.from_pylist(rows, schema=pa.schema(types, metadata=COLUMNS))
     with paths.replacing(path) as temporary:
         parquet.write_table(table, temporary, compression="zstd")
@@ -271,7 +269,7 @@ def _inspect_sample(row: dict[str, Any], answer: Answer, reading: Reading, log: 
         "user": models.ChatMessageUser,
         "assistant": models.ChatMessageAssistant,
     }
-    turns = [roles[m["role"]](content=_fit(m["content"])) for m in answer.ask.request.messages]
+    turns = [roles[m["role"]](content=fit(m["content"])) for m in answer.ask.request.messages]
     made, name = answer.stored.generation if answer.stored else None, row["model"]
     content = [models.ContentText(text=row["answer"])]
     if row["reasoning"]:
@@ -292,7 +290,7 @@ def _inspect_sample(row: dict[str, Any], answer: Answer, reading: Reading, log: 
         id=f"{row['session']}/{row['window']}",
         epoch=1,
         input=turns,
-        target=[event["truth"] or "(not scored)" for event in row["events"]],
+        target=[" / ".join(event["truths"]) or "(not scored)" for event in row["events"]],
         messages=[*turns, *([output.message] if made else [])],
         output=output,
         scores={key: scorer.Score(value=n / row["n_scored"], answer=labels) for key, n in shares.items()},
@@ -308,7 +306,7 @@ def export_notes_csv(store: Store, path: Path) -> int:
     """Write the notes of a store for a spreadsheet; returns their number.
 
     Columns: key, data set, session, window, model (of the first window that the request was made for), tags, text,
-    created, updated (ISO, UTC). Cells that a spreadsheet would take for a formula begin with an apostrophe.
+    created, updated (ISO, UTC). Cells that a spreadsheet would take for a formula get an apostrophe in front.
     """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -318,13 +316,9 @@ def export_notes_csv(store: Store, path: Path) -> int:
         asked = next(iter(store.asked_for(note.key)), ("", "", "", ""))[:4]
         times = [datetime.fromtimestamp(at, UTC).isoformat(timespec="seconds") for at in note[3:]]
         cells = [note.key, *map(str, asked), ", ".join(note.tags), note.text, *times]
-        writer.writerow([_harmless(cell) for cell in cells])
+        writer.writerow([harmless(cell) for cell in cells])
     paths.write_text(path, text.getvalue())
     return len(notes)
-
-
-def _harmless(cell: str) -> str:
-    return f"'{cell}" if cell.lstrip(" \n").startswith(_RISKY) else cell
 
 
 def write_all(results: Sequence[Result], store: Store, folder: Path) -> dict[str, Path]:

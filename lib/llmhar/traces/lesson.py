@@ -45,8 +45,9 @@ def check_guess(window: Window, session: Session, guess: Sequence[str]) -> pd.Da
     rows = []
     for event, label in zip(window.events, guess):
         name = "" if label.strip() in ("", "?") else _meant(label, names)
-        truth = "" if event.activity_id is None else session.activities[event.activity_id]
-        right = "–" if not truth else "yes" if fold_name(name) == fold_name(truth) else "no"
+        truth = session.truth_of(event)
+        true_names = {fold_name(session.activities[activity]) for activity in event.activity_ids}
+        right = "–" if not truth else "yes" if fold_name(name) in true_names else "no"
         row = {"time": f"{event.time:%H:%M:%S}", "event": event.text, "guess": name or "–", "truth": truth or "–"}
         rows.append(row | {"right": right})
     return pd.DataFrame(rows).rename_axis("id")

@@ -22,7 +22,7 @@ from IPython.display import HTML, display
 
 from llmhar import paths
 from llmhar.ask.store import Note
-from llmhar.data.events import Session, Window
+from llmhar.data.events import Session, Window, true_activity
 from llmhar.score.tables import KINDS, Result
 from llmhar.traces.bundle import build_bundle, pack
 
@@ -57,7 +57,7 @@ def window_html(window: Window, session: Session) -> HTML:
             "sensor": event.sensor,
             "state": event.state,
             "residents": ", ".join(event.residents),
-            "truth": "" if event.activity_id is None else session.activities[event.activity_id],
+            "truth": session.truth_of(event),
         }
         for i, event in enumerate(window.events)
     ]
@@ -79,8 +79,8 @@ def trace_html(results: Sequence[Result], position: int) -> HTML:
             "id": i,
             "time": event.time.strftime("%H:%M:%S"),
             "text": event.text,
-            "truth": "not annotated" if event.activity_id is None else session.activities[event.activity_id],
-            "labels": [_label(result, position, i, event.activity_id, session) for result in results],
+            "truth": session.truth_of(event) or "not annotated",
+            "labels": [_label(result, position, i, session) for result in results],
         }
         for i, event in enumerate(window.events)
     ]
@@ -89,11 +89,13 @@ def trace_html(results: Sequence[Result], position: int) -> HTML:
     return HTML(page.render(window=window, data=task.data, events=events, models=models))
 
 
-def _label(result: Result, position: int, event: int, truth: int | None, session: Session) -> dict[str, str]:
+def _label(result: Result, position: int, event: int, session: Session) -> dict[str, str]:
     prediction = result.readings[position].predictions[event]
+    activities = result.task.windows[position].events[event].activity_ids
+    truth = true_activity(activities, session.labels, prediction.label)
     if prediction.label is None:
         return {"text": prediction.verdict.replace("_", " "), "css": "none", "mark": "–"}
-    if truth is None or truth not in session.labels:
+    if truth is None:
         return {"text": session.activities[prediction.label], "css": "unscored", "mark": "?"}
     right = prediction.label == truth
     return {

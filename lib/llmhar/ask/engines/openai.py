@@ -27,6 +27,7 @@ import openai
 from llmhar.ask.engines.base import EngineError
 from llmhar.ask.engines.worker import seed_of, sentence
 from llmhar.ask.models import ModelSpec, Prices
+from llmhar.ask.privacy import say_once
 from llmhar.records import Fingerprint, Generation, Request
 
 log = logging.getLogger("llmhar.engines")
@@ -178,6 +179,7 @@ class OpenAIEngine:
 
     def stream(self, requests: Iterable[Request]) -> Iterator[Generation]:
         """Answer all requests, each as soon as it is ready; a dropped stream takes back what is under way."""
+        say_once(urlsplit(self._url).hostname or self.host)
         waiting = iter(requests)
         done: queue.SimpleQueue[Future[Generation]] = queue.SimpleQueue()
         running: set[Future[Generation]] = set()

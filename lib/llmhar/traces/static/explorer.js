@@ -138,7 +138,7 @@ class Traces {
     const label = trace.l[event];
     if (label === undefined || label < 0) return "none";
     if (w.e[event][4] < 0) return "unscored";
-    return label === w.e[event][4] ? "right" : "wrong";
+    return isTrue(w.e[event], label) ? "right" : "wrong";
   }
 
   /** Right and scored events of one answer; null where the model was not asked. No answer is wrong (S1 §3.1.5). */
@@ -150,7 +150,7 @@ class Traces {
     w.e.forEach((event, i) => {
       if (event[4] < 0) return;
       scored += 1;
-      right += trace.l[i] === event[4] ? 1 : 0;
+      right += isTrue(event, trace.l[i]) ? 1 : 0;
     });
     return { right, scored };
   }
@@ -169,7 +169,7 @@ class Traces {
   /** Some scored event that every given model gets wrong. */
   allWrong(w, models) {
     const asked = models.filter((m) => w.a[m]);
-    return asked.length > 0 && w.e.some((e, i) => e[4] >= 0 && asked.every((m) => w.a[m].l[i] !== e[4]));
+    return asked.length > 0 && w.e.some((e, i) => e[4] >= 0 && asked.every((m) => !isTrue(e, w.a[m].l[i])));
   }
 
   /** Some scored event that the teacher has right and a student has wrong. */
@@ -177,7 +177,8 @@ class Traces {
     const teacher = w.a[this.bundle.teacher];
     const students = this.bundle.students.filter((m) => w.a[m]);
     if (!teacher) return false;
-    return w.e.some((e, i) => e[4] >= 0 && teacher.l[i] === e[4] && students.some((m) => w.a[m].l[i] !== e[4]));
+    const right = (m, e, i) => isTrue(e, w.a[m].l[i]);
+    return w.e.some((e, i) => e[4] >= 0 && right(this.bundle.teacher, e, i) && students.some((m) => !right(m, e, i)));
   }
 
   /** Lower-case texts of a window: what all models see, then one text a model. */
@@ -214,7 +215,7 @@ class Traces {
       const traces = (f.model === ALL ? every : [f.model]).map((m) => w.a[m]).filter(Boolean);
       if (f.verdict !== ALL && !traces.some((t) => t.v.includes(f.verdict))) return;
       if (f.activity !== ALL) {
-        const truth = f.where !== "answer" && w.e.some((e) => e[4] === f.activity);
+        const truth = f.where !== "answer" && w.e.some((e) => isTrue(e, f.activity));
         if (!truth && !(f.where !== "truth" && traces.some((t) => t.l.includes(f.activity)))) return;
       }
       if (f.broke && !this.broke(w)) return;
@@ -232,6 +233,14 @@ class Traces {
 
   name(label) {
     return this.labels[label] ?? "not annotated or not scored";
+  }
+
+  /** All activities of an event: several where residents caused it together. */
+  truth(event) {
+    return event
+      .slice(4)
+      .map((label) => this.name(label))
+      .join(" / ");
   }
 
   verdict(number) {
@@ -264,6 +273,8 @@ const noFilter = () => ({
   text: "",
 });
 const words = (verdict) => verdict.replaceAll("_", " ");
+/** Whether a label is one of an event's activities. */
+const isTrue = (event, label) => event.indexOf(label, 4) >= 0;
 const span = (w) => (w.e.length ? `${w.e[0][0]} – ${w.e.at(-1)[0]}` : "no events");
 const shortSpan = (w) => (w.e.length ? `${w.e[0][0].slice(0, 5)}–${w.e.at(-1)[0].slice(0, 5)}` : "");
 const sessionName = (w) => (/^\d/.test(w.s) ? `session ${w.s}` : w.s);
@@ -694,7 +705,7 @@ class Detail {
                     "span",
                     {
                       class: ON.has(e[3]) ? "dot on" : "dot",
-                      title: `${eventText(e, i)}\ntruth: ${traces.name(e[4])}`,
+                      title: `${eventText(e, i)}\ntruth: ${traces.truth(e)}`,
                     },
                     String(i),
                   ),
@@ -717,7 +728,7 @@ class Detail {
     };
     const truth = lane(
       "truth",
-      w.e.map((e, i) => cell(i, e[4], "truth", `truth: ${traces.name(e[4])}`)),
+      w.e.map((e, i) => cell(i, e[4], "truth", `truth: ${traces.truth(e)}`)),
       "strip",
     );
     const said = app.shown.map((m) => {
@@ -786,7 +797,7 @@ class Detail {
     });
     const rows = w.e.map((e, i) => {
       const odd = traces.disagreeAt(w, app.shown, i);
-      const truth = h("td", { class: e[4] < 0 ? "dim" : "" }, traces.name(e[4]));
+      const truth = h("td", { class: e[4] < 0 ? "dim" : "" }, traces.truth(e));
       return this.lights.add(
         h(
           "tr",
@@ -1043,11 +1054,7 @@ class Detail {
             `${MARKS[this.app.traces.outcome(w.a[m], w, i)]} ${this.#said(w.a[m], i)}`,
           ),
         );
-      said.replaceChildren(
-        h("b", {}, eventText(w.e[i], i)),
-        ` — truth: ${this.app.traces.name(w.e[i][4])} `,
-        ...answers,
-      );
+      said.replaceChildren(h("b", {}, eventText(w.e[i], i)), ` — truth: ${this.app.traces.truth(w.e[i])} `, ...answers);
       if (walked) this.lights.stepTo(i); // nothing is lit elsewhere until somebody plays
     };
     let timer;
@@ -1203,7 +1210,7 @@ class Detail {
         "tr",
         { class: changed ? "changed" : "" },
         h("th", { scope: "row" }, String(i)),
-        h("td", {}, traces.name(e[4])),
+        h("td", {}, traces.truth(e)),
         h("td", {}, was),
         h("td", { class: place < 0 ? "dim" : "" }, now),
         h("td", {}, changed ? "≠ changed" : ""),
