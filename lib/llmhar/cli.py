@@ -14,11 +14,7 @@ from typing import Annotated, Literal
 
 import typer
 
-<<<<<<< HEAD
-from llmhar.run.commands import data, models, students
-=======
-from llmhar.run.commands import data, labels, models
->>>>>>> labels
+from llmhar.run.commands import data, labels, models, students
 from llmhar.run.commands.shared import Json, pairs_of
 from llmhar.run.terminal import print_json, print_line, print_table
 
@@ -26,12 +22,9 @@ HELP = "Language models for human activity recognition at home."
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=HELP)
 app.add_typer(data.app, name="data")
 app.add_typer(models.app, name="models")
-<<<<<<< HEAD
 app.add_typer(students.app, name="students")
-=======
 app.command()(labels.label)
 app.command()(labels.score)
->>>>>>> labels
 bench_app = typer.Typer(no_args_is_help=True, help="Benches that a study can cite.")
 app.add_typer(bench_app, name="bench")
 
