@@ -10,6 +10,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, NamedTuple
@@ -20,7 +21,7 @@ from llmhar.ask import meter
 from llmhar.ask.asking import Asking
 from llmhar.ask.engines.base import Engine, EngineError
 from llmhar.ask.engines.registry import effective_options, open_engine, replies_of
-from llmhar.ask.models import ModelError, ModelSpec
+from llmhar.ask.models import SERVED_REVISION, HubSource, ModelError, ModelSpec, NoSource
 from llmhar.ask.store import Ask, Store, Stored
 from llmhar.ask.task import Task
 from llmhar.records import Fingerprint, Generation, Purpose, Request, Sampling
@@ -75,26 +76,26 @@ class AskedRun:
 def request_to(model: ModelSpec, asking: Asking) -> Callable[..., Request]:
     """What all requests to a model share; called with ``messages=`` (and ``schema=``, ``sample_index=``), it makes one.
 
+    What a server answers has neither a revision nor a tokenizer that anybody here can know: its requests say so, and
+    are others than those to local weights of the same model, whether these are here or not.
+
     Args:
         model: who is asked.
-        asking: its sampling, draw and thinking count. A thinking budget goes only to models that think: an engine would
-            refuse one for thinking that cannot happen.
+        asking: its engine, sampling, draw and thinking count. A thinking budget goes only to models that think: an
+            engine would refuse one for thinking that cannot happen.
 
     Raises:
         ModelError: its tokenizer is not here, and no server has it.
     """
-    try:
-        tokenizer = model.tokenizer_sha256()
-    except ModelError:
-        if serving_engine(model, asking.engine) != "openai":
-            raise
-        tokenizer = ""  # the server's own, which nobody here can know
+    served = is_served(model, asking.engine)
+    tokenizer = "" if served else model.tokenizer_sha256()
+    revision = SERVED_REVISION if served and isinstance(model.source, HubSource) else model.revision
     sampling = sampling_of(model, asking)
     if not model.thinking:
         sampling = replace(sampling, thinking_budget=None)
     switch = {"enable_thinking": asking.thinking} if asking.thinking is not None and model.thinking else {}
     return partial(
-        Request, model_id=model.hub_id, revision=model.revision, tokenizer_sha256=tokenizer,
+        Request, model_id=model.hub_id, revision=revision, tokenizer_sha256=tokenizer,
         template_args=model.template_args | switch, sampling=sampling,
         adapter_sha256=model.adapter.sha256 if model.adapter else None,
         adapter_path=str(model.adapter.path) if model.adapter else None,
@@ -151,6 +152,8 @@ def run_asks(asks: Sequence[Ask], model: ModelSpec, store: Store, asking: Asking
     start = time.perf_counter()
     store.note_asks(asks)
     wanted = {ask.request.key: ask.request for ask in asks}
+    if isinstance(model.source, HubSource) and is_served(model, asking.engine):
+        _take_over(wanted, model, store)
     if not asking.exact:
         wanted = _missing(wanted, store, asking.purpose)
     if not wanted:
@@ -241,8 +244,20 @@ def open_model(model: ModelSpec, asking: Asking) -> Engine:
 
 
 def serving_engine(model: ModelSpec, engine: str) -> str:
-    """The engine that serves a model: its own, else the one that was asked for, which may be "auto"."""
-    return model.engine if model.engine != "auto" else engine
+    """The engine that serves a model: its own, else the one that was asked for, which may be "auto".
+
+    Weights that were made here (students, pruned and converted models) are on no server: they are served here, "auto",
+    beside models that "openai" answers for.
+    """
+    if model.engine != "auto":
+        return model.engine
+    made_here = model.adapter is not None or not isinstance(model.source, HubSource | NoSource)
+    return "auto" if engine == "openai" and made_here else engine
+
+
+def is_served(model: ModelSpec, engine: str) -> bool:
+    """Whether a server answers for a model: no weights, tokenizer or cards are needed here."""
+    return serving_engine(model, engine) == "openai"
 
 
 def _missing(
@@ -250,6 +265,22 @@ def _missing(
 ) -> dict[str, Request]:
     stored = store.find(list(wanted), exactly, timed=purpose == "timed")
     return {key: request for key, request in wanted.items() if key not in stored}
+
+
+def _take_over(wanted: Mapping[str, Request], model: ModelSpec, store: Store) -> None:
+    """Answers of servers whose requests named the pinned revision, as they did until there was one name for any engine,
+    are kept under today's requests as well: nothing that was paid for is asked again.
+    """
+    here = store.find(list(wanted))
+    missing = [request for key, request in wanted.items() if key not in here]
+    tokenizers = {""}
+    with suppress(ModelError):
+        tokenizers.add(model.tokenizer_sha256())
+    for tokenizer in tokenizers:
+        older = {replace(r, revision=model.revision, tokenizer_sha256=tokenizer).key: r for r in missing}
+        for key, stored in store.find(list(older)).items():
+            if stored.fingerprint.engine == "openai":
+                store.add(replace(stored.generation, request_key=older[key].key), stored.fingerprint)
 
 
 def _once_each(generations: Iterable[Generation], wanted: Mapping[str, Request]) -> Iterator[Generation]:

@@ -51,7 +51,7 @@ def publish(
     payload = {
         "key_numbers": {name: _json_number(value) for name, value in key_numbers.items()},
         "engines": sorted({f"{r.model.name}: {r.made_by}" for r in results} | set(engines)),
-        "models": {r.model.name: {"id": r.model.hub_id, "revision": r.model.revision} for r in results},
+        "models": {r.model.name: {"id": r.model.hub_id, "revision": r.asked_revision} for r in results},
         "datasets": sorted({f"{r.task.data}, {r.task.subset}" for r in results} | set(datasets)),
         "kinds": sorted({KINDS[r.model.kind] for r in results} | {f"{r.task.kind} data" for r in results} | set(kinds)),
         "scores": [score_row(result) for result in results],

@@ -9,7 +9,7 @@ from typing import Any
 from llmhar import paths
 from llmhar.ask.engines.registry import cannot_start
 from llmhar.ask.inference import serving_engine
-from llmhar.ask.models import MODELS, ModelError, ModelSpec
+from llmhar.ask.models import MODELS, ModelError, ModelSpec, NoSource
 from llmhar.ask.store import Store
 from llmhar.data.registry import DATASETS
 from llmhar.run.jobs import Job
@@ -48,6 +48,8 @@ def _problems(job: Job) -> Iterator[str]:
     for name in dict.fromkeys(name for parameter in taught for name in _names(values.get(parameter))):
         yield from _weights_problem(MODELS[name])
     for name in _names(values.get("tokenizer")):
+        if isinstance(MODELS[name].source, NoSource):
+            yield f"tokenizer: {name} has none here: name a model whose weights can be fetched, or none"
         yield from _weights_problem(MODELS[name])
 
 

@@ -81,9 +81,14 @@ class Result:
         return [answer.stored.generation for answer in self.answers if answer.stored]
 
     @property
+    def asked_revision(self) -> str:
+        """The revision that requests name: the model's pinned one, or what is known of a server's."""
+        return self.answers[0].ask.request.revision if self.answers else self.model.revision
+
+    @property
     def revision(self) -> str:
         """The model's revision, short; what was done to its parent (pruned, tuned) stays visible."""
-        commit, *changes = self.model.revision.split("+")
+        commit, *changes = self.asked_revision.split("+")
         # of layers the number is enough ("l8"); weights that were tuned, merged or quantised differ by their hash alone
         parts = [change.partition(":") for change in changes]
         marks = [what if "-" in which or not which else f"{what}:{which[:8]}" for what, _, which in parts]
