@@ -64,11 +64,9 @@ def test_who_serves_whom():
             assert inference.serving_engine(model, engine) == here
 
 
-class Nobody:
-    """An engine that must not be opened."""
-
-    def __enter__(self):
-        raise AssertionError("asked again")
+def nobody():
+    """Opens an engine that must not be needed."""
+    raise AssertionError("asked again")
 
 
 @pytest.mark.parametrize("tokenizer", ["", "t" * 64])
@@ -81,7 +79,7 @@ def test_answers_that_named_the_pinned_revision_are_taken_over(tmp_path, monkeyp
     with Store(tmp_path / "s.sqlite") as store:
         store.note_asks([Ask("d", "s", 0, "qwen3-32b", old)])
         asks = [Ask("d", "s", 0, "qwen3-32b", request("qwen3-32b", SERVED))]
-        asking = replace(SERVED, open_with=Nobody)
+        asking = replace(SERVED, open_with=nobody)
         store.add(Generation(old.key, "of the card", "stop"), local)
         with pytest.raises(AssertionError):
             inference.run_asks(asks, model, store, asking)

@@ -187,7 +187,7 @@ class ModelSpec(_Strict):
     sampling: dict[Mode, dict[str, float]] = {}
     """What the authors recommend, by mode; data, not applied by itself."""
     max_tokens: dict[Mode, Annotated[int, Field(ge=1)]] = {}
-    """Tokens that an answer may need from a server, thinking included, by mode; data, not applied by itself."""
+    """Tokens that an answer from a server may need, thinking included, by mode; data, not applied by itself."""
     source: Source = NoSource()
     shape: Shape | None = None
     """None: not known, or (pruned) the parent's with fewer layers."""

@@ -10,6 +10,7 @@ from llmhar import paths
 from llmhar.ask.engines.registry import cannot_start
 from llmhar.ask.inference import serving_engine
 from llmhar.ask.models import MODELS, ModelError, ModelSpec, NoSource
+from llmhar.ask.spending import cannot_count
 from llmhar.ask.store import Store
 from llmhar.data.registry import DATASETS
 from llmhar.run.jobs import Job
@@ -93,7 +94,7 @@ def model_problems(model: ModelSpec, engine: str) -> Iterable[str]:
     serving = serving_engine(model, engine)
     if serving not in ("openai", "recorded"):
         yield from _weights_problem(model)
-    problem = cannot_start(serving, model)
+    problem = cannot_start(serving, model) or (cannot_count(model) if serving == "openai" else "")
     if problem and not _was_answered(model.name):
         yield f"{model.name}: engine {serving} cannot start: {problem}"
 

@@ -1,7 +1,13 @@
-"""Reads what an OpenAI-compatible server sends: text, thinking, end and tokens of one chat completion. Asks nobody."""
+"""Reads what an OpenAI-compatible server sends: text, thinking, end and tokens of one chat completion, and how long it
+asks to wait. Asks nobody.
+"""
 
 from __future__ import annotations
 
+import math
+import time
+from collections.abc import Mapping
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 _STOPS = ("stop", "stop_sequence", "eos", "eos_token", "end", "end_turn", "complete")
@@ -27,8 +33,11 @@ def read_completion(body: Any, max_tokens: int) -> dict[str, Any]:
         thought = in_parts or message.get("reasoning_content") or message.get("reasoning")
         prompt = int(usage.get("prompt_tokens") or 0)
         cached = int((usage.get("prompt_tokens_details") or {}).get("cached_tokens") or 0)
-        # Some servers leave thinking out of completion_tokens and count it in the total alone.
-        output = max(int(usage.get("completion_tokens") or 0), int(usage.get("total_tokens") or 0) - prompt)
+        written = int(usage.get("completion_tokens") or 0)
+        thoughts = int((usage.get("completion_tokens_details") or {}).get("reasoning_tokens") or 0)
+        # Some servers leave thinking out of completion_tokens and count it in the total alone, or beside it.
+        written += thoughts if thoughts > written else 0
+        output = max(written, int(usage.get("total_tokens") or 0) - prompt)
         if not isinstance(thought, str | None) or not isinstance(word, str | None):
             raise TypeError
     except (KeyError, IndexError, TypeError, AttributeError, ValueError):
@@ -71,3 +80,19 @@ def _reason(word: str | None, at_limit: bool, has_text: bool) -> str:
         return "length" if at_limit else "stop"
     folded = (word or "").casefold()
     return "stop" if folded in _STOPS else "length" if folded in _LENGTHS else "error"
+
+
+def wished_wait(headers: Mapping[str, str]) -> float:
+    """Seconds that a server asks to wait before the next attempt, given as such, as milliseconds or as a date; 0 where
+    it does not say, or says nothing that can be read.
+    """
+    for name, unit in (("retry-after-ms", 1e-3), ("retry-after", 1.0)):
+        try:
+            seconds = float(headers.get(name, "")) * unit
+        except ValueError:
+            continue
+        return max(0.0, seconds) if math.isfinite(seconds) else 0.0
+    try:
+        return max(0.0, parsedate_to_datetime(headers.get("retry-after", "")).timestamp() - time.time())
+    except (ValueError, TypeError, OverflowError):
+        return 0.0

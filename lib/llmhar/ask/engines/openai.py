@@ -9,7 +9,6 @@ The key comes from the environment and stays in this process: no record, log or 
 from __future__ import annotations
 
 import asyncio
-import itertools
 import json
 import logging
 import queue
@@ -33,10 +32,10 @@ from llmhar.ask.engines.addresses import (
     say_once,
 )
 from llmhar.ask.engines.base import EngineError
-from llmhar.ask.engines.completions import read_completion
+from llmhar.ask.engines.completions import read_completion, wished_wait
 from llmhar.ask.engines.worker import seed_of, sentence
 from llmhar.ask.models import ModelSpec
-from llmhar.ask.spending import Cost, cost_of
+from llmhar.ask.spending import Cost, Purse, cost_of
 from llmhar.records import Fingerprint, Generation, Request
 
 __all__ = [
@@ -56,6 +55,9 @@ _CURES = {
     422: "check max_tokens, schema and sampling against what this server offers",
     429: "lower requests_per_minute or max_num_seqs, or wait",
 }
+_BUSY = (429, 503)
+LONGEST_WAIT_S = 900.0
+"""Seconds that a server may ask to wait; of a longer wait the user is told, and nothing more is sent."""
 _HOPELESS = (401, 402, 404)
 """What every later request would get as well: it is not sent."""
 T = TypeVar("T")
@@ -64,7 +66,9 @@ T = TypeVar("T")
 class _PacedClient(openai.DefaultAsyncHttpxClient):
     """Each attempt, retries among them, waits for its turn and then has so many seconds for the whole answer.
 
-    The time-outs of the HTTP library begin anew with every byte: a server that drips would never end.
+    The time-outs of the HTTP library begin anew with every byte: a server that drips would never end. Where a server
+    asks to wait (Retry-After), everybody waits: the openai package holds back that one request alone, and does not try
+    again where it is asked to wait longer than it likes.
     """
 
     limit_s = 600.0
@@ -73,16 +77,20 @@ class _PacedClient(openai.DefaultAsyncHttpxClient):
     _next_at = 0.0
 
     async def send(self, *args: Any, **kwargs: Any) -> Any:
-        if self.gap_s:
-            now = time.monotonic()
-            turn = max(now, self._next_at)
-            self._next_at = turn + self.gap_s
-            await asyncio.sleep(turn - now)
+        while (wait := self._next_at - time.monotonic()) > 0:
+            await asyncio.sleep(wait)
+        self._next_at = time.monotonic() + self.gap_s
         try:
             async with asyncio.timeout(self.limit_s):
-                return await super().send(*args, **kwargs)
+                response = await super().send(*args, **kwargs)
         except TimeoutError as error:
             raise httpx2.ReadTimeout("no whole answer") from error  # as which the openai package tries again
+        wait = wished_wait(response.headers) if response.status_code in _BUSY else 0.0
+        if 0 < wait <= LONGEST_WAIT_S:
+            self._next_at = max(self._next_at, time.monotonic() + wait)
+            for name in ("retry-after", "retry-after-ms"):  # waited for here, however long
+                response.headers.pop(name, None)
+        return response
 
 
 class OpenAIEngine:
@@ -124,7 +132,8 @@ class OpenAIEngine:
         self._timeout_s = timeout_s
         self._limit_field = "max_tokens"
         self._hopeless = ""
-        self._made: list[Generation] = []
+        self._purse = Purse(model)
+        self._used = cost_of([], model.prices)
         self._closed = False
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="openai-engine", daemon=True)
@@ -160,18 +169,25 @@ class OpenAIEngine:
         return Fingerprint("openai", openai.__version__, "", self.host)
 
     def stream(self, requests: Iterable[Request]) -> Iterator[Generation]:
-        """Answer all requests, each as soon as it is ready; a dropped stream takes back what is under way."""
+        """Answer all requests, each as soon as it is ready; a dropped stream takes back what is under way.
+
+        Raises:
+            LimitReached: the run's limit of dollars leaves no room for the next request, and all sent ones were
+                answered.
+        """
         waiting = iter(requests)
         done: queue.SimpleQueue[Future[Generation]] = queue.SimpleQueue()
         running: set[Future[Generation]] = set()
+        following = next(waiting, None)
         try:
-            while True:
-                for request in itertools.islice(waiting, self._n - len(running)):
-                    future = asyncio.run_coroutine_threadsafe(self._answer(request), self._loop)
-                    running.add(future)
+            while following is not None or running:
+                while following is not None and len(running) < self._n and self._purse.may_send(len(running)):
+                    answer = self._answer(following, self._purse.reserve())
+                    running.add(future := asyncio.run_coroutine_threadsafe(answer, self._loop))
                     future.add_done_callback(done.put)
+                    following = next(waiting, None)
                 if not running:
-                    return
+                    raise self._purse.reached()
                 finished = done.get()
                 running.discard(finished)
                 yield finished.result()
@@ -179,27 +195,28 @@ class OpenAIEngine:
             for future in running:
                 future.cancel()
 
-    async def _answer(self, request: Request) -> Generation:
-        """One generation, whatever happens."""
-        started, fields = time.perf_counter(), {}
+    async def _answer(self, request: Request, reserved: float) -> Generation:
+        """One generation, whatever happens; what it took is counted in place of what was reserved."""
+        started, fields, error = time.perf_counter(), dict[str, Any](), ""
         try:
             if self._hopeless:
                 raise ValueError(self._hopeless)
             fields = read_completion(await self._ask(self._body(request)), request.sampling.max_tokens)
+            error = str(fields.pop("error"))
         except openai.APIError as problem:
             error = self._explained(problem)
         except ValueError as problem:
             error = str(problem)
         except Exception as problem:  # a request that cannot be sent at all is a failure like any other
             error = sentence(problem)
-        else:
-            error = str(fields.pop("error"))
         seconds = round(time.perf_counter() - started, 4)
         if error:
-            return Generation(request.key, finish_reason="error", error=self._clean(error), seconds=seconds)
+            fields |= {"text": "", "finish_reason": "error", "finish_word": "", "error": self._clean(error)}
         fields |= {name: self._scrub(fields[name]) for name in ("text", "finish_word")}
         made = Generation(request.key, seconds=seconds, **fields)
-        self._made.append(made)
+        self._purse.settle(reserved, request, made)
+        if made.ok:
+            self._used = self._used.plus(cost_of([made], self._model.prices))
         return made
 
     async def _ask(self, body: dict[str, Any]) -> Any:
@@ -259,8 +276,11 @@ class OpenAIEngine:
         status = error.status_code
         cure = _CURES.get(status, "run again later" if status >= 500 else "see the server's documentation")
         cure = cure.replace("{key}", self._model.server.key_variable or KEY_VARIABLES[0])
+        wait = wished_wait(error.response.headers) if status in _BUSY else 0.0
+        if wait > LONGEST_WAIT_S:
+            cure = f"it asks to wait {wait:,.0f} s: run again then"
         explained = self._clean(f"{self.host} answered {status}: {error.message[:300]}; {cure}")
-        if status in _HOPELESS:
+        if status in _HOPELESS or wait > LONGEST_WAIT_S:
             self._hopeless = explained
         return explained
 
@@ -282,7 +302,7 @@ class OpenAIEngine:
 
     def cost(self) -> Cost:
         """What this engine has used so far."""
-        return cost_of(self._made, self._model.prices)
+        return self._used
 
     def _wait(self, work: Coroutine[Any, Any, T]) -> T:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()
