@@ -301,7 +301,7 @@ def test_run_spec():
     assert re.fullmatch(r"[0-9a-f]{40}(\+dirty)?|unknown", made.commit)
     assert re.fullmatch(r".+, [1-9]\d* cores", made.device)
     assert made.packages["numpy"] == __import__("numpy").__version__
-    assert PROFILES == ("smoke", "demo", "demo-full", "paper")
+    assert PROFILES == ("smoke", "demo", "demo-full", "paper", "api")
 
 
 def test_commit_outside_git(tmp_path, monkeypatch):

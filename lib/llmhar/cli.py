@@ -77,7 +77,7 @@ def parse(
 
 @app.command()
 def plan(
-    profile: Annotated[str, typer.Argument(help="smoke, demo, demo-full or paper (S1 as published).")],
+    profile: Annotated[str, typer.Argument(help="smoke, demo, demo-full, api, or paper (S1 as published).")],
     device: Annotated[str, typer.Option(help="A device of params/devices.yaml.")] = "a100-80",
     output_tokens: Annotated[int, typer.Option(min=1, help="Generated tokens a window, thinking included.")] = 3000,
     n_gpus: Annotated[int, typer.Option(min=1, help="Cards on the node.")] = 1,
@@ -99,16 +99,18 @@ def plan(
 
 @app.command()
 def run(  # noqa: PLR0913 - options of a command
-    profile: Annotated[str, typer.Argument(help="smoke, demo, demo-full or paper.")],
+    profile: Annotated[str, typer.Argument(help="smoke, demo, demo-full, paper or api.")],
     notebooks: Annotated[list[str] | None, typer.Argument(help="Names or numbers; default: all.")] = None,
     p: Annotated[list[str] | None, typer.Option("-p", help="Parameter, name=value (repeatable).")] = None,
     jobs: Annotated[int, typer.Option("-j", min=1, help="Notebooks at a time.")] = 1,
     engine: Annotated[str | None, typer.Option(help="Short for -p engine=NAME.")] = None,
     address: Annotated[str | None, typer.Option(help="Ray cluster of --engine ray: HOST:6379 or auto.")] = None,
     name: Annotated[str, typer.Option(help="Keep these settings' report beside the profile's own, as TRIAL.")] = "",
+    max_usd: Annotated[float | None, typer.Option(min=0, help="Most US dollars that servers may be paid.")] = None,
     as_json: Json = False,
 ) -> None:
     """Run notebooks through papermill into reports/PROFILE. Run again to resume; a failed run replaces nothing."""
+    from llmhar.ask import spending
     from llmhar.run.aside import aside, later_run
     from llmhar.run.jobs import plan_jobs
     from llmhar.run.ready import refuse_if_not_ready
@@ -120,8 +122,11 @@ def run(  # noqa: PLR0913 - options of a command
             raise typer.BadParameter("--address is the cluster of --engine ray")
         os.environ["LLMHAR_RAY_ADDRESS"] = address  # the notebooks' processes inherit it
     planned = plan_jobs(profile, notebooks or [], options, Path.cwd(), name)
+    spending.begin(max_usd)
     refuse_if_not_ready(planned)
     done = run_jobs(planned, jobs)
+    if spent := spending.end():
+        print_line(spent, to_stderr=True)
     if as_json:
         print_json(done)
     else:
@@ -136,7 +141,7 @@ def run(  # noqa: PLR0913 - options of a command
 
 @app.command()
 def record(
-    profile: Annotated[str, typer.Argument(help="smoke, demo, demo-full or paper.")] = "demo",
+    profile: Annotated[str, typer.Argument(help="smoke, demo, demo-full, paper or api.")] = "demo",
     notebooks: Annotated[list[str] | None, typer.Argument(help="Names or numbers; default: all that have run.")] = None,
     as_json: Json = False,
 ) -> None:
@@ -158,7 +163,7 @@ def record(
 
 @app.command()
 def lock(
-    profile: Annotated[str, typer.Argument(help="smoke, demo, demo-full or paper.")],
+    profile: Annotated[str, typer.Argument(help="smoke, demo, demo-full, paper or api.")],
     notebooks: Annotated[list[str] | None, typer.Argument(help="04_distillation (default) or 04b_transfer.")] = None,
     p: Annotated[list[str] | None, typer.Option("-p", help="Parameter, name=value (repeatable).")] = None,
     as_json: Json = False,
@@ -176,7 +181,7 @@ def lock(
 @app.command()
 def explore(
     html: Annotated[Path | None, typer.Option(help="Write one offline file instead of serving.")] = None,
-    profile: Annotated[str, typer.Option(help="Settings of 06_traces: smoke, demo, demo-full or paper.")] = "demo",
+    profile: Annotated[str, typer.Option(help="Settings of 06_traces: smoke, demo, demo-full, paper or api.")] = "demo",
     p: Annotated[list[str] | None, typer.Option("-p", help="Parameter, name=value (repeatable).")] = None,
     port: Annotated[int, typer.Option(help="Port on 127.0.0.1.")] = 8866,
     as_json: Json = False,

@@ -1,9 +1,10 @@
 """Where things lie: the one module that knows folders. Creates nothing unless asked for a file inside.
 
-Three places, each movable by one environment variable:
+Places that one environment variable each can move:
 
 - the checkout (``params/``, ``notebooks/``, ``reports/``): ``LLMHAR_ROOT``, else the folder above ``lib``;
 - the store and logs: ``LLMHAR_HOME``, else ``.llmhar`` in the checkout;
+- a user's own models: ``LLMHAR_MODELS``, a file, else ``models.yaml`` in the store's folder;
 - data sets: ``LLMHAR_DATA``, else ``data`` in the store's folder;
 - downloads and converted weights: ``LLMHAR_CACHE``, else the user's cache folder (shared by checkouts).
 """
@@ -42,6 +43,11 @@ def root() -> Path:
 def home() -> Path:
     """Folder of the store and of the engines' logs."""
     return _from_env("LLMHAR_HOME", root() / ".llmhar")
+
+
+def own_models() -> Path:
+    """File of the user's own models, which need not be there."""
+    return _from_env("LLMHAR_MODELS", home() / "models.yaml")
 
 
 def data() -> Path:

@@ -29,8 +29,8 @@ from pydantic import TypeAdapter, ValidationError
 
 from llmhar import paths
 
-PROFILES = ("smoke", "demo", "demo-full", "paper")
-"""From seconds without weights to a GPU node."""
+PROFILES = ("smoke", "demo", "demo-full", "paper", "api")
+"""From seconds without weights to a GPU node; and hosted models."""
 MAX_YAML, MAX_NESTED, MAX_NODES = 2**18, 50, 100_000
 """Bytes of a YAML file, levels of it, and values with those that aliases stand for: PyYAML takes minutes for more
 levels, and a few lines of aliases stand for more values than any memory holds."""

@@ -30,6 +30,7 @@ engine: str = "auto"  # auto (vllm, else transformers), or one engine
 session: int = 0  # which test session, from 0
 window: int = 4  # which window of it, from 0
 answer: str = "name"  # activities answered by name or by number
+sampling: str = "greedy"  # greedy: likeliest token; model, hosted: as its makers recommend, by mode
 max_tokens: int = 400  # most tokens a model may write
 
 # %% [markdown]
@@ -131,7 +132,7 @@ print(task.prompt_of(shown).system)
 # study's floor and its scripted teacher.
 
 # %%
-asking = Asking(engine=engine, sampling=Sampling(max_tokens=max_tokens))
+asking = Asking(engine=engine, draw=sampling, sampling=Sampling(max_tokens=max_tokens))
 results = evaluate(task, models, asking).results
 for result in results:
     print(f"--- {result.model.name} ({result.made_by})")

@@ -31,7 +31,7 @@ serializer: str = "s1-json"  # how a window is written: a name in SERIALIZERS
 answer: str = "name"  # activities answered by name or by number
 rules: bool = True  # whether the home's rules are part of the prompt
 thinking: bool | None = None  # Qwen3's thinking switch; None = the template's default
-sampling: str = "model"  # model: as its makers recommend, by mode; greedy: the likeliest token
+sampling: str = "model"  # model: makers' values, by mode; hosted: max_tokens too; greedy: likeliest
 max_tokens: int = 400  # most tokens a model may write, thinking included
 seed: int = 0  # seed of the windows drawn and of sampling
 hostile_models: list[str] = []  # who is asked about windows with hostile names; none = not run

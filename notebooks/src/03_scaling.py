@@ -30,7 +30,7 @@ wording: str = "s1-blank"  # prompt: a name in PROMPTS; s1 has answers in its ex
 answer: str = "name"  # activities answered by name or by number
 thinking: bool | None = None  # Qwen3's thinking switch; None = the template's default
 thinking_budget: int | None = None  # most thinking tokens; None = no limit
-sampling: str = "model"  # model: as its makers recommend, by mode; greedy: the likeliest token
+sampling: str = "model"  # model: makers' values, by mode; hosted: max_tokens too; greedy: likeliest
 max_tokens: int = 256  # most tokens a model may write, thinking included
 n_samples: int = 1  # samples of each window
 seed: int = 0  # seed of the windows drawn and of sampling

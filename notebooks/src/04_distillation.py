@@ -41,7 +41,7 @@ least_events: int = 10  # scored events from which on a test session counts; 0 =
 teacher_prompt: str = "brief"  # the teacher's prompt, a name in FORMS (llmhar.text.prompt)
 student_prompt: str = "student"  # the students' prompt, in training and when asked
 thinking: bool | None = None  # Qwen3's thinking switch; None = the template's default
-sampling: str = "model"  # model: as its makers recommend, by mode; greedy: the likeliest token
+sampling: str = "model"  # model: makers' values, by mode; hosted: max_tokens too; greedy: likeliest
 max_tokens: int = 512  # most tokens a model may write, thinking included
 seed: int = 0  # of windows drawn, of training, of sampling
 part: str = "test"  # sessions asked: test, or validation (training sessions held out for choices)

@@ -37,7 +37,7 @@ window_size: int = 10  # events in a window
 teacher_prompt: str = "brief"  # the teacher's prompt, a name in FORMS (llmhar.text.prompt)
 student_prompt: str = "student"  # the students' prompt, in training and when asked
 thinking: bool | None = None  # Qwen3's thinking switch; None = the template's default
-sampling: str = "model"  # model: as its makers recommend, by mode; greedy: the likeliest token
+sampling: str = "model"  # model: makers' values, by mode; hosted: max_tokens too; greedy: likeliest
 max_tokens: int = 512  # most tokens a model may write, thinking included
 seed: int = 0  # of windows drawn, of training, of sampling
 precisions: list[str] = []  # towards the gateway: int8, int4

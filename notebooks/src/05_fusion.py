@@ -36,7 +36,7 @@ shots: list[int] = [0]  # examples per activity in the prompt: 0 (zero-shot), 1 
 example_steps: int | None = 2  # time steps shown of a one-shot example; None = all (8,000 tokens)
 baselines: list[str] = ["vote", "bayes", "stacking", "early"]  # also: contrastive, majority, chance
 constrained: bool = True  # language models must answer from the list; leaves no room for reasoning
-sampling: str = "model"  # model: as its makers recommend, by mode; greedy: the likeliest token
+sampling: str = "model"  # model: makers' values, by mode; hosted: max_tokens too; greedy: likeliest
 max_tokens: int = 256  # most tokens a model may write
 n_guesses: int = 3  # classes shown a step
 open_ended: bool = True  # also ask without a list of activities

@@ -28,7 +28,7 @@ context_noise: float | None = 0.1  # S2's made-up context, wrong this often; Non
 engine: str = "auto"  # auto (vllm, else transformers), or one engine
 n_llm_clips: int | None = 10  # clips that language models are asked about; None = all
 constrained: bool = True  # language models must answer from the list; leaves no room for reasoning
-sampling: str = "model"  # model: as its makers recommend, by mode; greedy: the likeliest token
+sampling: str = "model"  # model: makers' values, by mode; hosted: max_tokens too; greedy: likeliest
 max_tokens: int = 256  # most tokens a model may write
 n_guesses: int = 3  # classes shown a step
 dose_models: list[str] = ["rules"]  # who answers about spoilt guesses: names from models.yaml

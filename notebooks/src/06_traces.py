@@ -34,7 +34,7 @@ wording: str = "s1-blank"  # prompt: a name in PROMPTS; s1 has answers in its ex
 serializer: str = "s1-json"  # how a window is written: a name in SERIALIZERS
 answer: str = "name"  # activities answered by name or by number
 thinking: bool | None = None  # Qwen3's thinking switch; None = the template's default
-sampling: str = "model"  # model: as its makers recommend, by mode; greedy: the likeliest token
+sampling: str = "model"  # model: makers' values, by mode; hosted: max_tokens too; greedy: likeliest
 max_tokens: int = 400  # most tokens a model may write, thinking included
 seed: int = 0  # seed of the windows drawn and of sampling
 n_static: int = 2  # windows shown where no widget can live (reports)

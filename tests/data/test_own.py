@@ -145,7 +145,9 @@ def test_parquet_of_any_types(data):
         "epoch": pd.to_datetime(table["time"]).dt.tz_localize("Europe/Paris").astype("int64"),
     }.items():
         (data / "x").mkdir(exist_ok=True)
-        table.assign(time=stamps, state=["1", "0", "1"] if name == "epoch" else table["state"]).to_parquet(data / "in.pq")
+        table.assign(time=stamps, state=["1", "0", "1"] if name == "epoch" else table["state"]).to_parquet(
+            data / "in.pq"
+        )
         made = make.make(name, [data / "in.pq"], Plan())
         assert [text[:8] for text in texts(made)] == [text[:8] for text in EXPECTED], name
     boolean = table.assign(state=[True, False, True], room=None)
@@ -178,7 +180,10 @@ def test_activations_are_two_events(data):
 
 def test_a_column_that_is_no_time_is_an_error_with_reasons(data):
     with pytest.raises(DataError) as error:
-        new(data, "time,sensor,state\nyesterday,bed,on\n07:00:00,bed,on\n2026-03-02,bed,on\n2026-03-02 08:00,bed,unavailable\n")
+        new(
+            data,
+            "time,sensor,state\nyesterday,bed,on\n07:00:00,bed,on\n2026-03-02,bed,on\n2026-03-02 08:00,bed,unavailable\n",
+        )
     assert "in.csv: no sensor event in 4 rows: 3: time '…' is no date with a time of day" in str(error.value)
     assert "1: state 'unavailable': nothing is known" in str(error.value) and not (paths.data() / "flat").exists()
     with pytest.raises(DataError, match="no row below the header"):
@@ -254,7 +259,9 @@ def test_the_clock_is_kept_as_written_and_utc_is_shown_in_the_homes_zone(data):
     assert home_yaml()["zone"] == "Europe/Paris"
     assert any("shown in Europe/Paris, this machine's zone" in said for said in made.said)
     file = paths.data() / "flat" / "home.yaml"
-    file.write_text(file.read_text().replace("zone: Europe/Paris", "zone: Asia/Tokyo").replace('"Europe/Paris"', '"Asia/Tokyo"'))
+    file.write_text(
+        file.read_text().replace("zone: Europe/Paris", "zone: Asia/Tokyo").replace('"Europe/Paris"', '"Asia/Tokyo"')
+    )
     assert [e.time.hour for e in registry.load("flat").sessions[1].events] == [8, 9]
     made = new(data, "time,sensor,state\n2026-07-01T23:30:00Z,d,on", name="york", zone="America/New_York")
     assert made.loaded.sessions[0].events[0].time == datetime(2026, 7, 1, 19, 30)
@@ -281,7 +288,9 @@ def test_the_hour_that_stands_twice(data, form):
 
 
 def test_the_hour_that_is_missing(data):
-    made = new(data, "time,sensor,state\n2026-03-29 01:59:00,bed,on\n2026-03-29 02:30:00,bed,off\n2026-03-29 03:01:00,bed,on")
+    made = new(
+        data, "time,sensor,state\n2026-03-29 01:59:00,bed,on\n2026-03-29 02:30:00,bed,off\n2026-03-29 03:01:00,bed,on"
+    )
     assert [f"{e.time:%H:%M}" for e in made.loaded.sessions[0].events] == ["01:59", "02:30", "03:01"]
     assert [note.reason for note in made.loaded.report.mended] == [
         "there is no clock from 02:00 to 03:00 on 2026-03-29 (Europe/Paris): 1 events bear it, kept as they are written"
@@ -307,7 +316,9 @@ def test_states(data, on, off, said):
 
 def test_states_that_say_nothing_or_are_strange_are_counted(data):
     words = ["on", "unavailable", "unknown", "", "nan", "heating", "heating", "off"]
-    made = new(data, "time,sensor,state\n" + "\n".join(f"2026-03-02 08:00:0{i},boiler,{w}" for i, w in enumerate(words)))
+    made = new(
+        data, "time,sensor,state\n" + "\n".join(f"2026-03-02 08:00:0{i},boiler,{w}" for i, w in enumerate(words))
+    )
     report = made.loaded.report
     assert report.n_events == 2 and report.n_unaccounted == 0 and report.rows_read == 8
     assert {(d.reason, d.line, d.rows) for d in report.dropped} == {
@@ -321,7 +332,8 @@ def test_states_that_say_nothing_or_are_strange_are_counted(data):
 
 
 NUMBERS = "time,sensor,state\n" + "\n".join(
-    f"2026-03-02 08:00:{i:02},kitchen_kettle_power,{w}" for i, w in enumerate(["0", "1990,5", "2000", "3.1", "0", "1e3"])
+    f"2026-03-02 08:00:{i:02},kitchen_kettle_power,{w}"
+    for i, w in enumerate(["0", "1990,5", "2000", "3.1", "0", "1e3"])
 ).replace(",5", ".5")
 
 
@@ -329,7 +341,9 @@ def test_numbers_become_events_by_a_threshold(data):
     with pytest.raises(DataError, match=r"6: numbers of 'kitchen_kettle_power' are no events.*--above SENSOR=NUMBER"):
         new(data, NUMBERS)
     made = new(data, NUMBERS, above={"kitchen_kettle_power": 5})
-    assert texts(made) == [f"08:00:0{i} kitchen kettle power turned {w}" for i, w in ((0, "OFF"), (1, "ON"), (3, "OFF"), (5, "ON"))]
+    assert texts(made) == [
+        f"08:00:0{i} kitchen kettle power turned {w}" for i, w in ((0, "OFF"), (1, "ON"), (3, "OFF"), (5, "ON"))
+    ]
     assert home_yaml()["sensors"] == {"kitchen_kettle_power": {"room": "kitchen", "name": "kettle power", "above": 5.0}}
     assert made.loaded.report.n_unaccounted == 0
     with pytest.raises(WrongCall, match=r"no new sensor 'nosuch'.*'kitchen_kettle_power'"):
@@ -363,7 +377,12 @@ EVENTS = "time,sensor,state,activity\n" + "\n".join(f"2026-03-02 08:{m:02}:00,s{
 
 @pytest.mark.parametrize(
     ("begin", "end"),
-    [("Sleep begin", "Sleep end"), ('Sleep="begin"', 'Sleep="end"'), ("Sleep_start", "Sleep_stop"), ("START:Sleep", "STOP:Sleep")],
+    [
+        ("Sleep begin", "Sleep end"),
+        ('Sleep="begin"', 'Sleep="end"'),
+        ("Sleep_start", "Sleep_stop"),
+        ("START:Sleep", "STOP:Sleep"),
+    ],
 )
 def test_begin_and_end_marks(data, begin, end):
     made = new(data, EVENTS % ("", begin, "", "Cook", end, ""))
@@ -384,7 +403,10 @@ def test_marks_without_their_other_half_label_one_event(data):
 def test_a_mark_on_a_row_that_is_no_event_counts(data):
     rows = ["2026-03-02 08:00:00,AD1,2.71,Sleep begin", "2026-03-02 08:10:00,bed,on,", "2026-03-02 08:20:00,AD1,3.5,Sleep end",
             "2026-03-02 08:30:00,bed,off,"]  # fmt: skip
-    assert labelled(new(data, "\n".join(["time,sensor,state,activity", *rows]))) == [("08:10", "Sleep"), ("08:30", None)]
+    assert labelled(new(data, "\n".join(["time,sensor,state,activity", *rows]))) == [
+        ("08:10", "Sleep"),
+        ("08:30", None),
+    ]
 
 
 def test_labels_as_rows_of_their_own(data):
@@ -427,7 +449,12 @@ def test_labels_as_intervals_of_a_second_file(data):
 
 
 def test_residents_and_joint_events(data):
-    rows = ["08:00,bed,on,anna,Sleep", '08:01,bed,off,"anna, bob",Sleep', "08:02,tv,on,anna & bob,TV;Read", "08:03,tv,off,,TV"]
+    rows = [
+        "08:00,bed,on,anna,Sleep",
+        '08:01,bed,off,"anna, bob",Sleep',
+        "08:02,tv,on,anna & bob,TV;Read",
+        "08:03,tv,off,,TV",
+    ]
     made = new(data, "\n".join(["time,sensor,state,person,activity", *("2026-03-02 " + row for row in rows)]))
     events = made.loaded.sessions[0].events
     assert [e.residents for e in events] == [("anna",), ("anna", "bob"), ("anna", "bob"), ()]
@@ -515,10 +542,14 @@ def recorder(path, schema):
 def test_home_assistants_recorder_is_read_and_never_written(data, schema):
     path = data / "home-assistant_v2.db"
     for _ in recorder(path, schema):  # Home Assistant holds it open: the last rows are in its write-ahead log
-        before = {file.name: file.read_bytes() for file in data.glob("home-assistant_v2.db*") if file.suffix != ".db-shm"}
+        before = {
+            file.name: file.read_bytes() for file in data.glob("home-assistant_v2.db*") if file.suffix != ".db-shm"
+        }
         made = make.make("flat", [path], Plan())
         assert texts(made) == HASS_TEXTS and made.loaded.report.n_unaccounted == 0
-        after = {file.name: file.read_bytes() for file in data.glob("home-assistant_v2.db*") if file.suffix != ".db-shm"}
+        after = {
+            file.name: file.read_bytes() for file in data.glob("home-assistant_v2.db*") if file.suffix != ".db-shm"
+        }
         assert after == before and ("home-assistant_v2.db-wal" in before) == (schema == "new")
 
 
@@ -562,7 +593,9 @@ def test_running_it_again_keeps_edits(data):
     assert made.loaded.sessions[0].activities == {0: "cooking", 1: "Shower"}
     assert any("84 rows of sensors were replaced by 86" in said for said in made.said)
     # what a user takes out stays out
-    file.write_text(after.replace("  Shower: Shower\n", "").replace("  bathroom_shower: {room: bathroom, name: shower}\n", ""))
+    file.write_text(
+        after.replace("  Shower: Shower\n", "").replace("  bathroom_shower: {room: bathroom, name: shower}\n", "")
+    )
     made = new(data, more, file="more.csv")
     assert "Shower" not in file.read_text() and "bathroom_shower" not in file.read_text()
     assert made.loaded.report.mended[-1].reason == "activity 'Shower' is not in home.yaml: kept without a label"
@@ -584,7 +617,11 @@ def test_a_home_file_of_any_form_is_added_to(data, section):
     home = home_yaml()
     names = list(home["activities"])
     assert names[-2:] == ["'#1'", "No"] and (names[0] == "Cook") == ("Cook" in section)
-    assert home["sensors"]["stove"] == {"room": "kitchen", "name": "stove"} and set(home["sensors"]) == {"stove", "a, b: {c}", "x"}
+    assert home["sensors"]["stove"] == {"room": "kitchen", "name": "stove"} and set(home["sensors"]) == {
+        "stove",
+        "a, b: {c}",
+        "x",
+    }
     assert "  # mine" in (folder / "home.yaml").read_text() if "# mine" in section else True
     assert made.loaded.sessions[-1].n_scored == 2
 
@@ -615,7 +652,11 @@ def test_a_sensor_is_known_by_its_room_where_there_are_several(data):
     rows = ["08:00,door,open,kitchen", "08:01,door,open,bathroom", "08:02,lamp,on,kitchen"]
     made = new(data, "\n".join(["time,sensor,state,room", *("2026-03-02 " + row for row in rows)]))
     assert list(home_yaml()["sensors"]) == ["bathroom/door", "kitchen/door", "lamp"]
-    assert [text[9:] for text in texts(made)] == ["kitchen door OPENED", "bathroom door OPENED", "kitchen lamp turned ON"]
+    assert [text[9:] for text in texts(made)] == [
+        "kitchen door OPENED",
+        "bathroom door OPENED",
+        "kitchen lamp turned ON",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -646,7 +687,11 @@ def test_names_of_homes(data):
 
 def test_an_own_home_is_a_data_set_like_any_other(data):
     new(data, week())
-    assert "flat" in registry.DATASETS and list(registry.DATASETS)[-1] == "flat" and len(registry.DATASETS) == len(registry.BUILT_IN) + 1
+    assert (
+        "flat" in registry.DATASETS
+        and list(registry.DATASETS)[-1] == "flat"
+        and len(registry.DATASETS) == len(registry.BUILT_IN) + 1
+    )
     entry = registry.dataset("flat")
     assert (entry.kind, entry.homes, entry.is_own) == ("real", ("flat",), True)
     assert registry.split("flat", registry.load("flat").sessions).test == ["2026-03-06", "2026-03-07", "2026-03-08"]
@@ -694,7 +739,9 @@ def test_the_split_is_by_whole_days(data):
         made = new(data, week(n))
         parts = registry.split("flat", made.loaded.sessions)
         assert len(parts.test) == n_test >= n / 3
-        assert ("one day is left for testing: no score can have an interval" in made.loaded.report.warnings) == (n_test == 1)
+        assert ("one day is left for testing: no score can have an interval" in made.loaded.report.warnings) == (
+            n_test == 1
+        )
     file = paths.data() / "flat" / "home.yaml"
     for day, n_test in (("2026-03-09", 2), ("2026-03-02", 9), ("2026-03-10", 1)):
         file.write_text("".join(f"split: {day}\n" if line.startswith("split:") else line for line in file.open()))
@@ -743,7 +790,10 @@ def registry_form(answer):
 def test_untrusted_names_reach_yaml_and_prompts_as_text(data):
     hostile = ['x: {a: &a [*a]}', "!!python/object/apply:os.system [ls]", "- - -", "# no", "on", "null", "2026-03-02", "a\u202eb\u0007c", "'\"",
                "{}", "%TAG", "@x", "`", "|", ">", "é" * 100, "\N{GRINNING FACE}", "a\\n", "yes", "~", "0x1F", "1e3", "=", "<<", "? x"]  # fmt: skip
-    frame = pd.DataFrame([("2026-03-02 08:00:00", s, "on", s, s) for s in hostile], columns=["time", "sensor", "state", "room", "activity"])
+    frame = pd.DataFrame(
+        [("2026-03-02 08:00:00", s, "on", s, s) for s in hostile],
+        columns=["time", "sensor", "state", "room", "activity"],
+    )
     frame.to_parquet(data / "in.parquet")
     made = make.make("flat", [data / "in.parquet"], Plan())
     assert len(texts(made)) + len(made.loaded.report.refused) == len(hostile)
@@ -751,7 +801,11 @@ def test_untrusted_names_reach_yaml_and_prompts_as_text(data):
     assert set(home["sensors"]) == {words.clean(s) for s in hostile} - {""}
     assert registry.load("flat").sessions == made.loaded.sessions
     with pytest.raises(DataError, match="500 different activities"):
-        new(data, "time,sensor,state,activity\n" + "\n".join(f"2026-03-02 08:00:00,s,on,a{i}" for i in range(500)), name="many")
+        new(
+            data,
+            "time,sensor,state,activity\n" + "\n".join(f"2026-03-02 08:00:00,s,on,a{i}" for i in range(500)),
+            name="many",
+        )
 
 
 def test_a_home_of_very_many_sensors_still_fits_its_file(data):
@@ -761,7 +815,10 @@ def test_a_home_of_very_many_sensors_still_fits_its_file(data):
     assert registry.load("flat").report.n_events == 4000
 
 
-GOOD = [f"2026-03-{2 + i // 8:02} 0{i % 8}:00:00,bed {i % 3},{i % 2},{['', 'Sleep begin', 'Sleep end', 'Cook'][i % 4]}" for i in range(30)]
+GOOD = [
+    f"2026-03-{2 + i // 8:02} 0{i % 8}:00:00,bed {i % 3},{i % 2},{['', 'Sleep begin', 'Sleep end', 'Cook'][i % 4]}"
+    for i in range(30)
+]
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
@@ -795,7 +852,9 @@ def test_damaged_lines_are_in_the_books(tmp_path_factory, damage, bytes_):
     noted = {row.line for row in rows}
     text = content.decode("utf-8", "ignore")
     if '"' not in text and text.isascii():  # a quoted field may run over lines
-        there = [i for i, line in enumerate(text.replace("\r\n", "\n").replace("\r", "\n").split("\n"), 1) if line.strip()]
+        there = [
+            i for i, line in enumerate(text.replace("\r\n", "\n").replace("\r", "\n").split("\n"), 1) if line.strip()
+        ]
         assert set(there[1:]) <= noted
     assert registry.load("damaged").sessions == made.loaded.sessions
 
@@ -825,7 +884,9 @@ def test_the_command_line(data, capsys):
     home = json.loads(llmhar("data", "new", "my_home", "--from", EXAMPLES / "my_home.csv", "--json").stdout)
     assert list(home) == ["home", "events", "sessions", "rooms", "sensors", "activities", "mended", "refused"]
     assert (home["events"], home["sessions"], home["mended"], home["refused"]) == (200, 7, [], [])
-    assert home["home"] == str(paths.data() / "my_home") and "kitchen" in home["rooms"] and "Eating" in home["activities"]
+    assert (
+        home["home"] == str(paths.data() / "my_home") and "kitchen" in home["rooms"] and "Eating" in home["activities"]
+    )
     report = json.loads(llmhar("data", "report", "my_home", "--json").stdout)
     assert {key: report[key] for key in ("activities", "rooms", "sensors", "events")} == {
         key: home[key] for key in ("activities", "rooms", "sensors", "events")
@@ -835,9 +896,21 @@ def test_the_command_line(data, capsys):
     listed = json.loads(llmhar("data", "list", "--json").stdout)
     assert [row["present"] for row in listed if row["name"] == "my_home"] == [True]
     shown = llmhar("data", "new", "ha", "--from", EXAMPLES / "home_assistant.csv", "--zone", "Europe/Paris").output
-    assert "note: no activity in the files" in shown and "dropped: home_assistant.csv" in shown and "events: 137" in shown
+    assert (
+        "note: no activity in the files" in shown and "dropped: home_assistant.csv" in shown and "events: 137" in shown
+    )
     (data / "a.csv").write_text(week(1)), (data / "b.csv").write_text(week(2))
-    both = llmhar("data", "new", "both", "--from", data / "a.csv", data / "b.csv", "--columns", "time=time,sensor=sensor", "--json")
+    both = llmhar(
+        "data",
+        "new",
+        "both",
+        "--from",
+        data / "a.csv",
+        data / "b.csv",
+        "--columns",
+        "time=time,sensor=sensor",
+        "--json",
+    )
     assert json.loads(both.stdout)["events"] == 36
     assert isinstance(CliRunner().invoke(app, ["data", "new", "mural", "--from", "x"]).exception, WrongCall)
     assert isinstance(CliRunner().invoke(app, ["data", "new", "pamap2", "--from", "x"]).exception, WrongCall)

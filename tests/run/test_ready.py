@@ -96,6 +96,10 @@ def test_a_server_needs_no_weights_but_an_address(monkeypatch):
     monkeypatch.setenv(URL_VARIABLE, "http://127.0.0.1:9/v1")
     assert problems("02", models="qwen3-32b,gemini-2.5-pro", engine="openai") == []
     assert problems("02", models="qwen-32b") == []
+    assert problems("02", models="qwen3-32b,smollm2-135m", engine="openai") == [
+        f"02_prompting: smollm2-135m is not in {paths.cache()}; run: llmhar models fetch smollm2-135m"
+    ], "made here: no server has it"
+    assert "tokenizer: qwen-32b has none here" in problems("02", models="rules", tokenizer="qwen-32b")[0]
     assert "models fetch qwen3-0.6b" in problems("04", students="qwen3-0.6b", engine="openai")[0]
 
 

@@ -9,8 +9,8 @@ from typing import Any, Literal
 from llmhar.ask.engines.base import Engine
 from llmhar.records import Purpose, Sampling
 
-Draw = Literal["model", "greedy"]
-DRAWS: tuple[Draw, ...] = ("model", "greedy")
+Draw = Literal["model", "greedy", "hosted"]
+DRAWS: tuple[Draw, ...] = ("model", "greedy", "hosted")
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,8 @@ class Asking:
     """Limits and seed; how tokens are drawn where ``draw`` is "greedy"."""
     draw: Draw = "greedy"
     """"model": temperature, top_p and top_k as models.yaml has them from the model's makers, for the mode it is asked
-    in; "greedy": those of ``sampling``, whose defaults take the likeliest token."""
+    in; "hosted": these, and for models that a server answers for ``max_tokens`` by the mode too; "greedy": those of
+    ``sampling``, whose defaults take the likeliest token."""
     thinking: bool | None = None
     """Qwen3's switch; None leaves the template's default. Models without the switch ignore it."""
     n_samples: int = 1

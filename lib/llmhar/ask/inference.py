@@ -10,6 +10,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, NamedTuple
@@ -20,7 +21,8 @@ from llmhar.ask import meter
 from llmhar.ask.asking import Asking
 from llmhar.ask.engines.base import Engine, EngineError
 from llmhar.ask.engines.registry import effective_options, open_engine, replies_of
-from llmhar.ask.models import ModelError, ModelSpec
+from llmhar.ask.models import SERVED_REVISION, HubSource, Mode, ModelError, ModelSpec, NoSource
+from llmhar.ask.spending import Cost, Estimate, LimitReached, cost_of, estimate
 from llmhar.ask.store import Ask, Store, Stored
 from llmhar.ask.task import Task
 from llmhar.records import Fingerprint, Generation, Purpose, Request, Sampling
@@ -28,6 +30,8 @@ from llmhar.text.schema import answer_schema
 
 STUDY = Asking()
 """How a study asks where nothing else is said: the likeliest tokens, free text, one sample, any engine."""
+HOSTED_TOKENS: dict[Mode, int] = {"thinking": 16_384, "plain": 2048}
+"""Tokens that an answer of a hosted model may take, where its entry does not say."""
 ITEM_TOKENS = 64
 """Tokens that an item with a "why" of 80 characters may take."""
 GIVE_UP_AFTER = 100
@@ -70,31 +74,35 @@ class AskedRun:
     """The engine that was opened; None where the store had everything."""
     threads: int | None = None
     """Its OpenMP threads; None where none was opened, or it has none of its own."""
+    expected: Estimate | None = None
+    """What a server's answers were thought to take, before the first; None where no server was asked."""
+    cost: Cost | None = None
+    """And what they took."""
 
 
 def request_to(model: ModelSpec, asking: Asking) -> Callable[..., Request]:
     """What all requests to a model share; called with ``messages=`` (and ``schema=``, ``sample_index=``), it makes one.
 
+    What a server answers has neither a revision nor a tokenizer that anybody here can know: its requests say so, and
+    are others than those to local weights of the same model, whether these are here or not.
+
     Args:
         model: who is asked.
-        asking: its sampling, draw and thinking count. A thinking budget goes only to models that think: an engine would
-            refuse one for thinking that cannot happen.
+        asking: its engine, sampling, draw and thinking count. A thinking budget goes only to models that think: an
+            engine would refuse one for thinking that cannot happen.
 
     Raises:
         ModelError: its tokenizer is not here, and no server has it.
     """
-    try:
-        tokenizer = model.tokenizer_sha256()
-    except ModelError:
-        if serving_engine(model, asking.engine) != "openai":
-            raise
-        tokenizer = ""  # the server's own, which nobody here can know
+    served = is_served(model, asking.engine)
+    tokenizer = "" if served else model.tokenizer_sha256()
+    revision = SERVED_REVISION if served and isinstance(model.source, HubSource) else model.revision
     sampling = sampling_of(model, asking)
     if not model.thinking:
         sampling = replace(sampling, thinking_budget=None)
     switch = {"enable_thinking": asking.thinking} if asking.thinking is not None and model.thinking else {}
     return partial(
-        Request, model_id=model.hub_id, revision=model.revision, tokenizer_sha256=tokenizer,
+        Request, model_id=model.hub_id, revision=revision, tokenizer_sha256=tokenizer,
         template_args=model.template_args | switch, sampling=sampling,
         adapter_sha256=model.adapter.sha256 if model.adapter else None,
         adapter_path=str(model.adapter.path) if model.adapter else None,
@@ -102,10 +110,17 @@ def request_to(model: ModelSpec, asking: Asking) -> Callable[..., Request]:
 
 
 def sampling_of(model: ModelSpec, asking: Asking) -> Sampling:
-    """How a model's tokens are drawn: as its makers recommend for the mode it is asked in, where ``draw`` says so."""
-    thinks = model.thinking and asking.thinking is not False
-    recommended = model.sampling.get("thinking" if thinks else "plain", {}) if asking.draw == "model" else {}
-    return replace(asking.sampling, **recommended)  # type: ignore[arg-type]
+    """How a model's tokens are drawn, and how many: as its makers recommend for the mode it is asked in, where ``draw``
+    says so. "hosted" gives what a server answers room for its mode too: ``max_tokens`` of its entry, else
+    :data:`HOSTED_TOKENS`, never less than asked for nor more than half of its context.
+    """
+    mode: Mode = "thinking" if model.thinking and asking.thinking is not False else "plain"
+    recommended = model.sampling.get(mode, {}) if asking.draw != "greedy" else {}
+    sampling = replace(asking.sampling, **recommended)  # type: ignore[arg-type]
+    if asking.draw != "hosted" or not is_served(model, asking.engine):
+        return sampling
+    room = min(model.max_tokens.get(mode, HOSTED_TOKENS[mode]), (model.max_context or 2**30) // 2)
+    return replace(sampling, max_tokens=max(sampling.max_tokens, room))
 
 
 def binds_why(model: ModelSpec, asking: Asking) -> bool:
@@ -152,6 +167,8 @@ def run_asks(asks: Sequence[Ask], model: ModelSpec, store: Store, asking: Asking
     start = time.perf_counter()
     store.note_asks(asks)
     wanted = {ask.request.key: ask.request for ask in asks}
+    if isinstance(model.source, HubSource) and is_served(model, asking.engine) and asking.purpose != "timed":
+        _take_over(wanted, model, store)
     if not asking.exact:
         wanted = _missing(wanted, store, asking.purpose)
     if not wanted:
@@ -160,38 +177,54 @@ def run_asks(asks: Sequence[Ask], model: ModelSpec, store: Store, asking: Asking
         fingerprint = replace(opened.fingerprint(), options=effective_options(asking.engine_options))
         if asking.exact:
             wanted = _missing(wanted, store, asking.purpose, fingerprint)
+        expected = estimate(list(wanted.values()), model) if wanted and fingerprint.engine == "openai" else None
+        if expected:
+            print(f"llmhar: before the first request to {fingerprint.device}: {expected}", file=sys.stderr)
         n_failed, engine_seconds = _ask(opened, fingerprint, wanted, store, asking, model.name) if wanted else (0, 0.0)
+    cost = None
+    if expected:
+        cost = cost_of((stored.generation for stored in store.find(list(wanted)).values()), model.prices)
     done = time.perf_counter() - start
     return AskedRun(
         model.name, len(asks), len(asks) - len(wanted), len(wanted), n_failed, done, engine_seconds, fingerprint,
-        getattr(opened, "threads", None),
+        getattr(opened, "threads", None), expected, cost,
     )  # fmt: skip
 
 
 def _ask(
     opened: Engine, fingerprint: Fingerprint, wanted: Mapping[str, Request], store: Store, asking: Asking, name: str
 ) -> tuple[int, float]:
-    """One pass: ask everything, store each answer as it arrives; returns failures and seconds."""
+    """One pass: ask everything, store each answer as it arrives; returns failures and seconds.
+
+    Raises:
+        EngineError: everything fails, or the run's limit of dollars is reached (LimitReached).
+    """
     number = store.begin_pass()
-    n_failed = in_a_row = tokens = 0
+    n_failed = in_a_row = tokens = n_asked = 0
+    limit: LimitReached | None = None
     begun = time.perf_counter()
     bar = Bar(total=len(wanted), desc=name, unit="window", mininterval=1.0, disable=not asking.progress)
     pid = getattr(opened, "pid", None)
     cards = meter.cards_of(fingerprint.engine, fingerprint.device, pid)
     with meter.measured(cards=cards) as spent, bar:
-        for answered in _once_each(opened.stream(wanted.values()), wanted):
-            generation = whole_or_failed(answered, wanted[answered.request_key])
-            store.add(generation, fingerprint, number, timed=asking.purpose == "timed")
-            n_failed, in_a_row = (n_failed, 0) if generation.ok else (n_failed + 1, in_a_row + 1)
-            tokens += generation.output_tokens
-            bar.update()
-            if in_a_row == GIVE_UP_AFTER:
-                raise EngineError(f"{name}: {in_a_row} requests failed in a row, the last: {generation.error}")
+        try:
+            for answered in _once_each(opened.stream(wanted.values()), wanted):
+                generation = whole_or_failed(answered, wanted[answered.request_key])
+                store.add(generation, fingerprint, number, timed=asking.purpose == "timed")
+                n_failed, in_a_row = (n_failed, 0) if generation.ok else (n_failed + 1, in_a_row + 1)
+                tokens, n_asked = tokens + generation.output_tokens, n_asked + 1
+                bar.update()
+                if in_a_row == GIVE_UP_AFTER:
+                    raise EngineError(f"{name}: {in_a_row} requests failed in a row, the last: {generation.error}")
+        except LimitReached as reached:
+            limit = LimitReached(f"{reached} ({n_asked} of {len(wanted)} requests were sent)")
     seconds = time.perf_counter() - begun
-    cost = {"n_asked": len(wanted), "seconds": seconds, "output_tokens": tokens, "joules": spent.joules,
+    cost = {"n_asked": n_asked, "seconds": seconds, "output_tokens": tokens, "joules": spent.joules,
             "counters": spent.counters, "peak_bytes": meter.high_water(pid),
             "threads": getattr(opened, "threads", None)}  # fmt: skip
     store.end_pass(number, cost)
+    if limit:
+        raise limit
     return n_failed, seconds
 
 
@@ -242,8 +275,20 @@ def open_model(model: ModelSpec, asking: Asking) -> Engine:
 
 
 def serving_engine(model: ModelSpec, engine: str) -> str:
-    """The engine that serves a model: its own, else the one that was asked for, which may be "auto"."""
-    return model.engine if model.engine != "auto" else engine
+    """The engine that serves a model: its own, else the one that was asked for, which may be "auto".
+
+    Weights that were made here (students, pruned and converted models) are on no server: they are served here, "auto",
+    beside models that "openai" answers for.
+    """
+    if model.engine != "auto":
+        return model.engine
+    made_here = model.adapter is not None or not isinstance(model.source, HubSource | NoSource)
+    return "auto" if engine == "openai" and made_here else engine
+
+
+def is_served(model: ModelSpec, engine: str) -> bool:
+    """Whether a server answers for a model: no weights, tokenizer or cards are needed here."""
+    return serving_engine(model, engine) == "openai"
 
 
 def _missing(
@@ -251,6 +296,22 @@ def _missing(
 ) -> dict[str, Request]:
     stored = store.find(list(wanted), exactly, timed=purpose == "timed")
     return {key: request for key, request in wanted.items() if key not in stored}
+
+
+def _take_over(wanted: Mapping[str, Request], model: ModelSpec, store: Store) -> None:
+    """Answers of servers whose requests named the pinned revision, as they did until there was one name for any engine,
+    are kept under today's requests as well: nothing that was paid for is asked again.
+    """
+    here = store.find(list(wanted))
+    missing = [request for key, request in wanted.items() if key not in here]
+    tokenizers = {""}
+    with suppress(ModelError):
+        tokenizers.add(model.tokenizer_sha256())
+    for tokenizer in tokenizers:
+        older = {replace(r, revision=model.revision, tokenizer_sha256=tokenizer).key: r for r in missing}
+        for key, stored in store.find(list(older)).items():
+            if stored.fingerprint.engine == "openai":
+                store.add(replace(stored.generation, request_key=older[key].key), stored.fingerprint)
 
 
 def _once_each(generations: Iterable[Generation], wanted: Mapping[str, Request]) -> Iterator[Generation]:

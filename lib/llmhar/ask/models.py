@@ -1,17 +1,21 @@
-"""Which models there are (``params/models.yaml``), where each comes from, and whether its files are in the cache.
+"""Which models there are, where each comes from, and whether its files are in the cache.
 
-Brings nothing there (:mod:`llmhar.ask.model_files` does), and says nothing of how a model is run.
+The built-in ones stand in ``params/models.yaml``, a user's own in ``LLMHAR_MODELS`` (:mod:`llmhar.ask.own_models`
+writes them). Brings nothing into the cache (:mod:`llmhar.ask.model_files` does), and says nothing of how a model is
+run.
 """
 
 from __future__ import annotations
 
 import functools
 import json
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from llmhar import paths
 from llmhar.records import sha256_of
@@ -24,6 +28,11 @@ MARKER = "complete.json"
 """Written last into a model's folder: hashes and sizes of its files."""
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "chat_template.json")
 """What decides how a prompt becomes tokens; a folder has some of them."""
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,59}")
+"""Names of models: they stand in lists with commas, in names of folders and in figures."""
+SERVED_REVISION = "api"
+"""``Request.revision`` of what a server answers: what runs there, nobody here can pin."""
+Mode = Literal["thinking", "plain"]
 
 
 class ModelError(RuntimeError):
@@ -122,17 +131,42 @@ class Adapter(_Strict):
 class Prices(_Strict):
     """What a provider asks, in US dollars per million tokens."""
 
-    input_usd: float = Field(ge=0)
-    cached_usd: float | None = Field(None, ge=0)
+    input_usd: float = Field(ge=0, allow_inf_nan=False)
+    cached_usd: float | None = Field(default=None, ge=0, allow_inf_nan=False)
     """Prompt tokens that the provider's cache had; None = as the others."""
-    output_usd: float = Field(ge=0)
+    output_usd: float = Field(ge=0, allow_inf_nan=False)
     """Thinking included."""
     as_of: str
     """When and where this was read: prices change."""
 
 
+class Server(_Strict):
+    """Where a model is asked of a server, and how fast; the key itself is never in a file."""
+
+    address: str = ""
+    """Base URL, e.g. https://api.example.org/v1; empty = ``LLMHAR_OPENAI_BASE_URL``, else OpenAI's."""
+    key_variable: str = Field(default="", pattern=r"^([A-Z0-9]+_)*[A-Z0-9]*(KEY|TOKEN)$|^$")
+    """Environment variable that holds the key of this server; empty = ``LLMHAR_OPENAI_API_KEY``. Ends in KEY or TOKEN:
+    by such names reports and child processes know what to leave out."""
+    at_once: int | None = Field(default=None, ge=1)
+    """Most requests under way; None = the engine's default."""
+    requests_per_minute: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    """Most requests sent a minute; None = no limit."""
+
+    @field_validator("address")
+    @classmethod
+    def _is_public(cls, address: str) -> str:
+        """An address that may stand in a file: nothing in it can be a password."""
+        parts = urlsplit(address)
+        if address and (parts.scheme not in ("http", "https") or not parts.hostname):
+            raise ValueError("must be an http(s) URL such as https://api.example.org/v1")
+        if "@" in parts.netloc or parts.query or parts.fragment:
+            raise ValueError("must hold no user, password or ?key=…: keys come from the environment alone")
+        return address
+
+
 class ModelSpec(_Strict):
-    """One entry of models.yaml, or a student made from one."""
+    """One entry of models.yaml or of a user's own file, or a student made from one."""
 
     name: str
     kind: Literal["llm", "rules", "recorded", "chance", "encoder", "baseline"]
@@ -151,8 +185,10 @@ class ModelSpec(_Strict):
     """Tokens of prompt and answer together."""
     template_args: dict[str, Any] = {}
     """Default arguments of the chat template."""
-    sampling: dict[Literal["thinking", "plain"], dict[str, float]] = {}
+    sampling: dict[Mode, dict[str, float]] = {}
     """What the authors recommend, by mode; data, not applied by itself."""
+    max_tokens: dict[Mode, Annotated[int, Field(ge=1)]] = {}
+    """Tokens that an answer from a server may need, thinking included, by mode; data, not applied by itself."""
     source: Source = NoSource()
     shape: Shape | None = None
     """None: not known, or (pruned) the parent's with fewer layers."""
@@ -162,6 +198,13 @@ class ModelSpec(_Strict):
     """Models behind an API."""
     prompt: PromptForm | None = None
     """The prompt that it was taught with, and is asked with whatever the run's is; None = the run's."""
+    server: Server = Server()
+    """Where it is asked of a server."""
+
+    @property
+    def has_shape(self) -> bool:
+        """Whether its sizes are known, so that it can be planned."""
+        return bool(self.n_params) and (self.shape is not None or isinstance(self.source, Pruned))
 
     def folder(self) -> Path:
         """Where the converted files lie, or will lie; its name changes with whatever made them."""
@@ -197,38 +240,91 @@ class ModelSpec(_Strict):
         return tokenizer_hash(place)
 
 
-def load_models(path: Path | None = None) -> dict[str, ModelSpec]:
-    """Read models.yaml.
+def load_models(*files: Path) -> dict[str, ModelSpec]:
+    """All models by name, the built-in ones first.
+
+    Args:
+        files: read these alone; none = params/models.yaml and the user's own file, which need not be there.
 
     Raises:
-        ModelError: Not YAML, an unknown field, or a wrong type: names file, model and field.
+        ModelError: not YAML, an unknown field, a wrong type, or a name that another model has: names file, model and
+            field.
     """
-    path = path or paths.params() / "models.yaml"
-    try:
-        return dict(_load(path, path.stat().st_mtime_ns))
-    except OSError as error:
-        raise ModelError(f"cannot read {path}: {error.strerror}") from error
+    own = [paths.own_models()] if paths.own_models().exists() else []
+    states = []
+    for file in files or (built_in(), *own):
+        try:
+            state = file.stat()
+        except OSError as error:
+            raise ModelError(f"cannot read {file}: {error.strerror}") from error
+        states.append((file, state.st_mtime_ns, state.st_size))
+    return dict(_load(tuple(states)))
+
+
+def built_in() -> Path:
+    """The file of the built-in models."""
+    return paths.params() / "models.yaml"
 
 
 @functools.lru_cache(maxsize=8)
-def _load(path: Path, _mtime: int) -> dict[str, ModelSpec]:
+def _load(states: tuple[tuple[Path, int, int], ...]) -> dict[str, ModelSpec]:
+    """Models of some files; a file's time and size stand beside it, so that a changed one is read again."""
+    entries: dict[str, Any] = {}
+    models: dict[str, ModelSpec] = {}
+    for path, _, _ in states:
+        own = read_entries(path)
+        if doubled := next((name for name in own if name in entries), None):
+            raise ModelError(f"{path}: {doubled}: params/models.yaml has a model of this name; give yours another one")
+        entries |= own
+        for name, entry in own.items():
+            models[name] = read_spec(path, name, _as_served(path, name, entry, entries))
+        for name in own:
+            spec = models[name]
+            if isinstance(spec.source, Pruned) and (problem := _pruning_problem(spec, spec.source, models)):
+                raise ModelError(f"{path}: {name[:100]}.{problem[:300]}")
+    return models
+
+
+def read_entries(path: Path) -> dict[str, Any]:
+    """Entries of a file of models as they stand there, by name; shared blocks (x-…) are left out.
+
+    Raises:
+        ModelError: no YAML mapping, or a name that no model can have.
+    """
     try:
         raw = read_yaml(path) or {}
-        entries = {k: v for k, v in raw.items() if not k.startswith("x-")}
+        own = {name: entry for name, entry in raw.items() if not name.startswith("x-")}
     except (SettingsError, AttributeError) as error:
         raise ModelError(f"{path}: not a YAML mapping of models: {error}") from error
-    models = {}
-    for name, entry in entries.items():
-        try:
-            models[name] = ModelSpec.model_validate({"name": name, **(entry or {})})
-        except (ValidationError, TypeError) as error:
-            first = error.errors()[0] if isinstance(error, ValidationError) else {"loc": (), "msg": str(error)}
-            where = ".".join(str(part) for part in (name, *first["loc"]))
-            raise ModelError(f"{path}: {where[:100]}: {first['msg'][:300]}") from error
-    for name, spec in models.items():
-        if isinstance(spec.source, Pruned) and (problem := _pruning_problem(spec, spec.source, models)):
-            raise ModelError(f"{path}: {name[:100]}.{problem[:300]}")
-    return models
+    if wrong := next((name for name in own if not NAME.fullmatch(name)), None):
+        raise ModelError(f"{path}: {wrong[:100]!r}: a name has at most 60 letters, digits, and . _ - after the first")
+    return own
+
+
+def _as_served(path: Path, name: str, entry: Any, entries: Mapping[str, Any]) -> Any:
+    """An entry with ``alias: OTHER`` is the other model as a server has it, with whatever else the entry says."""
+    if not isinstance(entry, dict) or "alias" not in entry:
+        return entry
+    other = entries.get(entry["alias"]) if isinstance(entry["alias"], str) else None
+    if not isinstance(other, dict) or "alias" in other:
+        raise ModelError(f"{path}: {name}.alias: {str(entry['alias'])[:100]!r} is no model with an entry of its own")
+    served = {"engine": "openai", "revision": SERVED_REVISION, "source": {"kind": "none"}}
+    return other | served | {field: value for field, value in entry.items() if field != "alias"}
+
+
+def read_spec(path: Path, name: str, entry: Any) -> ModelSpec:
+    """A model from its entry.
+
+    Raises:
+        ModelError: an unknown field or a wrong type; names file, model and field.
+    """
+    try:
+        return ModelSpec.model_validate({"name": name, **(entry or {})})
+    except (ValidationError, TypeError) as error:
+        first = error.errors()[0] if isinstance(error, ValidationError) else {"loc": (), "msg": str(error)}
+        where = ".".join(str(part) for part in (name, *first["loc"]))
+        said = str(first["msg"]).removeprefix("Value error, ")
+        raise ModelError(f"{path}: {where[:100]}: {said[:300]}") from error
 
 
 def _pruning_problem(spec: ModelSpec, source: Pruned, models: Mapping[str, ModelSpec]) -> str:
@@ -243,7 +339,7 @@ def _pruning_problem(spec: ModelSpec, source: Pruned, models: Mapping[str, Model
 
 
 class _Models(Mapping[str, ModelSpec]):
-    """models.yaml as a read-only mapping, read when first asked, and behind its models the students trained here."""
+    """All models as a read-only mapping, read when first asked, and behind them the students trained here."""
 
     def __getitem__(self, name: str) -> ModelSpec:
         from llmhar.ask import trained  # reads students' folders in this module's terms
@@ -269,19 +365,40 @@ MODELS: Mapping[str, ModelSpec] = _Models()
 
 
 def listing() -> list[dict[str, Any]]:
-    """What ``llmhar models list`` shows: one dictionary a model, ``place`` = its folder, or why there is none."""
-    shown = ("name", "kind", "n_params", "licence", "revision")
-    return [{name: getattr(spec, name) for name in shown} | {"place": _place(spec)} for spec in load_models().values()]
+    """What ``llmhar models list`` shows, one dictionary a model.
+
+    ``place`` = its folder, or why there is none; ``here`` = whether it can answer without a download or a server;
+    ``bytes`` = of its files here; ``size`` = parameters, or those bytes, for people.
+    """
+    shown = ("name", "kind", "n_params", "licence", "revision", "engine")
+    rows = []
+    for spec in load_models().values():
+        place = _place(spec)
+        folder = Path(place) if place not in _NOWHERE else None
+        n_bytes = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) if folder else None
+        here = folder is not None or (place == _NOWHERE[0] and spec.engine != "openai")
+        size = _short_number(spec.n_params) if spec.n_params else f"{n_bytes / 1e6:,.0f} MB" if n_bytes else ""
+        rows.append({name: getattr(spec, name) for name in shown}
+                    | {"place": place, "here": here, "bytes": n_bytes, "size": size})  # fmt: skip
+    return rows
+
+
+def _short_number(n: int) -> str:
+    """A number of parameters as models' names write it: 135M, 32.8B."""
+    return f"{n / 1e9:.1f}B" if n >= 1e9 else f"{n / 1e6:.0f}M" if n >= 1e6 else f"{n:,}"
+
+
+_NOWHERE = ("needs no weights", "not fetched")
 
 
 def _place(spec: ModelSpec) -> str:
     if isinstance(spec.source, NoSource):
-        return "needs no weights"
+        return _NOWHERE[0]
     try:
         place = spec.locate()
     except ModelError:
-        return "not fetched"
-    return str(place) if isinstance(place, Path) else "not fetched"
+        return _NOWHERE[1]
+    return str(place) if isinstance(place, Path) else _NOWHERE[1]
 
 
 def tokenizer_hash(folder: Path) -> str:

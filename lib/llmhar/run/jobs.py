@@ -16,6 +16,8 @@ from typing import Any
 from llmhar import paths, settings
 from llmhar.ask.asking import DRAWS
 from llmhar.ask.engines.registry import ENGINES
+from llmhar.ask.inference import serving_engine
+from llmhar.ask.meter import ELSEWHERE
 from llmhar.ask.models import MODELS, load_models
 from llmhar.data.events import SESSION_PARTS
 from llmhar.data.registry import DATASETS
@@ -179,7 +181,8 @@ def _check_values(values: Mapping[str, Any], where: str) -> None:
             check_name(value)
         if value == "":
             raise SettingsError(f"{where}: {name} is empty; leave it out, or write none")
-    if "device" in values:  # stop a run whose device has no room for a model: PlanError names the cure
+    if "device" in values:  # stop a run whose cards have no room for a model: PlanError names the cure
         load = Load(output=min(Load().output, values.get("max_tokens", Load().output)))
         for model in values.get("models", []):
-            refuse_if_starved(model, values["device"], load, n_gpus=values.get("n_gpus", 1))
+            if serving_engine(MODELS[model], values.get("engine", "auto")) not in ELSEWHERE:
+                refuse_if_starved(model, values["device"], load, n_gpus=values.get("n_gpus", 1))

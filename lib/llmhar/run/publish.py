@@ -16,6 +16,8 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
+from llmhar.ask.models import MODELS
+from llmhar.ask.spending import cost_of, spent_here
 from llmhar.score.tables import KINDS, Result
 
 MEDIA_TYPE = "application/vnd.llmhar.results+json"
@@ -51,10 +53,11 @@ def publish(
     payload = {
         "key_numbers": {name: _json_number(value) for name, value in key_numbers.items()},
         "engines": sorted({f"{r.model.name}: {r.made_by}" for r in results} | set(engines)),
-        "models": {r.model.name: {"id": r.model.hub_id, "revision": r.model.revision} for r in results},
+        "models": {r.model.name: {"id": r.model.hub_id, "revision": r.asked_revision} for r in results},
         "datasets": sorted({f"{r.task.data}, {r.task.subset}" for r in results} | set(datasets)),
         "kinds": sorted({KINDS[r.model.kind] for r in results} | {f"{r.task.kind} data" for r in results} | set(kinds)),
         "scores": [score_row(result) for result in results],
+        "costs": cost_rows(results),
         "table": None if table is None else _table(table),
         "figure_png": None if figure is None else _png(figure),
         "torch_in_kernel": "torch" in sys.modules,
@@ -85,6 +88,30 @@ def score_row(result: Result) -> dict[str, Any]:
         **{name: _json_number(value) for name, value in numbers.items()},
         **({"strict_macro_f1": _json_number(result.overall.strict_macro_f1)} if result.n_joint else {}),
     }
+
+
+def cost_rows(results: Sequence[Result]) -> list[dict[str, Any]]:
+    """What servers' answers cost, one row a model: those shown, whenever they were asked, and those asked by this run.
+
+    ``usd`` is None where the model's entry has no prices.
+    """
+    shown, now = dict[str, dict[str, Any]](), spent_here()
+    for result in results:
+        if any(fingerprint.engine == "openai" for fingerprint in result.fingerprints):
+            own = shown.setdefault(result.model.name, {"prices": result.model.prices, "made": {}})
+            own["made"] |= {made.request_key: made for made in result.generations}
+    rows = []
+    for name in dict.fromkeys([*shown, *now]):
+        prices = shown[name]["prices"] if name in shown else MODELS[name].prices
+        of_shown, of_now = cost_of(shown[name]["made"].values() if name in shown else (), prices), now.get(name)
+        price = "prices not known" if prices is None else f"${of_shown.usd:.4f} at prices of {prices.as_of}"
+        asked = "none asked now" if of_now is None else f"{of_now.n_requests} asked now"
+        paid = f" for ${of_now.usd:.4f}" if of_now and of_now.usd is not None else ""
+        counts = {f"{kind}_tokens": getattr(of_shown, f"{kind}_tokens") for kind in ("prompt", "cached", "output")}
+        rows.append({"model": name, "answers": of_shown.n_requests, **counts, "usd": of_shown.usd,
+                     "answers_now": of_now.n_requests if of_now else 0, "usd_now": of_now.usd if of_now else 0.0,
+                     "words": f"{name}: {of_shown.n_requests} answers, {price}; {asked}{paid}"})  # fmt: skip
+    return rows
 
 
 def _json_number(value: Any) -> Any:

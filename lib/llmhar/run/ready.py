@@ -9,7 +9,8 @@ from typing import Any
 from llmhar import paths
 from llmhar.ask.engines.registry import cannot_start
 from llmhar.ask.inference import serving_engine
-from llmhar.ask.models import MODELS, ModelError, ModelSpec
+from llmhar.ask.models import MODELS, ModelError, ModelSpec, NoSource
+from llmhar.ask.spending import cannot_count
 from llmhar.ask.store import Store
 from llmhar.data.registry import DATASETS
 from llmhar.run.jobs import Job
@@ -48,6 +49,8 @@ def _problems(job: Job) -> Iterator[str]:
     for name in dict.fromkeys(name for parameter in taught for name in _names(values.get(parameter))):
         yield from _weights_problem(MODELS[name])
     for name in _names(values.get("tokenizer")):
+        if isinstance(MODELS[name].source, NoSource):
+            yield f"tokenizer: {name} has none here: name a model whose weights can be fetched, or none"
         yield from _weights_problem(MODELS[name])
 
 
@@ -91,7 +94,7 @@ def model_problems(model: ModelSpec, engine: str) -> Iterable[str]:
     serving = serving_engine(model, engine)
     if serving not in ("openai", "recorded"):
         yield from _weights_problem(model)
-    problem = cannot_start(serving, model)
+    problem = cannot_start(serving, model) or (cannot_count(model) if serving == "openai" else "")
     if problem and not _was_answered(model.name):
         yield f"{model.name}: engine {serving} cannot start: {problem}"
 

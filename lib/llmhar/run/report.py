@@ -36,6 +36,7 @@ from llmhar import paths
 from llmhar.ask.engines import child
 from llmhar.ask.engines.worker import watch
 from llmhar.ask.inference import Bar
+from llmhar.ask.spending import LimitReached
 from llmhar.ask.store import Store, StoreError
 from llmhar.run import aside
 from llmhar.run.jobs import Job
@@ -112,13 +113,22 @@ def _run_watched(job: Job, progress: bool, parent: int) -> None:
 def _record(job: Job, cause: str) -> dict[str, Any]:
     """What run.json holds of a job that published nothing yet; seconds are known to whom started it."""
     return {
-        "status": "failed" if cause else "ok",
+        "status": "stopped" if LimitReached.__name__ in cause else "failed" if cause else "ok",
         "cause": cause,
         **job.spec.to_json(),
         "trial": job.trial,
         "seconds": 0.0,
         "finished_utc": datetime.now(UTC).isoformat(timespec="seconds"),
-        **{"key_numbers": {}, "engines": [], "models": {}, "datasets": [], "kinds": [], "scores": [], "table": None},
+        **{
+            "key_numbers": {},
+            "engines": [],
+            "models": {},
+            "datasets": [],
+            "kinds": [],
+            "scores": [],
+            "costs": [],
+            "table": None,
+        },
     }
 
 
@@ -126,7 +136,8 @@ def run_job(job: Job, progress: bool = True) -> dict[str, Any]:
     """Run one notebook and write its report.ipynb, report.html and run.json.
 
     Returns:
-        What run.json holds; "status" is "ok" or "failed" (then "cause" says why in one line).
+        What run.json holds; "status" is "ok", "failed", or "stopped" by the limit of dollars ("cause" says why in one
+        line).
     """
     job.folder.mkdir(parents=True, exist_ok=True)
     temporary = job.folder / f".report.{uuid.uuid4().hex}.ipynb"

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
+from llmhar.ask.models import ModelError
 from llmhar.ask.store import Store
 from llmhar.ask.task import Task
 from llmhar.data.events import Window, true_activity
@@ -173,6 +174,8 @@ def confusion(result: Result) -> pd.DataFrame:
 def roofline_seconds(results: Sequence[Result], device: str, n_gpus: int = 1) -> dict[str, float]:
     """Least seconds a window that a device's limits allow each model, for the very tokens it read and wrote.
 
+    Models that a server answered for, or whose shape is not known, are left out: the device says nothing of them.
+
     Args:
         results: whose windows.
         device: key into ``params/devices.yaml``.
@@ -185,7 +188,8 @@ def roofline_seconds(results: Sequence[Result], device: str, n_gpus: int = 1) ->
     found = {}
     for result in results:
         load, n = _load(result)
-        if load is not None and result.model.kind == "llm":
+        elsewhere = any(fingerprint.engine == "openai" for fingerprint in result.fingerprints)
+        if load is not None and result.model.kind == "llm" and result.model.has_shape and not elsewhere:
             found[row_name(result, results)] = Layout(result.model, card, n_gpus).seconds(load, n) / n
     return found
 
@@ -255,14 +259,12 @@ def constrained_table(free: Sequence[Result], bound: Sequence[Result], store: St
 
 
 def thinking_table(sweep: Sequence[ThinkingPoint], store: Store) -> pd.DataFrame:
-    """Thinking as a factor: F1, missed events and seconds against thinking tokens a window (the model's own tokens)."""
+    """Thinking as a factor: F1, missed events and seconds against thinking tokens a window (the model's own)."""
     rows = {}
     for name, result in sweep:
-        reasoning = [reading.reasoning for reading in result.readings]
-        counted = count_tokens(reasoning, tokenizer_file(result.model.name))
         point = points([result], store)[0]
         rows[name] = {
-            "thinking tokens / window": sum(counted.counts) / max(1, len(reasoning)),
+            "thinking tokens / window": _thinking_tokens(result),
             "tokens / window": point.tokens,
             "seconds / window": point.seconds,
             "threads": point.threads or NOT_RECORDED,
@@ -272,6 +274,17 @@ def thinking_table(sweep: Sequence[ThinkingPoint], store: Store) -> pd.DataFrame
             "missed %": result.overall.missed_pct,
         }
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("thinking")
+
+
+def _thinking_tokens(result: Result) -> float:
+    """Mean thinking tokens a window; where only a server has the tokenizer, by the thinking's share of the text."""
+    reasoning = [reading.reasoning for reading in result.readings]
+    try:
+        counts: Sequence[float] = count_tokens(reasoning, tokenizer_file(result.model.name)).counts
+    except ModelError:
+        made = [answer.stored.generation if answer.stored else None for answer in result.answers]
+        counts = [g.output_tokens * len(r) / max(1, len(g.text)) if g else 0.0 for g, r in zip(made, reasoning)]
+    return sum(counts) / max(1, len(reasoning))
 
 
 def schema_numbers(table: pd.DataFrame) -> dict[str, float]:

@@ -15,6 +15,7 @@ import pandas as pd
 
 from llmhar.ask.inference import Answer, AskedRun
 from llmhar.ask.models import ModelSpec
+from llmhar.ask.spending import cost_of
 from llmhar.ask.store import PassCost, Store
 from llmhar.ask.task import Task
 from llmhar.data.events import Session
@@ -88,9 +89,14 @@ class Result:
         return [answer.stored.generation for answer in self.answers if answer.stored]
 
     @property
+    def asked_revision(self) -> str:
+        """The revision that requests name: the model's pinned one, or what is known of a server's."""
+        return self.answers[0].ask.request.revision if self.answers else self.model.revision
+
+    @property
     def revision(self) -> str:
         """The model's revision, short; what was done to its parent (pruned, tuned) stays visible."""
-        commit, *changes = self.model.revision.split("+")
+        commit, *changes = self.asked_revision.split("+")
         # of layers the number is enough ("l8"); weights that were tuned, merged or quantised differ by their hash alone
         parts = [change.partition(":") for change in changes]
         marks = [what if "-" in which or not which else f"{what}:{which[:8]}" for what, _, which in parts]
@@ -266,7 +272,8 @@ def threads_text(passes: Sequence[PassCost]) -> str:
 
 
 def cost_table(results: Sequence[Result], store: Store | None = None) -> pd.DataFrame:
-    """Tokens and seconds of each model's answers, as the store recorded them when they were made.
+    """Tokens and seconds of each model's answers, as the store recorded them when they were made; and what
+    servers' answers cost.
 
     Args:
         results: whose answers.
@@ -288,9 +295,13 @@ def cost_table(results: Sequence[Result], store: Store | None = None) -> pd.Data
                 "seconds / window (in batch)": sum(g.seconds for g in made) / len(made) if made else float("nan"),
                 "threads": n_threads or NOT_RECORDED,
                 "cut at the limit %": 100 * sum(g.finish_reason == "length" for g in made) / max(1, len(made)),
+                "USD": _dollars(cost_of({g.request_key: g for g in made}.values(), result.model.prices).usd)
+                if any(fingerprint.engine == "openai" for fingerprint in result.fingerprints)
+                else "–",
             }
         )
-    return pd.DataFrame(rows).set_index("model")
+    table = pd.DataFrame(rows).set_index("model")
+    return table if (table["USD"] != "–").any() else table.drop(columns="USD")
 
 
 def agreement_table(first: Result, second: Result) -> pd.DataFrame:
@@ -398,8 +409,8 @@ def note_table(notes: Sequence[Mapping[str, Any]], most: int = 20) -> pd.DataFra
 
 
 def run_table(runs: Sequence[AskedRun]) -> pd.DataFrame:
-    """What this pass asked and what the store had already."""
-    return pd.DataFrame(
+    """What this pass asked and what the store had already; of servers, what was expected and what was paid."""
+    table = pd.DataFrame(
         [
             {
                 "model": run.model,
@@ -409,10 +420,20 @@ def run_table(runs: Sequence[AskedRun]) -> pd.DataFrame:
                 "failed": run.n_failed,
                 "seconds": round(run.seconds, 1),
                 "threads": run.threads if run.threads is not None else "–",
+                "tokens expected": run.expected.prompt_tokens + run.expected.output_tokens if run.expected else "–",
+                "tokens used": run.cost.prompt_tokens + run.cost.output_tokens if run.cost else "–",
+                "USD expected": _dollars(run.expected.usd) if run.expected else "–",
+                "USD paid": _dollars(run.cost.usd) if run.cost else "–",
             }
             for run in runs
         ]
     ).set_index("model")
+    served = any(run.expected for run in runs)
+    return table if served else table.drop(columns=[name for name in table if name.split()[0] in ("tokens", "USD")])
+
+
+def _dollars(usd: float | None) -> str:
+    return "not known" if usd is None else f"{usd:.4f}"
 
 
 def reading_table(results: Sequence[Result]) -> pd.DataFrame:

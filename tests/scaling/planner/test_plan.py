@@ -10,6 +10,8 @@ import pytest
 from llmhar import paths
 from llmhar.ask.models import MODELS, ModelError
 from llmhar.data.events import Windowing
+from llmhar.run import jobs
+from llmhar.scaling.planner import plan as planner_plan
 from llmhar.scaling.planner import workload
 from llmhar.scaling.planner.plan import Layout, Load, PlanError, devices, make_plan, plan_table, refuse_if_starved
 from llmhar.scaling.planner.roofline import MIN_SEQUENCES
@@ -400,6 +402,29 @@ def test_a_starved_layout_is_refused():
     refuse_if_starved("smollm2-135m", "cpu-2core", Load(400, 350, 256))
     with pytest.raises(PlanError, match="unknown model 'gpt'; there are: rules"):
         refuse_if_starved("gpt", "a100-80")
+
+
+def test_the_planner_refuses_only_what_starves_on_cards_here(monkeypatch, tmp_path):
+    """Served models, processors, and what cannot be judged are never in its way."""
+    monkeypatch.setenv("LLMHAR_HOME", str(tmp_path))
+    refuse_if_starved("qwen3-32b", "cpu-2core")
+    (tmp_path / "models.yaml").write_text("mine: {kind: llm, hub_id: a/b, revision: r, source: {kind: hub}}\n")
+    for model in ("mine", "gemini-2.5-pro"):
+        refuse_if_starved(model, "l4")
+
+    def run(*models, device="l4", engine="auto"):
+        options = {"models": ",".join(models), "device": device, "engine": engine}
+        return jobs.plan_jobs("smoke", ["03"], options, tmp_path)
+
+    for engine in ("openai", "ray"):
+        assert run("rules", "qwen3-32b", engine=engine)
+    assert run("qwen-32b", "gemini-2.5-pro", "mine") and run("qwen3-32b", "qwen3-8b", device="cpu-2core")
+    for engine in ("auto", "vllm"):
+        with pytest.raises(PlanError, match="qwen3-32b is not run"):
+            run("qwen-32b", "qwen3-32b", engine=engine)
+    with pytest.raises(PlanError, match="smollm2-135m is not run"):  # made here: no server has it
+        monkeypatch.setattr(planner_plan.Layout, "starved", lambda *_: "no room")
+        run("smollm2-135m", engine="openai")
 
 
 def test_starved_is_room_for_fewer_than_32():

@@ -9,82 +9,66 @@ The key comes from the environment and stays in this process: no record, log or 
 from __future__ import annotations
 
 import asyncio
-import itertools
 import json
 import logging
-import os
 import queue
 import threading
 import time
 from collections.abc import Coroutine, Iterable, Iterator
 from concurrent.futures import Future
-from typing import Any, NamedTuple, Self, TypeVar
+from typing import Any, Self, TypeVar
 from urllib.parse import urlsplit
 
 import httpx2  # what the openai package speaks HTTP with
 import openai
 
+from llmhar.ask.engines.addresses import (
+    KEY_VARIABLES,
+    PRIVACY_NOTICE,
+    URL_VARIABLE,
+    address_of,
+    host_of,
+    is_loopback,
+    say_once,
+)
 from llmhar.ask.engines.base import EngineError
+from llmhar.ask.engines.completions import read_completion, wished_wait
 from llmhar.ask.engines.worker import seed_of, sentence
-from llmhar.ask.models import ModelSpec, Prices
-from llmhar.ask.privacy import say_once
+from llmhar.ask.models import ModelSpec
+from llmhar.ask.spending import Cost, Purse, cost_of
 from llmhar.records import Fingerprint, Generation, Request
 
+__all__ = [
+    "KEY_VARIABLES", "PRIVACY_NOTICE", "URL_VARIABLE", "OpenAIEngine", "address_of", "cost_of", "is_loopback",
+    "say_once",
+]  # fmt: skip
+
 log = logging.getLogger("llmhar.engines")
-DEFAULT_URL = "https://api.openai.com/v1"
-URL_VARIABLE, KEY_VARIABLES = "LLMHAR_OPENAI_BASE_URL", ("LLMHAR_OPENAI_API_KEY", "OPENAI_API_KEY")
 AT_ONCE = 8
 """Requests under way at once, unless ``max_num_seqs`` says otherwise."""
-NO_KEY = "none"
-"""Sent where no key is set: servers of one's own need none."""
 _CURES = {
     400: "check max_tokens, schema and sampling against what this server offers",
-    401: f"set {KEY_VARIABLES[0]} to a valid key of this server",
+    401: "set {key} to a valid key of this server",
     402: "the account has no credit",
-    403: f"the key in {KEY_VARIABLES[0]} may not use this model",
-    404: f"check the model's hub_id in models.yaml, and {URL_VARIABLE} (it usually ends in /v1)",
+    403: "the key in {key} may not use this model",
+    404: f"check the model's hub_id in models.yaml, and its address or {URL_VARIABLE} (it usually ends in /v1)",
     422: "check max_tokens, schema and sampling against what this server offers",
     429: "lower requests_per_minute or max_num_seqs, or wait",
 }
+_BUSY = (429, 503)
+LONGEST_WAIT_S = 900.0
+"""Seconds that a server may ask to wait; of a longer wait the user is told, and nothing more is sent."""
 _HOPELESS = (401, 402, 404)
 """What every later request would get as well: it is not sent."""
-_STOPS = ("stop", "stop_sequence", "eos", "eos_token", "end", "end_turn", "complete")
-"""Servers' words, in any case, for an answer that ended by itself."""
-_LENGTHS = ("length", "max_tokens", "model_length")
-"""And for one that a limit of tokens cut."""
 T = TypeVar("T")
-
-
-class Cost(NamedTuple):
-    """What an engine, or a set of answers, used."""
-
-    n_requests: int
-    prompt_tokens: int
-    """Cached ones among them."""
-    cached_tokens: int
-    output_tokens: int
-    """Thinking included."""
-    usd: float | None
-    """US dollars by the prices of models.yaml; None where it has none. Attempts that failed are not in it."""
-
-
-def cost_of(generations: Iterable[Generation], prices: Prices | None) -> Cost:
-    """What these answers cost at these prices, also long after they were made."""
-    made = [generation for generation in generations if generation.ok]
-    prompt, cached, output = (
-        sum(getattr(generation, f"{kind}_tokens") for generation in made) for kind in ("prompt", "cached", "output")
-    )
-    usd = None
-    if prices is not None:
-        again = prices.input_usd if prices.cached_usd is None else prices.cached_usd
-        usd = ((prompt - cached) * prices.input_usd + cached * again + output * prices.output_usd) / 1e6
-    return Cost(len(made), prompt, cached, output, usd)
 
 
 class _PacedClient(openai.DefaultAsyncHttpxClient):
     """Each attempt, retries among them, waits for its turn and then has so many seconds for the whole answer.
 
-    The time-outs of the HTTP library begin anew with every byte: a server that drips would never end.
+    The time-outs of the HTTP library begin anew with every byte: a server that drips would never end. Where a server
+    asks to wait (Retry-After), everybody waits: the openai package holds back that one request alone, and does not try
+    again where it is asked to wait longer than it likes.
     """
 
     limit_s = 600.0
@@ -93,16 +77,20 @@ class _PacedClient(openai.DefaultAsyncHttpxClient):
     _next_at = 0.0
 
     async def send(self, *args: Any, **kwargs: Any) -> Any:
-        if self.gap_s:
-            now = time.monotonic()
-            turn = max(now, self._next_at)
-            self._next_at = turn + self.gap_s
-            await asyncio.sleep(turn - now)
+        while (wait := self._next_at - time.monotonic()) > 0:
+            await asyncio.sleep(wait)
+        self._next_at = time.monotonic() + self.gap_s
         try:
             async with asyncio.timeout(self.limit_s):
-                return await super().send(*args, **kwargs)
+                response = await super().send(*args, **kwargs)
         except TimeoutError as error:
             raise httpx2.ReadTimeout("no whole answer") from error  # as which the openai package tries again
+        wait = wished_wait(response.headers) if response.status_code in _BUSY else 0.0
+        if 0 < wait <= LONGEST_WAIT_S:
+            self._next_at = max(self._next_at, time.monotonic() + wait)
+            for name in ("retry-after", "retry-after-ms"):  # waited for here, however long
+                response.headers.pop(name, None)
+        return response
 
 
 class OpenAIEngine:
@@ -122,10 +110,10 @@ class OpenAIEngine:
         """Make a client and see whether anybody answers.
 
         Args:
-            model: ``hub_id`` is what the server calls it.
-            base_url: None = ``LLMHAR_OPENAI_BASE_URL``, else OpenAI's.
-            requests_per_minute: most requests sent a minute, retries among them; None = no limit.
-            at_once: most requests under way.
+            model: ``hub_id`` is what the server calls it; its ``server`` says what is not given here.
+            base_url: None = the model's own, else ``LLMHAR_OPENAI_BASE_URL``, else OpenAI's.
+            requests_per_minute: most requests sent a minute, retries among them; None = the model's own limit.
+            at_once: most requests under way; None = the model's own limit, else :data:`AT_ONCE`.
             timeout_s: seconds after which an attempt without a whole answer is given up.
             max_retries: attempts after the first, on 408, 409, 429, 5xx, broken connections and time-outs.
             vllm_server: whether it takes vLLM's own parameters (top_k, chat template arguments, thinking budget);
@@ -134,15 +122,18 @@ class OpenAIEngine:
         Raises:
             EngineError: no usable URL, no key where one is needed, or nobody answers.
         """
-        self._url, self._key = address_of(base_url)
-        self.host = urlsplit(self._url).netloc.rpartition("@")[2]
-        self._model, self._n = model, at_once or AT_ONCE
+        self._url, self._key = address_of(base_url, model)
+        self.host = host_of(self._url)
+        self._model, self._n = model, at_once or model.server.at_once or AT_ONCE
+        say_once(self._url)
         self._vllm = model.thinking if vllm_server is None else vllm_server
-        self._gap_s = 60.0 / requests_per_minute if requests_per_minute else 0.0
+        pace = requests_per_minute or model.server.requests_per_minute
+        self._gap_s = 60.0 / pace if pace else 0.0
         self._timeout_s = timeout_s
         self._limit_field = "max_tokens"
         self._hopeless = ""
-        self._made: list[Generation] = []
+        self._purse = Purse(model)
+        self._used = cost_of([], model.prices)
         self._closed = False
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="openai-engine", daemon=True)
@@ -178,19 +169,25 @@ class OpenAIEngine:
         return Fingerprint("openai", openai.__version__, "", self.host)
 
     def stream(self, requests: Iterable[Request]) -> Iterator[Generation]:
-        """Answer all requests, each as soon as it is ready; a dropped stream takes back what is under way."""
-        say_once(urlsplit(self._url).hostname or self.host)
+        """Answer all requests, each as soon as it is ready; a dropped stream takes back what is under way.
+
+        Raises:
+            LimitReached: the run's limit of dollars leaves no room for the next request, and all sent ones were
+                answered.
+        """
         waiting = iter(requests)
         done: queue.SimpleQueue[Future[Generation]] = queue.SimpleQueue()
         running: set[Future[Generation]] = set()
+        following = next(waiting, None)
         try:
-            while True:
-                for request in itertools.islice(waiting, self._n - len(running)):
-                    future = asyncio.run_coroutine_threadsafe(self._answer(request), self._loop)
-                    running.add(future)
+            while following is not None or running:
+                while following is not None and len(running) < self._n and self._purse.may_send(len(running)):
+                    answer = self._answer(following, self._purse.reserve())
+                    running.add(future := asyncio.run_coroutine_threadsafe(answer, self._loop))
                     future.add_done_callback(done.put)
+                    following = next(waiting, None)
                 if not running:
-                    return
+                    raise self._purse.reached()
                 finished = done.get()
                 running.discard(finished)
                 yield finished.result()
@@ -198,27 +195,28 @@ class OpenAIEngine:
             for future in running:
                 future.cancel()
 
-    async def _answer(self, request: Request) -> Generation:
-        """One generation, whatever happens."""
-        started, fields = time.perf_counter(), {}
+    async def _answer(self, request: Request, reserved: float) -> Generation:
+        """One generation, whatever happens; what it took is counted in place of what was reserved."""
+        started, fields, error = time.perf_counter(), dict[str, Any](), ""
         try:
             if self._hopeless:
                 raise ValueError(self._hopeless)
-            fields = _read(await self._ask(self._body(request)), request.sampling.max_tokens)
+            fields = read_completion(await self._ask(self._body(request)), request.sampling.max_tokens)
+            error = str(fields.pop("error"))
         except openai.APIError as problem:
             error = self._explained(problem)
         except ValueError as problem:
             error = str(problem)
         except Exception as problem:  # a request that cannot be sent at all is a failure like any other
             error = sentence(problem)
-        else:
-            error = str(fields.pop("error"))
         seconds = round(time.perf_counter() - started, 4)
         if error:
-            return Generation(request.key, finish_reason="error", error=self._clean(error), seconds=seconds)
+            fields |= {"text": "", "finish_reason": "error", "finish_word": "", "error": self._clean(error)}
         fields |= {name: self._scrub(fields[name]) for name in ("text", "finish_word")}
         made = Generation(request.key, seconds=seconds, **fields)
-        self._made.append(made)
+        self._purse.settle(reserved, request, made)
+        if made.ok:
+            self._used = self._used.plus(cost_of([made], self._model.prices))
         return made
 
     async def _ask(self, body: dict[str, Any]) -> Any:
@@ -277,8 +275,12 @@ class OpenAIEngine:
             return self._clean(f"{self.host} did not answer: {self._why(error)}")
         status = error.status_code
         cure = _CURES.get(status, "run again later" if status >= 500 else "see the server's documentation")
+        cure = cure.replace("{key}", self._model.server.key_variable or KEY_VARIABLES[0])
+        wait = wished_wait(error.response.headers) if status in _BUSY else 0.0
+        if wait > LONGEST_WAIT_S:
+            cure = f"it asks to wait {wait:,.0f} s: run again then"
         explained = self._clean(f"{self.host} answered {status}: {error.message[:300]}; {cure}")
-        if status in _HOPELESS:
+        if status in _HOPELESS or wait > LONGEST_WAIT_S:
             self._hopeless = explained
         return explained
 
@@ -300,7 +302,7 @@ class OpenAIEngine:
 
     def cost(self) -> Cost:
         """What this engine has used so far."""
-        return cost_of(self._made, self._model.prices)
+        return self._used
 
     def _wait(self, work: Coroutine[Any, Any, T]) -> T:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()
@@ -336,85 +338,3 @@ class OpenAIEngine:
 
     def __exit__(self, *exc: object) -> None:
         self.close()
-
-
-def address_of(base_url: str | None) -> tuple[str, str]:
-    """Base URL and key.
-
-    Raises:
-        EngineError: no http(s) URL, or no key where OpenAI's own server needs one.
-    """
-    url = base_url or os.environ.get(URL_VARIABLE) or DEFAULT_URL
-    parts = urlsplit(url)
-    local = parts.hostname in ("localhost", "127.0.0.1", "::1")
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise EngineError(f"{URL_VARIABLE} must be an http(s) URL such as http://127.0.0.1:8000/v1")
-    key = os.environ.get(KEY_VARIABLES[0], "")
-    if not key and (parts.scheme == "https" or local):  # OpenAI's own variable is not sent over an open network
-        key = os.environ.get(KEY_VARIABLES[1], "")
-    if not key and url == DEFAULT_URL:
-        raise EngineError(f"set {KEY_VARIABLES[0]} to your key, or {URL_VARIABLE} to a server of your own")
-    return url, key.strip() or NO_KEY
-
-
-def _read(body: Any, max_tokens: int) -> dict[str, Any]:
-    """Fields of a generation from a chat completion; thinking goes back between its marks.
-
-    Args:
-        body: the server's JSON.
-        max_tokens: as asked: an answer without any word on its end is cut where it has so many tokens.
-
-    Raises:
-        ValueError: it is none; an error that the server sent as a success is quoted.
-    """
-    try:
-        choice, usage = body["choices"][0], body.get("usage") or {}
-        message, word = choice["message"], choice.get("finish_reason")
-        text, in_parts = _content(message.get("content"))
-        thought = in_parts or message.get("reasoning_content") or message.get("reasoning")
-        prompt = int(usage.get("prompt_tokens") or 0)
-        cached = int((usage.get("prompt_tokens_details") or {}).get("cached_tokens") or 0)
-        # Some servers leave thinking out of completion_tokens and count it in the total alone.
-        output = max(int(usage.get("completion_tokens") or 0), int(usage.get("total_tokens") or 0) - prompt)
-        if not isinstance(thought, str | None) or not isinstance(word, str | None):
-            raise TypeError
-    except (KeyError, IndexError, TypeError, AttributeError, ValueError):
-        problem = body.get("error") if isinstance(body, dict) else None
-        raise ValueError(f"the server's answer is no chat completion{f': {problem}' if problem else ''}") from None
-    reason = _reason(word, output >= max_tokens, bool(text))
-    if thought:
-        unfinished = not text and reason == "length"
-        text = f"<think>{thought}" if unfinished else f"<think>{thought}</think>{text}"
-    return {
-        "text": text,
-        "finish_reason": reason,
-        "finish_word": word[:40] if word and word != reason else "",
-        "error": "" if reason != "error" else f"the server ended the answer: {word or 'no reason given'}",
-        "prompt_tokens": prompt,
-        "cached_tokens": cached,
-        "output_tokens": output,
-    }
-
-
-def _content(content: Any) -> tuple[str, str]:
-    """Text and thinking of a message's content, which is text, nothing, or a list of parts.
-
-    Raises:
-        TypeError, KeyError: a part is neither text nor thinking.
-    """
-    if isinstance(content, str | None):
-        return content or "", ""
-    texts: dict[str, list[str]] = {"text": [], "thinking": []}
-    for part in content:
-        kind = {"output_text": "text", "reasoning": "thinking"}.get(part["type"], part["type"])
-        value = part[kind] if kind in part else part["text"]
-        texts[kind].append(value if isinstance(value, str) else "".join(_content(value)))
-    return "".join(texts["text"]), "".join(texts["thinking"])
-
-
-def _reason(word: str | None, at_limit: bool, has_text: bool) -> str:
-    """What a server's word means: "stop", "length" or "error". Text without any word ended, unless its tokens did."""
-    if word is None and has_text:
-        return "length" if at_limit else "stop"
-    folded = (word or "").casefold()
-    return "stop" if folded in _STOPS else "length" if folded in _LENGTHS else "error"

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from llmhar import paths
+from llmhar.ask.engines.addresses import address_of
 from llmhar.ask.engines.base import Engine, EngineError
 from llmhar.settings import choose
 
@@ -212,10 +213,8 @@ def cannot_start(name: str, model: ModelSpec) -> str:
         model: What it would serve; its weights are not looked at.
     """
     if name == "openai":
-        from llmhar.ask.engines.openai import address_of
-
         try:
-            address_of(None)
+            address_of(None, model)
         except EngineError as error:
             return str(error)
     if name == "recorded":

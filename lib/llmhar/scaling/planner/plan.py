@@ -270,7 +270,7 @@ def refuse_if_starved(
     n_gpus: int = 1,
     weights: Precision = "bf16",
 ) -> None:
-    """Stop a run whose layout is starved.
+    """Stop a run whose layout is starved on a GPU; a processor is only slow, and what has no shape cannot be judged.
 
     Args:
         model: key into ``params/models.yaml``.
@@ -286,5 +286,6 @@ def refuse_if_starved(
     card = choose(devices(), device, f"unknown device {device!r}; there are:", PlanError)
     chosen = choose(MODELS, model, f"unknown model {model!r}; there are:", PlanError)
     layout = Layout(chosen, card, n_gpus, weights)
-    if layout.model.kind == "llm" and (reason := layout.starved(load or Load(), windows)):
+    judged = chosen.kind == "llm" and card.is_gpu and chosen.has_shape
+    if judged and (reason := layout.starved(load or Load(), windows)):
         raise PlanError(f"{model} is not run: {reason}")

@@ -67,6 +67,11 @@ class Device(BaseModel):
     price_note: str = ""
     source: str
 
+    @property
+    def is_gpu(self) -> bool:
+        """Whether it is a card; a processor's KV cache has the size that its engine asks for."""
+        return self.kv_gib is None
+
 
 class Load(NamedTuple):
     """Tokens of one window."""
@@ -230,7 +235,7 @@ class Layout:
         ways = [(f"tensor parallel over {more.n_gpus} cards", more), ("FP8 weights", replace(self, weights="fp8"))]
         good = [way for way, layout in ways if layout.concurrency(load) >= wanted]
         for device in sorted(devices().values(), key=lambda device: device.memory_gib):
-            if device.kv_gib is None and replace(self, device=device).concurrency(load) >= wanted:
+            if device.is_gpu and replace(self, device=device).concurrency(load) >= wanted:
                 good.append(f"a {device.memory_gib:.0f} GB card ({device.name})")
                 break
         return ", or ".join(good)

@@ -16,7 +16,7 @@ from llmhar.data.events import Windowing
 from llmhar.distill.courses import is_here, read_name
 from llmhar.distill.sessions import smallest
 from llmhar.distill.teaching import Teaching, load_teaching, read_arm, recipe_for
-from llmhar.scaling.planner.workload import Job, Windows, count_windows, prompt_load
+from llmhar.scaling.planner.workload import Job, Windows, count_windows, prompt_load, unplanned
 from llmhar.text.prompt import FORMS, PromptForm
 
 ANSWER_TOKENS = 300
@@ -95,7 +95,7 @@ class RunJobs:
                 "constrained": what differs from the notebook's own settings.
         """
         values = {"side": "test", "thinking": None, "thinking_budget": None, "step": None, **self._values, **how}
-        if MODELS[model].kind != "llm" or not MODELS[model].n_params:
+        if unplanned(MODELS[model], values.get("engine", "auto")):
             return
         n_windows = values.get("n_windows")
         single = self._notebook == "00_tour"

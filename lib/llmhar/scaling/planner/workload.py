@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from llmhar import paths, settings
+from llmhar.ask.inference import is_served
 from llmhar.ask.models import MODELS, ModelError, ModelSpec, UnknownModel
 from llmhar.ask.task import Task, prepare
 from llmhar.data.events import Windowing, cut_windows
@@ -142,16 +143,30 @@ def profile_jobs(profile: str, output: int) -> tuple[list[Job], list[str]]:
                 spec = MODELS[model]
             except UnknownModel as error:
                 raise PlanError(str(error)) from error
-            if spec.kind != "llm":
-                free.append(model)
+            if reason := unplanned(spec, values.get("engine", "auto")):
+                free.append(f"{model}: {reason}, not planned")
                 continue
             load, counted = prompt_load(found, spec, capped)
             jobs.append(Job("ask", spec, name, found.test * samples, load, found.source, counted, samples))
     again = [values[key] for key in ("constrained_model", "repeated_model") if values.get(key)]
     notes = [f"models and windows from params/profiles/{profile}.yaml, {notebook}; answers of {capped} tokens"]
-    notes += [f"{', '.join(dict.fromkeys(free))}: no weights, takes seconds, not planned"] if free else []
+    notes += dict.fromkeys(free)
     notes += [f"{', '.join(again)}: second passes (constrained, repeated) are not planned"] if again else []
     return jobs, notes
+
+
+def unplanned(model: ModelSpec, engine: str) -> str:
+    """Why a model's answers need no card of one's own, or cannot be planned; empty if they can.
+
+    Args:
+        model: who is asked.
+        engine: key into ``ENGINES``, or "auto".
+    """
+    if model.kind != "llm":
+        return "no weights, takes seconds"
+    if is_served(model, engine):
+        return "a server answers"
+    return "" if model.has_shape else "its shape is not known"
 
 
 def _settings(profile: str) -> tuple[dict[str, Any], str]:
