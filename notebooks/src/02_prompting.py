@@ -48,7 +48,7 @@ from llmhar.ask.task import prepare
 from llmhar.data.events import Windowing
 from llmhar.records import Sampling
 from llmhar.run.publish import publish
-from llmhar.score import tables, token_tables
+from llmhar.score import cost_tables, tables, token_tables
 from llmhar.score.evaluate import evaluate
 from llmhar.score.figures import f1_by_session, prompt_parts, verdict_bars
 from llmhar.text.prompt import PromptForm
@@ -90,7 +90,7 @@ asking = Asking(
     sampling=limits, draw=sampling, thinking=thinking, engine=engine, exact=exact_engine
 )
 evaluation = evaluate(task, models, asking)
-tables.run_table(evaluation.runs)
+cost_tables.run_table(evaluation.runs)
 
 # %% [markdown]
 # ## What became of each event
@@ -133,7 +133,7 @@ tables.reading_table(evaluation.results).round(3)
 # ## What it cost
 
 # %%
-tables.cost_table(evaluation.results).round(1)
+cost_tables.cost_table(evaluation.results).round(1)
 
 # %% [markdown]
 # ## Traces

@@ -68,7 +68,7 @@ folder = Path(data_dir) if data_dir else None
 from llmhar.scaling import figures as scaling_figures
 from llmhar.scaling import tables as scaling_tables
 from llmhar.scaling.planner import plan as planner
-from llmhar.score import controls, cost, tables
+from llmhar.score import controls, cost, cost_tables, tables
 from llmhar.score.evaluate import evaluate, sweep_thinking
 from llmhar.score.figures import confusion_map, describe
 
@@ -94,7 +94,7 @@ asking = Asking(
 store = Store()
 evaluation = evaluate(tasks, models, replace(asking, n_samples=n_samples), store)
 compared = [*evaluation.results, *map(controls.majority_result, tasks)]
-tables.run_table(evaluation.runs)
+cost_tables.run_table(evaluation.runs)
 
 # %% [markdown]
 # Beside the models stand controls without a language model: trees and a table of sensor and part

@@ -20,7 +20,7 @@ from llmhar.ask.spending import LEDGER, LIMIT, LimitReached
 from llmhar.ask.store import Ask, Store
 from llmhar.records import Generation, Sampling
 from llmhar.run.publish import cost_rows
-from llmhar.score import tables
+from llmhar.score import cost_tables, tables
 from tests.ask.engines import test_openai
 from tests.ask.engines.test_contract import answers, ask
 from tests.ask.engines.test_openai import MODEL, completion, one, opened
@@ -60,7 +60,7 @@ def test_an_estimate_stands_before_the_first_request(server, tmp_path, capsys):
     assert "before the first request to 127.0.0.1" in said and "served: 12 requests, about" in said
     assert done.expected.n_requests == 12 and done.expected.most_tokens == 12 * 12 == done.expected.output_tokens
     assert done.cost.usd == pytest.approx(12 * EACH) and done.cost.prompt_tokens == 12_000
-    shown = tables.run_table([done]).iloc[0]
+    shown = cost_tables.run_table([done]).iloc[0]
     assert shown["USD paid"] == "0.0240" and shown["tokens used"] == 13_200 and float(shown["USD expected"]) > 0
 
 
@@ -188,8 +188,8 @@ def test_costs_of_shown_and_of_new_answers(simulated_home):
         result = tables.score_answers(task, MODEL, inference.collect(asks, store))
         rules = tables.score_answers(task, MODELS["rules"], inference.collect(
             inference.make_asks(task, MODELS["rules"]), store))  # fmt: skip
-        costs = tables.cost_table([rules, result], store)
-        assert "USD" not in tables.cost_table([rules], store)
+        costs = cost_tables.cost_table([rules, result], store)
+        assert "USD" not in cost_tables.cost_table([rules], store)
     n = len({each.request.key for each in asks})
     assert list(costs["USD"]) == ["–", f"{n * EACH:.4f}"]
     (row,) = cost_rows([rules, result])

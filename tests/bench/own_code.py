@@ -67,13 +67,13 @@ def child_import(_: Path) -> dict[str, Any]:
 def child_study(folder: Path) -> dict[str, Any]:
     """Six models on all test windows, from a warm store to tables, tests and a figure."""
     from llmhar.scaling import tables as scaling_tables
-    from llmhar.score import figures, tables
+    from llmhar.score import cost_tables, figures, tables
     from llmhar.score.evaluate import evaluate
 
     task = prepare("simulated", folder / "home")
     with Store(folder / "store.sqlite") as store:
         found = evaluate(task, copies(6), store=store)
-    made = [tables.score_table, tables.session_table, tables.verdict_table, tables.cost_table, tables.reading_table,
+    made = [tables.score_table, tables.session_table, tables.verdict_table, cost_tables.cost_table, tables.reading_table,
             scaling_tables.missed_table, scaling_tables.ledger_table]  # fmt: skip
     rows = sum(len(table(found.results)) for table in made)
     rows += len(tables.pair_table(scaling_tables.compare_models(found.results)))

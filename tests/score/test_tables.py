@@ -21,7 +21,7 @@ from llmhar.data import simulated
 from llmhar.data.events import Windowing
 from llmhar.records import VERDICTS, Fingerprint, Generation
 from llmhar.run import publish, report
-from llmhar.score import figures, tables, token_tables
+from llmhar.score import cost_tables, figures, tables, token_tables
 from llmhar.score.figures import axes_of, stamp
 from llmhar.text.prompt import PromptForm
 from llmhar.text.serialize import SERIALIZERS
@@ -130,7 +130,7 @@ def test_session_table_counts_and_scores(results):
 
 
 def test_cost_table_is_what_the_store_recorded(results):
-    row = tables.cost_table(results).loc["rules"]
+    row = cost_tables.cost_table(results).loc["rules"]
     assert row["prompt tokens / window"] == 500 and row["from prefix cache %"] == 80
     assert row["output tokens / window"] == 50 and row["seconds / window (in batch)"] == 2.0
 

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from llmhar.ask.store import Store
-from llmhar.score.tables import KINDS, Result, passes_of, threads_text
+from llmhar.score.cost_tables import passes_of, threads_text
+from llmhar.score.tables import KINDS, Result
 
 
 class Point(NamedTuple):
