@@ -13,18 +13,24 @@ import pytest
 import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
 from llmhar import paths
 from llmhar.ask.engines.rules import home as rules
 from llmhar.ask.task import prepare
+from llmhar.cli import app
 from llmhar.data import registry
 from llmhar.data.events import Windowing
 from llmhar.data.load_report import DataError, WrongCall
 from llmhar.data.own import files, make, times, words
 from llmhar.data.own.files import Wanted
 from llmhar.data.own.make import Plan
+from llmhar.distill import courses
 from llmhar.records import Request
+from llmhar.run.jobs import plan_jobs
+from llmhar.settings import SettingsError
 from llmhar.text.parsing import parse_answer
+from llmhar.text.prompt import PromptForm
 
 EXAMPLES = Path(__file__).parents[2] / "params" / "examples"
 
@@ -126,13 +132,21 @@ def test_a_file_without_header(data):
 
 
 def test_lines_above_the_header_and_headers_within(data):
-    lines = ["sep=,", "", "export of 2026", "time,sensor,state", "2026-03-02 08:00:00,bed,on", "time,sensor,state",
-             "2026-03-02 09:00:00,bed,off"]  # fmt: skip
+    lines = [
+        "sep=,",
+        "",
+        "export of 2026",
+        "time,sensor,state",
+        "2026-03-02 08:00:00,bed,on",
+        "time,sensor,state",
+        "2026-03-02 09:00:00,bed,off",
+    ]
     made = new(data, "\n".join(lines))
     assert len(texts(made)) == 2
     assert {(d.line, d.reason) for d in made.loaded.report.dropped} == {
-        (1, "above the header"), (6, "the header again")
-    }  # fmt: skip
+        (1, "above the header"),
+        (6, "the header again"),
+    }
 
 
 def test_parquet_of_any_types(data):
@@ -180,19 +194,21 @@ def test_activations_are_two_events(data):
 
 def test_a_column_that_is_no_time_is_an_error_with_reasons(data):
     with pytest.raises(DataError) as error:
-        new(
-            data,
-            "time,sensor,state\nyesterday,bed,on\n07:00:00,bed,on\n2026-03-02,bed,on\n2026-03-02 08:00,bed,unavailable\n",
-        )
+        rows = ["yesterday,bed,on", "07:00:00,bed,on", "2026-03-02,bed,on", "2026-03-02 08:00,bed,unavailable"]
+        new(data, "\n".join(["time,sensor,state", *rows]))
     assert "in.csv: no sensor event in 4 rows: 3: time '…' is no date with a time of day" in str(error.value)
     assert "1: state 'unavailable': nothing is known" in str(error.value) and not (paths.data() / "flat").exists()
     with pytest.raises(DataError, match="no row below the header"):
         new(data, "time,sensor,state\n")
     with pytest.raises(DataError, match="is not there"):
         make.make("flat", [data / "nosuch.csv"], Plan())
-    for content, said in ((b"PK\x03\x04 a workbook", "unpack it, or save the table as CSV"),
-                          (b"PAR1 broken", "Parquet"), (b"SQLite format 3\0 broken", "copy the file again"),
-                          (b"", "cannot tell which column"), (b"\0" * 99, "cannot tell which column")):  # fmt: skip
+    for content, said in (
+        (b"PK\x03\x04 a workbook", "unpack it, or save the table as CSV"),
+        (b"PAR1 broken", "Parquet"),
+        (b"SQLite format 3\0 broken", "copy the file again"),
+        (b"", "cannot tell which column"),
+        (b"\0" * 99, "cannot tell which column"),
+    ):
         with pytest.raises(DataError, match=said):
             new(data, content)
 
@@ -227,9 +243,24 @@ def test_times_are_read(text, iso):
 
 @pytest.mark.parametrize(
     "text",
-    ["", "now", "08:00:00", "2026-03-02", "2026-02-30 08:00", "0226-03-02 08:00:00", "2026-03-02 25:00:00", "12", "17724384",
-     "32/01/2026 08:00", "1/2/26 08:00", "2026-03-02 13:00 PM", "nan", "9" * 40, "2026-03-02 08:00:00+99:00"],
-)  # fmt: skip
+    [
+        "",
+        "now",
+        "08:00:00",
+        "2026-03-02",
+        "2026-02-30 08:00",
+        "0226-03-02 08:00:00",
+        "2026-03-02 25:00:00",
+        "12",
+        "17724384",
+        "32/01/2026 08:00",
+        "1/2/26 08:00",
+        "2026-03-02 13:00 PM",
+        "nan",
+        "9" * 40,
+        "2026-03-02 08:00:00+99:00",
+    ],
+)
 def test_times_that_cannot_be_read_say_so(text):
     with pytest.raises(times.BadTime):
         times.read_time(text, day_first=True)
@@ -242,15 +273,20 @@ def test_day_and_month(data):
     assert new(data, rows("02/03/2026", "13/03/2026"), name="a").loaded.sessions[0].session_id == "2026-03-02"
     assert new(data, rows("02/03/2026", "02/13/2026"), name="b").loaded.sessions[0].session_id == "2026-02-03"
     for days in (("02/03/2026", "04/03/2026"), ("13/03/2026", "02/13/2026")):
-        with pytest.raises(DataError, match="in.csv: dates like '02/03/2026|--day-first or --month-first"):
+        with pytest.raises(DataError, match=r"in\.csv: dates like '02/03/2026|--day-first or --month-first"):
             new(data, rows(*days))
     assert new(data, rows("02/03/2026"), day_first=True).loaded.sessions[0].session_id == "2026-03-02"
     assert new(data, rows("02/03/2026"), day_first=False).loaded.sessions[0].session_id == "2026-02-03"
 
 
 def test_the_clock_is_kept_as_written_and_utc_is_shown_in_the_homes_zone(data):
-    lines = ["2026-07-01T23:30:00+02:00,a,on", "2026-07-01T23:30:00,b,on", "2026-07-01T23:30:00-05:00,c,on",
-             "2026-07-01T23:30:00Z,d,on", "2026-07-02T00:00:00+00:00,e,on"]  # fmt: skip
+    lines = [
+        "2026-07-01T23:30:00+02:00,a,on",
+        "2026-07-01T23:30:00,b,on",
+        "2026-07-01T23:30:00-05:00,c,on",
+        "2026-07-01T23:30:00Z,d,on",
+        "2026-07-02T00:00:00+00:00,e,on",
+    ]
     made = new(data, "\n".join(["time,sensor,state", *lines]))
     assert {s.session_id: [f"{e.sensor} {e.time:%H:%M}" for e in s.events] for s in made.loaded.sessions} == {
         "2026-07-01": ["a 23:30", "b 23:30", "c 23:30"],
@@ -271,10 +307,14 @@ def test_the_clock_is_kept_as_written_and_utc_is_shown_in_the_homes_zone(data):
 
 AUTUMN = {
     "utc": ("2026-10-25T00:30:00Z", "2026-10-25T00:50:00Z", "2026-10-25T01:10:00Z", "2026-10-25T02:05:00Z"),
-    "offsets": ("2026-10-25T02:30:00+02:00", "2026-10-25T02:50:00+02:00", "2026-10-25T02:10:00+01:00",
-                "2026-10-25T03:05:00+01:00"),
+    "offsets": (
+        "2026-10-25T02:30:00+02:00",
+        "2026-10-25T02:50:00+02:00",
+        "2026-10-25T02:10:00+01:00",
+        "2026-10-25T03:05:00+01:00",
+    ),
     "naive": ("2026-10-25 02:30:00", "2026-10-25 02:50:00", "2026-10-25 02:10:00", "2026-10-25 03:05:00"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("form", AUTUMN)
@@ -283,8 +323,10 @@ def test_the_hour_that_stands_twice(data, form):
     events = made.loaded.sessions[0].events
     assert [f"{e.time:%H:%M}" for e in events] == ["02:30", "02:50", "02:10", "03:05"]  # in the order of time
     said = [note.reason for note in made.loaded.report.mended]
-    assert said == ["the clock from 02:00 to 03:00 on 2026-10-25 (Europe/Paris) stands twice: 3 events there, in the "
-                    "order of time as far as files tell it"]  # fmt: skip
+    assert said == [
+        "the clock from 02:00 to 03:00 on 2026-10-25 (Europe/Paris) stands twice: 3 events there, in the "
+        "order of time as far as files tell it"
+    ]
 
 
 def test_the_hour_that_is_missing(data):
@@ -300,15 +342,21 @@ def test_the_hour_that_is_missing(data):
 @pytest.mark.parametrize(
     ("on", "off", "said"),
     [
-        ("on", "off", ("turned ON", "turned OFF")), ("True", "false", ("turned ON", "turned OFF")),
-        ("1", "0", ("turned ON", "turned OFF")), ("1.0", "0.0", ("turned ON", "turned OFF")),
-        ("OPEN", "CLOSE", ("OPENED", "CLOSED")), ("opened", "Closed", ("OPENED", "CLOSED")),
-        ("unlocked", "locked", ("OPENED", "CLOSED")), ("home", "not_home", ("ENTERED", "LEFT")),
-        ("present", "absent", ("PRESENT", "ABSENT")), ("detected", "clear", ("turned ON", "turned OFF")),
-        ("active", "inactive", ("turned ON", "turned OFF")), ("turned ON", "turned OFF", ("turned ON", "turned OFF")),
+        ("on", "off", ("turned ON", "turned OFF")),
+        ("True", "false", ("turned ON", "turned OFF")),
+        ("1", "0", ("turned ON", "turned OFF")),
+        ("1.0", "0.0", ("turned ON", "turned OFF")),
+        ("OPEN", "CLOSE", ("OPENED", "CLOSED")),
+        ("opened", "Closed", ("OPENED", "CLOSED")),
+        ("unlocked", "locked", ("OPENED", "CLOSED")),
+        ("home", "not_home", ("ENTERED", "LEFT")),
+        ("present", "absent", ("PRESENT", "ABSENT")),
+        ("detected", "clear", ("turned ON", "turned OFF")),
+        ("active", "inactive", ("turned ON", "turned OFF")),
+        ("turned ON", "turned OFF", ("turned ON", "turned OFF")),
         ("playing", "idle", ("turned ON", "turned OFF")),
     ],
-)  # fmt: skip
+)
 def test_states(data, on, off, said):
     made = new(data, f"time,sensor,state\n2026-03-02 08:00:00,thing,{on}\n2026-03-02 08:00:01,thing,{off}\n")
     assert [e.state for e in made.loaded.sessions[0].events] == list(said)
@@ -322,10 +370,12 @@ def test_states_that_say_nothing_or_are_strange_are_counted(data):
     report = made.loaded.report
     assert report.n_events == 2 and report.n_unaccounted == 0 and report.rows_read == 8
     assert {(d.reason, d.line, d.rows) for d in report.dropped} == {
-        ("state 'unavailable': nothing is known", 3, 1), ("state 'unknown': nothing is known", 4, 1),
-        ("state '': nothing is known", 5, 1), ("state 'nan': nothing is known", 6, 1),
+        ("state 'unavailable': nothing is known", 3, 1),
+        ("state 'unknown': nothing is known", 4, 1),
+        ("state '': nothing is known", 5, 1),
+        ("state 'nan': nothing is known", 6, 1),
         ("state 'heating' is not understood: say what it means in home.yaml, states", 7, 2),
-    }  # fmt: skip
+    }
     file = paths.data() / "flat" / "home.yaml"
     file.write_text(file.read_text().replace("states: {}", "states: {heating: on, off: ignore}"))
     assert [e.state for e in registry.load("flat").sessions[0].events] == ["turned ON"] * 3
@@ -401,8 +451,12 @@ def test_marks_without_their_other_half_label_one_event(data):
 
 
 def test_a_mark_on_a_row_that_is_no_event_counts(data):
-    rows = ["2026-03-02 08:00:00,AD1,2.71,Sleep begin", "2026-03-02 08:10:00,bed,on,", "2026-03-02 08:20:00,AD1,3.5,Sleep end",
-            "2026-03-02 08:30:00,bed,off,"]  # fmt: skip
+    rows = [
+        "2026-03-02 08:00:00,AD1,2.71,Sleep begin",
+        "2026-03-02 08:10:00,bed,on,",
+        "2026-03-02 08:20:00,AD1,3.5,Sleep end",
+        "2026-03-02 08:30:00,bed,off,",
+    ]
     assert labelled(new(data, "\n".join(["time,sensor,state,activity", *rows]))) == [
         ("08:10", "Sleep"),
         ("08:30", None),
@@ -410,8 +464,12 @@ def test_a_mark_on_a_row_that_is_no_event_counts(data):
 
 
 def test_labels_as_rows_of_their_own(data):
-    rows = ["2026-03-02 08:00:00,label,START:Kitchen|Cooking", "2026-03-02 08:10:00,hob,on",
-            "2026-03-02 08:20:00,label,STOP:Kitchen|Cooking", "2026-03-02 08:30:00,hob,off"]  # fmt: skip
+    rows = [
+        "2026-03-02 08:00:00,label,START:Kitchen|Cooking",
+        "2026-03-02 08:10:00,hob,on",
+        "2026-03-02 08:20:00,label,STOP:Kitchen|Cooking",
+        "2026-03-02 08:30:00,hob,off",
+    ]
     made = new(data, "\n".join(["Time,ItemName,Value", *rows]))
     assert labelled(made) == [("08:10", "Kitchen|Cooking"), ("08:30", None)] and made.loaded.report.n_unaccounted == 0
 
@@ -424,7 +482,8 @@ def test_names_that_only_look_like_marks_stay(data):
 INTERVALS = (
     "Start time;End time;Activity;Person\n02/03/2026 08:05:00;13/03/2026 08:00:00;Away;\n"
     "2026-03-02T07:10:00Z;2026-03-02T07:20:00Z;Sleep;anna\n2026-03-02 08:20:00;2026-03-02 08:40:00;TV;bob\n"
-    "2026-03-02 09:00:00;2026-03-02 08:40:00;TV;bob\n2026-03-02 09:00:00;;TV;bob\n2026-03-02 09:00:00;2026-03-02 09:10:00;;\n"
+    "2026-03-02 09:00:00;2026-03-02 08:40:00;TV;bob\n2026-03-02 09:00:00;;TV;bob\n"
+    "2026-03-02 09:00:00;2026-03-02 09:10:00;;\n"
 )
 
 
@@ -438,8 +497,10 @@ def test_labels_as_intervals_of_a_second_file(data):
     assert shown[2] == [("", "Away"), ("anna", "Sleep"), ("bob", "TV")] and shown[5] == "Away"
     assert made.loaded.sessions[0].n_residents == 2
     assert [(n.file, n.line, n.reason[:12]) for n in made.loaded.report.refused] == [
-        ("labels.csv", 5, "ends before "), ("labels.csv", 6, "the interval"), ("labels.csv", 7, "no activity"),
-    ]  # fmt: skip
+        ("labels.csv", 5, "ends before "),
+        ("labels.csv", 6, "the interval"),
+        ("labels.csv", 7, "no activity"),
+    ]
     assert made.loaded.report.n_unaccounted == 0
     with pytest.raises(DataError, match=r"labels.csv: cannot tell.*start, end, activity.*--columns start=COLUMN"):
         new(data, EVENTS % (("",) * 6), labels="a,b\n1,2\n", name="other")
@@ -475,18 +536,32 @@ def test_what_means_not_annotated_is_no_activity_unless_home_yaml_lists_it(data)
 
 
 HASS = [
-    ("binary_sensor.kitchen_fridge_door", "off", 0), ("binary_sensor.kitchen_fridge_door", "on", 60),
-    ("binary_sensor.kitchen_fridge_door", "on", 70), ("binary_sensor.kitchen_fridge_door", "unavailable", 80),
-    ("binary_sensor.kitchen_fridge_door", "on", 90), ("binary_sensor.kitchen_fridge_door", "off", 100),
-    ("light.living_room", "on", 110), ("media_player.bedroom_tv", "playing", 120), ("sun.sun", "above_horizon", 130),
-    ("sensor.plug_power", "12.5", 140), ("person.anna", "Work", 150), ("person.anna", "home", 160),
-    ("device_tracker.phone", "home", 161), ("binary_sensor.hub_connectivity", "on", 162), ("lock.front_door", "locked", 170),
-]  # fmt: skip
+    ("binary_sensor.kitchen_fridge_door", "off", 0),
+    ("binary_sensor.kitchen_fridge_door", "on", 60),
+    ("binary_sensor.kitchen_fridge_door", "on", 70),
+    ("binary_sensor.kitchen_fridge_door", "unavailable", 80),
+    ("binary_sensor.kitchen_fridge_door", "on", 90),
+    ("binary_sensor.kitchen_fridge_door", "off", 100),
+    ("light.living_room", "on", 110),
+    ("media_player.bedroom_tv", "playing", 120),
+    ("sun.sun", "above_horizon", 130),
+    ("sensor.plug_power", "12.5", 140),
+    ("person.anna", "Work", 150),
+    ("person.anna", "home", 160),
+    ("device_tracker.phone", "home", 161),
+    ("binary_sensor.hub_connectivity", "on", 162),
+    ("lock.front_door", "locked", 170),
+]
 HASS_TEXTS = [
-    "01:00:00 kitchen fridge door CLOSED", "01:01:00 kitchen fridge door OPENED", "01:01:40 kitchen fridge door CLOSED",
-    "01:01:50 living room light turned ON", "01:02:00 bedroom tv turned ON", "01:02:30 anna LEFT", "01:02:40 anna ENTERED",
+    "01:00:00 kitchen fridge door CLOSED",
+    "01:01:00 kitchen fridge door OPENED",
+    "01:01:40 kitchen fridge door CLOSED",
+    "01:01:50 living room light turned ON",
+    "01:02:00 bedroom tv turned ON",
+    "01:02:30 anna LEFT",
+    "01:02:40 anna ENTERED",
     "01:02:50 entrance front door CLOSED",
-]  # fmt: skip
+]
 START = datetime(2026, 3, 2)
 
 
@@ -501,12 +576,13 @@ def test_home_assistants_history(data):
     assert texts(made) == HASS_TEXTS and made.loaded.report.n_unaccounted == 0
     dropped = {d.reason: d.rows for d in made.loaded.report.dropped}
     assert dropped == {
-        "state 'unavailable': nothing is known": 1, "home.yaml leaves this sensor out": 1,
+        "state 'unavailable': nothing is known": 1,
+        "home.yaml leaves this sensor out": 1,
         "the state that its sensor had: no event": 2,
         "numbers of 'sensor.plug_power' are no events without `above` in home.yaml": 1,
         "entities of Home Assistant's domain 'sun' are not read": 1,
         "entities of Home Assistant's domain 'device_tracker' are not read": 1,
-    }  # fmt: skip
+    }
     home = home_yaml()
     assert home["repeats"] == "drop" and list(home["rooms"]) == ["bedroom", "entrance", "kitchen", "living room"]
     assert list(home["activities"]) == list(words.COMMON_ACTIVITIES)
@@ -519,13 +595,18 @@ def recorder(path, schema):
         if schema == "new":
             db.execute("PRAGMA journal_mode=WAL")
             db.execute("CREATE TABLE states_meta (metadata_id INTEGER PRIMARY KEY, entity_id TEXT)")
-            db.execute("CREATE TABLE states (state_id INTEGER PRIMARY KEY, entity_id CHAR(0), state TEXT, last_changed CHAR(0), "
-                       "last_changed_ts FLOAT, last_updated_ts FLOAT, metadata_id INTEGER)")  # fmt: skip
+            db.execute(
+                "CREATE TABLE states (state_id INTEGER PRIMARY KEY, entity_id CHAR(0), state TEXT, "
+                "last_changed CHAR(0), "
+                "last_changed_ts FLOAT, last_updated_ts FLOAT, metadata_id INTEGER)"
+            )
             entities = sorted({entity for entity, *_ in HASS})
             db.executemany("INSERT INTO states_meta VALUES (?, ?)", enumerate(entities))
         else:
-            db.execute("CREATE TABLE states (state_id INTEGER PRIMARY KEY, domain TEXT, entity_id TEXT, state TEXT, "
-                       "last_changed DATETIME, last_updated DATETIME)")  # fmt: skip
+            db.execute(
+                "CREATE TABLE states (state_id INTEGER PRIMARY KEY, domain TEXT, entity_id TEXT, state TEXT, "
+                "last_changed DATETIME, last_updated DATETIME)"
+            )
         for entity, state, at in HASS:
             time = START + timedelta(seconds=at)
             if schema == "new":
@@ -571,10 +652,13 @@ def test_running_it_again_keeps_edits(data):
     file = paths.data() / "flat" / "home.yaml"
     text = file.read_text()
     edits = {
-        "rules: []": 'rules: ["One person lives here."]', "split:": "split: 2026-03-04", "leave_out: []": "leave_out: [bell]",
-        "{room: kitchen, name: stove}": "{room: galley, name: old stove}  # my own word", "kitchen: []": "galley: [table, 2 chairs]",
+        "rules: []": 'rules: ["One person lives here."]',
+        "split:": "split: 2026-03-04",
+        "leave_out: []": "leave_out: [bell]",
+        "{room: kitchen, name: stove}": "{room: galley, name: old stove}  # my own word",
+        "kitchen: []": "galley: [table, 2 chairs]",
         "  Cook: Cook": "  Cook: cooking # renamed",
-    }  # fmt: skip
+    }
     for old, edited in edits.items():
         assert old in text
         text = text.replace(old, edited)
@@ -585,8 +669,10 @@ def test_running_it_again_keeps_edits(data):
     made = new(data, more, file="more.csv")
     after = file.read_text()
     assert [line for line in after.splitlines() if line not in text.splitlines()] == [
-        "  bathroom: []", "  Shower: Shower", "  bathroom_shower: {room: bathroom, name: shower}",
-    ]  # fmt: skip
+        "  bathroom: []",
+        "  Shower: Shower",
+        "  bathroom_shower: {room: bathroom, name: shower}",
+    ]
     assert [line for line in text.splitlines() if line not in after.splitlines()] == []
     home = made.loaded.sessions[0].described
     assert home.rooms == {"galley": ("table", "2 chairs", "old stove"), "bathroom": ("shower",)}
@@ -604,10 +690,24 @@ def test_running_it_again_keeps_edits(data):
 
 @pytest.mark.parametrize(
     "section",
-    ["activities: [Cook]", "activities:\n- Cook", "activities:\n  - Cook  # mine", "activities: {Cook: Cook}", "activities: {Cook: Cook, }",
-     "activities: {}", "activities: []", "activities:", "activities:  # nothing yet", "activities:\n  Cook: Cook\n\n  # a remark\n\n",
-     "activities:\n    Cook:\n        Cook", "activities: {\n  Cook: Cook,\n  Nap: Nap\n}  # end", "", "activities: null", "activities: ~ # x"],
-)  # fmt: skip
+    [
+        "activities: [Cook]",
+        "activities:\n- Cook",
+        "activities:\n  - Cook  # mine",
+        "activities: {Cook: Cook}",
+        "activities: {Cook: Cook, }",
+        "activities: {}",
+        "activities: []",
+        "activities:",
+        "activities:  # nothing yet",
+        "activities:\n  Cook: Cook\n\n  # a remark\n\n",
+        "activities:\n    Cook:\n        Cook",
+        "activities: {\n  Cook: Cook,\n  Nap: Nap\n}  # end",
+        "",
+        "activities: null",
+        "activities: ~ # x",
+    ],
+)
 def test_a_home_file_of_any_form_is_added_to(data, section):
     new(data, week())
     folder = paths.data() / "flat"
@@ -662,16 +762,27 @@ def test_a_sensor_is_known_by_its_room_where_there_are_several(data):
 @pytest.mark.parametrize(
     ("sensor", "room", "said"),
     [
-        ("binary_sensor.kitchen_fridge_door", "", ("kitchen", "fridge door")), ("light.kitchen", "", ("kitchen", "light")),
-        ("binary_sensor.master_bedroom_motion", "", ("master bedroom", "motion")), ("sensor.bedroom_2_lamp", "", ("bedroom 2", "lamp")),
-        ("switch.livingroom_tv", "", ("living room", "tv")), ("KitchenStove", "", ("kitchen", "stove")), ("motion_hall", "", ("hall", "motion")),
-        ("LivingRoomAChair", "", ("living room a", "chair")), ("binary_sensor.cuisine_frigo", "", ("cuisine", "frigo")),
-        ("M013", "", ("", "motion sensor M013")), ("D002", "hall", ("hall", "door sensor D002")), ("12", "", ("", "sensor 12")),
-        ("fridge", "", ("kitchen", "fridge")), ("front_door", "", ("entrance", "front door")), ("Kitchen Fridge", "kitchen", ("kitchen", "fridge")),
-        ("tv", "Living Room", ("living room", "tv")), ("person.kitchen", "", ("", "kitchen")), ("___", "", ("", "sensor")),
+        ("binary_sensor.kitchen_fridge_door", "", ("kitchen", "fridge door")),
+        ("light.kitchen", "", ("kitchen", "light")),
+        ("binary_sensor.master_bedroom_motion", "", ("master bedroom", "motion")),
+        ("sensor.bedroom_2_lamp", "", ("bedroom 2", "lamp")),
+        ("switch.livingroom_tv", "", ("living room", "tv")),
+        ("KitchenStove", "", ("kitchen", "stove")),
+        ("motion_hall", "", ("hall", "motion")),
+        ("LivingRoomAChair", "", ("living room a", "chair")),
+        ("binary_sensor.cuisine_frigo", "", ("cuisine", "frigo")),
+        ("M013", "", ("", "motion sensor M013")),
+        ("D002", "hall", ("hall", "door sensor D002")),
+        ("12", "", ("", "sensor 12")),
+        ("fridge", "", ("kitchen", "fridge")),
+        ("front_door", "", ("entrance", "front door")),
+        ("Kitchen Fridge", "kitchen", ("kitchen", "fridge")),
+        ("tv", "Living Room", ("living room", "tv")),
+        ("person.kitchen", "", ("", "kitchen")),
+        ("___", "", ("", "sensor")),
         ("zigbee2mqtt/bathroom/door", "", ("bathroom", "zigbee2mqtt door")),
     ],
-)  # fmt: skip
+)
 def test_rooms_and_names_are_guessed(sensor, room, said):
     assert words.spoken_place(sensor, room) == said
 
@@ -699,8 +810,18 @@ def test_an_own_home_is_a_data_set_like_any_other(data):
     assert list(task.train) == ["2026-03-02", "2026-03-03", "2026-03-04", "2026-03-05"] and task.kind == "real"
     prompt = task.prompt_of(task.windows[0])
     assert "- kitchen: stove" in prompt.home and "0. Cook" in prompt.labels and prompt.example == ""
-    with pytest.raises(DataError, match="no data set 'flatt': choose one of mural, .*, flat$"):
+    with pytest.raises(DataError, match=r"no data set 'flatt': choose one of mural, .*, flat$"):
         registry.load("flatt")
+
+
+def test_a_run_may_name_an_own_home(data):
+    with pytest.raises(SettingsError, match="dataset: unknown 'flat'"):
+        plan_jobs("smoke", ["02"], {"dataset": "flat"}, data)
+    new(data, week())
+    planned = plan_jobs("smoke", ["02", "04"], {"dataset": "flat", "datasets": "flat"}, data)
+    assert [job.spec.params.get("dataset") or job.spec.params["datasets"] for job in planned] == ["flat", ["flat"]]
+    assert courses.is_here("flat")
+    assert courses.prepare_course("flat", None, PromptForm(), PromptForm("student"), Windowing()).test.windows
 
 
 def test_a_broken_home_breaks_nothing_else(data):
@@ -708,10 +829,12 @@ def test_a_broken_home_breaks_nothing_else(data):
     folder = paths.data() / "flat"
     good = (folder / "home.yaml").read_text()
     for text, said in (
-        ("zone: [", "mend the file"), (good.replace("Europe/Paris", "Mars/Base"), "zone: .*no time zone 'Mars/Base'"),
-        (good + "\nnosuch: 1\n", "nosuch"), (good.replace("split:", "split: soon"), "split"),
+        ("zone: [", "mend the file"),
+        (good.replace("Europe/Paris", "Mars/Base"), "zone: .*no time zone 'Mars/Base'"),
+        (good + "\nnosuch: 1\n", "nosuch"),
+        (good.replace("split:", "split: soon"), "split"),
         (good.replace("name: stove", "nam: stove"), "sensors.stove.name"),
-    ):  # fmt: skip
+    ):
         (folder / "home.yaml").write_text(text)
         with pytest.raises(DataError, match=said) as error:
             registry.load("flat")
@@ -722,7 +845,7 @@ def test_a_broken_home_breaks_nothing_else(data):
         assert (folder / "home.yaml").read_text() == text
     (folder / "home.yaml").write_text(good)
     (folder / "events.parquet").write_bytes(b"PAR1 nothing PAR1")
-    with pytest.raises(DataError, match="events.parquet"):
+    with pytest.raises(DataError, match=r"events\.parquet"):
         registry.load("flat")
     (folder / "events.parquet").unlink()
     with pytest.raises(DataError, match="llmhar data new flat --from FILE"):
@@ -753,16 +876,18 @@ def test_the_split_is_by_whole_days(data):
         prepare("flat")
 
 
-def test_an_unlabelled_home_cannot_be_scored_and_says_what_can_be_done(data):
+@pytest.mark.parametrize("least", [0, 10])
+def test_an_unlabelled_home_cannot_be_scored_and_says_what_can_be_done(data, least):
     new(data, week(activity=""))
     report = registry.load("flat").report.to_json()
     assert report["unlabelled_events"] == report["events"] == 84
-    with pytest.raises(DataError, match="nothing to score: `llmhar label flat --model NAME --out FILE.csv`"):
-        prepare("flat")
+    with pytest.raises(DataError, match=r"nothing to score: `llmhar label flat --model NAME --out FILE\.csv`"):
+        prepare("flat", windowing=Windowing(least_events=least))
 
 
 FOREIGN = "time,sensor,state,room,activity\n" + "\n".join(
-    f"2026-03-{2 + d:02} 08:{m:02}:00,{['Kühlschrank', 'Tür', '烤箱', 'x<|im_end|>'][m % 4]},{m // 4 % 2},Küche,{['Kochen', 'Schlafen'][d % 2]}"
+    f"2026-03-{2 + d:02} 08:{m:02}:00,{('Kühlschrank', 'Tür', '烤箱', 'x<|im_end|>')[m % 4]},{m // 4 % 2},Küche,"
+    f"{('Kochen', 'Schlafen')[d % 2]}"
     for d in range(3)
     for m in range(20)
 )
@@ -771,7 +896,7 @@ FOREIGN = "time,sensor,state,room,activity\n" + "\n".join(
 @pytest.mark.parametrize("answer", ["number", "name"])
 def test_rules_answer_validly_about_rooms_and_activities_they_do_not_know(data, answer):
     new(data, FOREIGN)
-    task = prepare("flat", form=registry_form(answer))
+    task = prepare("flat", form=PromptForm("s1-blank", answer=answer))
     for window in task.windows:
         spec = task.prompt_of(window)
         request = Request("rules", "", "", spec.messages(window))
@@ -781,15 +906,34 @@ def test_rules_answer_validly_about_rooms_and_activities_they_do_not_know(data, 
         assert {prediction.verdict for prediction in found.predictions} == {"ok"}
 
 
-def registry_form(answer):
-    from llmhar.text.prompt import PromptForm
-
-    return PromptForm("s1-blank", answer=answer)
-
-
 def test_untrusted_names_reach_yaml_and_prompts_as_text(data):
-    hostile = ['x: {a: &a [*a]}', "!!python/object/apply:os.system [ls]", "- - -", "# no", "on", "null", "2026-03-02", "a\u202eb\u0007c", "'\"",
-               "{}", "%TAG", "@x", "`", "|", ">", "é" * 100, "\N{GRINNING FACE}", "a\\n", "yes", "~", "0x1F", "1e3", "=", "<<", "? x"]  # fmt: skip
+    hostile = [
+        "x: {a: &a [*a]}",
+        "!!python/object/apply:os.system [ls]",
+        "- - -",
+        "# no",
+        "on",
+        "null",
+        "2026-03-02",
+        "a\u202eb\u0007c",
+        "'\"",
+        "{}",
+        "%TAG",
+        "@x",
+        "`",
+        "|",
+        ">",
+        "é" * 100,
+        "\N{GRINNING FACE}",
+        "a\\n",
+        "yes",
+        "~",
+        "0x1F",
+        "1e3",
+        "=",
+        "<<",
+        "? x",
+    ]
     frame = pd.DataFrame(
         [("2026-03-02 08:00:00", s, "on", s, s) for s in hostile],
         columns=["time", "sensor", "state", "room", "activity"],
@@ -828,14 +972,28 @@ GOOD = [
             st.integers(0, 29),
             st.one_of(
                 st.text(max_size=30),
-                st.sampled_from(['"', '""', ',,,,,,', "\0", "2026-13-45 08:00:00,a,on,", "2026-03-02 08:00:00,,on,x", "x" * 70000, "time,sensor,state,activity",
-                                 "2026-03-02 08:00:00,a,on,Nap end", '2026-03-02 08:00:00,"a\nb",on,', "1e400,a,1e400,", "2026-03-02 08:00:00+00:00,a,nan,"]),
+                st.sampled_from(
+                    [
+                        '"',
+                        '""',
+                        ",,,,,,",
+                        "\0",
+                        "2026-13-45 08:00:00,a,on,",
+                        "2026-03-02 08:00:00,,on,x",
+                        "x" * 70000,
+                        "time,sensor,state,activity",
+                        "2026-03-02 08:00:00,a,on,Nap end",
+                        '2026-03-02 08:00:00,"a\nb",on,',
+                        "1e400,a,1e400,",
+                        "2026-03-02 08:00:00+00:00,a,nan,",
+                    ]
+                ),
             ),
         ),
         max_size=8,
     ),
     st.binary(max_size=3),
-)  # fmt: skip
+)
 def test_damaged_lines_are_in_the_books(tmp_path_factory, damage, bytes_):
     folder = tmp_path_factory.mktemp("damaged")
     lines = GOOD.copy()
@@ -872,10 +1030,6 @@ def test_any_text_is_a_time_or_none(text):
 
 
 def test_the_command_line(data, capsys):
-    from typer.testing import CliRunner
-
-    from llmhar.cli import app
-
     def llmhar(*arguments, code=0):
         done = CliRunner().invoke(app, [str(a) for a in arguments])
         assert done.exit_code == code, (done.output, done.exception)

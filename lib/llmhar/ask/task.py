@@ -179,9 +179,10 @@ def _prompts(sessions: Iterable[Session], form: PromptForm) -> dict[str, PromptS
 def _note_thin(report: LoadReport, planned: Sequence[Session], windowing: Windowing) -> None:
     """Enter the sessions that are not asked about into the load report, so that nothing is left out in silence."""
     if not any(session.n_scored for session in report.sessions):
+        name = report.dataset
         raise DataError(
-            f"no event of {report.dataset} has an activity, so there is nothing to score: `llmhar label {report.dataset} "
-            "--model NAME --out FILE.csv` lets a model name the activities"
+            f"no event of {name} has an activity, so there is nothing to score: `llmhar label {name} --model NAME "
+            "--out FILE.csv` lets a model name the activities"
         )
     least = windowing.least_events
     thin = [session for session in planned if session.n_scored < least]

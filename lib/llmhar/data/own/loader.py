@@ -17,7 +17,7 @@ from llmhar.data.events import SensorEvent, Session
 from llmhar.data.load_report import DataError, Loaded, LoadReport, RowNote, Split
 from llmhar.data.own.books import Books
 from llmhar.data.own.home import EVENTS_FILE, HOME_FILE, OwnHome, read_home
-from llmhar.data.own.labels import Labels, TimedRow
+from llmhar.data.own.labels import Labels, TimedRow, read_mark
 from llmhar.data.own.rows import Row, read_rows
 from llmhar.data.own.states import Change, States, repeats
 from llmhar.data.own.times import Moment, ZoneClock
@@ -123,7 +123,7 @@ def _in_order(
             made = _changes(timed, end, states, books) if row.kind == "event" else []
             books.report.rows_used += bool(made) or row.kind != "event"
             changes += made
-            if row.activity:
+            if row.kind != "event" or (row.activity and read_mark(row.activity)):
                 labels.append(timed)
     if len(late) > len(rows) / 10:
         books.mended(late[0]._replace(line=0), "rows are not in the order of time: sorted")

@@ -46,6 +46,7 @@ class States:
     """Sensors that report numbers, not only 0 and 1 -> least and greatest."""
     _entries: dict[SensorKey, Sensor] = field(default_factory=dict)
     _left_out: dict[SensorKey, bool] = field(default_factory=dict)
+    _meant: dict[tuple[SensorKey, str], Meant] = field(default_factory=dict)
 
     @classmethod
     def of(cls, home: OwnHome, rows: Iterable[Row]) -> States:
@@ -77,6 +78,13 @@ class States:
 
     def meant(self, key: SensorKey, state: str) -> Meant:
         """What a state of a sensor means."""
+        if (key, state) not in self._meant:
+            if len(self._meant) > 10_000:  # numbers, each another
+                self._meant.clear()
+            self._meant[key, state] = self._look_up(key, state)
+        return self._meant[key, state]
+
+    def _look_up(self, key: SensorKey, state: str) -> Meant:
         entry, value = self.entry(key), number_of(state)
         word = self.home.states.get(state.casefold())
         if word is not None:
