@@ -73,8 +73,8 @@ def child_study(folder: Path) -> dict[str, Any]:
     task = prepare("simulated", folder / "home")
     with Store(folder / "store.sqlite") as store:
         found = evaluate(task, copies(6), store=store)
-    made = [tables.score_table, tables.session_table, tables.verdict_table, cost_tables.cost_table, tables.reading_table,
-            scaling_tables.missed_table, scaling_tables.ledger_table]  # fmt: skip
+    made = [tables.score_table, tables.session_table, tables.verdict_table, tables.reading_table]
+    made += [cost_tables.cost_table, scaling_tables.missed_table, scaling_tables.ledger_table]
     rows = sum(len(table(found.results)) for table in made)
     rows += len(tables.pair_table(scaling_tables.compare_models(found.results)))
     figures.f1_by_session(found.results).savefig(folder / "f1.png")
