@@ -253,7 +253,8 @@ def test_the_command_writes_resumes_and_scores(homes, tmp_path):
     shown = invoke("label", "hostile", "--model", "rules")
     rows = list(csv.DictReader(io.StringIO(shown.stdout)))
     assert (
-        len(rows) == 12 and "12 of 12 events of 1 sessions labelled by rules (2 windows from the store" in shown.stderr
+        len(rows) == 12
+        and "12 of 12 events in 1 session(s) labelled by rules (2 answers from the store" in shown.stderr
     )
     failed = invoke("score", "hostile", out)  # nothing is annotated
     assert "none of its events has an activity" in str(failed.exception)

@@ -154,7 +154,7 @@ def whole(
                         "`activities:`")  # fmt: skip
     return Task(
         dataset=dataset,
-        kind=datasets.DATASETS[dataset].kind,
+        kind=datasets.dataset(dataset).kind,
         sessions={session.session_id: session for session in sessions},
         train={},
         windows=tuple(window for session in sessions for window in cut_windows(session)),

@@ -600,7 +600,8 @@ def test_where_a_home_s_life_goes_is_said_once_before_the_first_request(server, 
 
 @pytest.mark.parametrize(
     ("host", "here"),
-    [("localhost", True), ("LOCALHOST.", True), ("127.0.0.1", True), ("127.9.9.9", True), ("[::1]", True), ("0.0.0.0", True), ("api.localhost", True), ("192.168.0.7", False), ("api.openai.com", False),
+    [("localhost", True), ("LOCALHOST.", True), ("127.0.0.1", True), ("127.9.9.9", True), ("[::1]", True),
+     ("0.0.0.0", True), ("api.localhost", True), ("192.168.0.7", False), ("api.openai.com", False),
      ("localhost.evil.example", False), ("127.0.0.1.evil.example", False)],
 )  # fmt: skip
 def test_only_loopback_is_this_machine(host, here):

@@ -74,8 +74,8 @@ def label(  # noqa: PLR0913 - options of a command
     if as_json:
         return print_json(summary)
     print_line(
-        f"{summary['labelled']} of {summary['rows']} events of {summary['sessions']} sessions labelled by {model}"
-        f"{f': {out}' if out else ''} ({summary['from_store']} windows from the store, {summary['asked']} asked)",
+        f"{summary['labelled']} of {summary['rows']} events in {summary['sessions']} session(s) labelled by {model}"
+        f"{f': {out}' if out else ''} ({summary['from_store']} answers from the store, {summary['asked']} asked)",
         to_stderr=True,
     )
     if made.run.n_failed:
