@@ -114,7 +114,7 @@ def test_data_commands_on_the_simulated_home(tmp_path):
     events = json.loads(llmhar("data", "events", "simulated", "--path", home, "--json"))
     assert report["events"] == len(events) > 8000 and report["sessions"] == 21
     assert report["mended"] == report["refused"] == []
-    assert set(events[0]) == {"session", "id", "time", "room", "sensor", "state", "residents", "activity"}
+    assert set(events[0]) == {"session", "id", "time", "room", "sensor", "state", "residents", "activity", "activities"}
     lines = llmhar("data", "events", "simulated", "--path", home).splitlines()
     assert len(lines) == len(events) + 1 and lines[0].split("\t") == [n for n in events[0] if n != "residents"]
     assert {line.count("\t") for line in lines} == {6}
