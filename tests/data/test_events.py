@@ -115,6 +115,20 @@ def test_scored_events_are_those_of_the_label_set():
     assert own.n_scored == 20 and Windowing().least_events == WINDOW_SIZE
 
 
+def test_a_row_has_one_activity_and_all_pairs():
+    events = (
+        SensorEvent(0, START, "", "door", "OPENED"),
+        SensorEvent(1, START, "", "door", "OPENED", (), 1),
+        SensorEvent(2, START, "", "door", "OPENED", ("A",), 1),
+        SensorEvent(3, START, "", "door", "OPENED", ("A", "B"), 2, (("A", 2), ("B", 1))),
+    )
+    rows = Session("mural", "01", "mural", {1: "cooking", 2: "eating"}, events).to_rows()
+    assert [row["activity"] for row in rows] == [None, "cooking", "cooking", "eating"]
+    assert [row["activities"] for row in rows] == [
+        [], [["", "cooking"]], [["A", "cooking"]], [["A", "eating"], ["B", "cooking"]],
+    ]  # fmt: skip
+
+
 def test_pick_sessions_in_the_order_asked_for():
     a, b, c = session("a"), session("b"), session("c")
     assert pick_sessions([a, b, c], ["c", "a"]) == [c, a]

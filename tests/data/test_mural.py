@@ -45,6 +45,7 @@ def test_events_read_as_in_the_paper():
     assert first.events[1].text == "main door OPENED"
     assert [e.activity_id for e in first.events] == [6, 11, 0, 3, None, None]
     assert [e.residents for e in first.events] == [("A",), ("B",), ("A", "B"), ("A",), ("A",), ("C",)]
+    assert [e.pairs for e in first.events[1:4]] == [(), (("A", 0), ("B", 0)), ()]  # a joint event
     assert first.events[0].time == datetime(2000, 1, 3, 19, 50)  # a Monday
 
 

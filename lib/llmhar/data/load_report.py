@@ -116,6 +116,7 @@ class LoadReport:
             "dataset": self.dataset,
             "path": str(self.path),
             "rows_read": self.rows_read,
+            "rows_used": self.rows_used,
             "events": self.n_events,
             "unlabelled_events": self.n_unlabelled,
             "sessions": len(self.sessions),

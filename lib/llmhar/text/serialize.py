@@ -68,7 +68,7 @@ def intervals(window: Window) -> str:
     items = [_item(i, event) for i, event in enumerate(window.events)]
     for i, event in enumerate(window.events):
         sensor = (event.room, event.sensor)
-        if event.state in ("turned ON", "OPENED", "ENTERED"):
+        if event.state in ("turned ON", "OPENED", "ENTERED", "PRESENT", "STARTED"):
             begun[sensor] = i
             items[i]["for_s"] = "past this window"
         elif sensor in begun:
