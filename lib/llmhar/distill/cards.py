@@ -210,8 +210,8 @@ def card_text(folder: Path, running: str = "", files: Mapping[str, Mapping[str, 
         f"{recipe['seed']}, round {known['round']}; {known['trained_on']}",
         "folder": f"`{known['folder']}`",
     }
-    lines = ["---", f"license: {_word(known['licence'].casefold()) or 'other'}", f"base_model: {_word(known['base_id'])}", "---",
-             f"# {name}", "", "Names the home activity behind each event of a short window of sensor events.",
+    licence = _word(known["licence"].casefold()) or "other"
+    lines = ["---", f"license: {licence}", f"base_model: {_word(known['base_id'])}", "---", f"# {name}", "", "Names the home activity behind each event of a short window of sensor events.",
              "", "| | |", "|---|---|", *(f"| {key} | {value} |" for key, value in rows.items()), "",
              "## Scores", "", *_score_lines(known["scores"]), "",
              "## Prompt", "", *_prompt_lines(known["prompt"], recipe, name), "",
