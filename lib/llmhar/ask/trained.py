@@ -7,6 +7,7 @@ models.yaml can ask a student. Trains nothing, merges nothing, opens no weights.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,8 @@ from llmhar.text.prompt import PROMPTS, PromptForm
 
 RECORD, ABOUT, MERGED = "student.json", "about.json", "merged.json"
 """Files of a student's folder: how it was trained (written last), what it is, and how its adapter was merged."""
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,59}")
+"""What a student may be called."""
 
 
 class _Record(BaseModel):
@@ -87,9 +90,9 @@ def read_about(folder: Path) -> About | None:
 
 
 def own_name(folder: Path) -> str:
-    """A student's own name, else its folder's."""
+    """A student's own name, else (there is none, or it could not be a folder's) its folder's."""
     about = read_about(folder)
-    return (about.name if about else "") or folder.name
+    return about.name if about and NAME.fullmatch(about.name) else folder.name
 
 
 def student_names() -> dict[str, list[Path]]:

@@ -17,6 +17,7 @@ from llmhar import paths
 from llmhar.ask.models import ModelError, load_models
 from llmhar.ask.trained import (
     ABOUT,
+    NAME,
     About,
     CardScore,
     find_student,
@@ -42,7 +43,6 @@ if TYPE_CHECKING:
 
 CARD = "README.md"
 NOT_SCORED, NOT_KNOWN = "not scored here", "not recorded (trained before cards were kept; run notebook 04 again)"
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,59}")
 _EXAMPLE = (("kitchen", "fridge contact", "OPENED"), ("kitchen", "fridge contact", "CLOSED"),
             ("kitchen", "kettle wattmeter", "turned ON"))  # fmt: skip
 
@@ -53,7 +53,7 @@ def check_name(name: str) -> None:
     Raises:
         SettingsError: other characters than a folder's, or the name of a model or of a student's folder.
     """
-    if not _NAME.fullmatch(name):
+    if not NAME.fullmatch(name):
         raise SettingsError(f"student_name {name!r}: at most 60 letters, digits, and . _ - after the first")
     if name in load_models() or (students_home() / name).exists():
         raise SettingsError(f"student_name {name!r} is a model's or a folder's already; choose another")
@@ -210,8 +210,8 @@ def card_text(folder: Path, running: str = "", files: Mapping[str, Mapping[str, 
         f"{recipe['seed']}, round {known['round']}; {known['trained_on']}",
         "folder": f"`{known['folder']}`",
     }
-    lines = ["---", f"license: {known['licence'].casefold() or 'other'}", f"base_model: {known['base_id']}", "---",
-             f"# {name}", "", "Names the home activity behind each event of a short window of sensor events.",
+    licence = _word(known["licence"].casefold()) or "other"
+    lines = ["---", f"license: {licence}", f"base_model: {_word(known['base_id'])}", "---", f"# {name}", "", "Names the home activity behind each event of a short window of sensor events.",
              "", "| | |", "|---|---|", *(f"| {key} | {value} |" for key, value in rows.items()), "",
              "## Scores", "", *_score_lines(known["scores"]), "",
              "## Prompt", "", *_prompt_lines(known["prompt"], recipe, name), "",
@@ -227,6 +227,11 @@ def card_text(folder: Path, running: str = "", files: Mapping[str, Mapping[str, 
 def _plain(text: str) -> str:
     """Text of a data set, fit for a cell of a table."""
     return re.sub(r"([\\`*_\[\]|])", r"\\\1", clean_text(str(text), 2000))
+
+
+def _word(text: str) -> str:
+    """Text as one word of YAML."""
+    return re.sub(r"[^\w./-]+", "-", text)
 
 
 def _score_lines(scores: Iterable[Mapping[str, Any]]) -> list[str]:
