@@ -142,7 +142,8 @@ def data_report(name: str, path: Folder = None, option: Options = None, as_json:
     if as_json:
         return print_json(report)
     for key, value in report.items():
-        print_line(f"{key}: {len(value) if isinstance(value, list) else value}")
+        shown = ", ".join(f"{name} {n}" for name, n in value.items()) if isinstance(value, dict) else value
+        print_line(f"{key}: {len(value) if isinstance(value, list) else shown}")
     _print_notes(report, ("mended", "refused", "set_aside", "dropped"))
 
 
