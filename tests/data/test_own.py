@@ -744,7 +744,7 @@ def test_only_some_days(data):
     assert [(d.rows, d.reason) for d in made.loaded.report.dropped] == [(48, "outside --days 2026-03-03..2026-03-05")]
     assert len(new(data, week(), days="2026-03-07..").loaded.sessions) == 2
     assert len(new(data, week(), days="..2026-03-02").loaded.sessions) == 1
-    with pytest.raises(WrongCall, match=r"write START\.\.END"):
+    with pytest.raises(WrongCall, match=r"is no span: write START\.\.END"):
         new(data, week(), days="March")
 
 
@@ -772,7 +772,7 @@ def test_a_sensor_is_known_by_its_room_where_there_are_several(data):
         ("LivingRoomAChair", "", ("living room a", "chair")),
         ("binary_sensor.cuisine_frigo", "", ("cuisine", "frigo")),
         ("M013", "", ("", "motion sensor M013")),
-        ("D002", "hall", ("hall", "door sensor D002")),
+        ("D002", "hall", ("hall", "door D002")),
         ("12", "", ("", "sensor 12")),
         ("fridge", "", ("kitchen", "fridge")),
         ("front_door", "", ("entrance", "front door")),
@@ -1071,3 +1071,15 @@ def test_the_command_line(data, capsys):
     assert "--from FILE" in llmhar("data", "new", "x", code=2).output
     assert "home-assistant alone" in llmhar("data", "new", "x", "--from", "y", "--preset", "openhab", code=2).output
     assert "NAME=NUMBER" in llmhar("data", "new", "x", "--from", "y", "--above", "a=b", code=2).output
+
+
+def test_sensors_that_would_sound_alike_are_told_apart(data):
+    sensors = ["switch.living_room_tv", "media_player.living_room_tv", "kitchen motion", "kitchen_motion", "bed"]
+    made = new(data, "time,sensor,state\n" + "\n".join(f"2026-03-02 08:00:00,{sensor},on" for sensor in sensors))
+    assert sorted(text[9:-10] for text in texts(made)) == [
+        "bedroom bed",
+        "kitchen motion kitchen motion",
+        "kitchen motion kitchen_motion",
+        "living room tv media player",
+        "living room tv switch",
+    ]

@@ -38,12 +38,11 @@ _BATCH = 50_000
 Row = dict[str, Any]
 
 
-def form_for(_model: ModelSpec) -> PromptForm:
-    """How a model is asked where nobody says: notebook 02's defaults, so that label and notebook share their answers.
-
-    A student is asked as it was taught: this is the one place that says so.
+def form_for(model: ModelSpec) -> PromptForm:
+    """How a model is asked where nobody says: a student as it was taught, others as notebook 02 asks, so that label and
+    notebook share their answers.
     """
-    return PromptForm("s1-blank", answer="name")
+    return model.prompt or PromptForm("s1-blank", answer="name")
 
 
 def tokens_for(model: ModelSpec, engine: str, thinking: bool | None) -> int:

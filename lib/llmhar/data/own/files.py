@@ -189,8 +189,8 @@ def _named(said: str, names: Sequence[str], keys: Sequence[str]) -> tuple[int, .
 def _csv(
     reader: Reader, path: Path, shown: str, wanted: Wanted, *, labels: bool
 ) -> tuple[Layout, Iterator[tuple[int, list[str] | None]], list[Row]]:
-    text, notes = _text(reader.bytes(path, any_bytes=True), shown)
-    head = list(islice(io.StringIO(text, newline=""), _HEAD))
+    content, encoding, notes = _text(reader.bytes(path, any_bytes=True), shown)
+    head = list(islice(io.TextIOWrapper(io.BytesIO(content), encoding, "replace", ""), _HEAD))
     skipped, layout, delimiter = 0, None, ","
     for at, line in enumerate(head[:20]):
         for mark in _DELIMITERS:
@@ -198,7 +198,7 @@ def _csv(
             found = find_layout(cells, wanted, labels=labels) if layout is None and cells else None
             if found and cells and not _is_time(" ".join(cells[place] for place in found.places["time"])):
                 skipped, layout, delimiter = at, found, mark
-    lines = io.StringIO(text, newline="")
+    lines = io.TextIOWrapper(io.BytesIO(content), encoding, "replace", "")
     for at, line in enumerate(islice(lines, skipped)):
         if line.strip():
             notes.append(Row("dropped", shown, at + 1, state="above the header"))
@@ -212,16 +212,17 @@ def _csv(
     return layout, ((skipped + line, cells) for line, cells in records(lines, delimiter)), notes
 
 
-def _text(content: bytes, shown: str) -> tuple[str, list[Row]]:
-    """Text of a file in UTF-8, in UTF-16 with its mark, or else in Latin-1, which is said."""
+def _text(content: bytes, shown: str) -> tuple[bytes, str, list[Row]]:
+    """A file's bytes and encoding: UTF-8, UTF-16 with its mark, or else Latin-1, which is said."""
     if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        return content.decode("utf-16", "replace"), []
+        return content, "utf-16", []
     try:
-        return content.decode("utf-8-sig"), []
+        content.decode()
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         note = Row("mended", shown, line, state="not UTF-8: the file is read as Latin-1", n=0)
-        return content.removeprefix(codecs.BOM_UTF8).decode("latin-1"), [note]
+        return content.removeprefix(codecs.BOM_UTF8), "latin-1", [note]
+    return content, "utf-8-sig", []
 
 
 def _headless(head: list[str], wanted: Wanted, *, labels: bool) -> tuple[Layout, str] | None:
@@ -368,14 +369,11 @@ def _with_times(rows: list[Row], shown: str, wanted: Wanted) -> list[Row]:
     timed = ("event", "interval", "mark")
     texts = (text for row in rows if row.kind in timed for text in (row.time, row.end))
     day_first = day_comes_first(texts, shown, wanted.day_first)
-    made = []
-    for row in rows:
+    for at, row in enumerate(rows):
         if row.kind in timed:
             try:
-                row = row._replace(
-                    time=read_time(row.time, day_first), end=read_time(row.end, day_first) if row.end else ""
-                )
+                end = read_time(row.end, day_first) if row.end else ""
+                rows[at] = row._replace(time=read_time(row.time, day_first), end=end)
             except BadTime as error:
-                row = Row("refused", row.file, row.line, state=str(error))
-        made.append(row)
-    return made
+                rows[at] = Row("refused", row.file, row.line, state=str(error))
+    return rows

@@ -8,15 +8,13 @@ from typing import Any, Literal
 
 from pydantic import ConfigDict, Field, ValidationError, field_validator
 
-from llmhar.data.homes import Home
+from llmhar.data.homes import SOMEWHERE, Home
 from llmhar.data.load_report import DataError
 from llmhar.data.own.times import is_zone
 from llmhar.data.own.words import Word, fold
 from llmhar.settings import SettingsError, read_yaml
 
 HOME_FILE, EVENTS_FILE = "home.yaml", "events.parquet"
-ELSEWHERE = "somewhere in the home"
-"""How a prompt calls the place of sensors without a room."""
 
 
 class OwnHome(Home):
@@ -96,8 +94,8 @@ class OwnHome(Home):
         """
         rooms = dict(self.rooms)
         for room, names in places.items():
-            there = rooms.get(room or ELSEWHERE, ())
-            rooms[room or ELSEWHERE] = (*there, *sorted(names - set(there)))
+            there = rooms.get(room or SOMEWHERE, ())
+            rooms[room or SOMEWHERE] = (*there, *sorted(names - set(there)))
         return self.model_copy(update={"rooms": rooms, "plan": self.plan if self.plan and set(self.plan) == set(rooms)
                                        else None})  # fmt: skip
 

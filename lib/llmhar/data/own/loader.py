@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
 
+from llmhar.data.days import kind_of_day
 from llmhar.data.events import SensorEvent, Session
 from llmhar.data.load_report import DataError, Loaded, LoadReport, RowNote, Split
 from llmhar.data.own.books import Books
@@ -186,7 +187,7 @@ def _sessions(changes: Sequence[TimedRow], labels: Labels, states: States, datas
             home=dataset,
             activities=labels.names,
             events=tuple(days[day]),
-            day="weekend" if day.weekday() >= 5 else "weekday",
+            day=kind_of_day(day),
             n_residents=len(people) or None,
             described=described,
         )

@@ -7,15 +7,16 @@ stays. Each file is replaced in one step, and only after the home has been read 
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date
 from pathlib import Path
 
 import yaml
 from pydantic import ValidationError
 
 from llmhar import paths
+from llmhar.data.days import Span
 from llmhar.data.homes import Sensor
 from llmhar.data.load_report import DataError, Loaded, WrongCall
 from llmhar.data.own import home_text, loader
@@ -157,15 +158,11 @@ def _of_days(rows: list[Row], days: str, zone: str) -> list[Row]:
     """Rows of a span of days; the others are counted."""
     if not days:
         return rows
-    first, dots, last = days.partition("..")
-    try:
-        start = date.fromisoformat(first) if first else date.min
-        end = date.fromisoformat(last) if last else date.max if dots else start
-    except ValueError as error:
-        raise WrongCall(f"--days {quoted(days)}: write START..END, e.g. 2026-03-01..2026-03-14") from error
+    span = Span.of(days)
     clock, kept, n = ZoneClock(zone), list[Row](), dict[str, int]()
     for row in rows:
-        if row.kind == "event" and not start <= clock.read(row.time, row.file).clock.date() <= end:
+        day = clock.read(row.time, row.file).clock.date().isoformat() if row.kind == "event" else span.first
+        if not span.first <= day <= span.last:
             n[row.file] = n.get(row.file, 0) + 1
         else:
             kept.append(row)
@@ -304,11 +301,26 @@ def _sensors(
         if key in states.numbers and threshold is None:
             low, high = states.numbers[key]
             remarks[name] = f"numbers from {low:g} to {high:g}: no events without `above`"
+    _tell_apart(entries, home)
     if above:
         there = ", ".join(quoted(sensor) for sensor, _ in list(states.numbers)[:10]) or "none"
         raise WrongCall(f"--above: no new sensor {quoted(next(iter(above)))} in the files; numbers come from: {there}; "
                         f"thresholds of sensors that the home has stand in {HOME_FILE}")  # fmt: skip
     return dict(sorted(entries.items(), key=lambda each: (each[1].room == "", each[1].room, each[0]))), remarks
+
+
+def _tell_apart(entries: dict[str, Sensor], home: OwnHome) -> None:
+    """Give sensors that would be spoken of alike their kind or id behind the name."""
+
+    def kind(name: str) -> str:
+        return name.partition(".")[0].replace("_", " ") if is_hass_id(name) else name
+
+    alike = Counter((entry.room, entry.name) for entry in (*entries.values(), *home.sensors.values()))
+    kinds = Counter((entry.room, entry.name, kind(name)) for name, entry in entries.items())
+    for name, entry in list(entries.items()):
+        if alike[entry.room, entry.name] > 1:
+            mark = kind(name) if kinds[entry.room, entry.name, kind(name)] == 1 else name
+            entries[name] = entry.model_copy(update={"name": f"{entry.name} {mark}"})
 
 
 def _advice(rows: Sequence[Row], home: OwnHome, zone: str) -> list[str]:

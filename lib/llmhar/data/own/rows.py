@@ -71,7 +71,7 @@ def read_rows(path: Path) -> list[Row]:
     table = Reader(LoadReport("own", path.parent)).parquet(path, MAX_ROWS, MAX_BYTES)
     if list(table.columns) != list(Row._fields):
         raise DataError(f"{path} was not written by llmhar: make it again with `llmhar data new`")
-    columns = [table[name].astype(object).tolist() for name in Row._fields]
+    columns = [table.pop(name).astype(object).tolist() for name in Row._fields]  # memory: one column twice at most
     strange = [name for name, column in zip(Row._fields, columns) for kind in {*map(type, column)} if kind is not
                (int if name in ("line", "n") else str)]  # fmt: skip
     if strange or set(columns[0]) - set(get_args(Kind)):

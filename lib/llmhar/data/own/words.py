@@ -10,6 +10,8 @@ import unicodedata
 from functools import lru_cache
 from typing import Literal
 
+from llmhar.data.sensor_names import KINDS
+
 Word = Literal["on", "off", "open", "closed", "in", "out", "present", "absent", "ignore"]
 """What a state means; "ignore": it is never an event."""
 
@@ -136,8 +138,7 @@ _OPENS = re.compile(
     r"\b(?:door|window|drawer|cabinet|cupboard|lid|gate|fridge|freezer|wardrobe|mailbox|contact)s?(?: \d+)?"
     r"(?: (?:contact|opening|sensor))?$"
 )
-_PLAIN_ID = re.compile(r"[A-Za-z]{1,3}-?[0-9]{1,5}[A-Za-z]?")
-_KINDS = {"m": "motion sensor", "ma": "motion sensor", "d": "door sensor", "t": "thermometer", "i": "item sensor"}
+_CODE = re.compile(r"([A-Za-z]{1,4})[-_]?[0-9]{1,5}[A-Za-z]?")
 _CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])|(?<=[a-z])(?=[0-9]+(?![a-z0-9]))")
 
 
@@ -188,9 +189,9 @@ def spoken_place(sensor: str, room: str = "") -> tuple[str, str]:
         room: the room that the files name beside it, empty where they name none.
     """
     domain, _, rest = sensor.partition(".") if is_hass_id(sensor) else ("", "", sensor)
-    if _PLAIN_ID.fullmatch(rest):
-        kind = _KINDS.get(re.split(r"[-0-9]", rest, maxsplit=1)[0].lower(), "sensor")
-        return _in_words(room), f"{kind} {rest}"
+    code = _CODE.fullmatch(rest)
+    if code and (code[1].upper() in KINDS or code[1].isupper()):
+        return _in_words(room), f"{KINDS.get(code[1].upper(), 'sensor')} {rest}"
     if rest.isdecimal():
         return _in_words(room), f"sensor {rest}"
     words = _in_words(rest) or "sensor"
