@@ -1,0 +1,66 @@
+"""The paths that the README prints, from a user's file to labels, run exactly as they stand there."""
+
+import csv
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+def commands(name: str) -> list[list[str]]:
+    """Lines between a path's marks, comments left out."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    found = re.search(rf"<!-- path: {name} -->\n```\n(.*?)```\n<!-- /path -->", text, re.DOTALL)
+    assert found, f"README has no path {name!r}"
+    return [shlex.split(line, comments=True) for line in found[1].splitlines()]
+
+
+def walk(name: str, folder: Path) -> dict[str, str]:
+    """Run a path in a folder of its own, as a user would in the checkout; gives what each command printed."""
+    for shared in ("params", "notebooks"):
+        (folder / shared).symlink_to(ROOT / shared)
+    environment = {**os.environ, "LLMHAR_HOME": str(folder / "home"), "LLMHAR_REPORTS": str(folder / "reports")}
+    environment |= {"PYTHONPATH": str(ROOT / "lib"), "TZ": "UTC"}
+    environment.pop("LLMHAR_DATA", None)
+    printed = {}
+    for words in commands(name):
+        assert words[0] == "llmhar"
+        done = subprocess.run([sys.executable, "-m", "llmhar.cli", *words[1:]], cwd=folder, env=environment,
+                              capture_output=True, text=True)  # fmt: skip
+        assert done.returncode == 0, f"{' '.join(words)}: {done.stderr[-2000:]}"
+        printed[" ".join(words[1:3])] = done.stdout
+    return printed
+
+
+def test_the_path_of_a_csv_file(tmp_path):
+    printed = walk("own home", tmp_path)
+    assert len((ROOT / "params" / "examples" / "my_home.csv").read_text().splitlines()) == 201
+    assert "events: 200" in printed["data new"] and "refused: 0" in printed["data report"]
+    run = json.loads((tmp_path / "reports" / "demo" / "02_prompting" / "run.json").read_text())
+    assert run["status"] == "ok"
+    with open(tmp_path / "labels.csv", encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 200 and all(row["verdict"] == "ok" for row in rows)
+    score = float(re.search(r"macro_f1: (\S+)", printed["score my_home"])[1])
+    assert score > 0.5 and "n_events: 200" in printed["score my_home"]
+
+
+def test_the_path_of_home_assistant(tmp_path):
+    printed = walk("home assistant", tmp_path)
+    assert "no activity in the files" in printed["data new"] and "unavailable" in printed["data report"]
+    with open(tmp_path / "flat.csv", encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) > 100 and all(row["activity"] for row in rows)
+    assert {"session", "id", "time", "confidence", "model"} <= set(rows[0])
+
+
+@pytest.mark.parametrize("name", ["own home", "home assistant"])
+def test_a_path_is_of_commands_that_there_are(name):
+    assert [words[1] for words in commands(name)][:2] == ["data", "data"]
