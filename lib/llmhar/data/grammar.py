@@ -56,6 +56,8 @@ class MadeSensor:
     name: str
     states: tuple[str, str]
     """What it reports at the start and at the end of a use."""
+    plain: str = ""
+    """What a person would call it, whatever the home's style."""
 
 
 @dataclass(frozen=True)
@@ -179,7 +181,9 @@ def _named(rng: random.Random, sensor: MadeSensor, style: str, column: int) -> M
         domain = "switch" if sensor.kind in ("power", "light") else "binary_sensor"
         whole = re.sub(r"\W+", "_", f"{room} {name}".lower()).strip("_")
         room, name = "", f"{domain}.{whole}" + (f"_{suffix.split()[-1].lower()}" if rng.random() < 0.5 else "")
-    return MadeSensor(sensor.thing, sensor.place, sensor.kind, room, name, sensor.states)
+    place = sensor.room.replace("_", " ").lower()
+    plain = {"motion": f"motion in the {place}", "passage": f"door of the {place}"}.get(sensor.thing, sensor.name)
+    return MadeSensor(sensor.thing, sensor.place, sensor.kind, room, name, sensor.states, plain)
 
 
 def _distinct(sensors: Iterator[MadeSensor]) -> list[MadeSensor]:
@@ -195,7 +199,9 @@ def _can_be_seen(what: Mapping[str, Any], things: set[str], rooms: Mapping[str, 
     return bool(telling & things) or (place in watched and (not telling or len(what["in"]) < 3))
 
 
-def _labels(rng: random.Random, possible: Sequence[str], words: Words, recorded: bool) -> tuple[dict[int, str], dict[str, int]]:
+def _labels(
+    rng: random.Random, possible: Sequence[str], words: Words, recorded: bool
+) -> tuple[dict[int, str], dict[str, int]]:
     """Label set of a home that can tell these concepts: some merged, some left out."""
     tables = grammar()
     wanted = rng.randint(FEWEST + 1, MOST - 1)  # and one for all others

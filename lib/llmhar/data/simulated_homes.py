@@ -12,7 +12,7 @@ import random
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from llmhar.data.events import SensorEvent, Session
 from llmhar.data.grammar import MadeHome, MadeSensor, Words, grammar, make_home
@@ -53,7 +53,17 @@ class _Resident:
     """"worker", "home" or "child"."""
 
 
-def make_session(seed: str, words: Words = "train", *, dataset: str = "simulated_homes", recorded: bool = False) -> Session:
+@dataclass(frozen=True)
+class Day:
+    """A day of a made-up home, with what only its maker knows."""
+
+    home: MadeHome
+    made: tuple[MadeEvent, ...]
+    """As many as the session has events, in the same order."""
+    session: Session
+
+
+def make_day(seed: str, words: Words = "train", *, dataset: str = "simulated_homes", recorded: bool = False) -> Day:
     """One day of one made-up home.
 
     Args:
@@ -63,9 +73,9 @@ def make_session(seed: str, words: Words = "train", *, dataset: str = "simulated
         recorded: whether activities may be called as recorded homes call them.
     """
     home = make_home(seed, words, recorded=recorded)
-    events, date = live(home, seed)
+    made, date = live(home, seed)
     midnight = datetime.fromisoformat(date)
-    labelled = [
+    events = [
         SensorEvent(
             number,
             midnight + timedelta(milliseconds=round(event.second * 1000)),
@@ -75,18 +85,19 @@ def make_session(seed: str, words: Words = "train", *, dataset: str = "simulated
             (event.resident,),
             home.meaning.get(event.concept),
         )
-        for number, event in enumerate(events)
+        for number, event in enumerate(made)
     ]
-    return Session(
+    session = Session(
         dataset=dataset,
         session_id=f"{words}-{seed}",
         home=home.name,
         activities=home.labels,
-        events=tuple(labelled),
+        events=tuple(events),
         day="weekend" if midnight.weekday() >= 5 else "weekday",
         n_residents=home.n_residents,
         described=describe(home),
     )
+    return Day(home, tuple(made), session)
 
 
 def describe(home: MadeHome) -> Home:
@@ -250,7 +261,9 @@ def _pass(
     """Doors and the hall between two rooms."""
     for place in (way[0], "hall", way[1]):
         for sensor in home.sensors:
-            seen = sensor.place == place and (sensor.thing == "passage" or (sensor.thing == "motion" and place == "hall"))
+            seen = sensor.place == place and (
+                sensor.thing == "passage" or (sensor.thing == "motion" and place == "hall")
+            )
             if seen and rng.random() < 0.8:
                 yield MadeEvent(at, sensor, sensor.states[0], resident.name, concept)
                 yield MadeEvent(at + rng.uniform(1, 8), sensor, sensor.states[1], resident.name, concept)
