@@ -1,4 +1,4 @@
-"""The grammar of made-up homes: draws what stands in a home, how its sensors and activities are called. Simulates nobody.
+"""The grammar of made-up homes: what stands in a home, how its sensors and activities are called. Simulates nobody.
 
 Words come from ``params/grammar.yaml``. Each list of wordings is parted once and for all: most are for homes to learn
 from, a few are kept for validation homes, and a thing's rare words for odd homes, so that no test is passed by a word
@@ -126,11 +126,10 @@ def make_home(seed: str, words: Words = "train", *, recorded: bool = False) -> M
 
 
 def _rooms(rng: random.Random, words: Words, style: str) -> dict[str, str]:
-    likely = {"dining": 0.35, "wc": 0.3, "hall": 0.85, "office": 0.45, "laundry": 0.25, "child": 0.2, "garage": 0.12, "garden": 0.25}  # fmt: skip
     capital = style == "bare" or rng.random() < 0.1
     rooms = {}
     for place, entry in grammar()["rooms"].items():
-        if rng.random() < likely.get(place, 1.0):
+        if rng.random() < entry.get("share", 1.0):
             name = rng.choice(wordings(entry, words))
             rooms[place] = name[0].upper() + name[1:] if capital else name
     if rng.random() < 0.3:  # several bedrooms are told apart

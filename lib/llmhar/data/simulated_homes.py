@@ -1,7 +1,7 @@
 """Very many made-up homes: people live a day in each, and their sensors tell of it. All of it is simulated.
 
-Homes and words are drawn by :mod:`llmhar.data.grammar`. Each resident has a program of the day (getting up, meals, work,
-leisure, bed) that leads from room to room; each activity uses things as the grammar says; motion sensors and doors see
+Homes and words are drawn by :mod:`llmhar.data.grammar`. Each resident has a program of the day (getting up, meals,
+work, leisure, bed) that leads from room to room; each activity uses things as the grammar says; motion sensors and doors see
 people pass. Residents' events are laid over each other, some are missed, some come from nowhere. The truth of an event
 is what the resident who caused it was doing. The same seed gives the same day, to the byte.
 """
@@ -22,7 +22,6 @@ MISSED, SPURIOUS = 0.03, 0.01
 """Shares of events that a sensor misses, and that come from nowhere."""
 LONG = {"pressure", "light", "power"}
 """Kinds that stay on for as long as the activity."""
-AWAY = ("away",)
 _DAY = 24 * 60.0
 
 
@@ -178,20 +177,20 @@ def _program(
         if clock < hours["up"] - 40:
             yield from do("toilet", 0.6)
     clock = max(clock, hours["up"])
-    for concept, chance in (("rise", 0.8), ("toilet", 0.8), ("groom", 0.8), ("shower", 0.45), ("dress", 0.6), ("pills", 0.3), ("drink", 0.3), ("cook_breakfast", 0.9), ("eat_breakfast", 0.85), ("tidy_table", 0.3), ("dishes", 0.4), ("pet", 0.2)):  # fmt: skip
+    for concept, chance in tables["morning"]:
         yield from do(concept, chance)
     if resident.profile != "home" and not weekend:
         yield from fill(clock + rng.uniform(0, 20), tables["day"])
         yield from out(hours["home"] - (90 if resident.profile == "child" else 0))
     else:
         yield from fill(hours["noon"], tables["day"])
-        for concept, chance in (("cook_lunch", 0.85), ("eat_lunch", 0.85), ("tidy_table", 0.3), ("dishes", 0.5), ("nap", 0.3)):  # fmt: skip
+        for concept, chance in tables["noon"]:
             yield from do(concept, chance)
     yield from fill(hours["evening"], tables["day"])
-    for concept, chance in (("tidy_table", 0.2), ("cook_dinner", 0.9), ("eat_dinner", 0.9), ("tidy_table", 0.4), ("dishes", 0.55)):  # fmt: skip
+    for concept, chance in tables["dinner"]:
         yield from do(concept, chance)
     yield from fill(hours["bed"], tables["evening"])
-    for concept, chance in (("toilet", 0.6), ("groom", 0.7), ("pills", 0.2), ("bedtime", 0.7)):
+    for concept, chance in tables["night"]:
         yield from do(concept, chance)
     if "sleep" in home.meaning and clock < _DAY - 5:
         yield Stay(clock, _DAY - 1, "sleep")
@@ -246,7 +245,7 @@ def _motion(
 ) -> Iterator[MadeEvent]:
     """What a room's motion sensor sees while somebody is there: much at first, then less of who keeps still."""
     sensor = next((sensor for sensor in home.sensors if sensor.thing == "motion" and sensor.place == place), None)
-    still = concept in ("sleep", "nap", "tv", "read", "rest", "music", "pray", "computer")
+    still = concept in grammar()["still"]
     at = start + rng.uniform(0, 5)
     while sensor and at < end:
         off = at + rng.uniform(2, 12 if still else 30)

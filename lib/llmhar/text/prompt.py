@@ -176,8 +176,8 @@ PROMPTS: dict[str, _Wording] = {
 }
 """Name in params -> wording: S1's full structure; the same with blanks in its example's answer (46 of 49 zero-shot
 answers of a 135M model began with it); a short one for small models on small machines; the same with short
-reasoning; the line that is left for a student who has learnt the rest from its teacher's answers; and, for a student that goes
-from home to home, that line with the home's activities."""
+reasoning; the line that is left for a student who has learnt the rest from its teacher's answers; and a line with the
+home's activities, for a student that goes from home to home."""
 
 
 def build_prompt(session: Session, form: PromptForm = FORMS["s1"]) -> PromptSpec:
