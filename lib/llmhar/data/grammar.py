@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import count
 from typing import Any, Literal
 
 from llmhar import paths
@@ -37,6 +38,8 @@ room; "kitchen A fridge"; "binary_sensor.kitchen_fridge"; or nothing but a motio
 LABEL_STYLES = ("plain", "plain", "plain", "sentence", "snake", "title snake", "title snake", "upper", "camel", "title")
 FEWEST, MOST = 4, 30
 """Activities in a home's list."""
+SENSORS = (5, 41)
+"""Range of their number in a home."""
 DAILY = ("sleep", "toilet", "groom", "cook_breakfast", "eat_breakfast", "cook_dinner", "eat_dinner", "leave", "enter")
 """What people do in every home that can tell; the rest is left out where a list is to be short."""
 
@@ -113,14 +116,17 @@ def make_home(seed: str, words: Words = "train", *, recorded: bool = False) -> M
         recorded: whether activities may be called as recorded homes call them: for a student that is to be used, not
             tested on these homes.
     """
-    rng = random.Random(f"{seed}:{words}:{recorded}")
-    tables = grammar()
-    style = rng.choices(list(STYLES), list(STYLES.values()))[0]
-    rooms = _rooms(rng, words, style)
-    sensors = _distinct(_sensors(rng, rooms, words, style))
-    seen = {sensor.thing for sensor in sensors}
-    possible = [name for name, what in tables["activities"].items() if _can_be_seen(what, seen, rooms, sensors)]
-    labels, meaning = _labels(rng, possible, words, recorded)
+    for attempt in count():
+        rng = random.Random(f"{seed}:{words}:{recorded}:{attempt}")
+        style = rng.choices(list(STYLES), list(STYLES.values()))[0]
+        rooms = _rooms(rng, words, style)
+        sensors = _distinct(_sensors(rng, rooms, words, style))
+        seen = {sensor.thing for sensor in sensors}
+        known = grammar()["activities"].items()
+        possible = [name for name, what in known if _can_be_seen(what, seen, rooms, sensors)]
+        labels, meaning = _labels(rng, possible, words, recorded)
+        if len(sensors) in range(*SENSORS) and len(labels) >= FEWEST:
+            break
     n_residents = rng.choices((1, 2, 3, 4), (5, 3, 1, 1))[0]
     return MadeHome(f"made-{seed}", rooms, tuple(sensors), labels, meaning, n_residents)
 
@@ -215,10 +221,8 @@ def _labels(
             named[id(merged)] = merge
     optional = [group for group in groups if not set(group) & set(DAILY)]
     rng.shuffle(optional)
-    left_out: list[str] = []
     while len(groups) > wanted and optional and len(groups) > FEWEST:
-        groups.remove(gone := optional.pop())
-        left_out += gone
+        groups.remove(optional.pop())
     rng.shuffle(groups)
     style, form = rng.choice(LABEL_STYLES), rng.randrange(2)
     labels: dict[int, str] = {}
@@ -231,10 +235,8 @@ def _labels(
         if name:
             meaning |= dict.fromkeys(group, len(labels))
             labels[len(labels)] = name
-        else:
-            left_out += group
     if with_others and (name := _free_name(rng, tables["others"], taken, style, form)):
-        meaning |= dict.fromkeys([*left_out, "others"], len(labels))
+        meaning = dict.fromkeys([*tables["activities"], "others"], len(labels)) | meaning
         labels[len(labels)] = name
     return labels, meaning
 

@@ -1,9 +1,9 @@
 """Very many made-up homes: people live a day in each, and their sensors tell of it. All of it is simulated.
 
 Homes and words are drawn by :mod:`llmhar.data.grammar`. Each resident has a program of the day (getting up, meals,
-work, leisure, bed) that leads from room to room; each activity uses things as the grammar says; motion sensors and doors see
-people pass. Residents' events are laid over each other, some are missed, some come from nowhere. The truth of an event
-is what the resident who caused it was doing. The same seed gives the same day, to the byte.
+work, leisure, bed) that leads from room to room; each activity uses things as the grammar says; motion sensors and
+doors see people pass. Residents' events are laid over each other, some are missed, some come from nowhere. The truth of
+an event is what the resident who caused it was doing. The same seed gives the same day, to the byte.
 """
 
 from __future__ import annotations
