@@ -1,7 +1,7 @@
 """The pairwise matcher: a control that goes wherever a student can, fitted on the same made-up homes.
 
 Logistic regression says whether an event and an activity's name belong together, from the embeddings of both. It
-reads no more than text embeddings do, but it has been taught what a home is; what a student adds is to be seen above it.
+reads no more than text embeddings do, but it was taught what homes are; what a student adds is to be seen above it.
 """
 
 from __future__ import annotations
@@ -40,9 +40,9 @@ def matcher_result(task: Task, seed: int = 0) -> Result:
     for window in task.windows:
         activities, n_events = task.sessions[window.session_id].labels, len(window.events)
         numbers, names = list(activities), embed([_name(name) for name in activities.values()])
-        own, around = (embed(list(texts)) for texts in zip(*(_texts(window.events, i) for i in range(n_events))))
-        pairs = [np.repeat(texts, len(numbers), axis=0) for texts in (own, around)]
-        scores = fitted.decision_function(_features(*pairs, np.tile(names, (n_events, 1))))
+        texts = zip(*(_texts(window.events, i) for i in range(n_events)))
+        said, near = (np.repeat(embed(list(own)), len(numbers), axis=0) for own in texts)
+        scores = fitted.decision_function(_features(said, near, np.tile(names, (n_events, 1))))
         labels.append([numbers[best] for best in scores.reshape(n_events, -1).argmax(1)])
     made_by = f"scikit-learn {version('scikit-learn')} on wordllama {version('wordllama')}, {HOMES} homes, seed {seed}"
     return control_result(task, "pairwise matcher", "baseline", made_by, labels)
@@ -65,8 +65,8 @@ def _fitted(seed: int) -> Any:
                 assert n is not None
                 pairs.append((*_texts(events, i), _name(activities[n])))
                 fits.append(n == right)
-    own, around, names = (embed(list(texts)) for texts in zip(*pairs))
-    return LogisticRegression(max_iter=200, random_state=seed).fit(_features(own, around, names), fits)
+    said, near, names = (embed(list(texts)) for texts in zip(*pairs))
+    return LogisticRegression(max_iter=200, random_state=seed).fit(_features(said, near, names), fits)
 
 
 def _texts(events: Sequence[SensorEvent], i: int) -> tuple[str, str]:
