@@ -5,8 +5,10 @@ from dataclasses import replace
 
 import pytest
 
+from llmhar.data.grammar import bare_name, recorded_names
 from llmhar.distill.examples import LeakError
 from llmhar.distill.home_lessons import lessons, refuse_leaks
+from llmhar.distill.home_students import ARMS, home_lessons
 from llmhar.text.parsing import parse_answer
 from llmhar.text.schema import WHY_CHARS
 
@@ -65,3 +67,19 @@ def test_planted_leaks_are_refused(taught):
         refuse_leaks([replace(taught[0], session_id="2011-06-15")])
     with pytest.raises(LeakError, match="kept for tests"):
         refuse_leaks(taught, [taught[3].session_id])
+
+
+def test_lessons_by_rules_are_of_the_same_windows_and_keep_their_mistakes(taught):
+    arm = ARMS["rules"]
+    ruled = home_lessons(arm, 8)
+    true = home_lessons(ARMS["truth"], 8)
+    assert [e.messages[1] for e in ruled] == [e.messages[1] for e in true]
+    assert [e.messages[0] for e in ruled] == [e.messages[0] for e in true]
+    given, right = ([[i["activity"] for i in json.loads(e.completion)] for e in es] for es in (ruled, true))
+    assert given != right
+    assert all(item["why"] and ", so" not in item["why"] for e in ruled for item in json.loads(e.completion))
+
+
+def test_the_deployable_student_may_learn_recorded_names():
+    names = {name for e in home_lessons(ARMS["deployable"], 60) for name in activities(e)}
+    assert {bare_name(name) for name in names} & recorded_names()
