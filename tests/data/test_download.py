@@ -50,6 +50,14 @@ def test_the_first_address_that_has_it_gives_it_and_no_one_is_asked_again(server
     assert download("set.zip", SHA256, [f"{url}/good"]).read_bytes() == CONTENT
 
 
+def test_md5_where_a_source_states_that_alone(server):
+    url, _ = server
+    md5 = f"md5:{hashlib.md5(CONTENT, usedforsecurity=False).hexdigest()}"
+    assert download("set.zip", md5, [f"{url}/bad", f"{url}/good"]).read_bytes() == CONTENT
+    with pytest.raises(DataError, match=r"\(md5 [0-9a-f]{15}…\)"):
+        download("other.zip", md5, [f"{url}/bad"])
+
+
 def test_another_content_is_never_kept(server, tmp_path):
     url, _ = server
     with pytest.raises(DataError, match=r"set.zip could not be fetched .*hash.*: check the network.*/bad elsewhere"):

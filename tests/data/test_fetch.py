@@ -6,13 +6,14 @@ import shutil
 import stat
 import tarfile
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from llmhar.data import archives, fetch
+from llmhar.data import archives, fetch, registry
 from llmhar.data.registry import DataError, load
 
 MURAL = Path(__file__).parents[1] / "fixtures" / "mural"
@@ -225,14 +226,36 @@ def test_a_name_twice_is_refused(archive, data):
     assert _left(data) == []
 
 
+def test_the_release_of_2025_is_fetched_by_size_and_md5(data, tmp_path, monkeypatch):
+    """With a small archive in its place: nobody has fetched the real one from here."""
+    place, asked = tmp_path / "labeled_data.zip", []
+    with zipfile.ZipFile(place, "w") as out:
+        out.writestr("labeled_data/hh106.csv", '2011-06-15,01:03:39.14962,Bedroom,ON,Sleep="begin"\n' * 2000)
+        out.writestr("labeled_data/README", "no data\n")
+    monkeypatch.setattr(fetch, "download", lambda *given: asked.append(given) or place)
+    with pytest.raises(DataError, match=r"labeled_data.zip has [\d,]+ bytes, not 236,037,656 as its source states"):
+        fetch.fetch("casas2025")
+    entry = registry.DATASETS["casas2025"]
+    assert asked[0][:2] == ("casas2025.zip", "md5:ec37d679e85a6ae39e84994888afd514") and _left(data) == []
+    assert asked[0][2] == [entry.archive.url] and "llmhar data add casas2025 FILE" in asked[0][3]
+    small = replace(entry, archive=replace(entry.archive, n_bytes=place.stat().st_size))
+    monkeypatch.setitem(registry.DATASETS, "casas2025", small)
+    with monkeypatch.context() as patched:
+        patched.setattr("llmhar.data.casas_rows.FileRows.read", None)  # its beginning is looked at, no more
+        assert fetch.fetch("casas2025") == data / "casas2025"
+    (session,) = load("casas2025").sessions
+    assert (session.dataset, session.home, len(session.events)) == ("casas2025", "hh106", 2000)
+    assert "run `llmhar data fetch casas2025` (236 MB)" in entry.cure
+
+
 def test_no_archive_at_all(data, tmp_path):
     (tmp_path / "x.zip").write_text("no zip")
     with pytest.raises(DataError, match=r"x.zip is no folder, .zip or .tar.gz that can be unpacked"):
         fetch.add("mural", tmp_path / "x.zip")
     with pytest.raises(DataError, match=r"nothing.zip is not there: give a folder"):
         fetch.add("mural", tmp_path / "nothing.zip")
-    with pytest.raises(DataError, match="no data set 'casas'"):
-        fetch.add("casas", tmp_path)
+    with pytest.raises(DataError, match="no data set 'nowhere'"):
+        fetch.add("nowhere", tmp_path)
     assert _left(data) == []
 
 
@@ -284,6 +307,9 @@ def test_listing(data):
         ("mural", "real", True),
         ("marble", "real", False),
         ("uci_adl", "real", False),
+        ("casas", "real", False),
+        ("casas2025", "real", False),
+        ("kasteren", "real", False),
         ("simulated", "simulated", False),
         ("simulated_long", "simulated", False),
         ("simulated_other", "simulated", False),

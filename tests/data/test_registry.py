@@ -18,6 +18,9 @@ def test_the_registry_is_complete():
         "mural",
         "marble",
         "uci_adl",
+        "casas",
+        "casas2025",
+        "kasteren",
         "simulated",
         "simulated_long",
         "simulated_other",
@@ -31,6 +34,9 @@ def test_the_registry_is_complete():
         "mural": ("mural",),
         "marble": ("marble",),
         "uci_adl": ("uci_adl_a", "uci_adl_b"),
+        "casas": (),
+        "casas2025": (),
+        "kasteren": ("kasteren_a",),
         "simulated": ("simulated",),
         "simulated_long": ("simulated",),
         "simulated_other": ("simulated",),
@@ -42,21 +48,24 @@ def test_the_registry_is_complete():
         "simulated_other",
         "simulated_final",
     ]
+    casas = {"days": "", "other": False, "home": "", "analog": "", "files": ""}
     assert {name: dict(entry.options) for name, entry in DATASETS.items() if entry.options} == {
         "marble": {"locations": False},
         "uci_adl": {"home": "both"},
+        "casas": casas,
+        "casas2025": casas,
     }
 
 
 def test_unknown_name_lists_the_names():
     with pytest.raises(
         DataError,
-        match="no data set 'casas': choose one of mural, marble, uci_adl, simulated, simulated_long, simulated_other, "
-        "simulated_final",
+        match="no data set 'nowhere': choose one of mural, marble, uci_adl, casas, casas2025, kasteren, simulated, "
+        "simulated_long, simulated_other, simulated_final",
     ):
-        load("casas")
-    with pytest.raises(DataError, match="no data set 'casas'"):
-        split("casas", [])
+        load("nowhere")
+    with pytest.raises(DataError, match="no data set 'nowhere'"):
+        split("nowhere", [])
 
 
 @pytest.mark.parametrize(
@@ -90,7 +99,7 @@ def test_a_file_is_no_folder(tmp_path):
         load("mural", tmp_path / "MuRAL.zip")
 
 
-@pytest.mark.parametrize("name", ["mural", "marble", "uci_adl"])
+@pytest.mark.parametrize("name", ["mural", "marble", "uci_adl", "casas", "casas2025", "kasteren"])
 def test_a_folder_of_something_else_is_a_data_error(name, tmp_path):
     (tmp_path / "holiday").mkdir()
     (tmp_path / "holiday" / "photo.jpg").write_bytes(b"\xff\xd8")

@@ -209,7 +209,7 @@ def test_unknown_names(options, message):
 
 def test_unknown_home():
     with pytest.raises(
-        PromptError, match=r"no home file .*nowhere\.yaml; there are: marble, mural, simulated, uci_adl_a"
+        PromptError, match=r"no home file .*nowhere\.yaml; there are: kasteren_a, marble, mural, simulated, uci"
     ):
         load_home("nowhere")
 

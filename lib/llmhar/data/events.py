@@ -11,8 +11,12 @@ from typing import TYPE_CHECKING, Any, Literal
 if TYPE_CHECKING:
     from llmhar.data.homes import Home
 
-STATES = ("turned ON", "turned OFF", "OPENED", "CLOSED", "ENTERED", "LEFT")
-"""Words for what a sensor did (S1 §3.1.1; the last two for locations that a loader may offer)."""
+STATES = (
+    *("turned ON", "turned OFF", "OPENED", "CLOSED", "ENTERED", "LEFT", "PRESENT", "ABSENT"),
+    *("INSTRUCTIONS STARTED", "INSTRUCTIONS ENDED", "STARTED", "ENDED"),
+)
+"""Words for what a sensor did (S1 §3.1.1; ENTERED and LEFT for locations that a loader may offer, PRESENT and ABSENT
+for things that have a place, the rest for a telephone). A word that ends in another stands before it."""
 
 
 def spoken(room: str, sensor: str, state: str) -> str:
@@ -50,6 +54,13 @@ class SensorEvent:
         if self.pairs:
             return tuple(dict.fromkeys(activity for _, activity in self.pairs))
         return () if self.activity_id is None else (self.activity_id,)
+
+    @property
+    def all_pairs(self) -> tuple[tuple[str, int], ...]:
+        """(resident, activity) pairs of any event, joint or not; resident "" where nobody says who it was."""
+        if self.pairs or self.activity_id is None:
+            return self.pairs
+        return tuple((resident, self.activity_id) for resident in self.residents or ("",))
 
     @property
     def text(self) -> str:
@@ -93,7 +104,10 @@ class Session:
         return sum(event.activity_id in labels for event in self.events)
 
     def to_rows(self) -> list[dict[str, Any]]:
-        """The form of ``llmhar data events --json``, a row an event."""
+        """The form of ``llmhar data events --json``, a row an event.
+
+        "activity" is one name or None; "activities" lists all pairs as [resident, activity], resident "" where unknown.
+        """
         return [
             {
                 "session": self.session_id,
@@ -104,6 +118,7 @@ class Session:
                 "state": event.state,
                 "residents": list(event.residents),
                 "activity": None if event.activity_id is None else self.activities[event.activity_id],
+                "activities": [[resident, self.activities[number]] for resident, number in event.all_pairs],
             }
             for event in self.events
         ]

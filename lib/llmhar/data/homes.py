@@ -4,18 +4,23 @@ spoken of, and a sketch of it. Knows no data set or model.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import lru_cache
 from itertools import combinations
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from llmhar import paths
+from llmhar.data.reader import natural
 from llmhar.settings import SettingsError, read_yaml
 
 if TYPE_CHECKING:
     from llmhar.data.events import Session
 
+SOMEWHERE = "somewhere in the home"
+"""Stands for the room of sensors of which nobody knows the room."""
 MAX_PLAN = 1000
 """Units of the largest sketch."""
 
@@ -113,12 +118,34 @@ def load_home(name: str) -> Home:
     if not path.is_file():
         known = ", ".join(sorted(p.stem for p in path.parent.glob("*.yaml")))
         raise PromptError(f"no home file {path}; there are: {known}. Write one beside them to describe a new home.")
+    return read_home(path)
+
+
+def read_home(path: Path) -> Home:
+    """Read a home file that lies anywhere.
+
+    Raises:
+        PromptError: a field that is unknown, missing or ill-typed, or no YAML.
+    """
     try:
         return Home.model_validate(read_yaml(path))
     except SettingsError as error:
         raise PromptError(str(error)) from error
     except ValidationError as error:
         raise PromptError(f"{path}: {str(error)[:800]}") from error  # it lists every field that is wrong
+
+
+def describe(name: str, sensors: Iterable[tuple[str, str]]) -> Home:
+    """A home that no file describes, by what its data name: rooms with their sensors; it has no rules and no example.
+
+    Args:
+        name: what it is called.
+        sensors: room (empty where none is known) and name of each sensor.
+    """
+    rooms: dict[str, list[str]] = {}
+    for room, sensor in sorted(sensors, key=lambda words: (not words[0], natural(words[0]), natural(words[1]))):
+        rooms.setdefault(room or SOMEWHERE, []).append(sensor)
+    return Home(name=name, kind="real", rooms={room: tuple(things) for room, things in rooms.items()})
 
 
 def home_of(session: Session) -> Home:

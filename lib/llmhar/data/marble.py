@@ -183,6 +183,7 @@ def _switches(
             if ms < last.get(subject, 0):  # each subject's rows are in order; the file as a whole need not be
                 reader.mended(path, line, "out of order: follows a later row of its subject; sorted")
             last[subject] = max(ms, last.get(subject, 0))
+            reader.report.rows_used += 1
             yield _Row(ms, (room, name, state), subject, line)
 
 
@@ -236,6 +237,7 @@ def _labels(reader: Reader, path: Path) -> Intervals | None:
     for line, start, end, name in _spans(reader, path, "act"):
         if name in numbers:
             rows.append((start, end, numbers[name]))
+            reader.report.rows_used += 1
         else:
             reader.refused(path, line, f"unknown activity {quoted(name)}")
     return Intervals(rows)
@@ -246,5 +248,6 @@ def _presence(reader: Reader, path: Path, subject: str) -> Iterator[_Row]:
         if name in PLACES:
             yield _Row(start, (PLACES[name], "presence", "ENTERED"), subject, line)
             yield _Row(end, (PLACES[name], "presence", "LEFT"), subject, line)
+            reader.report.rows_used += 1
         else:
             reader.refused(path, line, f"unknown location {quoted(name)}")

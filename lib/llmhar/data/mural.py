@@ -7,7 +7,8 @@ nothing. The simulated home is written in this format, so this module reads it t
   context says "weekend"; a day is added at each midnight. Only the time of day means anything.
 - ``room`` + ``sensor`` + ``state`` always reads as the file's own words (S1 §3.1.1). So the front door keeps its
   name: sensor "main door", room empty.
-- Activity numbers come from ``activities.json`` only.
+- Activity numbers come from ``activities.json`` only. An event of several residents ("A, B") is a joint event: each of
+  them does its activity.
 """
 
 from __future__ import annotations
@@ -159,7 +160,7 @@ def _events(
     reader: Reader, path: Path, date: datetime, activities: Mapping[int, str], rooms: list[str]
 ) -> tuple[SensorEvent, ...]:
     """Sensor events of one session in time order."""
-    rows: list[tuple[int, str, str, str, tuple[str, ...], int | None]] = []
+    rows: list[tuple[int, str, str, str, tuple[str, ...], int | None, tuple[tuple[str, int], ...]]] = []
     places: dict[str, tuple[str, str]] = {}
     people: dict[str, tuple[str, ...]] = {}
     latest: int | None = None
@@ -185,7 +186,10 @@ def _events(
             places[name] = _place(plain(name), rooms)
         if subject not in people:
             people[subject] = tuple(part.strip() for part in subject.split(",") if part.strip())
-        rows.append((second, *places[name], state, people[subject], number))
+        several = people[subject] if len(people[subject]) > 1 else ()
+        pairs = tuple((resident, number) for resident in several) if number is not None else ()
+        rows.append((second, *places[name], state, people[subject], number, pairs))
+        reader.report.rows_used += 1
     rows.sort(key=lambda row: row[0])  # stable: ties keep the file's order
     return tuple(SensorEvent(i, date + timedelta(seconds=row[0]), *row[1:]) for i, row in enumerate(rows))
 

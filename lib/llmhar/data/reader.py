@@ -10,10 +10,12 @@ import codecs
 import csv
 import io
 import json
+import os
 import re
 import stat
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -96,6 +98,10 @@ class Reader:
         """Enter a row that cannot be used."""
         self.report.refused.append(RowNote(self.name(path), line, reason))
 
+    def set_aside(self, path: Path, line: int, reason: str) -> None:
+        """Enter a row that is well-formed and no event, or (line 0) a whole file."""
+        self.report.set_aside.append(RowNote(self.name(path), line, reason))
+
     def missing(self, what: str, folder: Path) -> DataError:
         """The error for a file that must be there."""
         return MissingFile(f"{what} is missing in {folder}", self.report.dataset)
@@ -122,6 +128,41 @@ class Reader:
             line = content.count(b"\n", 0, nul) + 1
             raise DataError(f"{path}, line {line}: NUL byte; save the file as plain UTF-8 text (not UTF-16)")
         return content
+
+    def stream(self, path: Path) -> Iterator[tuple[int, str | None, str]]:
+        """Lines of a file of any size, read one after another: number, text, and why the text is None.
+
+        A line of over :data:`MAX_FIELD` bytes, with a NUL byte, or that is no UTF-8 has no text.
+        """
+        with open(path, "rb") as file:
+            for line, raw in enumerate(iter(partial(file.readline, MAX_FIELD), b""), start=1):
+                if line == 1:
+                    raw = raw.removeprefix(codecs.BOM_UTF8)
+                if len(raw) >= MAX_FIELD and raw[-1:] != b"\n":
+                    while (rest := file.readline(MAX_FIELD)) and rest[-1:] != b"\n":
+                        pass
+                    yield line, None, f"line of over {MAX_FIELD:,} bytes"
+                elif b"\0" in raw:
+                    yield line, None, "NUL byte; save the file as plain UTF-8 text (not UTF-16)"
+                else:
+                    try:
+                        text, reason = raw.decode(), ""
+                    except UnicodeDecodeError:
+                        text, reason = None, "not UTF-8 text; save the file as UTF-8"
+                    yield line, text, reason
+
+    def files(self) -> Iterator[Path]:
+        """Visible files below the data set's folder, in natural order of their paths.
+
+        Raises:
+            DataError: there are more than :data:`MAX_SEEN`, as where a path is mistyped.
+        """
+        places = [Path(folder, name) for folder, _, names in os.walk(self.report.path) for name in names]
+        if len(places) > MAX_SEEN:
+            raise DataError(f"{self.report.path} holds more than {MAX_SEEN:,} files: give the data set's own folder")
+        for path in sorted(places, key=lambda place: natural(self.name(place))):
+            if path.is_file() and not any(part.startswith((".", "__MACOSX")) for part in Path(self.name(path)).parts):
+                yield path
 
     def lines(
         self, path: Path, encoding: str = "utf-8", newline: str | None = None, *, any_bytes: bool = False

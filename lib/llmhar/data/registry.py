@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from llmhar import paths
-from llmhar.data import marble, mural, uci_adl
+from llmhar.data import casas, kasteren, marble, mural, uci_adl
+from llmhar.data.days import split_days
 from llmhar.data.events import Session
 from llmhar.data.load_report import DataError, Loaded, LoadReport, RowNote, Split, WrongCall
 from llmhar.settings import check_options, choose
@@ -31,6 +32,18 @@ __all__ = [
     "load",
     "split",
 ]
+
+
+@dataclass(frozen=True)
+class Archive:
+    """Where an archive can be downloaded, and how it is known to be the right one."""
+
+    url: str
+    n_bytes: int
+    md5: str
+    """As its source states it; nobody has fetched it from here."""
+    max_unpacked: int
+    """Most bytes that may come out of it."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +68,10 @@ class Dataset:
     """Call it through :func:`split`, which checks the result."""
     options: Mapping[str, Any] = field(default_factory=dict)
     """Option of ``load`` -> its default."""
+    archive: Archive | None = None
+    """What ``llmhar data fetch`` downloads; None = it is got by hand."""
+    check: Callable[[Path], object] | None = None
+    """Raises DataError where a folder is not this data set, without reading all of it; None = ``load`` does."""
     further: int = 0
     """Simulated homes: training sessions beyond MuRAL's 21."""
     seed: int = 0
@@ -65,6 +82,9 @@ class Dataset:
         """How to bring it, as an error message ends."""
         if self.kind == "simulated":
             return f"give no path, then it is written to {paths.data() / self.name}, or the path of one that is there"
+        if self.archive:
+            size = f"{self.archive.n_bytes / 1e6:,.0f} MB"
+            return f"run `llmhar data fetch {self.name}` ({size}), or `llmhar data add {self.name} FILE`"
         return f"get it by hand ({self.source.rstrip('.')}), then `llmhar data add {self.name} FILE`"
 
 
@@ -84,6 +104,8 @@ def _simulated(name: str, title: str, *, further: int = 0, seed: int = 0, furthe
         seed=seed,
     )
 
+
+_CASAS_OPTIONS = {"days": "", "other": False, "home": "", "analog": "", "files": ""}
 
 _ALL = (
     Dataset(
@@ -121,8 +143,53 @@ _ALL = (
         "Home Environments Using Binary Sensors, Sensors 2013, 13, 5460-5477.",
         homes=("uci_adl_a", "uci_adl_b"),
         load=uci_adl.load,
-        split=uci_adl.split,
+        split=split_days,
         options={"home": "both"},
+    ),
+    Dataset(
+        name="casas",
+        title="A CASAS home (any layout)",
+        kind="real",
+        licence="Differs by home, mostly not stated with the files; the READMEs of Aruba and Cairo forbid passing on.",
+        source="The CASAS laboratory, Washington State University: https://casas.wsu.edu/datasets and Zenodo.",
+        citation="Cook, Crandall, Thomas, Krishnan: CASAS: A smart home in a box, Computer 2013, 46(7), 62-69.",
+        homes=(),
+        load=casas.load,
+        split=split_days,
+        options=_CASAS_OPTIONS,
+        check=casas.check,
+    ),
+    Dataset(
+        name="casas2025",
+        title="CASAS homes, release of 2025",
+        kind="real",
+        licence="Users of it state CC BY 4.0: check its own page.",
+        source="labeled_data.zip (236 MB) of https://zenodo.org/records/15708568.",
+        citation="Cook, Crandall, Thomas, Krishnan: CASAS: A smart home in a box, Computer 2013, 46(7), 62-69; "
+        "Zenodo record 15708568, 2025.",
+        homes=(),
+        load=partial(casas.load, dataset="casas2025"),
+        split=split_days,
+        options=_CASAS_OPTIONS,
+        check=casas.check,
+        archive=Archive(
+            url="https://zenodo.org/records/15708568/files/labeled_data.zip?download=1",
+            n_bytes=236_037_656,
+            md5="ec37d679e85a6ae39e84994888afd514",
+            max_unpacked=2**33,
+        ),
+    ),
+    Dataset(
+        name="kasteren",
+        title="Kasteren's houses (A, B, C)",
+        kind="real",
+        licence="No licence is stated with the files: use it for research, do not pass it on.",
+        source="Tim van Kasteren's page, https://sites.google.com/site/tim0306, or a copy of its text files.",
+        citation="van Kasteren, Noulas, Englebienne, Krose: Accurate activity recognition in a home setting, "
+        "UbiComp 2008, pp. 1-9.",
+        homes=("kasteren_a",),
+        load=kasteren.load,
+        split=split_days,
     ),
     _simulated("simulated", "Simulated home (MuRAL's format)"),
     _simulated("simulated_long", "Simulated home with 120 further sessions to train on", further=120),

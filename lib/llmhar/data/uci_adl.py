@@ -12,14 +12,15 @@ doors that its data does not have).
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from datetime import datetime, timedelta
 from itertools import groupby
 from pathlib import Path
 
+from llmhar.data.days import kind_of_day
 from llmhar.data.events import SensorEvent, Session
 from llmhar.data.intervals import Intervals
-from llmhar.data.load_report import Loaded, LoadReport, Split, WrongCall
+from llmhar.data.load_report import Loaded, LoadReport, WrongCall
 from llmhar.data.reader import Reader, find_root, finish, quoted
 
 ACTIVITIES = dict(
@@ -70,17 +71,6 @@ def load(path: Path, *, home: str = "both") -> Loaded:
     return Loaded(finish(report, sessions), report)
 
 
-def split(sessions: Sequence[Session]) -> Split:
-    """Per home, the first two thirds of its days train and the rest test."""
-    parts = Split([], [])
-    for home in sorted({session.home for session in sessions}):
-        days = sorted(session.session_id for session in sessions if session.home == home)
-        cut = len(days) * 2 // 3
-        parts.train.extend(days[:cut])
-        parts.test.extend(days[cut:])
-    return parts
-
-
 _Event = tuple[datetime, str, str, str, int | None]
 """Time, room, sensor, state, activity."""
 
@@ -93,7 +83,7 @@ def _day(letter: str, events: list[_Event]) -> Session:
         home=f"uci_adl_{letter.lower()}",
         activities=ACTIVITIES,
         events=tuple(SensorEvent(i, *event[:4], activity_id=event[4]) for i, event in enumerate(events)),
-        day="weekend" if date.weekday() >= 5 else "weekday",
+        day=kind_of_day(date),
         n_residents=1,
     )
 
@@ -142,6 +132,7 @@ def _intervals(reader: Reader, path: Path) -> Intervals:
     for line, start, end, (name,) in _spans(reader, path, words=1):
         if name in numbers:
             rows.append((_seconds(start), _seconds(end), numbers[name]))
+            reader.report.rows_used += 1
         else:
             reader.refused(path, line, f"unknown activity {quoted(name)}")
     return Intervals(rows)
@@ -160,5 +151,6 @@ def _events(reader: Reader, path: Path, activities: Intervals) -> list[_Event]:
         sensor, room = NAMES.get(sensor, sensor), ROOMS.get(room, room)
         events.append((start, room, sensor, on, activities.at(_seconds(start))))
         events.append((end, room, sensor, off, activities.at(_seconds(end))))
+        reader.report.rows_used += 1
     events.sort(key=lambda event: event[0])  # stable: ties keep the file's order
     return events

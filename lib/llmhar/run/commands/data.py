@@ -90,7 +90,12 @@ def data_report(name: str, path: Folder = None, option: Options = None, as_json:
     if as_json:
         return print_json(report)
     for key, value in report.items():
-        print_line(f"{key}: {len(value) if isinstance(value, list) else value}")
+        shown = ", ".join(f"{name} {n}" for name, n in value.items()) if isinstance(value, dict) else value
+        print_line(f"{key}: {len(value) if isinstance(value, list) else shown}")
+    for warning in report.get("warnings", []):
+        print_line(f"warning: {warning}")
+    for rows in report.get("dropped", []):
+        print_line(f"dropped: {rows['file']}:{rows['line']}: {rows['rows']} rows: {rows['reason']}")
     for kind in ("mended", "refused", "set_aside"):
         notes = report.get(kind, [])
         for note in notes[:50]:
