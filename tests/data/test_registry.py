@@ -25,6 +25,9 @@ def test_the_registry_is_complete():
         "simulated_long",
         "simulated_other",
         "simulated_final",
+        "simulated_homes",
+        "validation_homes",
+        "odd_homes",
     ]
     for name, entry in DATASETS.items():
         assert entry.name == name

@@ -1,11 +1,14 @@
 """Made-up homes: drawn alike from the same seed, without recorded homes' names, with words kept apart for tests."""
 
+import json
 from dataclasses import asdict
+from functools import lru_cache
 
 import pytest
 
 from llmhar.data import grammar as homes_grammar
 from llmhar.data.grammar import FEWEST, MOST, bare_name, grammar, make_home, recorded_names, wordings
+from llmhar.data.registry import DataError, load, split
 from llmhar.data.simulated_homes import make_day
 from llmhar.data.simulated_tables import ACTIVITIES as SIMULATED_NAMES
 from llmhar.data.uci_adl import ACTIVITIES as UCI_NAMES
@@ -121,3 +124,21 @@ def test_a_sensor_that_is_on_does_not_turn_on_again_but_for_missed_events(days):
             total += 1
             last[sensor] = event.state
     assert wrong < 0.08 * total
+
+
+@pytest.mark.parametrize("name", ["validation_homes", "odd_homes"])
+def test_made_up_homes_are_data_sets_for_testing_alone(name, monkeypatch, tmp_path):
+    monkeypatch.setenv("LLMHAR_DATA", str(tmp_path))
+    monkeypatch.setattr("llmhar.data.simulated_homes.make_day", lru_cache(make_day))
+    small = json.dumps({"seed": name, "words": name.split("_")[0], "homes": 4})
+    paths_of = tmp_path / name / "homes.json"
+    first = load(name, None) if name == "odd_homes" else None
+    paths_of.parent.mkdir(exist_ok=True)
+    paths_of.write_text(small)
+    loaded = load(name)
+    assert len(loaded.sessions) == 4 and {session.dataset for session in loaded.sessions} == {name}
+    assert first is None or loaded.sessions == first.sessions[:4]
+    assert split(name, loaded.sessions).train == []
+    paths_of.write_text('{"seed": 1}')
+    with pytest.raises(DataError, match=r"homes\.json"):
+        load(name)

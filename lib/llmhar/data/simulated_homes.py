@@ -8,16 +8,24 @@ an event is what the resident who caused it was doing. The same seed gives the s
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import NamedTuple
 
+from llmhar import paths
 from llmhar.data.events import SensorEvent, Session
 from llmhar.data.grammar import MadeHome, MadeSensor, Words, grammar, make_home
 from llmhar.data.homes import Home
+from llmhar.data.load_report import DataError, Loaded, LoadReport, RowNote
+from llmhar.data.reader import Reader, finish
+from llmhar.records import sha256_of
 
+RECIPE = "homes.json"
+"""The one file of a set of made-up homes."""
 MISSED, SPURIOUS = 0.03, 0.01
 """Shares of events that a sensor misses, and that come from nowhere."""
 LONG = {"pressure", "light", "power"}
@@ -97,6 +105,44 @@ def make_day(seed: str, words: Words = "train", *, dataset: str = "simulated_hom
         described=describe(home),
     )
     return Day(home, tuple(made), session)
+
+
+def write(folder: Path, seed: str, words: Words, n: int) -> None:
+    """Write down which homes a data set is made of; :func:`load` makes them.
+
+    Args:
+        folder: of the data set; is made.
+        seed: the same seed gives the same homes.
+        words: which wordings they are drawn from.
+        n: homes.
+    """
+    made_of = {"seed": seed, "words": words, "homes": n, "grammar": sha256_of(grammar())}
+    folder.mkdir(parents=True, exist_ok=True)
+    paths.write_text(folder / RECIPE, json.dumps(made_of, indent=1))
+
+
+def load(path: Path, *, dataset: str = "simulated_homes") -> Loaded:
+    """A day in each home that :func:`write` wrote down; a session a home.
+
+    Args:
+        path: folder of the data set.
+        dataset: key into ``DATASETS`` that the sessions name.
+
+    Raises:
+        DataError: no such file, or one that cannot be read; names it.
+    """
+    report = LoadReport(dataset, path)
+    reader = Reader(report)
+    made_of = reader.json(path / RECIPE)
+    try:
+        seed, words, n = str(made_of["seed"]), made_of["words"], int(made_of["homes"])
+        sessions = [make_day(f"{seed}-{i}", words, dataset=dataset).session for i in range(n)]
+    except (KeyError, TypeError, ValueError) as error:
+        raise DataError(f"{path / RECIPE}: {error!r}; delete it, then it is written anew") from error
+    if made_of.get("grammar") != sha256_of(grammar()):
+        report.mended.append(RowNote(RECIPE, 0, "the grammar has changed since: other homes than were first drawn"))
+    report.rows_read = sum(len(session.events) for session in sessions)
+    return Loaded(finish(report, sessions), report)
 
 
 def describe(home: MadeHome) -> Home:
