@@ -25,6 +25,9 @@ def test_the_registry_is_complete():
         "simulated_long",
         "simulated_other",
         "simulated_final",
+        "simulated_homes",
+        "validation_homes",
+        "odd_homes",
     ]
     for name, entry in BUILT_IN.items():
         assert entry.name == name
@@ -41,6 +44,7 @@ def test_the_registry_is_complete():
         "simulated_long": ("simulated",),
         "simulated_other": ("simulated",),
         "simulated_final": ("simulated",),
+        **dict.fromkeys(("simulated_homes", "validation_homes", "odd_homes"), ()),
     }
     assert [name for name, entry in BUILT_IN.items() if entry.kind == "simulated"] == [
         "simulated",

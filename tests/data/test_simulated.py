@@ -15,7 +15,7 @@ import yaml
 from sklearn.metrics import f1_score
 
 from llmhar.data import simulated
-from llmhar.data.simulated_homes import ACTIVITIES
+from llmhar.data.simulated_tables import ACTIVITIES
 from tests.timing import quiet_seconds
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from llmhar import paths
-from llmhar.data import casas, kasteren, marble, mural, uci_adl
+from llmhar.data import casas, kasteren, marble, mural, simulated_homes, uci_adl
 from llmhar.data.days import split_days
 from llmhar.data.events import Session
+from llmhar.data.grammar import Words
 from llmhar.data.load_report import DataError, Loaded, LoadReport, RowNote, Split, WrongCall
 from llmhar.data.own import loader as own
 from llmhar.data.own.home import EVENTS_FILE, HOME_FILE
@@ -75,6 +76,8 @@ class Dataset:
     """What ``llmhar data fetch`` downloads; None = it is got by hand."""
     check: Callable[[Path], object] | None = None
     """Raises DataError where a folder is not this data set, without reading all of it; None = ``load`` does."""
+    write: Callable[[Path], object] | None = None
+    """Made-up homes: writes what ``load`` needs into a folder that is not there yet."""
     further: int = 0
     """Simulated homes: training sessions beyond MuRAL's 21."""
     seed: int = 0
@@ -109,6 +112,22 @@ def _simulated(name: str, title: str, *, further: int = 0, seed: int = 0, furthe
         split=partial(mural.split, further_tests=further_tests),
         further=further,
         seed=seed,
+    )
+
+
+def _made_up(name: str, title: str, words: Words, n: int) -> Dataset:
+    """A day in each of many made-up homes, all for testing: what is learnt from others is drawn apart."""
+    return Dataset(
+        name=name,
+        title=title,
+        kind="simulated",
+        licence="Made by llmhar itself: Apache-2.0.",
+        source="Made on this machine by llmhar, from a seed and params/grammar.yaml.",
+        citation=f"llmhar, llmhar.data.simulated_homes, seed {name}, {n} homes.",
+        homes=(),
+        load=partial(simulated_homes.load, dataset=name),
+        split=lambda sessions: Split([], [session.session_id for session in sessions]),
+        write=partial(simulated_homes.write, seed=name, words=words, n=n),
     )
 
 
@@ -208,6 +227,9 @@ _ALL = (
         seed=2,
         further_tests=6,
     ),
+    _made_up("simulated_homes", "Made-up homes, a day in each, in words that students may learn", "train", 40),
+    _made_up("validation_homes", "Made-up homes in words of their own: what choices are made on", "validation", 40),
+    _made_up("odd_homes", "Made-up homes whose sensors have rare names, abbreviations, entity ids", "odd", 40),
 )
 
 BUILT_IN: dict[str, Dataset] = {each.name: each for each in _ALL}
@@ -336,7 +358,10 @@ def _write_simulated(folder: Path, entry: Dataset) -> None:
     from llmhar.data import simulated  # its tables are needed here alone
 
     folder.parent.mkdir(parents=True, exist_ok=True)
-    simulated.write(folder, entry.seed, entry.further)
+    if entry.write:
+        entry.write(folder)
+    else:
+        simulated.write(folder, entry.seed, entry.further)
 
 
 def split(name: str, sessions: Sequence[Session]) -> Split:

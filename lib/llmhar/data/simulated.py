@@ -20,9 +20,9 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple
 
-from llmhar.data import simulated_homes as tables
+from llmhar.data import simulated_tables as tables
 from llmhar.data.mural import MARK
-from llmhar.data.simulated_homes import ACTIVITIES, IN, METER, MOTION, OUT, SCRIPTS, SENSORS, SESSIONS
+from llmhar.data.simulated_tables import ACTIVITIES, IN, METER, MOTION, OUT, SCRIPTS, SENSORS, SESSIONS
 
 COLUMNS = ("uid", "time", "sensor", "action", "Subject", "Description", "activity")
 SENSOR_KEYS = ("sensor name", "sensor type", "sensor location")

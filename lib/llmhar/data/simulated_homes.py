@@ -1,300 +1,341 @@
-"""What the simulated home holds and what people do there, as tables. Knows no files and no clock.
+"""Very many made-up homes: people live a day in each, and their sensors tell of it. All of it is simulated.
 
-Sensor types and the naming rule are MuRAL's (arXiv 2504.20505, as described by its users); which room holds which of
-the 23 sensors, how long things take and how likely they are is invented here. Nothing outside
-``llmhar.data.simulated`` may read these tables: an engine that did would know the answers.
+Homes and words are drawn by :mod:`llmhar.data.grammar`. Each resident has a program of the day (getting up, meals,
+work, leisure, bed) that leads from room to room; each activity uses things as the grammar says; motion sensors and
+doors see people pass. Residents' events are laid over each other, some are missed, some come from nowhere. The truth of
+an event is what the resident who caused it was doing. The same seed gives the same day, to the byte.
 """
 
 from __future__ import annotations
 
+import json
+import random
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
 from typing import NamedTuple
 
-MOTION, CONTACT, METER = "PIR motion sensor", "magnetic contact sensor", "wattmeter"
+from llmhar import paths
+from llmhar.data.events import SensorEvent, Session
+from llmhar.data.grammar import MadeHome, MadeSensor, Words, grammar, make_home
+from llmhar.data.homes import Home
+from llmhar.data.load_report import DataError, Loaded, LoadReport, RowNote
+from llmhar.data.reader import Reader, finish
+from llmhar.records import sha256_of
+
+RECIPE = "homes.json"
+"""The one file of a set of made-up homes."""
+MISSED, SPURIOUS = 0.03, 0.01
+"""Shares of events that a sensor misses, and that come from nowhere."""
+LONG = {"pressure", "light", "power"}
+"""Kinds that stay on for as long as the activity."""
+_DAY = 24 * 60.0
 
 
-_CHAIR = "dining chair"
-WORDING = {
-    MOTION: ("turned ON", "turned OFF", "moved at the {}", "left the {} or kept still"),
-    CONTACT: ("OPENED", "CLOSED", "opened the {}", "closed the {}"),
-    METER: ("turned ON", "turned OFF", "had the {} running", "saw the {} stop or idle"),
-    _CHAIR: ("OPENED", "CLOSED", "drew {} back", "pushed {} to the table"),
-}
-"""How a sensor reports start and end, and what an observer notes (past tense fits one person and several)."""
+class MadeEvent(NamedTuple):
+    """One event with its truth, before the home has names for it."""
+
+    second: float
+    """Since midnight."""
+    sensor: MadeSensor
+    state: str
+    resident: str
+    concept: str
+    """Key into the grammar's activities; "others" for events from nowhere."""
 
 
-class Sensor(NamedTuple):
-    """One sensor; its full name is made of room, thing and kind."""
+class Stay(NamedTuple):
+    """What one resident does from minute to minute."""
 
-    room: str
-    thing: str
-    kind: str
-    shortest: float  # seconds from its start event to its end event, at least
-    longest: float
-
-    @property
-    def wording(self) -> tuple[str, str, str, str]:
-        """Its line of ``WORDING``: a chair's contact opens when the chair is drawn back."""
-        return WORDING[_CHAIR if self.thing.startswith("chair") else self.kind]
-
-    @property
-    def name(self) -> str:
-        """As in sensors.json."""
-        suffix = {METER: " wattmeter", MOTION: " motion sensor"}.get(self.kind, " contact sensor")
-        return f"{self.room} {self.thing}" + (" sensor" if self.thing == "door" else suffix)
-
-    @property
-    def location(self) -> str:
-        """As in sensors.json: doors are places of their own."""
-        return f"{self.room} door" if self.thing == "door" else self.room
+    start: float
+    end: float
+    concept: str
 
 
-SENSORS: dict[str, Sensor] = {
-    "hood": Sensor("kitchen", "range hood", METER, 60, 240),
-    "stove": Sensor("kitchen", "induction stove", METER, 15, 60),
-    "coffee": Sensor("kitchen", "coffee machine", METER, 15, 50),
-    "microwave": Sensor("kitchen", "microwave oven", METER, 30, 100),
-    "kettle": Sensor("kitchen", "kettle", METER, 50, 130),
-    "tv": Sensor("living room", "TV", METER, 40, 120),
-    "console": Sensor("living room", "game console", METER, 40, 110),
-    "counter": Sensor("kitchen", "counter", MOTION, 6, 20),
-    "sink": Sensor("kitchen", "sink", MOTION, 6, 20),
-    "couch": Sensor("living room", "couch", MOTION, 8, 25),
-    "washbasin": Sensor("bathroom", "washbasin", MOTION, 6, 20),
-    "shower": Sensor("bathroom", "shower", MOTION, 10, 40),
-    "desk": Sensor("bedroom_2", "desk", MOTION, 8, 30),
-    "main": Sensor("main", "door", CONTACT, 2, 9),
-    "bedroom_1": Sensor("bedroom_1", "door", CONTACT, 2, 9),
-    "bedroom_2": Sensor("bedroom_2", "door", CONTACT, 2, 9),
-    "fridge": Sensor("kitchen", "fridge", CONTACT, 3, 12),
-    "food": Sensor("kitchen", "food cabinet", CONTACT, 3, 12),
-    "tableware": Sensor("kitchen", "tableware cabinet", CONTACT, 3, 12),
-    "bookshelf": Sensor("living room", "bookshelf cabinet", CONTACT, 4, 15),
-    "toilet": Sensor("bathroom", "toilet", CONTACT, 40, 140),
-    "chair_1": Sensor("dining room", "chair_1", CONTACT, 8, 40),
-    "chair_2": Sensor("dining room", "chair_2", CONTACT, 8, 40),
-}
-
-ACTIVITIES: tuple[str, ...] = (
-    # Place in this list = id. 19 and 25 stand where S1's prompt has them; spelling is MuRAL's own, misspellings too.
-    "others", "bedroom personal activity", "using bathroom", "preparing breakfast", "grabing food or drinks",
-    "resting on the couch or the chairs", "having breakfast", "washing dishes", "watching TV", "reading books",
-    "drinking water, coffee or drinks", "cleaning appartment", "taking shower", "playing video games",
-    "getting out of the apartment", "coming into the apartment", "chatting/using the cell-phone",
-    "having fruits or snacks", "using pc", "preparing dinner", "having dinner", "playing board games or puzzles",
-    "preparing drinks", "clearing table", "grabing tableware", "personal washing",
-    "preparing and having lunch",  # ours: MuRAL's 26th name is not known, and the other 25 have nobody eat at noon
-)  # fmt: skip
+@dataclass
+class _Resident:
+    name: str
+    profile: str
+    """"worker", "home" or "child"."""
 
 
-class Script(NamedTuple):
-    """How one activity touches sensors: ``opening`` in order, ``body`` at random for some minutes, ``closing``.
+@dataclass(frozen=True)
+class Day:
+    """A day of a made-up home, with what only its maker knows."""
 
-    Sensor names are keys of ``SENSORS``, or "door" (of one's own bedroom) or "chair" (the one taken this time).
+    home: MadeHome
+    made: tuple[MadeEvent, ...]
+    """As many as the session has events, in the same order."""
+    session: Session
+
+
+def make_day(seed: str, words: Words = "train", *, dataset: str = "simulated_homes", recorded: bool = False) -> Day:
+    """One day of one made-up home.
+
+    Args:
+        seed: the same seed gives the same home and day.
+        words: which wordings the home is drawn from.
+        dataset: key into ``DATASETS`` that the session names.
+        recorded: whether activities may be called as recorded homes call them.
     """
-
-    room: str
-    purpose: str  # ends the observer's sentence
-    minutes: tuple[float, float]
-    """Length of the body, shortest and longest."""
-    gap: tuple[float, float]
-    """Seconds between one use and the next."""
-    body: dict[str, float]  # sensor -> relative weight
-    opening: tuple[tuple[str, float], ...] = ()
-    """(sensor, probability)."""
-    closing: tuple[tuple[str, float], ...] = ()
-    cycles: tuple[tuple[str, float, float], ...] = ()
-    """(meter, probability, seconds off between two runs): goes by itself while the body lasts."""
-    resource: str = ""
-    """Only one episode at a time may hold it."""
-    shared: float = 0.0
-    """Probability that whoever is free joins in."""
-
-
-_EAT = {"chair": 5.0, "counter": 0.3, "fridge": 0.15}
-_ANYTHING = {key: 1.0 for key in ("couch", "counter", "bookshelf", "chair", "food", "door", "washbasin", "sink")}
-_ROUND = dict.fromkeys(("couch", "counter", "sink", "washbasin", "bedroom_1", "bedroom_2", "chair"), 1.0)
-_ROUND |= {"bookshelf": 0.5, "desk": 0.6, "shower": 0.4}
-
-SCRIPTS: dict[str, Script] = {
-    "others": Script("living room", "while looking for something", (0.4, 1.2), (4, 15), _ANYTHING),
-    "bedroom personal activity": Script(
-        "bedroom", "while busy in the bedroom", (1, 4), (20, 60), {"door": 1.0}, (("door", 1.0),), (("door", 0.9),)
-    ),
-    "using bathroom": Script(
-        "bathroom", "while using the bathroom", (0.1, 0.4), (5, 15), {"washbasin": 2.0, "toilet": 1.0},
-        (("toilet", 1.0),), (("washbasin", 0.5),), resource="bathroom",
-    ),
-    "preparing breakfast": Script(
-        "kitchen", "while preparing breakfast", (6, 10), (4, 16),
-        {"counter": 4, "fridge": 2.5, "food": 2, "microwave": 1, "kettle": 0.7, "stove": 0.7},
-        (("counter", 0.8), ("fridge", 0.8)), cycles=(("coffee", 0.9, 25),), resource="stove",
-    ),
-    "grabing food or drinks": Script(
-        "kitchen", "while fetching food or a drink", (0.5, 1.2), (4, 12), {"fridge": 3, "counter": 1, "food": 0.5},
-        (("fridge", 0.9),),
-    ),
-    "resting on the couch or the chairs": Script(
-        "living room", "while resting", (3, 7), (12, 45), {"couch": 6, "chair": 0.6}, (("couch", 1.0),), shared=0.2
-    ),
-    "having breakfast": Script("dining room", "while having breakfast", (7, 11), (4, 14), _EAT | {"coffee": 0.5}),
-    "washing dishes": Script(
-        "kitchen", "while washing dishes", (3, 6), (4, 15), {"sink": 5, "counter": 0.8, "tableware": 0.5},
-        (("sink", 0.9),), resource="sink",
-    ),
-    "watching TV": Script(
-        "living room", "while watching TV", (6, 12), (25, 70), {"couch": 1}, (("couch", 0.6),),
-        cycles=(("tv", 1.0, 8),), resource="screen", shared=0.5,
-    ),
-    "reading books": Script(
-        "living room", "while reading", (4, 8), (20, 60), {"couch": 2, "bookshelf": 1.6}, (("bookshelf", 1.0),),
-        (("bookshelf", 0.8),),
-    ),
-    "drinking water, coffee or drinks": Script(
-        "dining room", "while drinking", (1, 3), (6, 25), {"chair": 3, "counter": 0.4, "coffee": 0.8, "fridge": 0.1},
-        (("chair", 0.9),), shared=0.4,
-    ),
-    "cleaning appartment": Script("living room", "while cleaning", (3, 6), (1, 4), _ROUND),
-    "taking shower": Script(
-        "bathroom", "while taking a shower", (3, 7), (5, 20), {"shower": 5, "washbasin": 0.8}, (("shower", 0.9),),
-        (("washbasin", 0.5),), resource="bathroom",
-    ),
-    "playing video games": Script(
-        "living room", "while playing video games", (6, 12), (25, 70), {"couch": 1}, (("couch", 0.4),),
-        cycles=(("console", 1.0, 8), ("tv", 0.35, 12)), resource="screen", shared=0.5,
-    ),
-    "getting out of the apartment": Script(
-        "main door", "while going out", (0, 0), (2, 8), {"main": 1}, (("door", 0.8), ("main", 1.0)), (("main", 0.35),)
-    ),
-    "coming into the apartment": Script(
-        "main door", "while coming home", (0, 0), (2, 8), {"main": 1}, (("main", 1.0),), (("main", 0.35),)
-    ),
-    "chatting/using the cell-phone": Script(
-        "dining room", "while talking", (3, 6), (8, 30), {"chair": 3, "couch": 1.0, "counter": 0.15}, shared=0.6
-    ),
-    "having fruits or snacks": Script(
-        "kitchen", "while having a snack", (1, 3), (5, 25), {"food": 2.5, "fridge": 0.4, "couch": 0.8, "chair": 0.5},
-        (("food", 0.9),),
-    ),
-    "using pc": Script(
-        "bedroom_2", "while using the pc", (4, 9), (10, 35), {"desk": 1}, (("bedroom_2", 0.9),),
-        (("bedroom_2", 0.8),), resource="desk",
-    ),
-    "preparing dinner": Script(
-        "kitchen", "while preparing dinner", (13, 18), (6, 22),
-        {"counter": 4, "fridge": 2, "food": 2, "sink": 0.8, "microwave": 0.6}, (("fridge", 0.7), ("counter", 0.8)),
-        cycles=(("stove", 1.0, 25), ("hood", 0.8, 30)), resource="stove",
-    ),
-    "having dinner": Script("dining room", "while having dinner", (9, 13), (4, 14), _EAT),
-    "playing board games or puzzles": Script(
-        "dining room", "while at a board game", (6, 10), (5, 20), {"chair": 4, "bookshelf": 1.3}, (("bookshelf", 1.0),),
-        (("bookshelf", 0.8),), resource="table", shared=0.9,
-    ),
-    "preparing drinks": Script(
-        "kitchen", "while making a drink", (0.8, 2), (6, 18), {"counter": 1.5, "kettle": 2, "coffee": 2, "fridge": 0.4},
-        (("kettle", 0.6), ("coffee", 0.5)), resource="kettle",
-    ),
-    "clearing table": Script(
-        "dining room", "while clearing the table", (1, 2.2), (3, 9),
-        {"chair_1": 1.5, "chair_2": 1.5, "counter": 1.0, "fridge": 0.5, "sink": 1.5},
-    ),
-    "grabing tableware": Script(
-        "kitchen", "while fetching plates and glasses", (0.5, 1.2), (3, 9), {"tableware": 4, "counter": 0.6},
-        (("tableware", 1.0),),
-    ),
-    "personal washing": Script(
-        "bathroom", "while washing or brushing teeth", (1, 3), (5, 18), {"washbasin": 5}, (("washbasin", 1.0),),
-        resource="bathroom",
-    ),
-    "preparing and having lunch": Script(
-        "kitchen", "while making or having lunch", (8, 12), (4, 15),
-        {"microwave": 1.5, "stove": 0.8, "chair": 4, "counter": 1.2, "fridge": 0.8, "food": 0.6},
-        (("fridge", 0.8), ("microwave", 0.8)),
-    ),
-}  # fmt: skip
-
-FOLLOWS: dict[str, tuple[str, float]] = {
-    "preparing drinks": ("drinking water, coffee or drinks", 0.85),
-    "coming into the apartment": ("personal washing", 0.75),
-}
-"""Activity -> (what the same person does next, probability)."""
-
-PASSING: dict[str, tuple[tuple[str, float], ...]] = {
-    "kitchen": (("counter", 0.2),), "living room": (("couch", 0.2),), "bathroom": (("couch", 0.15),),
-    "dining room": (("couch", 0.1), ("counter", 0.1)), "main door": (("couch", 0.15), ("counter", 0.1)),
-}  # fmt: skip
-"""Room walked to -> motion sensors that may see the passer-by (bedrooms: their doors are in the scripts)."""
+    home = make_home(seed, words, recorded=recorded)
+    made, date = live(home, seed)
+    midnight = datetime.fromisoformat(date)
+    events = [
+        SensorEvent(
+            number,
+            midnight + timedelta(milliseconds=round(event.second * 1000)),
+            event.sensor.room,
+            event.sensor.name,
+            event.state,
+            (event.resident,),
+            home.meaning.get(event.concept),
+        )
+        for number, event in enumerate(made)
+    ]
+    session = Session(
+        dataset=dataset,
+        session_id=f"{words}-{seed}",
+        home=home.name,
+        activities=home.labels,
+        events=tuple(events),
+        day="weekend" if midnight.weekday() >= 5 else "weekday",
+        n_residents=home.n_residents,
+        described=describe(home),
+    )
+    return Day(home, tuple(made), session)
 
 
-class Program(NamedTuple):
-    """What a part of the day holds: appointments, and a pool of activities with weights for the time between.
+def write(folder: Path, seed: str, words: Words, n: int) -> None:
+    """Write down which homes a data set is made of; :func:`load` makes them.
 
-    An appointment is (minute from the start, activity, who): "first", "second" or "last" of the residents, "each", or
-    "all" together. Whoever comes in is out until then.
+    Args:
+        folder: of the data set; is made.
+        seed: the same seed gives the same homes.
+        words: which wordings they are drawn from.
+        n: homes.
     """
-
-    appointments: tuple[tuple[float, str, str], ...]
-    pool: dict[str, float]
-
-
-_LEISURE = {"watching TV": 2.0, "playing video games": 1.5, "reading books": 2.0, "chatting/using the cell-phone": 0.9}
-_LEISURE |= {"resting on the couch or the chairs": 1.2, "using pc": 1.5, "having fruits or snacks": 1.5}
-_LEISURE |= {"grabing food or drinks": 1.6, "preparing drinks": 2.0, "using bathroom": 2.5}
-_LEISURE |= {"bedroom personal activity": 1.2, "others": 0.8}
-_MORNING = {"using bathroom": 3.0, "personal washing": 2.5, "taking shower": 2.0, "bedroom personal activity": 2.0}
-_MORNING |= {"using pc": 1.0, "reading books": 0.8, "chatting/using the cell-phone": 0.4, "others": 0.8}
-_MORNING |= {"resting on the couch or the chairs": 0.7, "watching TV": 0.5, "grabing food or drinks": 0.5}
-OUT, IN = "getting out of the apartment", "coming into the apartment"
-PROGRAMS: dict[str, Program] = {
-    "breakfast": Program(
-        ((0, "bedroom personal activity", "each"), (6, "preparing breakfast", "first"),
-         (14, "grabing tableware", "second"), (17, "having breakfast", "all"), (29, "clearing table", "second"),
-         (31, "washing dishes", "first"), (45, OUT, "last"), (52, OUT, "second")), _MORNING,
-    ),
-    "midday": Program(
-        ((5, IN, "last"), (10, "grabing tableware", "second"), (11, "preparing and having lunch", "each"),
-         (26, "clearing table", "second"), (28, "washing dishes", "first"), (50, OUT, "last")), _LEISURE,
-    ),
-    "afternoon": Program(
-        ((2, "cleaning appartment", "first"), (8, OUT, "last"), (24, "playing board games or puzzles", "second"),
-         (33, "cleaning appartment", "last"), (45, "taking shower", "first")), _LEISURE,
-    ),
-    "dinner": Program(
-        ((2, "preparing dinner", "first"), (4, IN, "last"), (20, "grabing tableware", "second"),
-         (24, "having dinner", "all"), (37, "clearing table", "second"), (39, "washing dishes", "first")),
-        _LEISURE | {"personal washing": 0.7, "taking shower": 0.7},
-    ),
-    "evening": Program(
-        ((0, "having dinner", "all"), (9, "clearing table", "second"), (11, "washing dishes", "first"),
-         (15, IN, "last"), (25, "playing board games or puzzles", "second"), (48, "personal washing", "each")),
-        _LEISURE | {"taking shower": 1.2, "personal washing": 1.0},
-    ),
-    "night": Program(
-        ((6, IN, "last"), (38, "personal washing", "each"), (50, "bedroom personal activity", "each")),
-        _LEISURE | {"taking shower": 1.5, "personal washing": 1.5, "using bathroom": 3.0},
-    ),
-}  # fmt: skip
+    made_of = {"seed": seed, "words": words, "homes": n, "grammar": sha256_of(grammar())}
+    folder.mkdir(parents=True, exist_ok=True)
+    paths.write_text(folder / RECIPE, json.dumps(made_of, indent=1))
 
 
-class Plan(NamedTuple):
-    """The frame of one session; which people do what is drawn."""
+def load(path: Path, *, dataset: str = "simulated_homes") -> Loaded:
+    """A day in each home that :func:`write` wrote down; a session a home.
 
-    start: str
-    day: str
-    residents: int
-    program: str
+    Args:
+        path: folder of the data set.
+        dataset: key into ``DATASETS`` that the sessions name.
+
+    Raises:
+        DataError: no such file, or one that cannot be read; names it.
+    """
+    report = LoadReport(dataset, path)
+    reader = Reader(report)
+    made_of = reader.json(path / RECIPE)
+    try:
+        seed, words, n = str(made_of["seed"]), made_of["words"], int(made_of["homes"])
+        sessions = [make_day(f"{seed}-{i}", words, dataset=dataset).session for i in range(n)]
+    except (KeyError, TypeError, ValueError) as error:
+        raise DataError(f"{path / RECIPE}: {error!r}; delete it, then it is written anew") from error
+    if made_of.get("grammar") != sha256_of(grammar()):
+        report.mended.append(RowNote(RECIPE, 0, "the grammar has changed since: other homes than were first drawn"))
+    report.rows_read = sum(len(session.events) for session in sessions)
+    return Loaded(finish(report, sessions), report)
 
 
-SESSIONS: tuple[Plan, ...] = (
-    Plan("07:22:00", "weekday", 3, "breakfast"), Plan("12:05:00", "weekend", 2, "midday"),
-    Plan("18:35:00", "weekday", 3, "dinner"), Plan("20:25:00", "weekday", 4, "evening"),
-    Plan("08:40:00", "weekend", 4, "breakfast"), Plan("15:10:00", "weekend", 3, "afternoon"),
-    Plan("23:20:00", "weekday", 2, "night"), Plan("18:50:00", "weekend", 2, "dinner"),
-    Plan("06:50:00", "weekday", 2, "breakfast"), Plan("12:20:00", "weekday", 3, "midday"),
-    Plan("20:35:00", "weekend", 3, "evening"), Plan("16:05:00", "weekday", 2, "afternoon"),
-    Plan("22:30:00", "weekend", 4, "night"), Plan("18:25:00", "weekday", 4, "dinner"),
-    Plan("08:05:00", "weekend", 3, "breakfast"),
-    # S1 tests on sessions 16 to 21: one of each kind
-    Plan("07:05:00", "weekday", 3, "breakfast"), Plan("12:10:00", "weekend", 4, "midday"),
-    Plan("15:40:00", "weekday", 3, "afternoon"), Plan("18:45:00", "weekday", 2, "dinner"),
-    Plan("20:20:00", "weekend", 4, "evening"), Plan("23:25:00", "weekend", 3, "night"),
-)  # fmt: skip
+def describe(home: MadeHome) -> Home:
+    """The home as a prompt may describe it."""
+    rooms: dict[str, list[str]] = {room: [] for room in home.rooms.values()}
+    for sensor in home.sensors:
+        rooms[home.rooms[sensor.place]].append(sensor.name)
+    return Home(name=home.name, kind="simulated", rooms={room: tuple(things) for room, things in rooms.items()})
+
+
+def live(home: MadeHome, seed: str) -> tuple[list[MadeEvent], str]:
+    """A day in a home: events in time order, and the date (ISO)."""
+    rng = random.Random(f"day:{seed}")
+    date = (datetime(2024, 1, 1) + timedelta(days=rng.randrange(700))).date()
+    weekend = date.weekday() >= 5
+    profiles = ["worker" if rng.random() < 0.4 else "home", *rng.choices(("worker", "home", "child"), k=3)]
+    shared = rng.random() < 0.6  # residents who keep the same hours
+    uses: list[MadeEvent] = []
+    hours = _hours(rng, weekend)
+    for number in range(home.n_residents):
+        own = _hours(rng, weekend) if number and not shared else hours
+        resident = _Resident(f"R{number + 1}", profiles[number])
+        stays = list(_program(rng, home, resident, own, weekend))
+        uses += _touches(rng, home, resident, stays)
+    return _as_reported(rng, home, uses), date.isoformat()
+
+
+def _hours(rng: random.Random, weekend: bool) -> dict[str, float]:
+    """Fixed points of a day, in minutes since midnight."""
+    shift = rng.gauss(0, 40) + (50 if weekend else 0)
+    return {
+        "up": 415 + shift + rng.gauss(0, 15),
+        "noon": 740 + rng.gauss(0, 25),
+        "home": 1020 + rng.gauss(0, 60),
+        "evening": 1110 + shift / 2 + rng.gauss(0, 30),
+        "bed": min(1370 + shift + rng.gauss(0, 30), 1425),
+    }
+
+
+def _program(
+    rng: random.Random, home: MadeHome, resident: _Resident, hours: Mapping[str, float], weekend: bool
+) -> Iterator[Stay]:
+    """What a resident does all day; concepts that this home has no name for are passed over."""
+    tables = grammar()
+    clock = 0.0
+
+    def do(concept: str, chance: float = 1.0) -> Iterator[Stay]:
+        nonlocal clock
+        known = concept in home.meaning or "others" in home.meaning
+        if rng.random() < chance and known:
+            low, high = tables["minutes"].get(concept, tables["minutes"]["default"])
+            end = clock + rng.uniform(low, high)
+            yield Stay(clock, end, concept)
+            clock = end + rng.uniform(0, 3)
+
+    def fill(until: float, pool: Mapping[str, float]) -> Iterator[Stay]:
+        nonlocal clock
+        weights = {name: weight for name, weight in pool.items() if name in home.meaning or name == "errand"}
+        while clock < until - 5 and weights:
+            concept = rng.choices(list(weights), list(weights.values()))[0]
+            if concept == "errand":
+                yield from out(clock + rng.uniform(20, 120))
+            else:
+                yield from do(concept)
+            clock += rng.expovariate(1 / 6)
+
+    def out(until: float) -> Iterator[Stay]:
+        nonlocal clock
+        yield from do("leave")
+        clock = max(clock, until)
+        yield from do("enter")
+
+    while clock < hours["up"] - 30:  # the night, with its ways to the toilet
+        end = min(hours["up"] - rng.uniform(0, 10), clock + rng.uniform(120, 420))
+        if "sleep" in home.meaning:
+            yield Stay(clock, end, "sleep")
+        clock = end + 1
+        if clock < hours["up"] - 40:
+            yield from do("toilet", 0.6)
+    clock = max(clock, hours["up"])
+    for concept, chance in tables["morning"]:
+        yield from do(concept, chance)
+    if resident.profile != "home" and not weekend:
+        yield from fill(clock + rng.uniform(0, 20), tables["day"])
+        yield from out(hours["home"] - (90 if resident.profile == "child" else 0))
+    else:
+        yield from fill(hours["noon"], tables["day"])
+        for concept, chance in tables["noon"]:
+            yield from do(concept, chance)
+    yield from fill(hours["evening"], tables["day"])
+    for concept, chance in tables["dinner"]:
+        yield from do(concept, chance)
+    yield from fill(hours["bed"], tables["evening"])
+    for concept, chance in tables["night"]:
+        yield from do(concept, chance)
+    if "sleep" in home.meaning and clock < _DAY - 5:
+        yield Stay(clock, _DAY - 1, "sleep")
+
+
+def _touches(rng: random.Random, home: MadeHome, resident: _Resident, stays: list[Stay]) -> Iterator[MadeEvent]:
+    """Starts and ends of all uses of sensors by one resident."""
+    place = ""
+    for stay in stays:
+        what = grammar()["activities"][stay.concept]
+        here = next((room for room in what["in"] if room in home.rooms), "living")
+        with_things = [name.lstrip("*") for name in what["uses"]]
+        held = [sensor.place for sensor in home.sensors if sensor.thing in with_things and sensor.place in what["in"]]
+        here = held[0] if held and here not in held and rng.random() < 0.7 else here
+        start = stay.start * 60
+        if place and here != place:
+            yield from _pass(rng, home, resident, stay.concept, (place, here), start)
+            start += rng.uniform(3, 12)
+        place = here
+        end = max(stay.end * 60, start + 20)
+        yield from _motion(rng, home, resident, stay.concept, here, start, end)
+        if what.get("roams"):
+            for room in rng.sample(sorted(home.rooms), min(4, len(home.rooms))):
+                at = rng.uniform(start, end)
+                yield from _motion(rng, home, resident, stay.concept, room, at, min(at + 180, end))
+        for name, (chance, most, when) in what["uses"].items():
+            thing = name.lstrip("*")
+            held_here = [sensor for sensor in home.sensors if sensor.thing == thing]
+            near = [sensor for sensor in held_here if sensor.place == here] or held_here
+            if near and rng.random() < chance:
+                for _ in range(rng.randint(1, most)):
+                    yield from _use(rng, resident, stay.concept, near[0], start, end, when)
+
+
+def _use(
+    rng: random.Random, resident: _Resident, concept: str, sensor: MadeSensor, start: float, end: float, when: str
+) -> Iterator[MadeEvent]:
+    """One use of a thing: it starts, and it ends."""
+    span = end - start
+    at = {"start": start + rng.uniform(0, min(40, span / 4)), "end": end - rng.uniform(0, min(40, span / 4))}.get(when)
+    at = rng.uniform(start, end) if at is None else at
+    if sensor.kind in LONG and rng.random() < 0.7:
+        off = rng.uniform(at + 5, max(end, at + 6))
+    else:
+        off = at + rng.uniform(1, 6 if sensor.kind == "flush" else 25)
+    yield MadeEvent(at, sensor, sensor.states[0], resident.name, concept)
+    yield MadeEvent(off, sensor, sensor.states[1], resident.name, concept)
+
+
+def _motion(
+    rng: random.Random, home: MadeHome, resident: _Resident, concept: str, place: str, start: float, end: float
+) -> Iterator[MadeEvent]:
+    """What a room's motion sensor sees while somebody is there: much at first, then less of who keeps still."""
+    sensor = next((sensor for sensor in home.sensors if sensor.thing == "motion" and sensor.place == place), None)
+    still = concept in grammar()["still"]
+    at = start + rng.uniform(0, 5)
+    while sensor and at < end:
+        off = at + rng.uniform(2, 12 if still else 30)
+        yield MadeEvent(at, sensor, sensor.states[0], resident.name, concept)
+        yield MadeEvent(off, sensor, sensor.states[1], resident.name, concept)
+        at = off + rng.expovariate(1 / (900 if concept == "sleep" else 200 if still else 35))
+
+
+def _pass(
+    rng: random.Random, home: MadeHome, resident: _Resident, concept: str, way: tuple[str, str], at: float
+) -> Iterator[MadeEvent]:
+    """Doors and the hall between two rooms."""
+    for place in (way[0], "hall", way[1]):
+        for sensor in home.sensors:
+            seen = sensor.place == place and (
+                sensor.thing == "passage" or (sensor.thing == "motion" and place == "hall")
+            )
+            if seen and rng.random() < 0.8:
+                yield MadeEvent(at, sensor, sensor.states[0], resident.name, concept)
+                yield MadeEvent(at + rng.uniform(1, 8), sensor, sensor.states[1], resident.name, concept)
+        at += rng.uniform(1, 3)
+
+
+def _as_reported(rng: random.Random, home: MadeHome, uses: list[MadeEvent]) -> list[MadeEvent]:
+    """Uses as sensors report them: what is on cannot turn on again; some events are missed, some come from nowhere."""
+    for _ in range(round(len(uses) * SPURIOUS / 2)):
+        sensor, at = rng.choice(home.sensors), rng.uniform(0, 86_390)
+        uses += [
+            MadeEvent(at, sensor, sensor.states[0], "", "others"),
+            MadeEvent(at + 4, sensor, sensor.states[1], "", "others"),
+        ]
+    uses.sort(key=lambda event: (event.second, event.sensor.room, event.sensor.name, event.state))
+    on: dict[MadeSensor, int] = {}
+    reported: list[MadeEvent] = []
+    for event in uses:
+        if not 0 <= event.second < 86_400:
+            continue
+        starts = event.state == event.sensor.states[0]
+        before = on.get(event.sensor, 0)
+        on[event.sensor] = max(before + (1 if starts else -1), 0)
+        changes = before == 0 if starts else before == 1
+        if changes and rng.random() >= MISSED:
+            reported.append(event)
+    for i in range(1, len(reported)):  # nobody could tell what comes from nowhere from the event before it
+        if reported[i].concept == "others":
+            reported[i] = reported[i]._replace(concept=reported[i - 1].concept, resident=reported[i - 1].resident)
+    return reported

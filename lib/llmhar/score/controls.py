@@ -63,7 +63,7 @@ def majority_result(task: Task) -> Result:
         if event.activity_id is not None and event.activity_id in session.labels
     )
     label = seen.most_common(1)[0][0] if seen else None
-    return _result(task, MAJORITY, "chance", MAJORITY, [[label] * len(w.events) for w in task.windows])
+    return control_result(task, MAJORITY, "chance", MAJORITY, [[label] * len(w.events) for w in task.windows])
 
 
 def lookup_result(task: Task, taught: Labelled) -> Result:
@@ -77,7 +77,7 @@ def lookup_result(task: Task, taught: Labelled) -> Result:
         [next((best[key] for key in _lookup_keys(event) if key in best), None) for event in window.events]
         for window in task.windows
     ]
-    return _result(task, f"lookup ({taught.source})", "baseline", "table of sensor and part of day", labels)
+    return control_result(task, f"lookup ({taught.source})", "baseline", "table of sensor and part of day", labels)
 
 
 def _lookup_keys(event: SensorEvent) -> list[tuple[str, ...]]:
@@ -105,7 +105,7 @@ def trees_result(task: Task, taught: Labelled, seed: int = 0) -> Result:
     found = iter(trees.predict([row for window in task.windows for row in features(window)]).tolist())
     labels = [[next(found) for _ in window.events] for window in task.windows]
     made_by = f"scikit-learn {version('scikit-learn')} ExtraTrees, seed {seed}"
-    return _result(task, f"trees ({taught.source})", "baseline", made_by, labels)
+    return control_result(task, f"trees ({taught.source})", "baseline", made_by, labels)
 
 
 def features(window: Window) -> list[dict[str, Any]]:
@@ -144,7 +144,7 @@ def embeddings_result(task: Task) -> Result:
         numbers = list(activities)
         labels.append([numbers[best] for best in np.argmax(said @ names.T, axis=1)])
     made_by = f"wordllama {version('wordllama')}"
-    return _result(task, "text embeddings", "baseline", made_by, labels)
+    return control_result(task, "text embeddings", "baseline", made_by, labels)
 
 
 def control_results(task: Task, taught: Mapping[str, Labelled], seed: int = 0) -> dict[str, Result]:
@@ -193,7 +193,7 @@ def _flat(labels: Iterable[Labels]) -> list[int | None]:
     return [label for own in labels for label in own]
 
 
-def _result(
+def control_result(
     task: Task, name: str, kind: Literal["chance", "baseline"], made_by: str, labels: Sequence[Labels]
 ) -> Result:
     """A control's labels as a result; an event without a label is missed."""

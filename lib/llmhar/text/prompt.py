@@ -122,6 +122,8 @@ class _Wording:
     """Whether the example's answers are left blank: small models copy whatever stands there."""
     with_lists: bool = True
     """Whether input format, labels and rules are told; a student has learnt them."""
+    only_labels: bool = False
+    """Whether the activities are all that is told of a home, one a line, without numbers."""
 
 
 def _s1_output(answer: AnswerStyle) -> str:
@@ -164,10 +166,18 @@ PROMPTS: dict[str, _Wording] = {
         with_example=False,
         with_lists=False,
     ),
+    "listed": _Wording(
+        role="Say what people at home are doing, event by event: why in a few words, then one of the activities.",
+        output=lambda _: "",
+        with_home=False,
+        with_example=False,
+        only_labels=True,
+    ),
 }
 """Name in params -> wording: S1's full structure; the same with blanks in its example's answer (46 of 49 zero-shot
 answers of a 135M model began with it); a short one for small models on small machines; the same with short
-reasoning; and the line that is left for a student who has learnt the rest from its teacher's answers."""
+reasoning; the line that is left for a student who has learnt the rest from its teacher's answers; and a line with the
+home's activities, for a student that goes from home to home."""
 
 
 def build_prompt(session: Session, form: PromptForm = FORMS["s1"]) -> PromptSpec:
@@ -187,6 +197,10 @@ def build_prompt(session: Session, form: PromptForm = FORMS["s1"]) -> PromptSpec
     home, labels = home_of(session), session.labels
     if not style.with_lists:
         return PromptSpec(style.role, home="", io_format="", labels="", rules="", example="", serializer=serializer)
+    if style.only_labels:
+        names = "\n".join(clean_text(name) for name in labels.values())
+        listed = f"Activities:\n{names}"
+        return PromptSpec(style.role, home="", io_format="", labels=listed, rules="", example="", serializer=serializer)
     return PromptSpec(
         role=style.role,
         home=_describe(home) if style.with_home else "",

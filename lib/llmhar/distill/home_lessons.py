@@ -1,0 +1,155 @@
+"""Lessons from made-up homes: a window, its true activities, and a short reason for each. Trains nothing, asks nobody.
+
+Each lesson comes from another home. The reason is written from what its maker knows, in the manner of a person who
+points at the screen: which sensor, when, near what, hence what. No teacher's mistakes are in it.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+from llmhar.data.events import SensorEvent, Session, Window
+from llmhar.data.grammar import Words, bare_name, grammar, recorded_names
+from llmhar.data.simulated_homes import Day, MadeEvent, make_day
+from llmhar.distill.examples import Example, LeakError
+from llmhar.text.common_sense import PARTS_OF_DAY
+from llmhar.text.prompt import PromptForm, build_prompt
+from llmhar.text.schema import WHY_CHARS
+from llmhar.text.serialize import clean_text
+
+LISTED = PromptForm(wording="listed", serializer="lines", answer="name")
+"""The prompt of a student that goes from home to home."""
+SIZES = (10, 10, 10, 10, 6, 4, 12)
+"""Events in a window: mostly S1's ten, some fewer or more, so that a last window is nothing new."""
+TRIES = 6
+"""Windows looked at; the one that shows most activities is taken, as a day is mostly the same."""
+
+
+def lessons(
+    n: int, seed: str, *, words: Words = "train", with_why: bool = True, recorded: bool = False
+) -> Iterator[Example]:
+    """Lessons from ``n`` homes, one each.
+
+    Args:
+        n: how many.
+        seed: the same seed gives the same lessons; other seeds give other homes.
+        words: which wordings the homes are drawn from.
+        with_why: whether each item has its reason; without, the answer alone is learnt, from the same windows.
+        recorded: whether activities may be called as recorded homes call them.
+    """
+    for day, window in days_and_windows(n, seed, words=words, recorded=recorded):
+        yield lesson(day, window, with_why=with_why)
+
+
+def days_and_windows(
+    n: int, seed: str, *, words: Words = "train", recorded: bool = False
+) -> Iterator[tuple[Day, Window]]:
+    """``n`` made-up homes with a window of a day in each; arguments as :func:`lessons` takes them."""
+    found = number = 0
+    while found < n:
+        day = make_day(f"{seed}-{number}", words, recorded=recorded)
+        number += 1
+        window = _window(random.Random(f"window:{day.session.session_id}"), day)
+        if window is not None:
+            found += 1
+            yield day, window
+
+
+def _window(rng: random.Random, day: Day) -> Window | None:
+    """A window of a day in which every event has an activity; None where none was found."""
+    events, size = day.session.events, rng.choice(SIZES)
+    best: tuple[int, int] | None = None
+    for _ in range(TRIES if rng.random() < 0.6 else 1):
+        start = rng.randrange(max(len(events) - size, 1))
+        inside = events[start : start + size]
+        if inside and all(event.activity_id is not None for event in inside):
+            shown = len({event.activity_id for event in inside})
+            best = max(best or (0, start), (shown, start))
+    if best is None:
+        return None
+    return Window(day.session.session_id, best[1], events[best[1] : best[1] + size])
+
+
+def lesson(day: Day, window: Window, *, with_why: bool = True) -> Example:
+    """The truth of a window, with a reason for each event or without."""
+    rng = random.Random(f"lesson:{day.session.session_id}")
+    session = shuffled(rng, day.session)
+    made = day.made[window.index : window.index + len(window.events)]
+    reasons = [why(rng, made, i, event) for i, event in enumerate(window.events)] if with_why else None
+    return example_of(session, window, [event.activity_id for event in window.events], reasons)
+
+
+def example_of(
+    session: Session, window: Window, labels: Sequence[int | None], reasons: Sequence[str] | None
+) -> Example:
+    """A window below the prompt ``listed``, and its items; an event without a label has no item."""
+    items = [
+        {"id": i, **({"why": reasons[i]} if reasons else {}), "activity": clean_text(session.activities[label])}
+        for i, label in enumerate(labels)
+        if label is not None
+    ]
+    return Example(
+        dataset=session.dataset,
+        session_id=session.session_id,
+        window_index=window.index,
+        messages=build_prompt(session, LISTED).messages(window),
+        completion=json.dumps(items, ensure_ascii=False),
+        request_key="",
+    )
+
+
+def shuffled(rng: random.Random, session: Session) -> Session:
+    """The session with its activities in another order: their places mean nothing."""
+    return replace(session, activities=dict(rng.sample(list(session.activities.items()), len(session.activities))))
+
+
+def why(rng: random.Random, made: Sequence[MadeEvent], i: int, event: SensorEvent) -> str:
+    """The reason for one event of a window: its sensor, when, near what, and what that means."""
+    me = made[i]
+    activities = grammar()["activities"]
+    if me.concept not in activities:
+        return f"{me.sensor.plain}, nothing known"[:WHY_CHARS]
+    when = next(words for end, words in PARTS_OF_DAY if event.time.hour < end)
+    says = rng.choice(activities[me.concept]["says"])
+    near = "" if _tells(me) else _helper(made, i)
+    full = f"{me.sensor.plain} near {near}" if near else f"{me.sensor.plain} {when}"
+    return f"{full}, {says}" if len(full) + len(says) + 2 <= WHY_CHARS else f"{me.sensor.plain}, {says}"[:WHY_CHARS]
+
+
+def _tells(event: MadeEvent) -> bool:
+    """Whether a thing tells the activity by itself."""
+    return f"*{event.sensor.thing}" in grammar()["activities"][event.concept]["uses"]
+
+
+def _helper(made: Sequence[MadeEvent], i: int) -> str:
+    """The nearest sensor in the window that tells what the same resident is doing; empty if there is none."""
+    me = made[i]
+    others = [
+        (abs(other.second - me.second), other.sensor.plain)
+        for other in made
+        if other.concept == me.concept and other.resident == me.resident and other.sensor != me.sensor and _tells(other)
+    ]
+    return min(others)[1] if others else ""
+
+
+def refuse_leaks(examples: Sequence[Example], kept: Sequence[str] = (), *, recorded: bool = False) -> None:
+    """Check that no lesson teaches what a test is to find out.
+
+    Args:
+        examples: what a student is to learn.
+        kept: ids of sessions (validation, odd and real homes) that must not be among them.
+        recorded: whether activities may be called as recorded homes call them.
+
+    Raises:
+        LeakError: an activity called as a recorded home calls it, a session of ``kept``, or one of no made-up home.
+    """
+    for example in examples:
+        if example.session_id in kept or not example.session_id.startswith("train-"):
+            raise LeakError(f"session {example.session_id} is kept for tests and is among the lessons")
+        names = {item["activity"] for item in json.loads(example.completion)}
+        names |= set(example.messages[0]["content"].partition("Activities:\n")[2].split("\n"))
+        if not recorded and (taught := sorted(name for name in names if bare_name(name) in recorded_names())):
+            raise LeakError(f"lesson {example.session_id} teaches names of recorded homes: {', '.join(taught)}")

@@ -1,0 +1,85 @@
+"""Lessons from made-up homes: what a student that moves house is taught, and what it must not be."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from llmhar.data.grammar import bare_name, recorded_names
+from llmhar.distill.examples import LeakError
+from llmhar.distill.home_lessons import lessons, refuse_leaks
+from llmhar.distill.home_students import ARMS, home_lessons
+from llmhar.text.parsing import parse_answer
+from llmhar.text.schema import WHY_CHARS
+
+
+@pytest.fixture(scope="module")
+def taught():
+    return list(lessons(60, "test"))
+
+
+def activities(example):
+    return example.messages[0]["content"].partition("Activities:\n")[2].split("\n")
+
+
+def test_each_lesson_is_of_another_home_and_can_be_read(taught):
+    assert len({example.session_id for example in taught}) == len(taught)
+    for example in taught:
+        items, labels = json.loads(example.completion), activities(example)
+        n = len(example.messages[1]["content"].removeprefix("Events:\n").split("\n"))
+        assert [item["id"] for item in items] == list(range(n))
+        assert {item["activity"] for item in items} <= set(labels) and len(set(labels)) == len(labels)
+        assert all(0 < len(item["why"]) <= WHY_CHARS for item in items)
+        assert [list(item) for item in items] == [["id", "why", "activity"]] * n
+        read = parse_answer(example.completion, n, dict(enumerate(labels))).predictions
+        assert [labels[one.label] for one in read] == [item["activity"] for item in items]
+
+
+def test_answers_alone_are_of_the_same_windows(taught):
+    bare = list(lessons(60, "test", with_why=False))
+    assert [e.messages for e in bare] == [e.messages for e in taught]
+    for one, other in zip(bare, taught):
+        assert [i["activity"] for i in json.loads(one.completion)] == [
+            i["activity"] for i in json.loads(other.completion)
+        ]
+        assert "why" not in one.completion
+
+
+def test_a_reason_names_the_room_of_a_coarse_sensor(taught):
+    whys = [item["why"] for example in taught for item in json.loads(example.completion)]
+    assert any(why.startswith("motion in the ") for why in whys) and any(" near " in why for why in whys)
+
+
+def test_planted_leaks_are_refused(taught):
+    refuse_leaks(taught)
+    spoilt = taught[0].completion.replace(json.loads(taught[0].completion)[0]["activity"], "Leave_Home")
+    with pytest.raises(LeakError, match="Leave_Home"):
+        refuse_leaks([replace(taught[0], completion=spoilt)])
+    listed = (
+        {**taught[0].messages[0], "content": taught[0].messages[0]["content"] + "\nToileting"},
+        taught[0].messages[1],
+    )
+    with pytest.raises(LeakError, match="Toileting"):
+        refuse_leaks([replace(taught[0], messages=listed)])
+    with pytest.raises(LeakError, match="kept for tests"):
+        refuse_leaks(list(lessons(1, "test", words="validation")))
+    with pytest.raises(LeakError, match="2011-06-15"):
+        refuse_leaks([replace(taught[0], session_id="2011-06-15")])
+    with pytest.raises(LeakError, match="kept for tests"):
+        refuse_leaks(taught, [taught[3].session_id])
+
+
+def test_lessons_by_rules_are_of_the_same_windows_and_keep_their_mistakes(taught):
+    arm = ARMS["rules"]
+    ruled = home_lessons(arm, 8)
+    true = home_lessons(ARMS["truth"], 8)
+    assert [e.messages[1] for e in ruled] == [e.messages[1] for e in true]
+    assert [e.messages[0] for e in ruled] == [e.messages[0] for e in true]
+    given, right = ([[i["activity"] for i in json.loads(e.completion)] for e in es] for es in (ruled, true))
+    assert given != right
+    assert all(item["why"] and ", so" not in item["why"] for e in ruled for item in json.loads(e.completion))
+
+
+def test_the_deployable_student_may_learn_recorded_names():
+    names = {name for e in home_lessons(ARMS["deployable"], 60) for name in activities(e)}
+    assert {bare_name(name) for name in names} & recorded_names()
