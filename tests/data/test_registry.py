@@ -51,6 +51,9 @@ def test_the_registry_is_complete():
         "simulated_long",
         "simulated_other",
         "simulated_final",
+        "simulated_homes",
+        "validation_homes",
+        "odd_homes",
     ]
     casas = {"days": "", "other": False, "home": "", "analog": "", "files": ""}
     assert {name: dict(entry.options) for name, entry in BUILT_IN.items() if entry.options} == {
