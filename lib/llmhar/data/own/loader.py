@@ -20,7 +20,7 @@ from llmhar.data.own.books import Books
 from llmhar.data.own.home import EVENTS_FILE, HOME_FILE, OwnHome, read_home
 from llmhar.data.own.labels import Labels, TimedRow, read_mark
 from llmhar.data.own.rows import Row, read_rows
-from llmhar.data.own.states import Change, States, repeats
+from llmhar.data.own.states import Change, States, repeats, words_of
 from llmhar.data.own.times import Moment, ZoneClock
 from llmhar.data.own.words import SPOKEN, Word
 from llmhar.data.reader import quoted
@@ -96,7 +96,11 @@ def changes_of(rows: Sequence[Row], home: OwnHome) -> list[Change]:
     """What sensors did under a home file, in the order of time, repeats among it."""
     nobody = Books(LoadReport("", Path()))
     changes, _ = _in_order(rows, States.of(home, rows), ZoneClock(home.zone), nobody)
-    return [Change((each.row.sensor, each.row.room), each.word) for each in changes]
+    return list(map(_change, changes))
+
+
+def _change(each: TimedRow) -> Change:
+    return Change((each.row.sensor, each.row.room), each.word)
 
 
 def _in_order(
@@ -156,7 +160,8 @@ def _changes(timed: TimedRow, end: Moment | None, states: States, books: Books) 
 
 def _without_repeats(changes: list[TimedRow], states: States, books: Books) -> list[TimedRow]:
     kept = []
-    again = repeats([Change((each.row.sensor, each.row.room), each.word) for each in changes], states)
+    words = words_of(map(_change, changes))
+    again = repeats(map(_change, changes), words, states)
     for each, is_again in zip(changes, again):
         if is_again and not each.row.end:
             books.dropped(each.row, "the state that its sensor had: no event")

@@ -193,8 +193,8 @@ def _first_text(name: str, rows: Sequence[Row], plan: Plan, zone: str, said: lis
     _check_activities(names)
     home = OwnHome(name=name, kind="real", rooms={}, zone=zone, leave_out=leave_out)
     entries, remarks = _sensors(rows, (), home, plan)
-    changes = loader.changes_of(rows, home.model_copy(update={"sensors": entries}))
-    drop = is_hass or mostly_repeats(changes)
+    known = home.model_copy(update={"sensors": entries})
+    drop = is_hass or mostly_repeats(loader.changes_of(rows, known))
     why = (
         ""
         if not drop

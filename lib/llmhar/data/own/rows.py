@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple, get_args
 
@@ -18,6 +18,9 @@ Kind = Literal["event", "interval", "mark", "refused", "mended", "dropped"]
 were repaired, and that are no events of this home."""
 MAX_ROWS, MAX_BYTES = 20_000_000, 4 * 2**30
 """Most rows of a file, and most bytes that they may take once unpacked."""
+
+_AT_ONCE = 100_000
+"""Rows that are written at a time: it bounds the memory."""
 
 
 class Row(NamedTuple):
@@ -43,21 +46,20 @@ class Row(NamedTuple):
     """Rows of the file that this one stands for; 0 where another of its rows is kept as well."""
 
 
-def write_rows(path: Path, rows: Iterable[Row]) -> None:
+def write_rows(path: Path, rows: Sequence[Row]) -> None:
     """Write rows as Parquet, in one step: readers see the old file or the new one."""
     import pyarrow
     import pyarrow.parquet
 
-    columns = list(zip(*rows)) or [()] * len(Row._fields)
     numbers = {"line": pyarrow.int64(), "n": pyarrow.int64()}
-    table = pyarrow.table(
-        {
-            name: pyarrow.array(column, numbers.get(name, pyarrow.string()))
-            for name, column in zip(Row._fields, columns, strict=True)
-        }
-    )
-    with paths.replacing(path) as temporary:
-        pyarrow.parquet.write_table(table, temporary, compression="zstd")
+    schema = pyarrow.schema([(name, numbers.get(name, pyarrow.string())) for name in Row._fields])
+    with (
+        paths.replacing(path) as temporary,
+        pyarrow.parquet.ParquetWriter(temporary, schema, compression="zstd") as file,
+    ):
+        for start in range(0, len(rows), _AT_ONCE):
+            columns = zip(*rows[start : start + _AT_ONCE])
+            file.write_table(pyarrow.table(list(map(list, columns)), schema=schema))
 
 
 def read_rows(path: Path) -> list[Row]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import NamedTuple
@@ -115,14 +115,15 @@ class Change(NamedTuple):
     word: Word
 
 
-def _words_of(changes: Sequence[Change]) -> dict[SensorKey, set[Word]]:
+def words_of(changes: Iterable[Change]) -> dict[SensorKey, set[Word]]:
+    """All words that each sensor says."""
     words: dict[SensorKey, set[Word]] = {}
     for change in changes:
         words.setdefault(change.key, set()).add(change.word)
     return words
 
 
-def repeats(changes: Sequence[Change], states: States) -> Iterator[bool]:
+def repeats(changes: Iterable[Change], words: Mapping[SensorKey, Collection[Word]], states: States) -> Iterator[bool]:
     """For each change, whether it only says again what its sensor said last, and is no event.
 
     Where home.yaml keeps repeats, only those of thresholds count as such: a number that stays above is no event. A
@@ -130,20 +131,21 @@ def repeats(changes: Sequence[Change], states: States) -> Iterator[bool]:
 
     Args:
         changes: in the order of time.
+        words: as :func:`words_of` counts them.
         states: gives the home file.
     """
     last: dict[SensorKey, Word] = {}
-    drop, words = states.home.repeats == "drop", _words_of(changes)
-    for change in changes:
-        has_states = len(words[change.key]) > 1 or is_hass_id(change.key[0])
-        is_state = states.entry(change.key).above is not None or (drop and has_states)
-        yield is_state and last.get(change.key) == change.word
-        last[change.key] = change.word
+    drop = states.home.repeats == "drop"
+    for key, word in changes:
+        has_states = len(words[key]) > 1 or is_hass_id(key[0])
+        is_state = states.entry(key).above is not None or (drop and has_states)
+        yield is_state and last.get(key) == word
+        last[key] = word
 
 
 def mostly_repeats(changes: Sequence[Change]) -> bool:
     """Whether sensors with two states mostly say again what they said: a log of readings, not of changes."""
-    words, last = _words_of(changes), dict[SensorKey, Word]()
+    words, last = words_of(changes), dict[SensorKey, Word]()
     n, n_again = 0, 0
     for change in changes:
         if len(words[change.key]) > 1:
