@@ -211,9 +211,9 @@ def card_text(folder: Path, running: str = "", files: Mapping[str, Mapping[str, 
         "folder": f"`{known['folder']}`",
     }
     licence = _word(known["licence"].casefold()) or "other"
-    lines = ["---", f"license: {licence}", f"base_model: {_word(known['base_id'])}", "---",
-             f"# {name}", "", "Names the home activity behind each event of a short window of sensor events.",
-             "", "| | |", "|---|---|", *(f"| {key} | {value} |" for key, value in rows.items()), "",
+    lines = ["---", f"license: {licence}", f"base_model: {_word(known['base_id'])}", "---", f"# {name}", "",
+             "Names the home activity behind each event of a short window of sensor events.", "",
+             "| | |", "|---|---|", *(f"| {key} | {value} |" for key, value in rows.items()), "",
              "## Scores", "", *_score_lines(known["scores"]), "",
              "## Prompt", "", *_prompt_lines(known["prompt"], recipe, name), "",
              "## Running it", "", running or _by_name(name), "",
