@@ -256,7 +256,7 @@ def test_al_and_uci_506(casas):
         "2012-07-20 10:38:56.5\tBATV012\tIgnore\tIgnore\t9460\tControl4-BatteryVoltage\n"
     )
     assert [(text, pairs) for _, text, pairs in rows(ann)] == [
-        ("door D002 front door OPENED", [("", "Step_Out")]),
+        ("front door D002 OPENED", [("", "Step_Out")]),
         ("motion sensor M010 turned ON", []),
     ]
 

@@ -72,6 +72,8 @@ def _placed(sensor: SensorId) -> _Place:
         return _Place(name.room, name.letter, location.thing if location.room == name.room else said(sensor.location))
     if location.room:
         return _Place(location.room, location.letter, " ".join(filter(None, (name.thing, location.thing))))
+    if _CODE.fullmatch(sensor.name):
+        return _Place("", "", f"{location.thing} {sensor.name}")
     is_same_thing = name.thing.split()[-1:] == location.thing.split()[-1:]  # an outside door, the front door
     return _Place("", "", location.thing if is_same_thing else f"{name.thing} {location.thing}")
 
