@@ -103,6 +103,15 @@ def test_a_server_needs_no_weights_but_an_address(monkeypatch):
     assert "models fetch qwen3-0.6b" in problems("04", students="qwen3-0.6b", engine="openai")[0]
 
 
+def test_a_limit_of_dollars_needs_prices(monkeypatch):
+    monkeypatch.setenv(URL_VARIABLE, "http://127.0.0.1:9/v1")
+    monkeypatch.setenv("LLMHAR_MAX_USD", "2")
+    assert problems("02", models="gemini-2.5-pro") == [] and problems("02", models="rules") == []
+    assert "qwen3-32b has no prices, so --max-usd cannot hold" in problems("02", profile="api")[0]
+    monkeypatch.delenv("LLMHAR_MAX_USD")
+    assert problems("02", profile="api") == []
+
+
 def test_what_was_answered_before_can_be_shown_without_an_engine(monkeypatch):
     request = Request("qwen-32b", "api", "", ({"role": "user", "content": "?"},))
     with Store() as store:

@@ -271,3 +271,18 @@ def test_killed_while_writing_leaves_the_old_file(tmp_path):
     assert done.returncode == -9 and target.read_text() == "old"
     paths.write_text(target, "new")
     assert target.read_text() == "new"
+
+
+def test_a_limit_of_dollars_is_not_a_failure_and_the_last_report_stands(tmp_path, monkeypatch):
+    from llmhar.run import aside
+
+    monkeypatch.setenv("LLMHAR_REPORTS", str(tmp_path))
+    (job,) = jobs.plan_jobs("smoke", ["02"], {}, Path.cwd())
+    stopped = report._record(job, "cell 9: LimitReached: mini: the limit of $1 (--max-usd) is reached")
+    assert stopped["status"] == "stopped" and report._record(job, "cell 9: EngineError: x")["status"] == "failed"
+    cost = {"words": "mini: 24 answers, $0.1440 at prices of today; 14 asked now for $0.0840"}
+    paths.write_text(job.folder / "run.json", json.dumps(report._record(job, "") | {"costs": [cost]}))
+    paths.write_text(aside.aside(job.folder) / "run.json", json.dumps(stopped))
+    assert not aside.settle(job.folder, lambda: None)
+    page = report.write_index(job.folder.parent).read_text()
+    assert "A later run stopped (" in page and "$1 (--max-usd) is reached" in page and "mini: 24 answers" in page

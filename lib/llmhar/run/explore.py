@@ -53,7 +53,7 @@ def stored_results(values: Mapping[str, Any], store: Store) -> list[Result]:
     form = PromptForm(values["wording"], values["serializer"], values["answer"])
     task = prepare(values["dataset"], folder, form, Windowing(n=values["n_windows"], seed=values["seed"]))
     limits = Sampling(max_tokens=values["max_tokens"], seed=values["seed"])
-    asking = Asking(sampling=limits, draw=values["sampling"], thinking=values["thinking"])
+    asking = Asking(sampling=limits, draw=values["sampling"], thinking=values["thinking"], engine=values["engine"])
     results = []
     for name in values["models"]:
         model = MODELS[name]

@@ -427,6 +427,12 @@ def test_the_planner_refuses_only_what_starves_on_cards_here(monkeypatch, tmp_pa
         run("smollm2-135m", engine="openai")
 
 
+def test_of_hosted_models_there_is_nothing_to_plan(no_data):
+    plan = make_plan("api", "l4")
+    assert plan.rows == () and {row.model for row in plan.run_rows} == {"smollm2-135m-l8"}
+    assert "qwen3-32b: a server answers, not planned" in plan.assumptions
+
+
 def test_starved_is_room_for_fewer_than_32():
     card = devices()["a100-80"]
     for gib in range(70, 90):
