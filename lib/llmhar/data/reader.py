@@ -238,7 +238,7 @@ class Reader:
                 size = sum(facts.row_group(i).total_byte_size for i in range(facts.num_row_groups))
                 if facts.num_rows > max_rows or size > max_bytes:
                     raise _too_large(path, max_rows, max_bytes)
-                words = [c.path for c in file.schema if c.physical_type == "BYTE_ARRAY" and not c.precision]
+                words = [c.path for c in file.schema if c.physical_type == "BYTE_ARRAY" and (c.precision or -1) < 0]
             # A word that many rows share takes a few bytes in the file; kept as a dictionary, it does so in memory.
             with pyarrow.parquet.ParquetFile(path, read_dictionary=words) as file:
                 for part in file.iter_batches(batch_size=2**14):

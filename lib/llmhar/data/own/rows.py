@@ -7,11 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal, NamedTuple, get_args
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 
 from llmhar import paths
 from llmhar.data.load_report import DataError, LoadReport
 from llmhar.data.reader import Reader
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Kind = Literal["event", "interval", "mark", "refused", "mended", "dropped"]
 """A sensor's row; a labelled interval; begin or end of one; and notes of the reading: rows that could not be used, that
@@ -73,9 +76,17 @@ def read_rows(path: Path) -> list[Row]:
     table = Reader(LoadReport("own", path.parent)).parquet(path, MAX_ROWS, MAX_BYTES)
     if list(table.columns) != list(Row._fields):
         raise DataError(f"{path} was not written by llmhar: make it again with `llmhar data new`")
-    columns = [table.pop(name).astype(object).tolist() for name in Row._fields]  # memory: one column twice at most
+    columns = [_values(table.pop(name)) for name in Row._fields]  # memory: one column twice at most
     strange = [name for name, column in zip(Row._fields, columns) for kind in {*map(type, column)} if kind is not
                (int if name in ("line", "n") else str)]  # fmt: skip
     if strange or set(columns[0]) - set(get_args(Kind)):
         raise DataError(f"{path}: column {(strange or ['kind'])[0]} holds something else: make it again")
     return list(map(Row._make, zip(*columns)))
+
+
+def _values(column: pd.Series) -> list[Any]:
+    """A column's values; equal texts are one object."""
+    if column.dtype.name != "category":
+        return list(column.tolist())
+    texts = [*column.cat.categories.tolist(), None]  # code -1: no value
+    return [texts[code] for code in column.cat.codes.tolist()]
