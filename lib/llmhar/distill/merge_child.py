@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import sys
 from pathlib import Path
@@ -28,17 +29,22 @@ def merge(folder: Path, _say: Say) -> dict[str, Any]:
     tuned = PeftModel.from_pretrained(model, folder / "adapter").eval()
     lines = (folder / "examples.jsonl").read_text(encoding="utf-8").splitlines()[:N_PROMPTS]
     rows = [tokenize(tokenizer, json.loads(line), job["template_args"]).input_ids[:N_TOKENS] for line in lines]
-    before = [_logits(tuned, row) for row in rows]
-    merged = tuned.merge_and_unload()
-    after = [_logits(merged, row) for row in rows]
+    merged = copy.deepcopy(tuned).merge_and_unload()
+    worst, likeliest, of_merged = 0.0, [], []
+    for row in rows:  # row by row: 512 tokens of logits over 150,000 words are 0.3 GB
+        before, after = _logits(tuned, row), _logits(merged, row)
+        worst = max(worst, float((before - after).abs().max()))
+        likeliest.append(before.argmax(-1))
+        of_merged.append(after.argmax(-1))
+    del tuned, model
     rounded = merged.to(torch.bfloat16)
     rounded.save_pretrained(folder / "merged.part", safe_serialization=True)
-    saved = [_logits(rounded, row) for row in rows]
+    saved = [_logits(rounded, row).argmax(-1) for row in rows]
     copy_unchanged(Path(base), folder / "merged.part")
     return {
-        "max_abs_logit_diff": max(float((a - b).abs().max()) for a, b in zip(before, after)),
-        "same_argmax_share": _agree(before, after),
-        "same_argmax_share_bfloat16": _agree(before, saved),
+        "max_abs_logit_diff": worst,
+        "same_argmax_share": _agree(likeliest, of_merged),
+        "same_argmax_share_bfloat16": _agree(likeliest, saved),
         "n_prompts": len(rows),
         "n_tokens": sum(map(len, rows)),
         "dtype": "float32",
@@ -53,7 +59,7 @@ def _logits(model: Any, row: list[int]) -> Any:
 
 
 def _agree(one: list[Any], other: list[Any]) -> float:
-    same = sum(int((a.argmax(-1) == b.argmax(-1)).sum()) for a, b in zip(one, other))
+    same = sum(int((a == b).sum()) for a, b in zip(one, other))
     return same / sum(len(a) for a in one)
 
 
