@@ -222,12 +222,14 @@ def test_hosted_models_have_the_tokens_that_their_mode_needs():
     ("headers", "seconds"),
     [
         ({"retry-after": "2"}, 2), ({"retry-after": "0.5"}, 0.5), ({"retry-after-ms": "1500", "retry-after": "9"}, 1.5),
-        ({"retry-after": formatdate(time.time() + 3600, usegmt=True)}, 3600),
+        ({"retry-after": "in an hour"}, 3600),
         ({"retry-after": "Wed, 21 Oct 2015 07:28:00 GMT"}, 0), ({"retry-after": "soon"}, 0), ({}, 0),
         ({"retry-after": "-3"}, 0), ({"retry-after": "inf"}, 0), ({"retry-after": "nan"}, 0),
     ],
 )  # fmt: skip
 def test_wished_waits(headers, seconds):
+    if seconds == 3600:  # dates are of now, not of when the tests were collected
+        headers = {"retry-after": formatdate(time.time() + 3600, usegmt=True)}
     assert wished_wait(headers) == pytest.approx(seconds, abs=90 if seconds == 3600 else 1e-9)
 
 
@@ -240,7 +242,7 @@ def test_all_requests_wait_as_long_as_one_was_asked_to(server, monkeypatch):
         made = answers(opened_engine, [ask("x", seed=n) for n in range(4)])
     assert all(g.ok for g in made) and len(server.asked) == 5
     late = [t - server.times[0] for t in server.times]
-    assert sum(t > 0.95 for t in late) >= 3, "the one beside it was under way, no other was sent"
+    assert sum(t > 0.95 for t in late) >= 2, "those beside it were under way, no other was sent"
 
 
 def test_a_date_to_wait_for(server):

@@ -28,12 +28,13 @@ from unittest.mock import patch
 import tqdm.std
 
 from llmhar import paths
-from llmhar.ask import inference, model_files, models
+from llmhar.ask import inference, model_files, models, trained
 from llmhar.ask.asking import Asking
 from llmhar.ask.engines.registry import open_engine
 from llmhar.ask.models import MODELS, ModelError, ModelSpec
 from llmhar.ask.store import Store
-from llmhar.distill import students, training
+from llmhar.distill import training
+from llmhar.distill.students import open_student
 from llmhar.records import Fingerprint, Generation, Request
 from tests.bench import disks
 from tests.bench.disks import CPU, SHOWN_BY, Disk, Fault, OpenStore, Seen, answer, asks, error_of, judge, request
@@ -86,11 +87,11 @@ def cut_model(folder: Path, locate: Callable[[ModelSpec], Any] = ModelSpec.locat
         return Seen(error_of(lambda: locate(spec)), lost)
 
 
-def cut_adapter(folder: Path, opened: Callable[..., Any] = students.open_student) -> Claim:
+def cut_adapter(folder: Path, opened: Callable[..., Any] = open_student) -> Claim:
     """A student whose adapter is cut is taken for unfinished, so that training goes on or is done again."""
-    weights = students.weights_file(folder, "lora")
+    weights = trained.weights_file(folder, "lora")
     record = {"recipe": {"method": "lora"}, "weights_bytes": 1000, "weights_sha256": ""}
-    paths.write_text(folder / students.RECORD, json.dumps(record))
+    paths.write_text(folder / trained.RECORD, json.dumps(record))
     paths.write_text(weights, "x" * 1000)
     whole = opened(folder, MODEL) is not None
     paths.write_text(weights, "x" * 500)
@@ -209,7 +210,7 @@ def training_on_full_disk(disk: Disk, scratch: Path) -> Seen:
         said = error_of(train)
         disk.remount("size=200m")
         student = train()
-        weights = students.weights_file(student.folder, "lora")
+        weights = trained.weights_file(student.folder, "lora")
         lost = paths.file_sha256(weights) != student.record["weights_sha256"]
         return Seen(said, lost + (student.record["resumed_at"] == 0))
 

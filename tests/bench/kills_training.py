@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
+from llmhar.ask import trained
 from llmhar.ask.asking import Asking
 from llmhar.ask.models import MODELS
 from llmhar.ask.store import Store
 from llmhar.ask.task import narrow, prepare, training_task
 from llmhar.data import simulated
 from llmhar.data.events import Windowing
-from llmhar.distill import students, training
+from llmhar.distill import training
 from llmhar.distill.examples import Example, make_examples
 from llmhar.distill.recipe import Recipe
 from llmhar.distill.traces import collect_traces
@@ -67,7 +68,7 @@ class Training:
             for name, content in self.known.items():
                 if (student / name).exists() and digest(student / name) != content:
                     tally.half.append(name)
-            record = student / students.RECORD
+            record = student / trained.RECORD
             if record.exists() and not (
                 is_json(record) and digest(_weights(student)) == record_of(record)["weights_sha256"]
             ):
@@ -77,16 +78,16 @@ class Training:
         self.look(folder, tally)
         made = list((folder / "home" / "students").glob("*"))
         tally.lost, tally.doubles = tally.lost + (not made), tally.doubles + max(0, len(made) - 1)
-        if not made or not (made[0] / students.RECORD).exists():
+        if not made or not (made[0] / trained.RECORD).exists():
             return b"no student"
         if not self.known:
             self.known = {name: digest(made[0] / name) for name in ("job.json", "examples.jsonl")}
-        record = record_of(made[0] / students.RECORD)
+        record = record_of(made[0] / trained.RECORD)
         return json.dumps([record["weights_sha256"], record["losses"], digest(made[0] / "batches.jsonl")]).encode()
 
 
 def _weights(student: Path) -> Path:
-    return students.weights_file(student, "lora")
+    return trained.weights_file(student, "lora")
 
 
 def import_all() -> None:

@@ -287,7 +287,7 @@ def test_json_without_a_file_is_a_wrong_call(homes):
 
 def test_tokens_by_the_model_s_kind():
     qwen, small = MODELS["qwen3-32b"], MODELS["smollm2-135m"]
-    given = [(qwen, "auto", None), (qwen, "auto", False), (small, "auto", None), (small, "openai", None)]
+    given = [(qwen, "auto", None), (qwen, "auto", False), (small, "auto", None), (qwen, "openai", False)]
     assert [label.tokens_for(*each) for each in given] == [8192, 400, 400, 8192]
 
 

@@ -5,6 +5,7 @@ A file of events is CSV, Parquet, JSONL, or the array of ``llmhar data events --
 
 from __future__ import annotations
 
+import ast
 import csv
 import io
 import json
@@ -165,11 +166,12 @@ def _names(cells: Iterable[str]) -> list[str]:
 
 
 def _row(place: str, cells: dict[str, str]) -> Row:
-    """A row of CSV; a blank activity is none, and pairs are JSON."""
+    """A row of CSV; a blank activity is none; pairs are JSON, or lists as Python writes them (pandas' ``to_csv``)."""
     row: Row = {name: as_written(cells[name]) or None for name in NEEDED}
+    pairs = cells.get(PAIRS, "")
     try:
-        return row | {PAIRS: json.loads(cells[PAIRS])} if cells.get(PAIRS) else row
-    except (ValueError, RecursionError) as error:
+        return row | {PAIRS: (ast.literal_eval if "'" in pairs else json.loads)(pairs)} if pairs else row
+    except (ValueError, SyntaxError, MemoryError, RecursionError) as error:
         raise ScoreError(f"{place}: {PAIRS} must be JSON, [[resident, activity], …] ({error})") from error
 
 
