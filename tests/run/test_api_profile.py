@@ -24,13 +24,13 @@ USAGE = {"prompt_tokens": 2000, "completion_tokens": 100, "total_tokens": 2400}
 def thoughtful(body: dict):
     """Thinking in a part of its own, or beside the answer, as two families of servers have it."""
     window = body["messages"][-1]["content"]
-    items = [{"id": int(n), "activity": "cooking"} for n in dict.fromkeys(re.findall(r'"id": ?(\d+)', window))]
+    items = [{"id": int(n), "activity": "watching TV"} for n in dict.fromkeys(re.findall(r'"id": ?(\d+)', window))]
     text = json.dumps(items)
     if len(window) % 2:
-        parts = [{"type": "thinking", "thinking": [{"type": "text", "text": "Somebody cooks."}]},
+        parts = [{"type": "thinking", "thinking": [{"type": "text", "text": "Somebody watches TV."}]},
                  {"type": "text", "text": text}]  # fmt: skip
         return (200, completion(parts, usage=USAGE))
-    return (200, completion(text, usage=USAGE, reasoning_content="Somebody cooks."))
+    return (200, completion(text, usage=USAGE, reasoning_content="Somebody watches TV."))
 
 
 class Busy:
@@ -98,7 +98,7 @@ def test_a_hosted_model_is_asked_stopped_resumed_and_costed(server, llmhar, tmp_
     assert second["models"]["mini"] == {"id": "org/mini", "revision": "api"}
     assert f"mini: {n} answers, ${n * EACH:.4f} at prices of" in (tmp_path / "reports/api/index.html").read_text()
     report = (tmp_path / "reports" / "api" / "02_prompting" / "report.html").read_text()
-    assert "USD paid" in report and "Somebody cooks." in report
+    assert "USD paid" in report and "Somebody watches TV." in report
 
     asked = len(server.asked)
     llmhar(*run, "--max-usd", "0")  # all is stored: nothing to pay

@@ -66,6 +66,13 @@ def test_events_without_a_label_are_left_out_and_unknown_sensors_fall_back(task,
     assert table.overall.missed_pct == 100 and table.verdicts.keys() == {"missing"}
 
 
+def test_of_no_labels_nothing_is_learnt(task, taught):
+    """As where a teacher's answers name no activity of the home."""
+    silent = taught._replace(labels=[[None] * len(own) for own in taught.labels])
+    for fit in (controls.lookup_result, controls.trees_result):
+        assert fit(task, silent).overall.missed_pct == 100
+
+
 def test_trees_see_neighbours_and_hours_but_no_truth(task):
     window = task.windows[0]
     rows = controls.features(window)

@@ -89,7 +89,7 @@ def trees_result(task: Task, taught: Labelled, seed: int = 0) -> Result:
 
     Args:
         task: windows to label.
-        taught: windows of the same home with labels; an event without one is left out.
+        taught: windows of the same home with labels; an event without one is left out. Of no labels nothing is learnt.
         seed: of the trees.
     """
     from sklearn.ensemble import ExtraTreesClassifier
@@ -101,8 +101,10 @@ def trees_result(task: Task, taught: Labelled, seed: int = 0) -> Result:
     trees = make_pipeline(
         DictVectorizer(dtype=np.float32, sparse=False), ExtraTreesClassifier(random_state=seed, n_jobs=1)
     )
-    trees.fit([row for row, _ in known], [label for _, label in known])
-    found = iter(trees.predict([row for window in task.windows for row in features(window)]).tolist())
+    asked = [row for window in task.windows for row in features(window)]
+    if known:
+        trees.fit([row for row, _ in known], [label for _, label in known])
+    found = iter(trees.predict(asked).tolist() if known else [None] * len(asked))
     labels = [[next(found) for _ in window.events] for window in task.windows]
     made_by = f"scikit-learn {version('scikit-learn')} ExtraTrees, seed {seed}"
     return control_result(task, f"trees ({taught.source})", "baseline", made_by, labels)

@@ -38,7 +38,8 @@ class Options:
     max_model_len: int | None = None
     """Tokens of prompt and answer together; None = the model's, at most 4096 on a CPU."""
     max_num_seqs: int | None = None
-    """Requests computed at once; None = 32 on a CPU, 256 on a GPU (transformers: 8 and 32; openai: 8)."""
+    """Requests computed at once; None = 32 on a CPU, 256 on a GPU (transformers: 8 and 32; openai: 8, or
+    as the model's entry says)."""
     tensor_parallel_size: int = 1
     """GPUs that share one model (vLLM)."""
     dtype: str = "auto"
@@ -48,9 +49,10 @@ class Options:
     replies: Path | str | None = None
     """File of the ``recorded`` engine."""
     base_url: str | None = None
-    """Server of the ``openai`` engine, e.g. http://127.0.0.1:8000/v1; None = LLMHAR_OPENAI_BASE_URL, else OpenAI's."""
+    """Server of the ``openai`` engine, e.g. http://127.0.0.1:8000/v1; None = the address of the model's entry, else
+    LLMHAR_OPENAI_BASE_URL, else OpenAI's."""
     requests_per_minute: float | None = None
-    """``openai``: most requests sent a minute; None = no limit."""
+    """``openai``: most requests sent a minute; None = as the model's entry says, else no limit."""
     request_timeout_s: float = 600.0
     """``openai``: seconds after which an attempt without a whole answer is given up."""
     max_retries: int = 5
