@@ -36,8 +36,8 @@ MAY_IMPORT = (
 """The one list of who may import whom; CONTRIBUTING.md shows the same (``test_contributing_shows_the_list``)."""
 # Lines of code: blank lines, comments and docstrings are free, or nobody would write any.
 # 17,538 after the house was re-laid; Truth brought controls, arms, plan.lock, spans of results, items of answers.
-# Any home: models of one's own and of servers, what they cost, limits (700).
-MAX_LINES_TOTAL, MAX_LINES_MODULE = 20_000, 300
+# Any home: models of one's own and of servers, what they cost, limits (510).
+MAX_LINES_TOTAL, MAX_LINES_MODULE = 19_810, 300
 # Child processes: what runs there may import torch and vllm; nothing else in the library may.
 CHILD_ONLY = {
     "ask/engines/worker.py", "ask/engines/vllm.py", "ask/engines/transformers.py", "ask/engines/onnx.py",
