@@ -225,7 +225,7 @@ def test_nothing_is_written_over_unasked(student, tmp_path, monkeypatch):
         export("mine", out, "gguf")
     assert (out / "model.safetensors").exists()
     export("mine", out, "gguf", replace=True)
-    assert not (out / "model.safetensors").exists() and (out / "mine-q8_0.gguf").exists()
+    assert not (out / "model.safetensors").exists() and (out / "mine-f16.gguf").exists()
     (tmp_path / "file").write_text("x")
     with pytest.raises(ModelError, match="there already"):
         export("mine", tmp_path / "file", "safetensors")
@@ -265,9 +265,9 @@ def test_a_lora_student_is_merged_first(folder, tmp_path, monkeypatch):
 
 def test_the_command_line_exports(student, tmp_path):
     call = lambda *more: CliRunner().invoke(app, ["students", "export", "mine", "--to", str(tmp_path / "o"), *more])  # noqa: E731
-    done = json.loads(call("--format", "gguf", "--gguf", "f16", "--json").stdout)
+    done = json.loads(call("--format", "gguf", "--json").stdout)
     assert done["path"] == str(tmp_path / "o") and done["bytes"] == done["files"]["mine-f16.gguf"]["bytes"]
-    assert "mine-q8_0.gguf: " in call("--format", "gguf", "--replace").stdout
+    assert "mine-q8_0.gguf: " in call("--format", "gguf", "--gguf", "q8_0", "--replace").stdout
     assert call("--format", "gguf", "--gguf", "q2").exit_code == 2
     refused = call("--format", "pickle", "--replace")
     assert isinstance(refused.exception, ModelError) and "safetensors, onnx-int8, gguf" in str(refused.exception)

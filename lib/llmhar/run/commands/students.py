@@ -57,7 +57,7 @@ def students_export(
     to: Annotated[Path, typer.Option("--to", help="Folder that is made.")],
     file_format: Annotated[str, typer.Option("--format", help="safetensors, onnx-int8 or gguf.")],
     replace: Annotated[bool, typer.Option("--replace", help="Take the place of what is there.")] = False,
-    gguf_type: Annotated[str, typer.Option("--gguf", help="Numbers of a GGUF file: f16 or q8_0.")] = "q8_0",
+    gguf_type: Annotated[str, typer.Option("--gguf", help="Numbers of a GGUF file: f16, or q8_0.")] = "f16",
     as_json: Json = False,
 ) -> None:
     """Write a student as a folder that needs nothing of llmhar: weights, tokenizer, card, licence."""
