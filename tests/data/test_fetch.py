@@ -314,6 +314,9 @@ def test_listing(data):
         ("simulated_long", "simulated", False),
         ("simulated_other", "simulated", False),
         ("simulated_final", "simulated", False),
+        ("simulated_homes", "simulated", False),
+        ("validation_homes", "simulated", False),
+        ("odd_homes", "simulated", False),
     ]
     assert rows[0]["path"] == str(data / "mural")
     assert all(set(row) == {"name", "title", "kind", "licence", "source", "path", "present"} for row in rows)
