@@ -125,6 +125,16 @@ heatmap = figures.matrix_heatmap(cells)
 heatmap
 
 # %% [markdown]
+# ## The students' cards
+#
+# What each student is worth on these data goes into its model card, which lies in its folder.
+
+# %%
+from llmhar.distill.cards import write_scores
+
+print("\n".join(write_scores(results)) or "nobody was taught")
+
+# %% [markdown]
 # ## What run.json keeps
 
 # %%

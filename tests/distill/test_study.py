@@ -159,7 +159,7 @@ def trainings(monkeypatch):
         return merged, {"n_prompts": 16} if student.recipe.method == "lora" else {}
 
     monkeypatch.setattr(study, "train_student", train_student)
-    monkeypatch.setattr(study, "update_about", lambda _folder, changes: calls[-1].update(about=changes))
+    monkeypatch.setattr(study, "change_about", lambda _folder, changes: calls[-1].update(about=changes))
     monkeypatch.setattr(study, "merge", merge)
     return calls
 

@@ -81,6 +81,23 @@ def student_folders() -> list[Path]:
     return sorted(file.parent for file in students_home().glob(f"*/{RECORD}"))
 
 
+def change_about(folder: Path, changes: Mapping[str, Any]) -> None:
+    """Change some fields of what a folder says of its student; its card is not written.
+
+    Args:
+        folder: the student's.
+        changes: fields of :class:`About` -> values; scores are added to those that are there, in place of earlier ones
+            on the same windows.
+    """
+    with paths.locked(folder / ".about.lock"):
+        before = read_about(folder)
+        old = before or About()
+        scores = {(score.data, score.windows): score for score in (*old.scores, *changes.get("scores", ()))}
+        about = old.model_copy(update={**changes, "scores": tuple(scores.values())})
+        if about != before:
+            paths.write_text(folder / ABOUT, about.model_dump_json(indent=1))
+
+
 def read_about(folder: Path) -> About | None:
     """What a student's folder says of it; None where it says nothing (older students) or cannot be read."""
     try:

@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any
 from llmhar import paths
 from llmhar.ask.models import ModelError, load_models
 from llmhar.ask.trained import (
-    ABOUT,
     NAME,
     About,
     CardScore,
+    change_about,
     find_student,
     merge_report,
     own_name,
@@ -85,13 +85,9 @@ def update_about(folder: Path, changes: Mapping[str, Any]) -> None:
         changes: fields of :class:`llmhar.ask.trained.About` -> values; scores are added to those that are there, in
             place of earlier ones on the same windows.
     """
+    change_about(folder, changes)
     with paths.locked(folder / ".about.lock"):
-        before = read_about(folder) or About()
-        scores = {(score.data, score.windows): score for score in (*before.scores, *changes.get("scores", ()))}
-        about = before.model_copy(update={**changes, "scores": tuple(scores.values())})
-        if about != read_about(folder) or not (folder / CARD).exists():
-            paths.write_text(folder / ABOUT, about.model_dump_json(indent=1))
-            paths.write_text(folder / CARD, card_text(folder))
+        paths.write_text(folder / CARD, card_text(folder))
 
 
 def write_scores(results: StudyResults, confirmed: Confirmed | None = None) -> list[str]:

@@ -17,7 +17,8 @@ from llmhar.ask.inference import STUDY
 from llmhar.ask.models import MODELS, ModelSpec
 from llmhar.ask.store import Store
 from llmhar.ask.task import Task, some_sessions
-from llmhar.distill.cards import name_student, update_about
+from llmhar.ask.trained import change_about
+from llmhar.distill.cards import name_student
 from llmhar.distill.courses import Course
 from llmhar.distill.examples import Completion, Example, make_examples
 from llmhar.distill.merging import merge
@@ -186,9 +187,8 @@ def train(
     shown = name or f"{recipe.student} taught{times(first.round + 1 if first else 1)} on {course}{arm.words}"
     student = train_student(recipe, examples, name=shown, parent=parent, teacher=teacher)
     student = replace(student, course=course, arm=arm.words)
-    taught = TaughtStudent(student, training_set, *merge(student))
-    update_about(student.folder, training_set.about)
-    return taught
+    change_about(student.folder, training_set.about)
+    return TaughtStudent(student, training_set, *(merge(student) if recipe.method == "lora" else (student.spec, {})))
 
 
 @dataclass(frozen=True)
