@@ -229,7 +229,7 @@ def test_who_is_asked_about_what(course, home, plan, trainings, answered):
     both, own = [course.test.data, other.test.data], [course.test.data]
     assert answered == [
         ("rules", both), ("smollm2-135m taught on simulated-merged", both),
-        ("smollm2-135m-l8 taught on simulated-merged", own), ("smollm2-135m taught twice on simulated-merged", own),
+        ("smollm2-135m-l8 taught on simulated", own), ("smollm2-135m taught twice on simulated-merged", own),
         ("smollm2-135m taught on simulated_other-merged", both), ("smollm2-135m", own), ("smollm2-135m-l8", own),
         ("rules-plain", own),
     ]  # fmt: skip
@@ -290,7 +290,7 @@ def test_arms_learn_the_same_windows_with_as_many_steps(course, plan, trainings,
 def test_figure_4_trains_one_student_a_number_of_sessions(course, plan, trainings, answered, capsys):
     points = sweep_sessions(taking(plan, seed=3), course, [2, 0, 2, 99], "smollm2-135m-l8")
     assert [(point.n_sessions, point.result.model.name, point.seed) for point in points] == [
-        (0, "smollm2-135m-l8", 3), (2, "smollm2-135m-l8 taught on 2 sessions-merged", 3)
+        (0, "smollm2-135m-l8", 3), (2, "smollm2-135m-l8 taught on 2 sessions", 3)
     ]  # fmt: skip
     assert "simulated has 15 training sessions: [99] are left out" in capsys.readouterr().err
     assert [task for _, task in answered] == [[course.test.data]] * 2
@@ -317,7 +317,7 @@ def test_a_student_learns_on_from_the_largest_of_the_others(course, plan, traini
         assert (call["recipe"].max_steps, call["recipe"].warmup_steps, call["recipe"].learning_rate) == (3, 3, 0.1)
     results = study.examine_study(taught)
     names = [result.model.name for result in small.examine_further(results, further)]
-    assert names == ["smollm2-135m-l8 taught on simulated-merged", "smollm2-135m-l8 on policy",
+    assert names == ["smollm2-135m-l8 taught on simulated", "smollm2-135m-l8 on policy",
                      "smollm2-135m-l8 taught longer"]  # fmt: skip
     assert small.learn_on(taught, None, 3) == [] == small.examine_further(results, [])
     with pytest.raises(ValueError, match="needs nobody and one more among the students"):
