@@ -307,6 +307,7 @@ assert torch.equal(a, b)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.real
 def test_exports_of_real_weights_answer(tmp_path):
     """safetensors under transformers: the same logits; int8 under the engine that serves it: an answer."""
