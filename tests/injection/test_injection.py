@@ -114,7 +114,7 @@ def test_no_name_of_a_device_room_person_or_clip_changes_the_chat(task, tokenize
     counts, faults = checked(task, tokenizers, serializers=("s1-json",))  # all of them: make bench ONLY=security
     mine = [f for f in faults if f.check != "echo" and not (f.place == "label" and "home" in f.setting)]
     assert mine == []
-    assert counts["home", "turns"] == len(PAYLOADS) * 5 * 2 * 3 * 2  # wordings, answer styles, places, tokenizers
+    assert counts["home", "turns"] == len(PAYLOADS) * 6 * 2 * 3 * 2  # wordings, answer styles, places, tokenizers
     assert {check for _, check in counts} == set(structure.CHECKS)
 
 
