@@ -102,7 +102,8 @@ def cost_rows(results: Sequence[Result]) -> list[dict[str, Any]]:
             own["made"] |= {made.request_key: made for made in result.generations}
     rows = []
     for name in dict.fromkeys([*shown, *now]):
-        prices = shown[name]["prices"] if name in shown else MODELS[name].prices
+        known = MODELS[name].prices if name in MODELS else None  # a model of no file has no known price
+        prices = shown[name]["prices"] if name in shown else known
         of_shown, of_now = cost_of(shown[name]["made"].values() if name in shown else (), prices), now.get(name)
         price = "prices not known" if prices is None else f"${of_shown.usd:.4f} at prices of {prices.as_of}"
         asked = "none asked now" if of_now is None else f"{of_now.n_requests} asked now"
