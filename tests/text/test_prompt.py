@@ -153,9 +153,10 @@ def test_every_combination_builds(home, wording, serializer, answer):
     prompt = build_prompt(whole, PromptForm(wording=wording, serializer=serializer, answer=answer))
     system, user = prompt.messages(cut_windows(whole)[0])
     told = wording != "student"  # a student has learnt what is in the lists
-    assert (INPUT_FORMATS[serializer] in system["content"]) == told
+    assert (INPUT_FORMATS[serializer] in system["content"]) == (told and wording != "listed")
     for number, name in whole.labels.items():
-        assert (f"\n{number}. {name}" in system["content"]) == told
+        shown = name if (wording, answer) == ("listed", "name") else f"{number}. {name}"
+        assert (f"\n{shown}" in system["content"]) == told
     assert not any(mark in system["content"] for mark in ("<|", "|>", "<think", "{}"))
     last = whole.events[9].text
     assert user["content"].endswith({"sentences": ".", "lines": last, "daytime": last}.get(serializer, "]"))
@@ -196,7 +197,7 @@ def test_the_hash_changes_with_each_setting():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"wording": "s2"}, "unknown wording 's2'; there are: s1, s1-blank, short, brief, student"),
+        ({"wording": "s2"}, "unknown wording 's2'; there are: s1, s1-blank, short, brief, student, listed"),
         ({"serializer": "xml"}, "unknown serializer 'xml'; there are: s1-json, intervals, sentences, lines, daytime"),
         ({"answer": "letter"}, "unknown answer style 'letter'; there are: number, name"),
     ],

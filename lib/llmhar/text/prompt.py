@@ -198,7 +198,8 @@ def build_prompt(session: Session, form: PromptForm = FORMS["s1"]) -> PromptSpec
     if not style.with_lists:
         return PromptSpec(style.role, home="", io_format="", labels="", rules="", example="", serializer=serializer)
     if style.only_labels:
-        names = "\n".join(clean_text(name) for name in labels.values())
+        numbers = {number: f"{number}. " if answer == "number" else "" for number in labels}
+        names = "\n".join(f"{numbers[number]}{clean_text(name)}" for number, name in labels.items())
         listed = f"Activities:\n{names}"
         return PromptSpec(style.role, home="", io_format="", labels=listed, rules="", example="", serializer=serializer)
     return PromptSpec(
