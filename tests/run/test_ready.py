@@ -9,7 +9,7 @@ import pytest
 
 from llmhar import paths
 from llmhar.ask.engines import registry
-from llmhar.ask.engines.openai import KEY_VARIABLES, URL_VARIABLE
+from llmhar.ask.engines.addresses import KEY_VARIABLES, URL_VARIABLE
 from llmhar.ask.models import MODELS
 from llmhar.ask.store import Ask, Store
 from llmhar.records import Fingerprint, Generation, Request

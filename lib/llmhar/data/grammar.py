@@ -210,16 +210,16 @@ def _labels(
     """Label set of a home that can tell these concepts: some merged, some left out."""
     tables = grammar()
     wanted = rng.randint(FEWEST + 1, MOST - 1)  # and one for all others
-    groups = [[concept] for concept in possible]
-    named: dict[int, Mapping[str, Any]] = {}
+    groups: list[tuple[tuple[str, ...], Mapping[str, Any]]] = [
+        ((concept,), tables["activities"][concept]) for concept in possible
+    ]
     zeal = rng.choice((0.05, 0.1, 0.35, 0.8))
     for merge in rng.sample(list(tables["merges"].values()), len(tables["merges"])):
-        inside = [group for group in groups if set(group) <= set(merge["of"]) and id(group) not in named]
+        inside = [group for group in groups if len(group[0]) == 1 and set(group[0]) <= set(merge["of"])]
         if len(inside) > 1 and (rng.random() < zeal or len(groups) > wanted + 8):
-            merged = [concept for group in inside for concept in group]
-            groups = [group for group in groups if group not in inside] + [merged]
-            named[id(merged)] = merge
-    optional = [group for group in groups if not set(group) & set(DAILY)]
+            merged = tuple(concept for concepts, _ in inside for concept in concepts)
+            groups = [group for group in groups if group not in inside] + [(merged, merge)]
+    optional = [group for group in groups if not set(group[0]) & set(DAILY)]
     rng.shuffle(optional)
     while len(groups) > wanted and optional and len(groups) > FEWEST:
         groups.remove(optional.pop())
@@ -229,11 +229,10 @@ def _labels(
     meaning: dict[str, int] = {}
     taken: set[str] = set() if recorded else set(recorded_names())
     with_others = rng.random() < 0.45
-    for group in groups:
-        entry = named.get(id(group)) or tables["activities"][group[0]]
+    for concepts, entry in groups:
         name = _free_name(rng, wordings(entry, words), taken, style, form)
         if name:
-            meaning |= dict.fromkeys(group, len(labels))
+            meaning |= dict.fromkeys(concepts, len(labels))
             labels[len(labels)] = name
     if with_others and (name := _free_name(rng, tables["others"], taken, style, form)):
         meaning = dict.fromkeys([*tables["activities"], "others"], len(labels)) | meaning

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -131,7 +131,19 @@ def _made_up(name: str, title: str, words: Words, n: int) -> Dataset:
     )
 
 
-_CASAS_OPTIONS = {"days": "", "other": False, "home": "", "analog": "", "files": ""}
+_CASAS = Dataset(
+    name="casas",
+    title="A CASAS home (any layout)",
+    kind="real",
+    licence="Differs by home, mostly not stated with the files; the READMEs of Aruba and Cairo forbid passing on.",
+    source="The CASAS laboratory, Washington State University: https://casas.wsu.edu/datasets and Zenodo.",
+    citation="Cook, Crandall, Thomas, Krishnan: CASAS: A smart home in a box, Computer 2013, 46(7), 62-69.",
+    homes=(),
+    load=casas.load,
+    split=split_days,
+    options={"days": "", "other": False, "home": "", "analog": "", "files": ""},
+    check=casas.check,
+)
 
 _ALL = (
     Dataset(
@@ -172,32 +184,15 @@ _ALL = (
         split=split_days,
         options={"home": "both"},
     ),
-    Dataset(
-        name="casas",
-        title="A CASAS home (any layout)",
-        kind="real",
-        licence="Differs by home, mostly not stated with the files; the READMEs of Aruba and Cairo forbid passing on.",
-        source="The CASAS laboratory, Washington State University: https://casas.wsu.edu/datasets and Zenodo.",
-        citation="Cook, Crandall, Thomas, Krishnan: CASAS: A smart home in a box, Computer 2013, 46(7), 62-69.",
-        homes=(),
-        load=casas.load,
-        split=split_days,
-        options=_CASAS_OPTIONS,
-        check=casas.check,
-    ),
-    Dataset(
+    _CASAS,
+    replace(
+        _CASAS,
         name="casas2025",
         title="CASAS homes, release of 2025",
-        kind="real",
         licence="Users of it state CC BY 4.0: check its own page.",
         source="labeled_data.zip (236 MB) of https://zenodo.org/records/15708568.",
-        citation="Cook, Crandall, Thomas, Krishnan: CASAS: A smart home in a box, Computer 2013, 46(7), 62-69; "
-        "Zenodo record 15708568, 2025.",
-        homes=(),
+        citation=_CASAS.citation.removesuffix(".") + "; Zenodo record 15708568, 2025.",
         load=partial(casas.load, dataset="casas2025"),
-        split=split_days,
-        options=_CASAS_OPTIONS,
-        check=casas.check,
         archive=Archive(
             url="https://zenodo.org/records/15708568/files/labeled_data.zip?download=1",
             n_bytes=236_037_656,

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from llmhar import paths
+from llmhar.data.days import kind_of_day
 from llmhar.data.events import SensorEvent, Session
 from llmhar.data.grammar import MadeHome, MadeSensor, Words, grammar, make_home
 from llmhar.data.homes import Home
@@ -100,7 +101,7 @@ def make_day(seed: str, words: Words = "train", *, dataset: str = "simulated_hom
         home=home.name,
         activities=home.labels,
         events=tuple(events),
-        day="weekend" if midnight.weekday() >= 5 else "weekday",
+        day=kind_of_day(midnight),
         n_residents=home.n_residents,
         described=describe(home),
     )
@@ -157,7 +158,7 @@ def live(home: MadeHome, seed: str) -> tuple[list[MadeEvent], str]:
     """A day in a home: events in time order, and the date (ISO)."""
     rng = random.Random(f"day:{seed}")
     date = (datetime(2024, 1, 1) + timedelta(days=rng.randrange(700))).date()
-    weekend = date.weekday() >= 5
+    weekend = kind_of_day(date) == "weekend"
     profiles = ["worker" if rng.random() < 0.4 else "home", *rng.choices(("worker", "home", "child"), k=3)]
     shared = rng.random() < 0.6  # residents who keep the same hours
     uses: list[MadeEvent] = []

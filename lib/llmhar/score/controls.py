@@ -141,12 +141,22 @@ def embeddings_result(task: Task) -> Result:
     labels = []
     for window in task.windows:
         activities = task.sessions[window.session_id].labels
-        names = embed([fold_name(clean_text(name)) for name in activities.values()])
-        said = embed([f"{part_of_day(e.time.hour)} {e.room} {e.sensor}".casefold() for e in window.events])
+        names = embed([name_words(name) for name in activities.values()])
+        said = embed([event_words(event) for event in window.events])
         numbers = list(activities)
         labels.append([numbers[best] for best in np.argmax(said @ names.T, axis=1)])
     made_by = f"wordllama {version('wordllama')}"
     return control_result(task, "text embeddings", "baseline", made_by, labels)
+
+
+def event_words(event: SensorEvent) -> str:
+    """What embeddings are told of an event: its part of day, room and sensor."""
+    return f"{part_of_day(event.time.hour)} {event.room} {event.sensor}".casefold()
+
+
+def name_words(name: str) -> str:
+    """What embeddings are told of an activity."""
+    return fold_name(clean_text(name))
 
 
 def control_results(task: Task, taught: Mapping[str, Labelled], seed: int = 0) -> dict[str, Result]:

@@ -17,10 +17,9 @@ import numpy as np
 from llmhar.ask.task import Task
 from llmhar.data.events import SensorEvent
 from llmhar.data.simulated_homes import make_day
-from llmhar.score.controls import control_result
+from llmhar.score.controls import control_result, event_words, name_words
 from llmhar.score.tables import Result
 from llmhar.text.embedding import embed
-from llmhar.text.serialize import clean_text, fold_name, part_of_day
 
 HOMES, EVENTS, OTHERS = 600, 10, 3
 """Made-up homes that it learns from, events of each, and wrong activities beside each right one."""
@@ -39,7 +38,7 @@ def matcher_result(task: Task, seed: int = 0) -> Result:
     labels = []
     for window in task.windows:
         activities, n_events = task.sessions[window.session_id].labels, len(window.events)
-        numbers, names = list(activities), embed([_name(name) for name in activities.values()])
+        numbers, names = list(activities), embed([name_words(name) for name in activities.values()])
         texts = zip(*(_texts(window.events, i) for i in range(n_events)))
         said, near = (np.repeat(embed(list(own)), len(numbers), axis=0) for own in texts)
         scores = fitted.decision_function(_features(said, near, np.tile(names, (n_events, 1))))
@@ -63,7 +62,7 @@ def _fitted(seed: int) -> Any:
             wrong = rng.sample([n for n in activities if n != right], min(OTHERS, len(activities) - 1))
             for n in (right, *wrong):
                 assert n is not None
-                pairs.append((*_texts(events, i), _name(activities[n])))
+                pairs.append((*_texts(events, i), name_words(activities[n])))
                 fits.append(n == right)
     said, near, names = (embed(list(texts)) for texts in zip(*pairs))
     return LogisticRegression(max_iter=200, random_state=seed).fit(_features(said, near, names), fits)
@@ -72,12 +71,7 @@ def _fitted(seed: int) -> Any:
 def _texts(events: Sequence[SensorEvent], i: int) -> tuple[str, str]:
     """Words and part of day of an event, and words of its neighbours."""
     event, near = events[i], [*events[max(i - NEAR, 0) : i], *events[i + 1 : i + 1 + NEAR]]
-    own = f"{part_of_day(event.time.hour)} {event.room} {event.sensor}".casefold()
-    return own, " ".join(f"{other.room} {other.sensor}" for other in near).casefold() or "nothing"
-
-
-def _name(name: str) -> str:
-    return fold_name(clean_text(name))
+    return event_words(event), " ".join(f"{other.room} {other.sensor}" for other in near).casefold() or "nothing"
 
 
 def _features(own: np.ndarray, around: np.ndarray, names: np.ndarray) -> np.ndarray:

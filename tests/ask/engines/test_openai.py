@@ -21,11 +21,12 @@ import pytest
 
 from llmhar.ask.asking import Asking
 from llmhar.ask.engines import addresses
+from llmhar.ask.engines.addresses import KEY_VARIABLES, URL_VARIABLE
 from llmhar.ask.engines.child import child_environment
-from llmhar.ask.engines.openai import KEY_VARIABLES, URL_VARIABLE, cost_of
 from llmhar.ask.engines.registry import EngineError, open_engine
 from llmhar.ask.inference import run_asks
 from llmhar.ask.models import MODELS, ModelSpec, Prices
+from llmhar.ask.spending import cost_of
 from llmhar.ask.store import Ask, Store
 from llmhar.records import Generation, Sampling
 from tests.ask.engines import test_contract as contract
@@ -429,7 +430,7 @@ def test_which_key_goes_where(server, monkeypatch):
     monkeypatch.setenv(KEY_VARIABLES[0], CANARY)
     one(server)
     assert [h["Authorization"] for h in server.headers] == ["Bearer openai-key-0123456789", f"Bearer {CANARY}"]
-    from llmhar.ask.engines.openai import address_of
+    from llmhar.ask.engines.addresses import address_of
 
     monkeypatch.delenv(KEY_VARIABLES[0])
     assert address_of("http://node7:8000/v1") == ("http://node7:8000/v1", "none")  # not in clear over a network

@@ -22,26 +22,13 @@ from urllib.parse import urlsplit
 import httpx2  # what the openai package speaks HTTP with
 import openai
 
-from llmhar.ask.engines.addresses import (
-    KEY_VARIABLES,
-    PRIVACY_NOTICE,
-    URL_VARIABLE,
-    address_of,
-    host_of,
-    is_loopback,
-    say_once,
-)
+from llmhar.ask.engines.addresses import KEY_VARIABLES, URL_VARIABLE, address_of, host_of, say_once
 from llmhar.ask.engines.base import EngineError
 from llmhar.ask.engines.completions import read_completion, wished_wait
 from llmhar.ask.engines.worker import seed_of, sentence
 from llmhar.ask.models import ModelSpec
 from llmhar.ask.spending import Cost, Purse, cost_of
 from llmhar.records import Fingerprint, Generation, Request
-
-__all__ = [
-    "KEY_VARIABLES", "PRIVACY_NOTICE", "URL_VARIABLE", "OpenAIEngine", "address_of", "cost_of", "is_loopback",
-    "say_once",
-]  # fmt: skip
 
 log = logging.getLogger("llmhar.engines")
 AT_ONCE = 8
