@@ -30,6 +30,7 @@ TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "chat_template.jin
 """What decides how a prompt becomes tokens; a folder has some of them."""
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,59}")
 """Names of models: they stand in lists with commas, in names of folders and in figures."""
+NAME_RULE = "at most 60 letters, digits, and . _ - after the first"
 SERVED_REVISION = "api"
 """``Request.revision`` of what a server answers: what runs there, nobody here can pin."""
 Mode = Literal["thinking", "plain"]
@@ -297,7 +298,7 @@ def read_entries(path: Path) -> dict[str, Any]:
     except (SettingsError, AttributeError) as error:
         raise ModelError(f"{path}: not a YAML mapping of models: {error}") from error
     if wrong := next((name for name in own if not NAME.fullmatch(name)), None):
-        raise ModelError(f"{path}: {wrong[:100]!r}: a name has at most 60 letters, digits, and . _ - after the first")
+        raise ModelError(f"{path}: {wrong[:100]!r}: a name has {NAME_RULE}")
     return own
 
 

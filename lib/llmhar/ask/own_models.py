@@ -16,7 +16,7 @@ import yaml
 
 from llmhar import paths
 from llmhar.ask.engines.child import SECRET_NAMES
-from llmhar.ask.models import NAME, ModelError, ModelSpec, built_in, load_models, read_entries, read_spec
+from llmhar.ask.models import NAME, NAME_RULE, ModelError, ModelSpec, built_in, load_models, read_entries, read_spec
 
 HEADER = """\
 # Models of your own, beside those of params/models.yaml; the same fields. `llmhar models add` writes here; so may you.
@@ -38,7 +38,7 @@ def add_model(name: str, entry: Mapping[str, Any], *, replace: bool = False) -> 
     """
     file = paths.own_models()
     if not NAME.fullmatch(name):
-        raise ModelError(f"{name[:100]!r}: a name has at most 60 letters, digits, and . _ - after the first")
+        raise ModelError(f"{name[:100]!r}: a name has {NAME_RULE}")
     load_models()  # a file that is wrong already says so
     if name in load_models(built_in()):
         raise ModelError(f"{name}: params/models.yaml has a model of this name; give yours another one")

@@ -7,7 +7,6 @@ models.yaml can ask a student. Trains nothing, merges nothing, opens no weights.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,13 +14,11 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from llmhar import paths
-from llmhar.ask.models import Adapter, Local, ModelError, ModelSpec, Pruned, UnknownModel
+from llmhar.ask.models import NAME, Adapter, Local, ModelError, ModelSpec, Pruned, UnknownModel
 from llmhar.text.prompt import PROMPTS, PromptForm
 
 RECORD, ABOUT, MERGED = "student.json", "about.json", "merged.json"
 """Files of a student's folder: how it was trained (written last), what it is, and how its adapter was merged."""
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,59}")
-"""What a student may be called."""
 
 
 class _Record(BaseModel):

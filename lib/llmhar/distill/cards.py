@@ -14,9 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from llmhar import paths
-from llmhar.ask.models import ModelError, load_models
+from llmhar.ask.models import NAME, NAME_RULE, ModelError, load_models
 from llmhar.ask.trained import (
-    NAME,
     About,
     CardScore,
     change_about,
@@ -54,7 +53,7 @@ def check_name(name: str) -> None:
         SettingsError: other characters than a folder's, or the name of a model or of a student's folder.
     """
     if not NAME.fullmatch(name):
-        raise SettingsError(f"student_name {name!r}: at most 60 letters, digits, and . _ - after the first")
+        raise SettingsError(f"student_name {name!r}: {NAME_RULE}")
     if name in load_models() or (students_home() / name).exists():
         raise SettingsError(f"student_name {name!r} is a model's or a folder's already; choose another")
 
