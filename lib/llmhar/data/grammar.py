@@ -75,7 +75,11 @@ class MadeHome:
     """Number -> activity, from 0."""
     meaning: Mapping[str, int]
     """Concept of the grammar -> label; concepts that are not done here are absent."""
+    phrases: Mapping[int, str]
+    """Label -> how a reason calls it where no more than the room tells; of merged labels."""
     n_residents: int
+    quick: bool
+    """Whether its motion sensors are of a make that turns off after a second or two."""
 
 
 @lru_cache(maxsize=1)
@@ -122,13 +126,13 @@ def make_home(seed: str, words: Words = "train", *, recorded: bool = False) -> M
         rooms = _rooms(rng, words, style)
         sensors = _distinct(_sensors(rng, rooms, words, style))
         seen = {sensor.thing for sensor in sensors}
-        known = grammar()["activities"].items()
+        known = [(name, what) for name, what in grammar()["activities"].items() if "variant_of" not in what]
         possible = [name for name, what in known if _can_be_seen(what, seen, rooms, sensors)]
-        labels, meaning = _labels(rng, possible, words, recorded)
+        labels, meaning, phrases = _labels(rng, possible, words, recorded)
         if len(sensors) in range(*SENSORS) and len(labels) >= FEWEST:
             break
     n_residents = rng.choices((1, 2, 3, 4), (5, 3, 1, 1))[0]
-    return MadeHome(f"made-{seed}", rooms, tuple(sensors), labels, meaning, n_residents)
+    return MadeHome(f"made-{seed}", rooms, tuple(sensors), labels, meaning, phrases, n_residents, rng.random() < 0.5)
 
 
 def _rooms(rng: random.Random, words: Words, style: str) -> dict[str, str]:
@@ -146,19 +150,23 @@ def _rooms(rng: random.Random, words: Words, style: str) -> dict[str, str]:
 def _sensors(rng: random.Random, rooms: Mapping[str, str], words: Words, style: str) -> Iterator[MadeSensor]:
     tables, column = grammar(), rng.randrange(4)
     switches = rng.random() < 0.25  # contacts that report ON and OFF
-    motion = 1.0 if style == "motion" else rng.choice((0.0, 0.0, 0.3, 0.8))
-    passages = rng.choice((0.0, 0.0, 0.3, 0.7))
+    contacts = style != "motion" and rng.random() < 0.2  # nothing else in the house but cupboards, doors and the flush
+    motion = 1.0 if style == "motion" else 0.0 if contacts else rng.choice((0.0, 0.0, 0.3, 0.8))
+    passages = rng.choice((0.5, 0.9)) if contacts else rng.choice((0.0, 0.0, 0.3, 0.7))
+    at_hall = rng.random() < 0.4  # doors are told by the room that they lead out of
     dense = rng.choice((0.5, 0.8, 1.2))
+    motion_name = rng.choice(("motion", "motion sensor", "motion sensor", "presence", "area motion"))
     for place, room in rooms.items():
         if rng.random() < motion:
-            name = rng.choice(("motion", "motion sensor", "presence", "area motion")) if style != "kind" else "area"
+            name = motion_name if style != "kind" else "area"
             yield _named(rng, MadeSensor("motion", place, "motion", room, name, ON_OFF), style, column)
-        if place not in ("living", "hall", "garden") and rng.random() < passages:
-            kind = rng.choice(("contact", "contact", "motion"))
+        if place not in ("hall", "garden") and rng.random() < passages:
+            kind = "contact" if contacts else rng.choice(("contact", "contact", "motion"))
             hall = rooms.get("hall", rooms["living"])
             name = rng.choice(("door", f"{room} door", f"{hall}-{room} door", f"{hall} {room} door"))
+            shown, name = (hall, f"{room} door") if at_hall and room != hall else (room, name)
             states = OPEN_CLOSE if kind == "contact" and not switches else ON_OFF
-            yield _named(rng, MadeSensor("passage", place, kind, room, name, states), style, column)
+            yield _named(rng, MadeSensor("passage", place, kind, shown, name, states), style, column, room)
     for thing, entry in tables["things"].items():
         share = entry["share"] * dense
         if style == "motion":
@@ -166,13 +174,17 @@ def _sensors(rng: random.Random, rooms: Mapping[str, str], words: Words, style: 
         for place in [place for place in entry["in"] if place in rooms][:1]:
             if rng.random() < share:
                 kind = rng.choice(entry["kinds"])
+                if contacts and kind not in ("contact", "flush"):
+                    if "contact" not in entry["kinds"]:
+                        continue
+                    kind = "contact"
                 states = OPEN_CLOSE if kind == "contact" and not switches else ON_OFF
                 name = rng.choice(wordings(entry, words))
                 yield _named(rng, MadeSensor(thing, place, kind, rooms[place], name, states), style, column)
 
 
-def _named(rng: random.Random, sensor: MadeSensor, style: str, column: int) -> MadeSensor:
-    """The sensor as its home's style calls it."""
+def _named(rng: random.Random, sensor: MadeSensor, style: str, column: int, leads_to: str = "") -> MadeSensor:
+    """The sensor as its home's style calls it; of a door, the room behind it."""
     room, name, suffix = sensor.room, sensor.name, SUFFIXES[sensor.kind][column]
     if style == "kind" and suffix.split()[0] not in name:
         name = f"{name} {suffix}"
@@ -186,7 +198,7 @@ def _named(rng: random.Random, sensor: MadeSensor, style: str, column: int) -> M
         domain = "switch" if sensor.kind in ("power", "light") else "binary_sensor"
         whole = re.sub(r"\W+", "_", f"{room} {name}".lower()).strip("_")
         room, name = "", f"{domain}.{whole}" + (f"_{suffix.split()[-1].lower()}" if rng.random() < 0.5 else "")
-    place = sensor.room.replace("_", " ").lower()
+    place = (leads_to or sensor.room).replace("_", " ").lower()
     plain = {"motion": f"motion in the {place}", "passage": f"door of the {place}"}.get(sensor.thing, sensor.name)
     return MadeSensor(sensor.thing, sensor.place, sensor.kind, room, name, sensor.states, plain)
 
@@ -200,14 +212,14 @@ def _can_be_seen(what: Mapping[str, Any], things: set[str], rooms: Mapping[str, 
     """Whether any sensor would tell of an activity: a thing that tells it, or motion where it is done."""
     telling = {name[1:] for name in what["uses"] if name.startswith("*")}
     place = next((place for place in what["in"] if place in rooms), None)
-    watched = {sensor.place for sensor in sensors if sensor.thing == "motion"}
+    watched = {sensor.place for sensor in sensors if sensor.thing in ("motion", "passage")}
     return bool(telling & things) or (place in watched and (not telling or len(what["in"]) < 3))
 
 
 def _labels(
     rng: random.Random, possible: Sequence[str], words: Words, recorded: bool
-) -> tuple[dict[int, str], dict[str, int]]:
-    """Label set of a home that can tell these concepts: some merged, some left out."""
+) -> tuple[dict[int, str], dict[str, int], dict[int, str]]:
+    """Label set of a home that can tell these concepts, some merged, some left out; what they mean; their phrases."""
     tables = grammar()
     wanted = rng.randint(FEWEST + 1, MOST - 1)  # and one for all others
     groups: list[tuple[tuple[str, ...], Mapping[str, Any]]] = [
@@ -216,28 +228,36 @@ def _labels(
     zeal = rng.choice((0.05, 0.1, 0.35, 0.8))
     for merge in rng.sample(list(tables["merges"].values()), len(tables["merges"])):
         inside = [group for group in groups if len(group[0]) == 1 and set(group[0]) <= set(merge["of"])]
-        if len(inside) > 1 and (rng.random() < zeal or len(groups) > wanted + 8):
+        if len(inside) > 1 and (rng.random() < merge.get("zeal", zeal) or len(groups) > wanted + 8):
             merged = tuple(concept for concepts, _ in inside for concept in concepts)
             groups = [group for group in groups if group not in inside] + [(merged, merge)]
     optional = [group for group in groups if not set(group[0]) & set(DAILY)]
     rng.shuffle(optional)
     while len(groups) > wanted and optional and len(groups) > FEWEST:
         groups.remove(optional.pop())
+    variants = [(name, what) for name, what in tables["activities"].items() if "variant_of" in what]
+    apart = {what["variant_of"] for _, what in variants if rng.random() < 0.1}
+    for base in sorted(apart):  # some homes tell the morning's pills from the evening's
+        if any(concepts == (base,) for concepts, _ in groups) and len(groups) < MOST - 4:
+            groups += [((name,), what) for name, what in variants if what["variant_of"] == base]
     rng.shuffle(groups)
     style, form = rng.choice(LABEL_STYLES), rng.randrange(2)
     labels: dict[int, str] = {}
     meaning: dict[str, int] = {}
+    phrases: dict[int, str] = {}
     taken: set[str] = set() if recorded else set(recorded_names())
-    with_others = rng.random() < 0.45
+    with_others = rng.random() < 0.3
     for concepts, entry in groups:
         name = _free_name(rng, wordings(entry, words), taken, style, form)
         if name:
             meaning |= dict.fromkeys(concepts, len(labels))
+            phrases |= {len(labels): entry["says"]} if "of" in entry else {}
             labels[len(labels)] = name
+    meaning = {name: meaning[what["variant_of"]] for name, what in variants if what["variant_of"] in meaning} | meaning
     if with_others and (name := _free_name(rng, tables["others"], taken, style, form)):
         meaning = dict.fromkeys([*tables["activities"], "others"], len(labels)) | meaning
         labels[len(labels)] = name
-    return labels, meaning
+    return labels, meaning, phrases
 
 
 def _free_name(rng: random.Random, names: Sequence[str], taken: set[str], style: str, form: int) -> str:

@@ -29,6 +29,8 @@ RECIPE = "homes.json"
 """The one file of a set of made-up homes."""
 MISSED, SPURIOUS = 0.03, 0.01
 """Shares of events that a sensor misses, and that come from nowhere."""
+QUICK = 0.15
+"""Motion sensors of some makes are on for a second or two, and on again: times by this."""
 LONG = {"pressure", "light", "power"}
 """Kinds that stay on for as long as the activity."""
 _DAY = 24 * 60.0
@@ -222,7 +224,7 @@ def _program(
             yield Stay(clock, end, "sleep")
         clock = end + 1
         if clock < hours["up"] - 40:
-            yield from do("toilet", 0.6)
+            yield from do("night_toilet", 0.6)
     clock = max(clock, hours["up"])
     for concept, chance in tables["morning"]:
         yield from do(concept, chance)
@@ -294,11 +296,12 @@ def _motion(
     sensor = next((sensor for sensor in home.sensors if sensor.thing == "motion" and sensor.place == place), None)
     still = concept in grammar()["still"]
     at = start + rng.uniform(0, 5)
+    quick = QUICK if home.quick else 1.0
     while sensor and at < end:
-        off = at + rng.uniform(2, 12 if still else 30)
+        off = at + rng.uniform(1, 12 if still else 30) * quick
         yield MadeEvent(at, sensor, sensor.states[0], resident.name, concept)
         yield MadeEvent(off, sensor, sensor.states[1], resident.name, concept)
-        at = off + rng.expovariate(1 / (900 if concept == "sleep" else 200 if still else 35))
+        at = off + rng.expovariate(1 / (900 if concept == "sleep" else 200 if still else 35 * quick))
 
 
 def _pass(

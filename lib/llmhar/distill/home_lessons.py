@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import json
 import random
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from llmhar.data.events import SensorEvent, Session, Window
-from llmhar.data.grammar import Words, bare_name, grammar, recorded_names
+from llmhar.data.grammar import MadeHome, Words, bare_name, grammar, recorded_names
 from llmhar.data.simulated_homes import Day, MadeEvent, make_day
 from llmhar.distill.examples import Example, LeakError
 from llmhar.text.common_sense import PARTS_OF_DAY
@@ -25,7 +26,9 @@ LISTED = PromptForm(wording="listed", serializer="lines", answer="name")
 SIZES = (10, 10, 10, 10, 6, 4, 12)
 """Events in a window: mostly S1's ten, some fewer or more, so that a last window is nothing new."""
 TRIES = 6
-"""Windows looked at; the one that shows most activities is taken, as a day is mostly the same."""
+"""Windows looked at; the one that shows and tells most is taken, as a day is mostly the same."""
+WORTH = 3.0
+"""How many further activities in a window outweigh that none of its events can be told."""
 
 
 def lessons(
@@ -60,17 +63,38 @@ def days_and_windows(
 
 def _window(rng: random.Random, day: Day) -> Window | None:
     """A window of a day in which every event has an activity; None where none was found."""
-    events, size = day.session.events, rng.choice(SIZES)
-    best: tuple[int, int] | None = None
+    events, size, told = day.session.events, rng.choice(SIZES), _told(day)
+    best: tuple[float, int] | None = None
     for _ in range(TRIES if rng.random() < 0.6 else 1):
-        start = rng.randrange(max(len(events) - size, 1))
+        start = rng.randrange(max(len(events) - size, 1)) if rng.random() < 0.4 else max(_any(rng, day) - size // 2, 0)
         inside = events[start : start + size]
         if inside and all(event.activity_id is not None for event in inside):
             shown = len({event.activity_id for event in inside})
-            best = max(best or (0, start), (shown, start))
+            telling = sum(told[start : start + size]) / len(inside)
+            best = max(best or (0, start), (shown + WORTH * telling, start))
     if best is None:
         return None
     return Window(day.session.session_id, best[1], events[best[1] : best[1] + size])
+
+
+def _any(rng: random.Random, day: Day) -> int:
+    """An event of an activity, each as likely as the next: what is done seldom is learnt as well."""
+    at: dict[int | None, list[int]] = defaultdict(list)
+    for i, event in enumerate(day.session.events):
+        at[event.activity_id].append(i)
+    return rng.choice(at[rng.choice(list(at))])
+
+
+def _told(day: Day) -> list[bool]:
+    """Of each event, whether anybody could tell: its thing tells, or it is what is mostly done there at that hour."""
+    at = [(me.sensor.place, _when(event)) for me, event in zip(day.made, day.session.events)]
+    seen: dict[tuple[str, str], Counter[int | None]] = defaultdict(Counter)
+    for place, event in zip(at, day.session.events):
+        seen[place][event.activity_id] += 1
+    mostly = {place: counts.most_common(1)[0][0] for place, counts in seen.items()}
+    return [
+        _tells(me) or mostly[place] == event.activity_id for me, place, event in zip(day.made, at, day.session.events)
+    ]
 
 
 def lesson(day: Day, window: Window, *, with_why: bool = True) -> Example:
@@ -78,7 +102,7 @@ def lesson(day: Day, window: Window, *, with_why: bool = True) -> Example:
     rng = random.Random(f"lesson:{day.session.session_id}")
     session = shuffled(rng, day.session)
     made = day.made[window.index : window.index + len(window.events)]
-    reasons = [why(rng, made, i, event) for i, event in enumerate(window.events)] if with_why else None
+    reasons = [why(day.home, made, i, event) for i, event in enumerate(window.events)] if with_why else None
     return example_of(session, window, [event.activity_id for event in window.events], reasons)
 
 
@@ -106,22 +130,27 @@ def shuffled(rng: random.Random, session: Session) -> Session:
     return replace(session, activities=dict(rng.sample(list(session.activities.items()), len(session.activities))))
 
 
-def why(rng: random.Random, made: Sequence[MadeEvent], i: int, event: SensorEvent) -> str:
+def why(home: MadeHome, made: Sequence[MadeEvent], i: int, event: SensorEvent) -> str:
     """The reason for one event of a window: its sensor, when, near what, and what that means."""
     me = made[i]
     activities = grammar()["activities"]
     if me.concept not in activities:
         return f"{me.sensor.plain}, nothing known"[:WHY_CHARS]
-    when = next(words for end, words in PARTS_OF_DAY if event.time.hour < end)
-    says = rng.choice(activities[me.concept]["says"])
     near = "" if _tells(me) else _helper(made, i)
-    full = f"{me.sensor.plain} near {near}" if near else f"{me.sensor.plain} {when}"
+    says = activities[me.concept]["says"][0]
+    if not near and not _tells(me):  # no more than the room tells
+        says = home.phrases.get(-1 if event.activity_id is None else event.activity_id, says)
+    full = f"{me.sensor.plain} near {near}" if near else f"{me.sensor.plain} {_when(event)}"
     return f"{full}, {says}" if len(full) + len(says) + 2 <= WHY_CHARS else f"{me.sensor.plain}, {says}"[:WHY_CHARS]
+
+
+def _when(event: SensorEvent) -> str:
+    return next(words for end, words in PARTS_OF_DAY if event.time.hour < end)
 
 
 def _tells(event: MadeEvent) -> bool:
     """Whether a thing tells the activity by itself."""
-    return f"*{event.sensor.thing}" in grammar()["activities"][event.concept]["uses"]
+    return f"*{event.sensor.thing}" in grammar()["activities"].get(event.concept, {"uses": ()})["uses"]
 
 
 def _helper(made: Sequence[MadeEvent], i: int) -> str:
