@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import random
 import resource
+import shutil
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -23,6 +24,9 @@ from llmhar.ask.engines.worker import Say, do_job, render_prompt
 
 IGNORED = -100
 """Label of a token that carries no loss (PyTorch's convention)."""
+
+COMPILED_FROM = 800
+"""Steps from which on layers are compiled."""
 
 
 class Row(NamedTuple):
@@ -162,6 +166,19 @@ def _load_unsloth(recipe: dict[str, Any], place: str, revision: str | None, dtyp
     return model, tokenizer
 
 
+def compile_layers(model: Any, recipe: dict[str, Any], *, gpu: bool) -> bool:
+    """Compile the decoder's layers where that pays: 1.22 x a step of the 135M on two cores, after a minute's compiling.
+
+    Only on a CPU that has a C++ compiler, for trainings of some length; the same mathematics in other roundings.
+    """
+    pays = recipe["max_steps"] >= COMPILED_FROM and recipe["objective"] == "sft" and recipe["backend"] == "peft"
+    if gpu or not pays or shutil.which("g++") is None:
+        return False
+    for layer in next(module for name, module in model.named_modules() if name.endswith("layers")):
+        layer.compile(dynamic=True)
+    return True
+
+
 def _trainer_class(*, answer_logits_only: bool) -> Any:
     from torch.nn.functional import cross_entropy
     from trl import SFTTrainer
@@ -238,6 +255,7 @@ def train(folder: Path, say: Say) -> dict[str, Any]:
     seen = order([len(r.input_ids) for r in rows], recipe["max_steps"] * recipe["batch_size"] * recipe["accumulate"],
                  recipe["batch_size"], recipe["seed"], by_length=recipe["sort_by_length"])  # fmt: skip
     data = Dataset.from_list([rows[i]._asdict() for i in seen])
+    compiled = compile_layers(model, recipe, gpu=gpu)
     common = {"model": model, "train_dataset": data, "processing_class": tokenizer,
               "callbacks": [_reporter(say, recipe["max_steps"])]}  # fmt: skip
     trainer = _make_trainer(job, common, arguments(folder, recipe, gpu=gpu, mixed=wanted != "float32"))
@@ -250,7 +268,7 @@ def train(folder: Path, say: Say) -> dict[str, Any]:
     _save(trainer.accelerator.unwrap_model(trainer.model), recipe["method"], folder, job)
     history = [(int(e["step"]), float(e["loss"])) for e in trainer.state.log_history if "loss" in e]
     return {
-        "losses": history, "seconds": seconds, "too_long": too_long, "device": _device(gpu), "dtype": wanted,
+        "losses": history, "seconds": seconds, "too_long": too_long, "device": _device(gpu), "dtype": wanted, "compiled": compiled,
         "resumed_at": int(checkpoint.name.rpartition("-")[2]) if checkpoint else 0,
         "tokens": sum(len(rows[i].input_ids) for i in seen), "threads": torch.get_num_threads(),
         "trainable": sum(p.numel() for p in model.parameters() if p.requires_grad),
