@@ -268,7 +268,8 @@ def train(folder: Path, say: Say) -> dict[str, Any]:
     _save(trainer.accelerator.unwrap_model(trainer.model), recipe["method"], folder, job)
     history = [(int(e["step"]), float(e["loss"])) for e in trainer.state.log_history if "loss" in e]
     return {
-        "losses": history, "seconds": seconds, "too_long": too_long, "device": _device(gpu), "dtype": wanted, "compiled": compiled,
+        "losses": history, "seconds": seconds, "too_long": too_long, "device": _device(gpu), "dtype": wanted,
+        "compiled": compiled,
         "resumed_at": int(checkpoint.name.rpartition("-")[2]) if checkpoint else 0,
         "tokens": sum(len(rows[i].input_ids) for i in seen), "threads": torch.get_num_threads(),
         "trainable": sum(p.numel() for p in model.parameters() if p.requires_grad),
