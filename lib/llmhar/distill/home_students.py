@@ -15,10 +15,11 @@ from llmhar.ask.asking import Asking
 from llmhar.ask.engines.rules.home import RulesEngine
 from llmhar.ask.inference import request_to
 from llmhar.ask.models import MODELS
+from llmhar.ask.trained import change_about
 from llmhar.data.events import Window
 from llmhar.data.simulated_homes import Day
 from llmhar.distill.examples import Example
-from llmhar.distill.home_lessons import days_and_windows, example_of, lesson, refuse_leaks, shuffled
+from llmhar.distill.home_lessons import LISTED, days_and_windows, example_of, lesson, refuse_leaks, shuffled
 from llmhar.distill.students import Student
 from llmhar.distill.teaching import load_teaching, recipe_for
 from llmhar.distill.training import train_student
@@ -77,7 +78,16 @@ def home_student(name: str, *, progress: bool = True, threads: int | None = None
     teaching = load_teaching(TEACHING, seed=arm.seed)
     examples = home_lessons(arm, teaching.n_examples or 0)
     named = f"{arm.base}, {arm.words}"
-    return train_student(recipe_for(arm.base, teaching), examples, name=named, progress=progress, threads=threads)
+    student = train_student(recipe_for(arm.base, teaching), examples, name=named, progress=progress, threads=threads)
+    by_rules = arm.answers == "rules"
+    about = {
+        "prompt": LISTED, "teacher": "rules-plain" if by_rules else "the truth of made-up homes",
+        "teacher_kind": "rules" if by_rules else "simulated", "data": "simulated_homes (simulated)",
+        "windows": f"a window of each of {len(examples)} homes",
+        "completion": "answer" if arm.answers == "bare" else "reasoning",
+    }  # fmt: skip
+    change_about(student.folder, about)
+    return student
 
 
 def home_lessons(arm: HomeArm, n: int) -> list[Example]:
