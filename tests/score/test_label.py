@@ -26,6 +26,7 @@ from llmhar.run.ready import NotReady
 from llmhar.run.row_files import read_rows, rows_of
 from llmhar.score import label
 from llmhar.score.cells import as_written, harmless
+from llmhar.score.confidence import elect
 from llmhar.score.evaluate import evaluate
 from llmhar.score.f1 import score_rows
 
@@ -140,11 +141,11 @@ def test_a_killed_run_is_resumed(few, store):
 )  # fmt: skip
 def test_the_majority_decides_and_of_a_tie_the_first(given, chosen, votes):
     predictions = [Prediction(i, "ok" if n else "missing", n) for i, n in enumerate(given)]
-    assert label._elect(predictions) == (predictions[chosen], votes)
+    assert elect(predictions) == (predictions[chosen], votes)
 
 
 def test_no_prediction_elects_nobody():
-    assert label._elect([]) == (None, 0)
+    assert elect([]) == (None, 0)
 
 
 def test_samples_agree_in_part_and_failures_are_said(few, store):
