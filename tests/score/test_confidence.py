@@ -214,7 +214,7 @@ def test_table_and_figures_say_what_they_show():
         assert "made up; 6 events of 2 sessions" in figure.alt
         figure.canvas.draw()
     words = [text.get_text() for text in drawn[1].axes[0].get_legend().get_texts()]
-    assert any("from 0.50 on (chosen for accuracy ≥ 0.75): 67% kept, 25% of them wrong" in word for word in words)
+    assert any("from 0.50 on (chosen for accuracy ≥ 0.75): 67 % kept, 25 % of them wrong" in word for word in words)
 
 
 def test_who_can_say_how_sure_it_is():

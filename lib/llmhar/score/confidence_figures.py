@@ -75,9 +75,8 @@ def risk_coverage_curves(judged: Mapping[str, Judged], thresholds: Mapping[str, 
             chosen = thresholds[name]
             kept = curve.thresholds >= chosen.value
             at = (float(curve.coverage[kept][-1]), float(curve.risk[kept][-1])) if kept.any() else (0.0, 0.0)
-            what = (
-                f"from {chosen.value:.2f} on (chosen for {chosen.wanted}): {at[0]:.0%} kept, {at[1]:.0%} of them wrong"
-            )
+            ends = f"{100 * at[0]:.0f} % kept, {100 * at[1]:.0f} % of them wrong"
+            what = f"from {chosen.value:.2f} on (chosen for {chosen.wanted}): {ends}"
             look = {"markersize": 13, "markerfacecolor": "none", "color": colour, "linestyle": "none"}
             axes.plot(*at, marker=mark, label=plain(what), **look)
     axes.set_xlim(-0.02, 1.02)

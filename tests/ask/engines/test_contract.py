@@ -241,6 +241,7 @@ def test_probabilities_of_tokens(engine, case):
     labels = {1: "Cooking", 2: "Cooking dinner", 3: "Dösen 💤", 4: 'say "x"'}
     bound = answer_schema(2, labels)
     known = [
+        ("forced", answer_schema(2, {1: labels[4]})),
         ("forced", answer_schema(2, {1: labels[3]})),
         ("stove on", bound),
         ("bed", answer_schema(2, labels, why=True)),
@@ -252,7 +253,9 @@ def test_probabilities_of_tokens(engine, case):
         return
     assert [g.text for g in found] == [g.text for g in answers(engine, requests)]
     assert found[0].logprobs == "[]", "what is forced is certain"
-    for made in found[1:]:
+    forced = label_confidences(found[1].text, found[1].logprobs, parse_answer(found[1].text, 2, labels), labels)
+    assert min(forced) > 0.9, "parts of characters are told apart by nobody"
+    for made in found[2:]:
         reading = parse_answer(made.text, 2, labels)
         sure = label_confidences(made.text, made.logprobs, reading, labels)
         assert all(0 < one < 1 for one in sure), (made, sure)

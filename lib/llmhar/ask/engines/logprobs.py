@@ -2,7 +2,8 @@
 
 A text is often writable in several tokens ("sleeping", "sleep" + "ing"): at each place counts how likely the *text* was
 to go on as it did, which is the sum over all likely tokens that do. So what a schema forces has probability 1, however
-a model would have cut it, and only choices between texts lower the product.
+a model would have cut it, and only choices between texts lower the product. Tokens that hold a part of a character are
+taken for other texts: they may lower the product a little (1 % for an emoji of random weights), and never raise it.
 """
 
 from __future__ import annotations
