@@ -37,9 +37,8 @@ FORMAT = 3
 """Version of the tables (``sql/tables.sql``). Stores of format 2 are brought up in one transaction, others refused."""
 
 _SQL = Path(__file__).parent / "sql"
-_TABLES, _FROM_FORMAT_2, _NOTES, _LOGPROBS = (
-    (_SQL / f"{name}.sql").read_text() for name in ("tables", "from_format_2", "notes", "logprobs")
-)
+_SQL_FILES = ("tables", "from_format_2", "notes", "logprobs")
+_TABLES, _FROM_FORMAT_2, _NOTES, _LOGPROBS = ((_SQL / f"{name}.sql").read_text() for name in _SQL_FILES)
 MAX_NOTE, MAX_TAG, MAX_TAGS = 10_000, 60, 20
 """Characters of a comment and of a tag, and tags of a note."""
 SHORT_KEY = 16
@@ -186,8 +185,7 @@ class Store:
 
     def _has(self, table: str) -> bool:
         """Whether a table that is made with its first row is there."""
-        found = self._db.execute("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?", (table,))
-        return found.fetchone() is not None
+        return bool(self._db.execute("SELECT count(*) FROM sqlite_master WHERE name = ?", (table,)).fetchone()[0])
 
     def _format(self) -> int:
         return int(self._db.execute("PRAGMA user_version").fetchone()[0])
@@ -301,9 +299,8 @@ class Store:
             timed: answers that were asked alone, for their time, instead of all others.
         """
         found: dict[str, Stored] = {}
-        only = "" if exactly is None else " AND fingerprint = ?"
         likely = "(SELECT tokens FROM logprobs WHERE attempt_id = id)" if self._has("logprobs") else "''"
-        extra = [] if exactly is None else [canonical_json(exactly.to_json())]
+        only, extra = (" AND fingerprint = ?", [canonical_json(exactly.to_json())]) if exactly else ("", [])
         for chunk, marks in _chunks(keys):
             rows = self._db.execute(
                 "SELECT request_key, text, finish_reason, error, prompt_tokens, cached_tokens, output_tokens, seconds,"
