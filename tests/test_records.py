@@ -33,13 +33,13 @@ samplings = st.builds(Sampling, shares, shares, counts, counts, counts, maybe)
 turns = st.fixed_dictionaries({"role": st.sampled_from(["system", "user", "assistant"]), "content": text})
 requests = st.builds(
     Request, text, text, text, st.lists(turns, max_size=3).map(tuple), objects, samplings, st.none() | objects,
-    st.none() | text, counts, st.none() | text,
+    st.none() | text, counts, st.none() | text, st.booleans(),
 )  # fmt: skip
 OTHER = {  # field -> another value of it
     "model_id": text, "revision": text, "tokenizer_sha256": text, "messages": st.lists(turns, max_size=3).map(tuple),
     "template_args": objects, "schema": st.none() | objects, "adapter_sha256": st.none() | text, "sample_index": counts,
     "temperature": shares, "top_p": shares, "top_k": counts, "max_tokens": counts, "seed": counts,
-    "thinking_budget": maybe,
+    "thinking_budget": maybe, "logprobs": st.booleans(),
 }  # fmt: skip
 GENERATED = {"deadline": None, "derandomize": True, "database": None}
 
@@ -71,7 +71,8 @@ def test_each_ingredient_of_one_request(name):
     current = getattr(BASE, name, None) if name != "messages" else None
     current = getattr(BASE.sampling, name, current)
     changed = {
-        str: lambda v: v + "x", int: lambda v: v + 1, float: lambda v: v + 1e-9, dict: lambda v: {**v, "x": None},
+        str: lambda v: v + "x", bool: lambda v: not v, int: lambda v: v + 1, float: lambda v: v + 1e-9,
+        dict: lambda v: {**v, "x": None},
         type(None): lambda v: (*BASE.messages, {"role": "user", "content": ""}),
     }[type(current)](current)  # fmt: skip
     assert with_value(BASE, name, changed).key != BASE.key
@@ -90,6 +91,14 @@ def test_each_ingredient_of_one_request(name):
 )
 def test_messages_change_the_key(messages):
     assert replace(BASE, messages=messages).key != BASE.key
+
+
+def test_a_request_without_probabilities_is_what_it_was():
+    """Answers and keys that are stored today stay valid: the field is in key and JSON only where it is on."""
+    assert Request("m", "r", "t", ()).key == "9bd2cc0859deb7b777ef3fb4760614a03e81ea2ad4bb7f3aa4732474437a8f3c"
+    assert "logprobs" not in BASE.to_json() and Request.from_json(BASE.to_json()) == BASE
+    asked = replace(BASE, logprobs=True)
+    assert asked.to_json() == {**BASE.to_json(), "logprobs": True} and Request.from_json(asked.to_json()) == asked
 
 
 def test_absent_is_not_empty():
@@ -176,7 +185,7 @@ def test_generation_is_ok_unless_it_failed():
     assert not Generation("k", error="out of memory").ok
     assert asdict(Generation("k", "text", "length")) == {
         "request_key": "k", "text": "text", "finish_reason": "length", "finish_word": "", "error": "",
-        "prompt_tokens": 0, "cached_tokens": 0, "output_tokens": 0, "seconds": 0.0,
+        "prompt_tokens": 0, "cached_tokens": 0, "output_tokens": 0, "seconds": 0.0, "logprobs": "",
     }  # fmt: skip
 
 

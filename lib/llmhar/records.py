@@ -88,11 +88,15 @@ class Request:
     """k-th sample of the same question."""
     adapter_path: str | None = None
     """Where the adapter lies on this machine: not part of the key."""
+    logprobs: bool = False
+    """Whether the answer comes with how likely each of its tokens was; part of key and JSON only where it is on, so
+    that those of answers without stay what they were."""
 
     @cached_property
     def key(self) -> str:
         """sha256 over everything but the adapter's path."""
-        parts = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "adapter_path"}
+        hidden = {"adapter_path"} if self.logprobs else {"adapter_path", "logprobs"}
+        parts = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in hidden}
         sampling = asdict(self.sampling)
         for name in ("temperature", "top_p"):  # 1 and 1.0 ask for the same but differ in JSON
             sampling[name] = float(sampling[name])
@@ -100,7 +104,8 @@ class Request:
 
     def to_json(self) -> dict[str, Any]:
         """A JSON-ready dictionary that :meth:`from_json` reads back."""
-        return {**asdict(self), "messages": [dict(m) for m in self.messages]}
+        parts = {**asdict(self), "messages": [dict(m) for m in self.messages]}
+        return parts if self.logprobs else {name: value for name, value in parts.items() if name != "logprobs"}
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Request:
@@ -151,6 +156,10 @@ class Generation:
     """Wall time from being given to the engine's loop to being finished; batched requests overlap."""
     finish_word: str = ""
     """The server's own word for ``finish_reason`` where it is another, e.g. "eos_token"."""
+    logprobs: str = ""
+    """How likely the text was, where that was asked for and the engine can tell: JSON of [first character, behind the
+    last one, natural logarithm] for each token that was not certain. Kept as text: ten thousand answers read would take
+    hundreds of megabytes. Empty = not known."""
 
     @property
     def ok(self) -> bool:

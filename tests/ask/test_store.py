@@ -9,6 +9,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -41,6 +42,28 @@ def test_a_success_is_found_whole(store):
     assert store.add(generation, CPU)
     assert store.find([made.key]) == {made.key: (generation, CPU)}
     assert store.request(made.key) == made
+
+
+def test_how_likely_an_answer_was_stands_beside_it(store):
+    plain, sure = request("plain"), request("sure", logprobs=True)
+    store.note_asks([ask(plain), ask(sure)])
+    store.add(Generation(plain.key, "a", "stop"), CPU)
+    assert not store._has("logprobs"), "made with its first row: an older llmhar goes on writing into a shared store"
+    made = Generation(sure.key, "b", "stop", logprobs="[[0,1,-0.5]]")
+    assert store.add(made, CPU) and not store.add(replace(made, logprobs="[[0,1,-9]]"), CPU)
+    assert store.add(replace(made, text="c", logprobs=""), GPU)
+    assert store.find([plain.key, sure.key]) == {
+        plain.key: (Generation(plain.key, "a", "stop"), CPU), sure.key: (made, CPU)
+    }  # fmt: skip
+    assert store.find([sure.key], GPU)[sure.key].generation == Generation(sure.key, "c", "stop")
+    assert store.request(sure.key) == sure
+    with sqlite3.connect(store.path) as older:  # as an llmhar without this table writes
+        older.execute(
+            "INSERT INTO attempts SELECT NULL, request_key, 'older', text, finish_reason, error, 1, 1, 1, 1, NULL, 1, 0"
+            " FROM attempts WHERE request_key = ?",
+            (plain.key,),
+        )
+    assert store.counts()["successes"] == 4 and store._db.execute("PRAGMA user_version").fetchone() == (FORMAT,)
 
 
 def test_one_success_per_request_and_fingerprint(store):

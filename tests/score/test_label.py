@@ -3,6 +3,8 @@
 import csv
 import io
 import json
+import math
+import re
 from collections import Counter
 from dataclasses import replace
 from datetime import datetime
@@ -26,6 +28,7 @@ from llmhar.run.ready import NotReady
 from llmhar.run.row_files import read_rows, rows_of
 from llmhar.score import label
 from llmhar.score.cells import as_written, harmless
+from llmhar.score.confidence import elect
 from llmhar.score.evaluate import evaluate
 from llmhar.score.f1 import score_rows
 
@@ -140,11 +143,11 @@ def test_a_killed_run_is_resumed(few, store):
 )  # fmt: skip
 def test_the_majority_decides_and_of_a_tie_the_first(given, chosen, votes):
     predictions = [Prediction(i, "ok" if n else "missing", n) for i, n in enumerate(given)]
-    assert label._elect(predictions) == (predictions[chosen], votes)
+    assert elect(predictions) == (predictions[chosen], votes)
 
 
 def test_no_prediction_elects_nobody():
-    assert label._elect([]) == (None, 0)
+    assert elect([]) == (None, 0)
 
 
 def test_samples_agree_in_part_and_failures_are_said(few, store):
@@ -228,6 +231,79 @@ def test_cells_come_back_as_they_were_written(text):
 def test_a_home_without_activities_says_where_to_list_them(homes, tmp_path):
     with pytest.raises(DataError, match=r"nameless names no activity.*nameless/home.yaml, under `activities:`"):
         whole("nameless", form=FORM)
+
+
+def test_unsure_labels_are_left_blank(few, store):
+    """One sample: by the probability of its tokens; of unknown probability = not sure. Several: by their agreement."""
+
+    def reply(request):
+        text = json.dumps([{"id": i, "activity": name} for i, name in enumerate([*names[:2], "no"])])
+        at = text.index(names[1])
+        return Generation(request.key, text, "stop", logprobs=json.dumps([[at, at + 1, math.log(0.25)]]))
+
+    names = list(few.sessions["16"].labels.values())
+    made = label.label_events(few, RULES, replace(QUIET, open_with=lambda: Dies(None, reply)), store)
+    for least, kept in ((None, 2), (0.0, 2), (0.25, 2), (0.26, 1), (1.0, 1)):
+        rows = list(label.confident(made, least).rows())[:4]
+        assert [row["confidence"] for row in rows] == [1.0, pytest.approx(0.25), None, None]
+        assert [row["activity"] for row in rows] == [names[0], names[1] if kept == 2 else None, None, None]
+        blank = "ok" if kept == 2 else "unsure"
+        assert [row["verdict"] for row in rows] == ["ok", blank, "unknown_label", "missing"]
+    silent = label.label_events(few, MODELS["rules-plain"], QUIET, store)
+    assert {row["confidence"] for row in silent.rows()} == {None}
+    with pytest.raises(EngineError, match=r"no probabilities of tokens.*--samples 5 --temperature"):
+        label.confident(silent, 0.5)
+
+    asking = replace(QUIET, n_samples=2)
+    place = {a.request.key: a.request.sample_index for a in inference.make_asks(few, RULES, asking)}
+
+    def disagree(request):
+        second = names[place[request.key]]
+        return Generation(
+            request.key, json.dumps([{"id": i, "activity": [names[0], second][i]} for i in (0, 1)]), "stop"
+        )
+
+    with Store(store.path.with_name("other.sqlite")) as other:
+        several = label.label_events(few, RULES, replace(asking, open_with=lambda: Dies(None, disagree)), other)
+    rows = list(label.confident(several, 0.6).rows())[:2]
+    assert [(r["activity"], r["confidence"], r["verdict"]) for r in rows] == [
+        (names[0], 1, "ok"),
+        (None, 0.5, "unsure"),
+    ]
+
+
+def test_the_command_says_how_many_it_left_blank(homes, tmp_path, monkeypatch):
+    def reply(request):
+        text = json.dumps([{"id": i, "activity": "eating"} for i in range(10)])
+        return Generation(request.key, text, "stop", logprobs=json.dumps([[0, 40, -1.0]]) if request.logprobs else "")
+
+    asked = Dies(None, reply)
+    monkeypatch.setattr(inference, "open_model", lambda model, asking: asked)
+    monkeypatch.setattr("llmhar.run.ready.model_problems", lambda *_: [])
+    call = ("label", "hostile", "--model", "smollm2-135m", "--engine", "openai", "--max-tokens", 50)
+    out = tmp_path / "o.csv"
+    summary = json.loads(invoke(*call, "--min-confidence", 0.5, "--out", out, "--json").stdout)
+    assert (summary["rows"], summary["labelled"], summary["unsure"]) == (12, 10, 2), "the first item of each answer"
+    shown = invoke(*call, "--min-confidence", 0.5)
+    assert "2 of 12 labels left blank: less sure than 0.5" in shown.stderr and shown.stdout == out.read_text()
+    assert asked.asked == 2, "the second call was answered by the store"
+    assert invoke(*call).stdout.count("unsure") == 0 and asked.asked == 4, "without it nothing has changed"
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        (("--model", "rules"), "rules gives no confidence.*leave --min-confidence away"),
+        (("--model", "rules", "--samples", 3), "rules gives no confidence"),
+        (("--model", "smollm2-135m", "--engine", "onnx"), "onnx gives .* no probabilities.*--samples 5 --temperature"),
+        (("--model", "smollm2-135m", "--samples", 3, "--temperature", 0), "all samples agree: give --temperature"),
+    ],
+)  # fmt: skip
+def test_a_threshold_that_cannot_be_had_stops_before_any_work(homes, tmp_path, more, words):
+    done = invoke("label", "hostile", "--min-confidence", 0.5, *more)
+    assert isinstance(done.exception, NotReady) and re.search(words, str(done.exception)) and not done.stdout
+    assert not (tmp_path / "home" / "store.sqlite").exists()
+    assert invoke("label", "hostile", "--model", "rules", "--min-confidence", 1.5).exit_code == 2
 
 
 def invoke(*arguments):

@@ -32,6 +32,9 @@ class Asking:
     why: bool | None = None
     """Whether a constrained answer reasons in each item, before its activity; None = where a model has no thinking
     block of its own."""
+    confidence: bool = False
+    """Keep with each answer how likely its tokens were, where model and engine can tell
+    (:func:`llmhar.ask.inference.no_confidence`); such answers have request keys of their own."""
     engine: str = "auto"
     """Key into ``ENGINES``, or "auto"; a model that has an engine of its own (rules, recorded) ignores it."""
     engine_options: Mapping[str, Any] = field(default_factory=dict)

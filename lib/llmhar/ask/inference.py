@@ -34,6 +34,8 @@ HOSTED_TOKENS: dict[Mode, int] = {"thinking": 16_384, "plain": 2048}
 """Tokens that an answer of a hosted model may take, where its entry does not say."""
 ITEM_TOKENS = 64
 """Tokens that an item with a "why" of 80 characters may take."""
+TELLS_LOGPROBS = ("auto", "vllm", "transformers", "openai", "ray")
+"""Engines that say how likely tokens were; of servers those that offer it."""
 GIVE_UP_AFTER = 100
 """Failures in a row after which an engine is taken for dead; what is left stays unasked until the next run."""
 
@@ -137,7 +139,8 @@ def make_asks(task: Task, model: ModelSpec, asking: Asking = STUDY) -> list[Ask]
         room = ITEM_TOKENS * max((len(window.events) for window in task.windows), default=0)
         limits = asking.sampling
         asking = replace(asking, sampling=replace(limits, max_tokens=max(limits.max_tokens, room)))
-    request = request_to(model, asking)
+    logprobs = asking.confidence and not no_confidence(model, asking.engine)
+    request = partial(request_to(model, asking), logprobs=logprobs)
     asks = []
     for window in task.windows:
         messages = task.prompt_of(window).messages(window)
@@ -284,6 +287,19 @@ def serving_engine(model: ModelSpec, engine: str) -> str:
         return model.engine
     made_here = model.adapter is not None or not isinstance(model.source, HubSource | NoSource)
     return "auto" if engine == "openai" and made_here else engine
+
+
+def no_confidence(model: ModelSpec, engine: str) -> str:
+    """Why nobody can say how likely a model's labels are; empty where its engine can, or a server may.
+
+    Args:
+        model: who is asked.
+        engine: that was asked for; a model's own goes before it.
+    """
+    if model.kind != "llm":
+        return f"{model.name} gives no confidence: {model.kind} answers are not drawn token by token"
+    serving = serving_engine(model, engine)
+    return "" if serving in TELLS_LOGPROBS else f"engine {serving} gives {model.name} no probabilities of tokens"
 
 
 def is_served(model: ModelSpec, engine: str) -> bool:

@@ -2,7 +2,8 @@
 
 - A **request** is stored once, whole, under its key (see :class:`llmhar.records.Request`).
 - **Attempts** are appended, each in a transaction of its own, and never overwritten. A partial unique index allows one
-  success per (request key, fingerprint); failures keep their reason and are retried on demand.
+  success per (request key, fingerprint); failures keep their reason and are retried on demand. How likely an answer's
+  tokens were stands beside it, where it was asked for: never computed again.
 - An **ask** says which window of which data set a request was made for.
 - A **pass** is one engine working through some requests: its wall time and joules, which single requests, answered in
   batches, do not have.
@@ -36,7 +37,8 @@ FORMAT = 3
 """Version of the tables (``sql/tables.sql``). Stores of format 2 are brought up in one transaction, others refused."""
 
 _SQL = Path(__file__).parent / "sql"
-_TABLES, _FROM_FORMAT_2, _NOTES = ((_SQL / f"{name}.sql").read_text() for name in ("tables", "from_format_2", "notes"))
+_SQL_FILES = ("tables", "from_format_2", "notes", "logprobs")
+_TABLES, _FROM_FORMAT_2, _NOTES, _LOGPROBS = ((_SQL / f"{name}.sql").read_text() for name in _SQL_FILES)
 MAX_NOTE, MAX_TAG, MAX_TAGS = 10_000, 60, 20
 """Characters of a comment and of a tag, and tags of a note."""
 SHORT_KEY = 16
@@ -181,6 +183,10 @@ class Store:
                 f"{self.path} has store format {self._format()}, this llmhar reads {FORMAT}: use another LLMHAR_HOME"
             )
 
+    def _has(self, table: str) -> bool:
+        """Whether a table that is made with its first row is there."""
+        return bool(self._db.execute("SELECT count(*) FROM sqlite_master WHERE name = ?", (table,)).fetchone()[0])
+
     def _format(self) -> int:
         return int(self._db.execute("PRAGMA user_version").fetchone()[0])
 
@@ -276,6 +282,9 @@ class Store:
             if not self._db.execute("SELECT 1 FROM requests WHERE key = ?", row[:1]).fetchone():
                 raise StoreError(f"request {generation.request_key[:12]}… was never noted: call note_asks first")
             done = self._db.execute("INSERT OR IGNORE INTO attempts VALUES (NULL,?,?,?,?,?,?,?,?,?,?,?,?)", row)
+            if done.rowcount == 1 and generation.logprobs:
+                self._db.execute(_LOGPROBS)
+                self._db.execute("INSERT INTO logprobs VALUES (?, ?)", (done.lastrowid, generation.logprobs))
             return done.rowcount == 1
 
     @_reads
@@ -290,18 +299,18 @@ class Store:
             timed: answers that were asked alone, for their time, instead of all others.
         """
         found: dict[str, Stored] = {}
-        only = "" if exactly is None else " AND fingerprint = ?"
-        extra = [] if exactly is None else [canonical_json(exactly.to_json())]
+        likely = "(SELECT tokens FROM logprobs WHERE attempt_id = id)" if self._has("logprobs") else "''"
+        only, extra = (" AND fingerprint = ?", [canonical_json(exactly.to_json())]) if exactly else ("", [])
         for chunk, marks in _chunks(keys):
             rows = self._db.execute(
                 "SELECT request_key, text, finish_reason, error, prompt_tokens, cached_tokens, output_tokens, seconds,"
-                f" fingerprint FROM attempts WHERE error = '' AND request_key IN ({marks}) AND timed = ?{only}"
-                " ORDER BY id DESC",
+                f" {likely}, fingerprint FROM attempts"
+                f" WHERE error = '' AND request_key IN ({marks}) AND timed = ?{only} ORDER BY id DESC",
                 [*chunk, timed, *extra],
             )
-            for key, text, ended, *values, fingerprint in rows:
+            for key, text, ended, *values, logprobs, fingerprint in rows:
                 reason, _, word = ended.partition(":")
-                made = Generation(*(key, text, reason, *values, word))
+                made = Generation(*(key, text, reason, *values, word, logprobs or ""))
                 found[key] = Stored(made, Fingerprint(**json.loads(fingerprint)))
         return found
 
@@ -409,7 +418,7 @@ class Store:
 
     @_reads
     def _notes(self, keys: Sequence[str] | None, *, taken_back: bool) -> list[Note]:
-        if not self._db.execute("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'notes'").fetchone():
+        if not self._has("notes"):
             return []
         found: dict[str, Note] = {}
         wanted = None if keys is None else set(keys)

@@ -15,23 +15,38 @@ from typing import Any, NamedTuple, TextIO
 
 from llmhar import paths
 from llmhar.ask.asking import Asking
-from llmhar.ask.inference import Answer, AskedRun, collect, make_asks, refuse_all_failed, run_asks, serving_engine
+from llmhar.ask.engines.base import EngineError
+from llmhar.ask.inference import (
+    Answer,
+    AskedRun,
+    collect,
+    make_asks,
+    no_confidence,
+    refuse_all_failed,
+    run_asks,
+    sampling_of,
+    serving_engine,
+)
 from llmhar.ask.models import ModelSpec
 from llmhar.ask.store import Store
 from llmhar.ask.task import Task
 from llmhar.data.load_report import WrongCall
-from llmhar.records import Prediction
 from llmhar.score.cells import fit, harmless
+from llmhar.score.confidence import elect
 from llmhar.score.tables import read_answer
 from llmhar.settings import choose
+from llmhar.text.confidence import label_confidences
+from llmhar.text.parsing import Reading
 from llmhar.text.prompt import PromptForm
 
 COLUMNS = ("session", "id", "time", "room", "sensor", "state", "activity", "verdict", "confidence", "model")
 """Of the table, a row an event. The first six are those of ``llmhar data events``; activity is blank where the model
-gave none that is offered; verdict is one of ``VERDICTS``, or "failed" where every request failed; confidence is blank
-with one sample."""
+gave none that is offered; verdict is one of ``VERDICTS``, "failed" where every request failed, or "unsure" where the
+label was left blank; confidence is the share of samples that agree, of one sample the probability of the label's tokens
+where it was asked for, and blank where neither is known."""
 PLAIN_TOKENS, THINKING_TOKENS = 400, 8192
 """Most tokens of an answer where nobody says: of a local model that does not think, as in notebook 02; of others."""
+SEVERAL = "draw several samples, whose agreement is a confidence (--samples 5 --temperature 0.7)"
 _BATCH = 50_000
 """Rows that Parquet is written by."""
 
@@ -65,15 +80,21 @@ class Labelled(NamedTuple):
     run: AskedRun
     answers: Sequence[Sequence[Answer]]
     """Of each of ``task.windows`` in order, all samples."""
+    min_confidence: float = 0.0
+    """Labels with less are left blank, and where some is wanted those of unknown confidence too."""
 
     def rows(self) -> Iterator[Row]:
         """The table, a row an event, in order of session and time; :data:`COLUMNS` are its keys."""
         for window, samples in zip(self.task.windows, self.answers):
             labels = self.task.sessions[window.session_id].labels
             n, answered = len(window.events), [answer for answer in samples if answer.stored]
-            readings = [read_answer(answer, n, labels).predictions for answer in answered]
+            readings = [read_answer(answer, n, labels) for answer in answered]
+            sure = _sure_of(answered[0], readings[0], labels) if len(samples) == len(answered) == 1 else (None,) * n
             for i, event in enumerate(window.events):
-                chosen, votes = _elect([predictions[i] for predictions in readings])
+                chosen, votes = elect([reading.predictions[i] for reading in readings])
+                label = None if chosen is None or chosen.label is None else fit(labels[chosen.label])
+                confidence = votes / len(samples) if len(samples) > 1 else sure[i]
+                is_unsure = label is not None and (confidence or 0.0) < self.min_confidence
                 yield {
                     "session": fit(window.session_id),
                     "id": event.event_id,
@@ -81,23 +102,35 @@ class Labelled(NamedTuple):
                     "room": fit(event.room),
                     "sensor": fit(event.sensor),
                     "state": fit(event.state),
-                    "activity": None if chosen is None or chosen.label is None else fit(labels[chosen.label]),
-                    "verdict": chosen.verdict if chosen else "failed",
-                    "confidence": votes / len(samples) if votes and len(samples) > 1 else None,
+                    "activity": None if is_unsure else label,
+                    "verdict": "unsure" if is_unsure else chosen.verdict if chosen else "failed",
+                    "confidence": None if label is None else confidence,
                     "model": self.model.name,
                 }
 
 
-def _elect(predictions: Sequence[Prediction]) -> tuple[Prediction | None, int]:
-    """The first prediction with the label that most samples gave, and how many did; of a tie, the earliest one's.
+def _sure_of(answer: Answer, reading: Reading, labels: Mapping[int, str]) -> Sequence[float | None]:
+    """Probability of each event's label, of one answer."""
+    assert answer.stored is not None
+    made = answer.stored.generation
+    return label_confidences(made.text, made.logprobs, reading, labels)
 
-    Where no sample gave a label it is the first prediction with 0 votes, and None where there is none at all.
+
+def no_threshold(model: ModelSpec, asking: Asking) -> str:
+    """Why labels cannot be left blank by their confidence, with the cure; empty where they can.
+
+    Args:
+        model: who is asked.
+        asking: its engine, samples and temperature count: several samples agree or not, one has its probabilities.
     """
-    votes = Counter(prediction.label for prediction in predictions if prediction.label is not None)
-    if not votes:
-        return (predictions[0] if predictions else None), 0
-    (label, n) = votes.most_common(1)[0]  # of equal ones the one that was counted first
-    return next(prediction for prediction in predictions if prediction.label == label), n
+    problem = no_confidence(model, asking.engine)
+    if model.kind != "llm":
+        return f"{problem}: leave --min-confidence away, or take a language model (llmhar models list)"
+    if asking.n_samples == 1:
+        return problem and f"{problem}: take engine vllm or transformers, or {SEVERAL}"
+    if not sampling_of(model, asking).temperature:
+        return f"{model.name}: with temperature 0 all samples agree: give --temperature, or one sample"
+    return ""
 
 
 def label_events(task: Task, model: ModelSpec, asking: Asking, store: Store) -> Labelled:
@@ -119,6 +152,24 @@ def label_events(task: Task, model: ModelSpec, asking: Asking, store: Store) -> 
     refuse_all_failed(model.name, answers)
     n = asking.n_samples
     return Labelled(task, model, run, [answers[i : i + n] for i in range(0, len(answers), n)])
+
+
+def confident(made: Labelled, least: float | None) -> Labelled:
+    """The same labels without those of less confidence.
+
+    Args:
+        made: labels, with several samples or asked with ``confidence``.
+        least: 0 … 1; None leaves all of them.
+
+    Raises:
+        EngineError: none of one sample's answers came with probabilities, as of servers that do not offer them.
+    """
+    stored = [samples[0].stored for samples in made.answers if len(samples) == 1]
+    if least is not None and stored and not any(one and one.generation.logprobs for one in stored):
+        raise EngineError(
+            f"{made.model.name} gave no probabilities of tokens, so no label is known to be sure: {SEVERAL}"
+        )
+    return made._replace(min_confidence=least or 0.0)
 
 
 def write_csv(rows: Iterable[Row], stream: TextIO, shown: Callable[[str], str] = str) -> None:

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import jinja2
@@ -39,6 +39,7 @@ from llmhar.data import simulated
 from llmhar.data.events import Windowing
 from llmhar.distill.quantise import quantise
 from llmhar.records import Generation, Request, Sampling, sha256_of
+from llmhar.text.confidence import label_confidences
 from llmhar.text.parsing import parse_answer
 from llmhar.text.prompt import PromptForm
 from llmhar.text.schema import answer_schema
@@ -232,6 +233,35 @@ def test_a_schema_binds_the_answer(engine, case):
         answer = json.loads(found.text.split("</think>")[-1])
         jsonschema.validate(answer, SCHEMA)
         assert [item["id"] for item in answer] == [0, 1]
+
+
+def test_probabilities_of_tokens(engine, case):
+    """What a schema forces is certain, however it is cut into tokens; a choice is not; no text is another for it."""
+    only(case.llm, "draws no tokens")
+    labels = {1: "Cooking", 2: "Cooking dinner", 3: "Dösen 💤", 4: 'say "x"'}
+    bound = answer_schema(2, labels)
+    known = [
+        ("forced", answer_schema(2, {1: labels[4]})),
+        ("forced", answer_schema(2, {1: labels[3]})),
+        ("stove on", bound),
+        ("bed", answer_schema(2, labels, why=True)),
+    ]
+    requests = [ask(said, schema=schema, max_tokens=160, template={"enable_thinking": False}) for said, schema in known]
+    found = answers(engine, [replace(request, logprobs=True) for request in requests])
+    if case.engine == "onnx":
+        assert "no probabilities" in answers(engine, [replace(ask("free"), logprobs=True)])[0].error
+        return
+    assert [g.text for g in found] == [g.text for g in answers(engine, requests)]
+    assert found[0].logprobs == "[]", "what is forced is certain"
+    forced = label_confidences(found[1].text, found[1].logprobs, parse_answer(found[1].text, 2, labels), labels)
+    assert min(forced) > 0.9, "parts of characters are told apart by nobody"
+    for made in found[2:]:
+        reading = parse_answer(made.text, 2, labels)
+        sure = label_confidences(made.text, made.logprobs, reading, labels)
+        assert all(0 < one < 1 for one in sure), (made, sure)
+        texts = {made.text[first:last] for first, last, _ in json.loads(made.logprobs)}
+        assert not {"id", '"id":', "activity"} & texts
+    assert answers(engine, requests[:1])[0].logprobs == "", "not asked for"
 
 
 def test_failures_are_values(engine, case, tmp_path):

@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 import urllib.request
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
@@ -179,6 +179,35 @@ def test_max_tokens_by_its_newer_name_where_a_server_asks_for_it(server):
     assert [("max_tokens" in b, b.get("max_completion_tokens")) for b in server.asked] == [
         (True, None), (False, 12), (False, 12), (False, 12)
     ]  # fmt: skip
+
+
+def chosen(text: str) -> dict:
+    """A completion with the probabilities of its characters: each 1/2."""
+    made = completion(text)
+    tokens = [{"token": c, "logprob": -0.6931, "bytes": list(c.encode()), "top_logprobs": []} for c in text]
+    made["choices"][0]["logprobs"] = {"content": tokens}
+    return made
+
+
+def test_probabilities_of_tokens_where_they_are_asked_for(server):
+    server.replies = [(200, chosen("aé"))]
+    assert one(server, replace(ask("hi"), logprobs=True)).logprobs == "[[0,1,-0.6931],[1,2,-0.6931]]"
+    assert (server.asked[0]["logprobs"], server.asked[0]["top_logprobs"]) == (True, 10)
+    assert one(server).logprobs == "" and "logprobs" not in server.asked[1]
+    server.replies = [(200, completion("a"))]
+    silent = one(server, replace(ask("hi"), logprobs=True))
+    assert silent.ok and silent.logprobs == "", "many servers ignore the wish"
+
+
+@pytest.mark.parametrize("status", [400, 403, 422])
+def test_a_server_that_refuses_probabilities_is_asked_without(server, status, caplog):
+    refused = {"error": {"message": "You are not allowed to request logprobs from this model"}}
+    server.replies = [lambda body: (status, refused, {}) if "logprobs" in body else (200, completion(), {})]
+    with opened(server) as engine:
+        asked = [replace(ask(said), logprobs=True) for said in "abc"]
+        assert all(g.ok and not g.logprobs for g in [*answers(engine, asked[:1]), *answers(engine, asked[1:])])
+    assert ["logprobs" in body for body in server.asked] == [True, False, False, False]
+    assert "offers no probabilities of tokens" in caplog.text
 
 
 # What comes back.

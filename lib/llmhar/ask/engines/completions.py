@@ -1,5 +1,5 @@
-"""Reads what an OpenAI-compatible server sends: text, thinking, end and tokens of one chat completion, and how long it
-asks to wait. Asks nobody.
+"""Reads what an OpenAI-compatible server sends: text, thinking, end and tokens of one chat completion, how likely these
+were, and how long it asks to wait. Asks nobody.
 """
 
 from __future__ import annotations
@@ -9,6 +9,8 @@ import time
 from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
 from typing import Any
+
+from llmhar.ask.engines.logprobs import of_completion
 
 _STOPS = ("stop", "stop_sequence", "eos", "eos_token", "end", "end_turn", "complete")
 """Servers' words, in any case, for an answer that ended by itself."""
@@ -43,10 +45,11 @@ def read_completion(body: Any, max_tokens: int) -> dict[str, Any]:
     except (KeyError, IndexError, TypeError, AttributeError, ValueError):
         problem = body.get("error") if isinstance(body, dict) else None
         raise ValueError(f"the server's answer is no chat completion{f': {problem}' if problem else ''}") from None
-    reason = _reason(word, output >= max_tokens, bool(text))
+    reason, said = _reason(word, output >= max_tokens, bool(text)), text
     if thought:
         unfinished = not text and reason == "length"
         text = f"<think>{thought}" if unfinished else f"<think>{thought}</think>{text}"
+    tokens = choice["logprobs"].get("content") if isinstance(choice.get("logprobs"), dict) else None
     return {
         "text": text,
         "finish_reason": reason,
@@ -55,6 +58,7 @@ def read_completion(body: Any, max_tokens: int) -> dict[str, Any]:
         "prompt_tokens": prompt,
         "cached_tokens": cached,
         "output_tokens": output,
+        "logprobs": of_completion(tokens, said, len(text) - len(said)),
     }
 
 

@@ -115,6 +115,8 @@ def refusal(request: Request) -> str:
         return "the onnx engine does not bind answers to a schema: ask without one"
     if request.sampling.thinking_budget is not None:
         return "thinking_budget is not offered by the onnx engine"
+    if request.logprobs:
+        return "the onnx engine gives no probabilities of tokens: ask with confidence=False"
     return ""
 
 

@@ -25,6 +25,7 @@ import openai
 from llmhar.ask.engines.addresses import KEY_VARIABLES, URL_VARIABLE, address_of, host_of, say_once
 from llmhar.ask.engines.base import EngineError
 from llmhar.ask.engines.completions import read_completion, wished_wait
+from llmhar.ask.engines.logprobs import TOP
 from llmhar.ask.engines.worker import seed_of, sentence
 from llmhar.ask.models import ModelSpec
 from llmhar.ask.spending import Cost, Purse, cost_of
@@ -47,6 +48,7 @@ LONGEST_WAIT_S = 900.0
 """Seconds that a server may ask to wait; of a longer wait the user is told, and nothing more is sent."""
 _HOPELESS = (401, 402, 404)
 """What every later request would get as well: it is not sent."""
+_LOGPROBS = {"logprobs": True, "top_logprobs": TOP}
 T = TypeVar("T")
 
 
@@ -117,7 +119,7 @@ class OpenAIEngine:
         pace = requests_per_minute or model.server.requests_per_minute
         self._gap_s = 60.0 / pace if pace else 0.0
         self._timeout_s = timeout_s
-        self._limit_field = "max_tokens"
+        self._limit_field, self._tells_logprobs = "max_tokens", True
         self._hopeless = ""
         self._purse = Purse(model)
         self._used = cost_of([], model.prices)
@@ -199,6 +201,8 @@ class OpenAIEngine:
         seconds = round(time.perf_counter() - started, 4)
         if error:
             fields |= {"text": "", "finish_reason": "error", "finish_word": "", "error": self._clean(error)}
+        if not request.logprobs or self._scrub(fields["text"]) != fields["text"]:
+            fields["logprobs"] = ""  # they are of other characters than what is kept
         fields |= {name: self._scrub(fields[name]) for name in ("text", "finish_word")}
         made = Generation(request.key, seconds=seconds, **fields)
         self._purse.settle(reserved, request, made)
@@ -208,6 +212,23 @@ class OpenAIEngine:
 
     async def _ask(self, body: dict[str, Any]) -> Any:
         """The server's JSON for one body.
+
+        Raises:
+            ValueError: what came back is no JSON.
+        """
+        if not self._tells_logprobs:
+            body = {name: value for name, value in body.items() if name not in _LOGPROBS}
+        try:
+            return await self._send(dict(body))
+        except openai.APIStatusError as error:
+            if "logprobs" not in body or "logprobs" not in str(error):
+                raise
+        log.warning("%s offers no probabilities of tokens: %s is asked without", self.host, self._model.name)
+        self._tells_logprobs = False
+        return await self._ask(body)
+
+    async def _send(self, body: dict[str, Any]) -> Any:
+        """The server's JSON for a body that it may refuse.
 
         Raises:
             ValueError: what came back is no JSON.
@@ -251,6 +272,8 @@ class OpenAIEngine:
             "limit": sampling.max_tokens,
             "extra_body": extra,
         }
+        if request.logprobs:
+            body |= _LOGPROBS
         if request.schema is not None:
             schema = {"name": "answer", "schema": dict(request.schema), "strict": True}
             body["response_format"] = {"type": "json_schema", "json_schema": schema}

@@ -7,8 +7,9 @@ One JSON object a line, the first rule that fits a request gives its reply:
 3. ``{"default": true, ...}``: any other request.
 
 Beside the rule a line holds ``text`` and may hold ``finish_reason`` ("stop"), ``error``, ``prompt_tokens``,
-``cached_tokens``, ``output_tokens`` (white-space words where not given), ``delay_s`` (slept before the reply) and
-``times`` (how often a match or default line answers before the next fitting one does).
+``cached_tokens``, ``output_tokens`` (white-space words where not given), ``logprobs`` (how likely the text was),
+``delay_s`` (slept before the reply) and ``times`` (how often a match or default line answers before the next fitting
+one does).
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from llmhar.ask.engines.base import EngineError
 from llmhar.records import Fingerprint, Generation, Request, canonical_json
 
 _RULES = {"key", "match", "default"}
-_REPLY = {"text", "finish_reason", "error", "prompt_tokens", "cached_tokens", "output_tokens", "seconds"}
+_REPLY = {"text", "finish_reason", "error", "prompt_tokens", "cached_tokens", "output_tokens", "seconds", "logprobs"}
 _OTHER = {"delay_s", "times", "comment"}
 
 
@@ -118,7 +119,7 @@ def record(path: Path | str, pairs: Iterable[tuple[Request, Generation]]) -> int
     """Write a file that replays a real run by request key, sorted by key; returns the number of lines."""
     lines = {}
     for request, generation in pairs:
-        fields = {k: v for k, v in asdict(generation).items() if k in _REPLY}
+        fields = {k: v for k, v in asdict(generation).items() if k in _REPLY and (v or k != "logprobs")}
         lines[request.key] = canonical_json({"key": request.key, **fields})
     paths.write_text(Path(path), "".join(lines[key] + "\n" for key in sorted(lines)))
     return len(lines)

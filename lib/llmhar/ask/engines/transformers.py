@@ -17,7 +17,8 @@ import transformers
 import xgrammar
 from transformers import AutoModelForCausalLM, AutoTokenizer, DynamicCache
 
-from llmhar.ask.engines.worker import COMPACT_JSON, Emit, Inbox, Task, render, seed_of, sentence, too_long
+from llmhar.ask.engines.logprobs import LEAST, TOP
+from llmhar.ask.engines.worker import COMPACT_JSON, Emit, Inbox, Task, logprobs_of, render, seed_of, sentence, too_long
 
 
 @dataclass
@@ -34,6 +35,8 @@ class Row:
     tokens: list[int] = field(default_factory=list)
     thought: int = 0
     reason: str = ""
+    likely: list[dict[int, float]] = field(default_factory=list)
+    """For each token the likeliest ones at its place, where the request wants to know."""
 
 
 class TransformersBackend:
@@ -163,8 +166,10 @@ class TransformersBackend:
                                  use_cache=True, logits_to_keep=1).logits[:, -1].float().cpu()  # fmt: skip
             self._constrain(rows, logits)
             chosen = [self._next(row, scores) for row, scores in zip(rows, logits, strict=True)]
-            for row, token in zip(rows, chosen, strict=True):
+            for row, token, scores in zip(rows, chosen, logits, strict=True):
                 self._advance(row, token)
+                if row.task.request.logprobs:
+                    row.likely.append(_likely(scores, token))
             yield from (row for row in rows if row.reason)
             keep = [n for n, row in enumerate(rows) if not row.reason]
             ids = torch.tensor([[chosen[n]] for n in keep], device=device)
@@ -222,8 +227,18 @@ class TransformersBackend:
 
     def _result(self, row: Row) -> dict[str, Any]:
         text = self._tokenizer.decode(row.tokens, skip_special_tokens=True)
+        likely = logprobs_of(self._tokenizer, row.task, row.tokens, row.likely, text)
         return {"text": text, "finish_reason": row.reason, "prompt_tokens": len(row.task.prompt),
-                "output_tokens": len(row.tokens)}  # fmt: skip
+                "output_tokens": len(row.tokens), **likely}  # fmt: skip
+
+
+def _likely(scores: torch.Tensor, token: int) -> dict[int, float]:
+    """The likeliest tokens and ``token``, with their logarithms at temperature 1; what a schema forbids is none."""
+    logprobs = scores.log_softmax(-1)
+    best = logprobs.topk(min(TOP, logprobs.numel()))
+    return {number: value for number, value in zip(best.indices.tolist(), best.values.tolist()) if value > LEAST} | {
+        token: max(float(logprobs[token]), LEAST)
+    }
 
 
 def _adapter_path(sha256: str | None, path: str | None) -> str | None:

@@ -23,8 +23,9 @@ from vllm.lora.request import LoRARequest
 from vllm.platforms import current_platform
 from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
 
+from llmhar.ask.engines.logprobs import LEAST, TOP
 from llmhar.ask.engines.registry import multiplies_bfloat16
-from llmhar.ask.engines.worker import Emit, Inbox, Task, render, seed_of, sentence, too_long
+from llmhar.ask.engines.worker import Emit, Inbox, Task, logprobs_of, render, seed_of, sentence, too_long
 
 BLOCK = 32
 """Tokens of a cache block on CPU: prefixes are shared in whole blocks (vLLM's own default there is 128)."""
@@ -40,7 +41,9 @@ class Running:
     blocks: list[int]
     """Hashes of the prompt blocks that this request is the first to compute."""
     pieces: list[str] = field(default_factory=list)
-    tokens: int = 0
+    tokens: list[int] = field(default_factory=list)
+    likely: list[dict[int, float]] = field(default_factory=list)
+    """For each token the likeliest ones at its place, where the request wants to know."""
     warm: bool = False
     """Whether its prefill is done."""
 
@@ -202,6 +205,7 @@ class VllmBackend:
             seed=seed_of(task.request),
             thinking_token_budget=sampling.thinking_budget,
             structured_outputs=StructuredOutputsParams(json=dict(schema)) if schema else None,
+            logprobs=TOP if task.request.logprobs else None,  # "raw" ones: at temperature 1, behind the schema's mask
             output_kind=RequestOutputKind.DELTA,
         )
 
@@ -227,23 +231,26 @@ class VllmBackend:
                 self._gate.leave(running.blocks, computed=True)
             part = output.outputs[0]
             running.pieces.append(part.text)
-            running.tokens += len(part.token_ids)
+            running.tokens += part.token_ids
+            for place in part.logprobs or ():
+                running.likely.append({number: max(one.logprob, LEAST) for number, one in place.items()})
             if output.finished:
                 del self._running[output.request_id]
                 self._finish(running, part.finish_reason, output.num_cached_tokens or 0, emit)
         return changed
 
     def _finish(self, running: Running, reason: str | None, cached: int, emit: Emit) -> None:
-        ended = reason in ("stop", "length")
+        ended, text = reason in ("stop", "length"), "".join(running.pieces)
         emit(
             running.task,
-            text="".join(running.pieces),
+            text=text,
             finish_reason=reason if ended else "error",
             error="" if ended else f"vLLM gave up on the request ({reason})",
             prompt_tokens=len(running.task.prompt),
             cached_tokens=cached,
-            output_tokens=running.tokens,
+            output_tokens=len(running.tokens),
             seconds=round(time.perf_counter() - running.task.started, 4),
+            **logprobs_of(self._tokenizer, running.task, running.tokens, running.likely, text),
         )
 
     def _abort(self) -> None:

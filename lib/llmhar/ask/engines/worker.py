@@ -14,11 +14,13 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
+from llmhar.ask.engines.logprobs import of_tokens
 from llmhar.records import Request
 
 BACKENDS = {
@@ -153,6 +155,24 @@ def reply(task: Task, fields: dict[str, Any]) -> dict[str, Any]:
     if task.opened and "text" in fields:
         fields = {**fields, "text": task.opened + fields["text"]}
     return {"id": task.id, **fields}
+
+
+def logprobs_of(
+    tokenizer: Any, task: Task, tokens: Sequence[int], likely: Sequence[Mapping[int, float]], text: str
+) -> dict[str, str]:
+    """The field of a generation that says how likely its tokens were; nothing where the request does not ask for it.
+
+    Args:
+        tokenizer: of transformers.
+        task: with the mark that its prompt opened, which :func:`reply` puts in front of the text.
+        tokens: that were generated.
+        likely: for each of them the likeliest ones at its place, itself among them -> natural logarithm.
+        text: what they say, special tokens left out.
+    """
+    if not task.request.logprobs:
+        return {}
+    decode = partial(tokenizer.decode, skip_special_tokens=True)
+    return {"logprobs": of_tokens(decode, tokens, likely, text, len(task.opened))}
 
 
 def seed_of(request: Request) -> int:

@@ -32,13 +32,17 @@ def label(  # noqa: PLR0913 - options of a command
     max_tokens: Annotated[int | None, typer.Option(min=1, help="Of an answer; default: by the model's kind.")] = None,
     thinking: Annotated[bool | None, typer.Option(help="Switch of models that have one.")] = None,
     temperature: Annotated[float | None, typer.Option(min=0, help="Default: as the model's makers recommend.")] = None,
+    min_confidence: Annotated[
+        float | None, typer.Option(min=0, max=1, help="Labels less sure are left blank; 0 only says how sure.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Label every event of a data set. Run again to resume: the store keeps each answer.
 
     Columns: session, id, time, room, sensor, state (as `llmhar data events` has them), activity, verdict, confidence
-    (share of the samples that agree; blank with one), model. In CSV a cell that a spreadsheet would take for a formula
-    has an apostrophe in front, which `llmhar score` takes off again.
+    (share of the samples that agree; with one sample and --min-confidence the probability of the label's tokens; else
+    blank), model. A label that --min-confidence leaves blank has the verdict "unsure". In CSV a cell that a spreadsheet
+    would take for a formula has an apostrophe in front, which `llmhar score` takes off again.
     """
     from llmhar.ask.asking import Asking
     from llmhar.ask.inference import sampling_of
@@ -47,7 +51,17 @@ def label(  # noqa: PLR0913 - options of a command
     from llmhar.ask.task import whole
     from llmhar.records import Sampling
     from llmhar.run.ready import NotReady, model_problems
-    from llmhar.score.label import counted, form_for, label_events, tokens_for, write_csv, write_rows, writer_for
+    from llmhar.score.label import (
+        confident,
+        counted,
+        form_for,
+        label_events,
+        no_threshold,
+        tokens_for,
+        write_csv,
+        write_rows,
+        writer_for,
+    )
 
     if out is not None:
         writer_for(out)
@@ -58,6 +72,10 @@ def label(  # noqa: PLR0913 - options of a command
     form = replace(form, wording=wording or form.wording, answer=answer or form.answer)  # type: ignore[arg-type]
     limits = Sampling(temperature=temperature or 0.0, max_tokens=max_tokens or tokens_for(spec, engine, thinking))
     asking = Asking(limits, "model" if temperature is None else "greedy", thinking, samples, engine=engine)
+    if min_confidence is not None:
+        if problem := no_threshold(spec, asking):
+            raise NotReady(problem)
+        asking = replace(asking, confidence=samples == 1)
     task = whole(dataset, path, form, values_of(option), day=day)
     if problems := list(model_problems(spec, engine)):
         raise NotReady("\n".join(problems))
@@ -65,7 +83,7 @@ def label(  # noqa: PLR0913 - options of a command
         print_line(f"{model}: with temperature 0 all samples are alike; give --temperature", to_stderr=True)
     tally = Counter[str]()
     with Store() as store:
-        made = label_events(task, spec, asking, store)
+        made = confident(label_events(task, spec, asking, store), min_confidence)
     if out is None:
         write_csv(counted(made.rows(), tally), sys.stdout, one_line if sys.stdout.isatty() else str)
     else:
@@ -78,6 +96,11 @@ def label(  # noqa: PLR0913 - options of a command
         f"{f': {out}' if out else ''} ({summary['from_store']} answers from the store, {summary['asked']} asked)",
         to_stderr=True,
     )
+    if min_confidence is not None:
+        n_labels = summary["unsure"] + summary["labelled"]
+        print_line(
+            f"{summary['unsure']} of {n_labels} labels left blank: less sure than {min_confidence:g}", to_stderr=True
+        )
     if made.run.n_failed:
         print_line(
             f"{made.run.n_failed} requests failed, their events are blank: run again to ask them", to_stderr=True
@@ -88,11 +111,13 @@ def _summary(made: Labelled, tally: Counter[str], out: Path | None) -> dict[str,
     from llmhar.records import VERDICTS
 
     verdicts = {verdict: tally[verdict] for verdict in (*VERDICTS, "failed")}
+    n_rows = sum(verdicts.values()) + tally["unsure"]
     return {
         "out": None if out is None else str(out),
-        "rows": sum(verdicts.values()),
+        "rows": n_rows,
         "sessions": len(made.task.sessions),
         "labelled": tally["labelled"],
+        "unsure": tally["unsure"],
         "dataset": made.task.dataset,
         "model": made.model.name,
         "windows": len(made.task.windows),

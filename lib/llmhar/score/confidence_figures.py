@@ -1,0 +1,89 @@
+"""Figures of confidences: reliability, and what is left wrong when unsure labels are left blank. Computes no score."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
+
+from llmhar.score.confidence import BINS, Judged, Threshold, calibration_error, reliability, risk_coverage
+from llmhar.score.figures import MARKS, axes_of, colours, plain, stamp_wrapped
+
+
+def _stamp(judged: Mapping[str, Judged]) -> str:
+    """Who was asked about what, and n."""
+    lines = (
+        f"{name}: {own.stamp}; {len(own.right)} events of {own.n_sessions} sessions" for name, own in judged.items()
+    )
+    return "\n".join(lines)
+
+
+def _as_percent(axes: Axes) -> None:
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter(PercentFormatter(1.0, 0, " %"))
+    axes.grid(alpha=0.25)
+
+
+def reliability_curves(judged: Mapping[str, Judged], n_bins: int = BINS) -> Figure:
+    """Share of right labels against confidence, in bins of equal mass with 95 % intervals over sessions.
+
+    Args:
+        judged: name, as the legend shows it -> events.
+        n_bins: of each curve, fewer where many confidences are equal.
+    """
+    figure, axes = axes_of(7.5, 5.6)
+    axes.plot([0, 1], [0, 1], color="0.5", linestyle="--", linewidth=1, label="as sure as right")
+    for row, ((name, own), colour) in enumerate(zip(judged.items(), colours(len(judged)))):
+        bins, error = reliability(own, n_bins), calibration_error(own, n_bins)
+        known = f"[{error.low:.2f}, {error.high:.2f}]" if error.low == error.low else "(no interval)"
+        label = plain(f"{name}: ECE {error.mean:.2f} {known}")
+        x, y = [each.confidence for each in bins], [each.accuracy.mean for each in bins]
+        axes.plot(x, y, marker=MARKS[row % len(MARKS)], color=colour, label=label)
+        for each in bins:
+            if each.accuracy.low == each.accuracy.low:
+                bounds = [each.accuracy.low, each.accuracy.high]
+                axes.plot([each.confidence] * 2, bounds, color=colour, alpha=0.4, linewidth=2)
+    axes.set_xlim(-0.02, 1.02)
+    axes.set_ylim(-0.02, 1.02)
+    axes.set_xlabel("confidence (mean of a bin; bins hold equally many events)")
+    axes.set_ylabel("labels that are right")
+    _as_percent(axes)
+    axes.legend(loc="upper left", bbox_to_anchor=(0.0, -0.14), frameon=False)
+    axes.set_title("Are sure labels right as often as they claim?", loc="left")
+    return stamp_wrapped(figure, f"{_stamp(judged)}\nBars: 95 % intervals over sessions.")
+
+
+def risk_coverage_curves(judged: Mapping[str, Judged], thresholds: Mapping[str, Threshold] | None = None) -> Figure:
+    """Share of wrong labels against the share of events that keep one, the surest first.
+
+    Args:
+        judged: name, as the legend shows it -> events.
+        thresholds: of some of the names, chosen elsewhere: each is marked where it ends up here.
+    """
+    figure, axes = axes_of(7.5, 5.6)
+    for row, ((name, own), colour) in enumerate(zip(judged.items(), colours(len(judged)))):
+        curve, mark = risk_coverage(own), MARKS[row % len(MARKS)]
+        area = curve.area
+        known = f"[{area.low:.2f}, {area.high:.2f}]" if area.low == area.low else "(no interval)"
+        label = plain(f"{name}: area {area.mean:.2f} {known}")
+        every = max(1, len(curve.coverage) // 8)
+        axes.plot(curve.coverage, curve.risk, color=colour, label=label, marker=mark, markevery=every, markersize=5)
+        axes.axhline(1 - own.accuracy, color=colour, linestyle=":", linewidth=1)
+        if thresholds and name in thresholds:
+            chosen = thresholds[name]
+            kept = curve.thresholds >= chosen.value
+            at = (float(curve.coverage[kept][-1]), float(curve.risk[kept][-1])) if kept.any() else (0.0, 0.0)
+            ends = f"{100 * at[0]:.0f} % kept, {100 * at[1]:.0f} % of them wrong"
+            what = f"from {chosen.value:.2f} on (chosen for {chosen.wanted}): {ends}"
+            look = {"markersize": 13, "markerfacecolor": "none", "color": colour, "linestyle": "none"}
+            axes.plot(*at, marker=mark, label=plain(what), **look)
+    axes.set_xlim(-0.02, 1.02)
+    axes.set_ylim(-0.02, 1.02)
+    axes.set_xlabel("events that keep their label")
+    axes.set_ylabel("of these, wrong")
+    _as_percent(axes)
+    axes.legend(loc="upper left", bbox_to_anchor=(0.0, -0.14), frameon=False)
+    axes.set_title("What is wrong among the labels that are kept", loc="left")
+    return stamp_wrapped(figure, f"{_stamp(judged)}\nDotted: all labels kept, which a useless confidence would equal.")
