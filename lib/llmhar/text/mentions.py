@@ -95,6 +95,7 @@ POINTING = (
 """What stands before a name that is given as a reason, as the beginning of a pattern."""
 POINTING_CHARS = 40
 """Characters before a name in which it is looked for."""
+_PLACE = re.compile(r"(?i)\b(?:in|inside|from|of)\s+(?:the|an?)\s+$")
 _POINTS = re.compile(rf"{POINTING}(?:(?:the|an?)\s+)?[\"'*`]{{0,3}}$")
 
 _OPENING = re.compile(r"(?i)[^\w\n]{0,6}(?:\d{1,4}[.)][^\w\n]{0,6})?(?:(?:for|so|then|now) )?")
@@ -155,7 +156,8 @@ def find_evidence(why: str, about: int, events: Sequence[SensorEvent]) -> list[S
 
     A number cites its events. A sensor cites, of its events, the nearest in time; the event's own sensor cites nothing,
     unless something points at it ("near the other chair"), as only then it may be another of the same name. A room is
-    mostly where the event is itself: it counts where something points at it ("after the bathroom").
+    mostly where the event is itself, and so is a sensor that is called as a room ("busy in the kitchen", of a kitchen
+    door): it counts where something points at it ("after the bathroom").
 
     Args:
         why: any; untrusted.
@@ -166,8 +168,9 @@ def find_evidence(why: str, about: int, events: Sequence[SensorEvent]) -> list[S
     for span in find_spans(why, events, ("event", "sensor", "room")):
         ids = tuple(i for i in span.events if i != about)
         if span.kind != "event":
-            points = _POINTS.search(why, max(0, span.start - POINTING_CHARS), span.start)
-            if not points and (span.kind == "room" or about in span.events):
+            before = max(0, span.start - POINTING_CHARS), span.start
+            place = span.kind == "room" or about in span.events or _PLACE.search(why, *before)
+            if place and not _POINTS.search(why, *before):
                 continue
             ids = nearest((i for i in ids if sensor_of(events[i]) != own), about, events)
         if ids:

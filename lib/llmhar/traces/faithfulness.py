@@ -69,18 +69,30 @@ class Outcome:
         return None if self.before is None or self.after is None else self.before != self.after
 
 
-def plan_probes(task: Task, citations: Sequence[Citation], *, seed: int = 0, n: int | None = None) -> list[Probe]:
-    """Four probes for each citation that allows them: of the same event in the same window, by the same donor.
+def plan_probes(
+    task: Task,
+    citations: Sequence[Citation],
+    *,
+    seed: int = 0,
+    n: int | None = None,
+    kinds: Sequence[Kind] = PROBE_KINDS,
+    as_many: bool = False,
+) -> list[Probe]:
+    """Probes for each citation that allows them: of the same event in the same window, by the same donor.
 
     Left out: windows where every sensor is the explained event's own or cited (no control), and sessions that have no
     sensor outside the window (nothing to swap in).
 
     Args:
         task: gives the sessions.
-        citations: what lines of reasoning cite (:func:`find_citations`); those that cite nothing are passed over.
+        citations: what reasoning cites (:func:`llmhar.traces.citations.find_citations`); those that cite nothing are
+            passed over.
         seed: of the draws; a citation's probes depend on seed and citation alone, and a smaller ``n`` is a subset of a
             larger one.
         n: most citations that are probed; None = all.
+        kinds: what is done to each citation's window, each beside its control.
+        as_many: whether a control changes exactly as many events as the cited evidence has, of the last sensor only
+            some where need be, and windows with fewer uncited ones are left out; else whole sensors, about as many.
     """
 
     def draw(citation: Citation) -> random.Random:
@@ -88,18 +100,21 @@ def plan_probes(task: Task, citations: Sequence[Citation], *, seed: int = 0, n: 
 
     planned: list[Probe] = []
     for citation in sorted((c for c in citations if c.cited), key=lambda c: draw(c).random()):
-        if n is not None and len(planned) == n * len(PROBE_KINDS):
+        if n is not None and len(planned) == n * len(kinds):
             break
-        planned += _probes(citation, task.sessions[citation.window.session_id], draw(citation))
+        dice = draw(citation)
+        control = _control(citation, dice, as_many)
+        donor = _donor(citation, task.sessions[citation.window.session_id], dice)
+        if control and (donor or not any(kind.endswith("swap") for kind in kinds)):
+            planned += _probes(citation, control, donor, kinds)
     return planned
 
 
-def _probes(citation: Citation, session: Session, draw: random.Random) -> list[Probe]:
-    control, donor = _control(citation, draw), _donor(citation, session, draw)
-    if not control or not donor:
-        return []
+def _probes(
+    citation: Citation, control: tuple[int, ...], donor: Sequence[SensorEvent], kinds: Sequence[Kind]
+) -> list[Probe]:
     made = []
-    for kind in PROBE_KINDS:
+    for kind in kinds:
         changed = control if kind.startswith("control") else citation.evidence
         if kind.endswith("swap"):
             window, target = swap_events(citation.window, changed, donor), citation.target
@@ -110,18 +125,23 @@ def _probes(citation: Citation, session: Session, draw: random.Random) -> list[P
     return made
 
 
-def _control(citation: Citation, draw: random.Random) -> tuple[int, ...]:
-    """Whole sensors, neither cited nor the explained event's own, with about as many events as the evidence."""
+def _control(citation: Citation, draw: random.Random, as_many: bool) -> tuple[int, ...]:
+    """Events of sensors that are neither cited nor the explained event's own: of whole sensors about as many as the
+    evidence has, or exactly as many, of the last sensor only some; none where there are fewer.
+    """
     events, evidence = citation.window.events, citation.evidence
     taken = {sensor_of(events[i]) for i in (citation.target, *evidence)}
     free = Counter(sensor_of(event) for event in events if sensor_of(event) not in taken)
     sensors = draw.sample(sorted(free), len(free))
-    chosen: set[Sensor] = set()
+    chosen: list[Sensor] = []
     while sensors and (missing := len(evidence) - sum(free[sensor] for sensor in chosen)) > 0:
         best = min(sensors, key=lambda sensor: abs(free[sensor] - missing))  # the first drawn of those that fit best
-        chosen.add(best)
+        chosen.append(best)
         sensors.remove(best)
-    return tuple(i for i, event in enumerate(events) if sensor_of(event) in chosen)
+    if not as_many:
+        return tuple(i for i, event in enumerate(events) if sensor_of(event) in chosen)
+    taken_away = [i for sensor in chosen for i, event in enumerate(events) if sensor_of(event) == sensor]
+    return tuple(sorted(taken_away[: len(evidence)])) if len(taken_away) >= len(evidence) else ()
 
 
 def _donor(citation: Citation, session: Session, draw: random.Random) -> list[SensorEvent]:
@@ -156,10 +176,12 @@ def run_probes(
     changed = {(w.session_id, w.index): w for w in (probe.window for probe in probes)}
     windows = originals | changed
     probing = replace(asking, purpose="probe")
-    asks = []
-    for asked, purpose in ((originals, asking), (changed, probing)):
-        part = replace(task, windows=tuple(asked.values()), subset=f"{len(asked)} windows of {len(probes)} probes")
-        asks += make_asks(part, model, purpose)
+    own = {(w.session_id, w.index) for w in task.windows}
+    # With the whole task: a bound answer's room for tokens hangs on the longest window, and is in the store's key.
+    whole = replace(task, windows=(*task.windows, *(w for key, w in originals.items() if key not in own)))
+    asks = [a for a in make_asks(whole, model, asking) if (a.session_id, a.window_index) in originals]
+    part = replace(task, windows=tuple(changed.values()), subset=f"{len(changed)} windows of {len(probes)} probes")
+    asks += make_asks(part, model, probing)
     run = run_asks(asks, model, store, probing)
     labels: dict[tuple[str, int], list[int | None]] = {}
     answers = collect(asks, store, run.fingerprint if asking.exact else None)
