@@ -46,6 +46,9 @@ seed: int = 0  # of windows drawn, of training, of sampling
 arms: list[
     str
 ] = []  # the first student also learns: answer (answers only); with a seed: reasoning:1
+home_arms: list[
+    str
+] = []  # students of made-up homes beside them: names in ARMS (llmhar.distill.home_students)
 
 # %% [markdown]
 # ## Courses
@@ -59,6 +62,7 @@ from llmhar.ask.models import MODELS
 from llmhar.ask.store import Store
 from llmhar.data.events import Windowing
 from llmhar.distill import audit, courses, figures, key_numbers, study, tables, transfer
+from llmhar.distill.home_students import home_student
 from llmhar.distill.teaching import load_teaching
 from llmhar.records import Sampling
 from llmhar.run.publish import publish
@@ -93,7 +97,8 @@ plan = study.Study(MODELS[teacher], tuple(students), lessons, asking, store, ser
 taught = study.train_students(plan, [study.teach(course, plan) for course in own])
 elsewhere = transfer.teach_further(plan, further, arms)
 elsewhere += study.train_arms(taught, arms).values()
-tables.training_table([one.student for one in [*taught.students, *elsewhere]]).T
+movers = [home_student(arm, store=store, asking=asking) for arm in home_arms]
+tables.training_table([*(one.student for one in [*taught.students, *elsewhere]), *movers]).T
 
 # %%
 checks = audit.audit_students([*taught.students, *elsewhere], [*own, *further, *tested])
@@ -113,6 +118,7 @@ tables.audit_table(checks)
 # %%
 results = study.examine_study(taught, elsewhere, [*further, *tested])
 cells = transfer.matrix_cells(results)
+cells += transfer.home_cells(movers, [*own, *further, *tested], plan)
 cells += transfer.control_cells(taught, elsewhere, [*further, *tested])
 matrix = transfer.matrix_table(cells)
 matrix.fillna("–")

@@ -14,7 +14,8 @@ import pandas as pd
 
 from llmhar import paths
 from llmhar.distill.courses import Course, is_here
-from llmhar.distill.students import times
+from llmhar.distill.home_lessons import LISTED
+from llmhar.distill.students import Student, times
 from llmhar.distill.study import (
     RULES,
     Study,
@@ -39,6 +40,8 @@ UNTRAINED = "nothing"
 """``MatrixCell.trained_on`` of a student's parent."""
 TEACHER = "nothing (teacher)"
 """``MatrixCell.trained_on`` of the teacher."""
+MADE_UP = "made-up homes"
+"""``MatrixCell.trained_on`` of a student that moves house."""
 S1_TEACHER = "Qwen3-32B"
 
 
@@ -111,6 +114,26 @@ def matrix_cells(results: StudyResults) -> list[MatrixCell]:
         student = taught.student
         cells += [MatrixCell(student.base, student.course, result, student.round, student.arm) for result in own]
     return cells
+
+
+def home_cells(students: Sequence[Student], courses: Sequence[Course], study: Study) -> list[MatrixCell]:
+    """Students of made-up homes on homes that they never saw.
+
+    They are asked in the words that they learnt, their answers bound to the schema, with a reason in each item.
+
+    Args:
+        students: from :func:`llmhar.distill.home_students.home_student`.
+        courses: whose test windows are asked.
+        study: gives store and asking.
+    """
+    tasks = [course.test.reworded(LISTED) for course in courses]
+    bound = replace(study.asking, constrained=True, why=True)
+    answered = examine([student.spec for student in students], tasks, study.store, bound)
+    return [
+        MatrixCell(student.name, MADE_UP, result, student.round)
+        for student, own in zip(students, answered)
+        for result in own
+    ]
 
 
 def control_cells(taught: TaughtStudy, further: Sequence[TaughtStudent], tested: Sequence[Course]) -> list[MatrixCell]:
