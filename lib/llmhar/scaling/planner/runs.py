@@ -190,7 +190,7 @@ class RunJobs:
             self._ask(student, name, forms[1] if n else forms[0], who=who)
 
     def _home_student(self, name: str, tested: Sequence[str]) -> None:
-        """A student of made-up homes: the traces of its teacher, if that is a language model, its training, its test."""
+        """A student of made-up homes: traces of its teacher, if that is a language model, its training, its test."""
         arm = choose(ARMS, name, f"no arm {name!r}; there are:")
         lessons, who = load_teaching(arm.teaching, seed=arm.seed), f"home student, {name}"
         self._next_pass()
