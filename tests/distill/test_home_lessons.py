@@ -3,20 +3,26 @@
 import contextlib
 import json
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
 from llmhar.ask.asking import Asking
 from llmhar.ask.models import MODELS
 from llmhar.ask.store import Store
+from llmhar.data.events import Windowing
 from llmhar.data.grammar import bare_name, recorded_names
+from llmhar.distill.courses import prepare_course
 from llmhar.distill.examples import LeakError
 from llmhar.distill.home_lessons import lessons, refuse_leaks
 from llmhar.distill.home_students import ARMS, home_lessons, home_student, trace_lessons
+from llmhar.distill.study import Study
 from llmhar.distill.teaching import load_teaching, recipe_for
+from llmhar.distill.transfer import MADE_UP, home_cells
 from llmhar.records import Fingerprint, Generation
 from llmhar.settings import SettingsError
 from llmhar.text.parsing import parse_answer
+from llmhar.text.prompt import FORMS
 from llmhar.text.schema import WHY_CHARS
 
 
@@ -161,3 +167,20 @@ def test_an_arm_with_a_teacher_wants_a_store():
 def test_the_deployable_student_may_learn_recorded_names():
     names = {name for e in home_lessons(ARMS["deployable"], 60) for name in activities(e)}
     assert {bare_name(name) for name in names} & recorded_names()
+
+
+def test_students_of_made_up_homes_are_asked_in_their_words_and_bound(tmp_path):
+    """On a home they never saw; their cells stand beside the others of the matrix."""
+    windowing = Windowing(n=1)
+    course = prepare_course("simulated", None, FORMS["brief"], FORMS["student"], windowing)
+    teacher, model = Teacher(), MODELS["smollm2-135m"]
+    moved = SimpleNamespace(spec=model, name="mover", round=1)
+    asking = Asking(open_with=lambda: teacher, progress=False)
+    with Store(tmp_path / "s.sqlite") as store:
+        study = Study(MODELS["rules"], (), load_teaching("homes"), asking, store)
+        cells = home_cells([moved], [course], study)
+        assert home_cells([], [course], study) == []
+    (cell,) = cells
+    assert (cell.name, cell.trained_on) == ("mover", MADE_UP) and cell.result.overall.missed_pct == 0
+    assert all(reading.whys[0] == 'as "0" says' for reading in cell.result.readings)
+    assert all(r.messages[0]["content"].startswith("Say what people at home") and r.schema for r in teacher.asked)
