@@ -903,7 +903,9 @@ class Detail {
       ...head,
       h("p", { class: "facts" }, ...facts.map((fact) => h("span", {}, fact))),
       this.#note(trace, m),
-      trace.r ? this.#cited(h("div", { class: "prose" }), trace.r, trace.m, w.e) : h("p", { class: "dim" }, silence(trace)),
+      trace.r
+        ? this.#cited(h("div", { class: "prose" }), trace.r, trace.m, w.e)
+        : h("p", { class: "dim" }, silence(trace)),
       this.#fold("answer", "Answer as written", () => h("pre", {}, trace.x || "(empty)")),
     );
   }
