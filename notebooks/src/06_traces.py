@@ -16,7 +16,8 @@
 #
 # Scores say how often a model is right; traces say why. Everything that was ever asked lies in the
 # store. Here it is filtered, put side by side and linked: each mention of an event, sensor, room
-# or time in a reasoning lights the events that it cites.
+# or time in a reasoning lights the events that it cites. Where a model gives each event a reason in
+# its answer, the reason stands beside the event's label.
 #
 # In JupyterLab the view is live: keys **j** and **k** step, **d** goes to the next disagreement,
 # **/** searches, **?** lists the rest. In a report the first windows stand alone, and `llmhar

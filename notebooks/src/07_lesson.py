@@ -185,7 +185,8 @@ print(f"p {stats.least_p(worked.n):.4f} with {worked.n} sessions")
 #
 # Take evidence away and ask again: if the label stays, the evidence did not matter. Choose an
 # event of your window, guess which *other* event its label hangs on, and drop that one.
-# **Predict:** will the label change?
+# **Predict:** will the label change? (A model that gives each event a reason shows it before and
+# after.)
 
 # %%
 dropped = 0  # id of the event that you take away

@@ -33,7 +33,7 @@ from llmhar.score import figures
 from llmhar.score.tables import score_answers
 from llmhar.text.parsing import parse_answer
 from llmhar.traces import excerpts, faithfulness
-from llmhar.traces.excerpts import SILENT, excerpts_html, find_excerpts, pick_events
+from llmhar.traces.excerpts import OWN, SILENT, excerpts_html, find_excerpts, pick_events
 from tests.timing import quiet_seconds
 
 ACTIVITIES = {1: "preparing breakfast", 2: "eating", 3: "sleeping", 9: "TRANSITION"}
@@ -514,6 +514,16 @@ def test_excerpts_of_both_styles():
     assert found(SHORT, 3) == ("3: fridge near the coffee machine, cooking, so preparing breakfast", "event number")
     assert found(SHORT, 4).text == "4: door, so eating"
     assert found(LONG, 0).text.endswith("not sleeping any more.")
+
+
+def test_the_reason_in_its_item_is_what_is_said_about_an_event():
+    items = [{"id": 0, "why": 'bed, "07:30:17" {3} fridge', "activity": B}, {"id": 4, "why": "x " * 400, "activity": E}]
+    for text in (json.dumps(items), f"<think>{LONG}</think>{json.dumps(items)}"):
+        assert found(text, 0) == ('bed, "07:30:17" {3} fridge', OWN)
+        assert found(text, 4).text.endswith("x […]") and len(found(text, 4).text) <= 400
+    assert found(json.dumps(items), 3) == (SILENT, "none"), "another event's reason is not about it"
+    said = f"<think>Event 3: the fridge, so breakfast.</think>{json.dumps(items)}"
+    assert found(said, 3) == ("Event 3: the fridge, so breakfast.", "event number")
 
 
 def test_events_in_one_line_and_in_marks():

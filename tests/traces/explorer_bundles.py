@@ -90,6 +90,20 @@ def small_bundle():
     }  # fmt: skip
 
 
+def whys_bundle():
+    """The small bundle, but the student gives each event but the last a reason and thinks nothing before."""
+    bundle = small_bundle()
+    for number, window in enumerate(bundle["windows"]):
+        whys = [f'<b>"{number}.{i}"</b> near the kettle, a gnu & a 😀' for i in range(3)]
+        start = utf16(whys[0][: whys[0].index("kettle")])
+        window["a"][2] |= {
+            "r": "",
+            "m": [],
+            "w": [[why, [[start, start + 6, [0, 2], "sensor"]]] for why in whys] + [["", []]],
+        }
+    return bundle
+
+
 def hostile_bundle():
     """Each payload in every place that a bundle has for text: window n shows payload n everywhere."""
     bundle = small_bundle()
@@ -108,7 +122,8 @@ def hostile_bundle():
             text = f"{p} and {p}"
             cites = [[0, utf16(p), [0], p], [utf16(p) + 5, utf16(text), [0, 1, 99], "event"]]
             labels = {"l": [i, (i + m) % n, -1], "v": [0, 0, 99]}
-            traces.append({"r": text, "x": p, **labels, "t": 1, "c": 0.1, "f": p, "k": f"{p}{m}", "m": cites})
+            why = {"w": [[text, cites], [p, []], ["", []]]}
+            traces.append({"r": text, "x": p, **labels, **why, "t": 1, "c": 0.1, "f": p, "k": f"{p}{m}", "m": cites})
             bundle["notes"].append({"k": f"{p}{m}", "tags": [p, p], "text": p, "at": p})
         events = [["08:00:00", p, p, p, i], [p, p, p, p, i], ["08:00:02", "", p, p, -1]]
         bundle["windows"].append(

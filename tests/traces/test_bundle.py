@@ -166,6 +166,23 @@ def test_hostile_texts_become_plain_ones(task):
     assert (fit.encode("utf-16-le")[2 * start : 2 * end].decode("utf-16-le"), ids, kind) == ("event 3", [3], "event")
 
 
+def test_each_event_s_own_reason_is_packed_with_what_it_cites(task):
+    def bound(window, names):
+        why = ["", f"👍🏽 near event 0\x00 at {window.events[0].time:%H:%M:%S}"]
+        return json.dumps([{"id": i, "why": why[i % 2], "activity": name} for i, name in enumerate(names)])
+
+    bundle = unpack(pack(build_bundle([result_of(task, SMOKE, bound), result_of(task, RULES, perfect)])))
+    for window, shown in zip(task.windows, bundle["windows"], strict=True):
+        bound_answer, other = shown["a"]
+        assert other["w"] == [] and bound_answer["r"] == "" and bound_answer["m"] == []
+        assert len(bound_answer["w"]) == len(window.events) and bound_answer["w"][0] == ["", []]
+        text, mentions = bound_answer["w"][1]
+        assert text == f"👍🏽 near event 0\ufffd at {window.events[0].time:%H:%M:%S}"
+        units = text.encode("utf-16-le")
+        assert [units[2 * s : 2 * e].decode("utf-16-le") for s, e, *_ in mentions] == ["event 0", text[-8:]]
+        assert mentions[0][2] == [0]
+
+
 def test_offsets_are_those_of_javascript(task):
     """``text.slice(start, end)`` counts UTF-16 code units."""
     window = task.windows[0]

@@ -68,6 +68,7 @@ def same(row, result, n):
     labels = [None if p.label is None else session.activities[p.label] for p in reading.predictions]
     assert [e["label"] for e in row["events"]] == labels
     assert [e["verdict"] for e in row["events"]] == [p.verdict for p in reading.predictions]
+    assert [e["why"] for e in row["events"]] == [reading.whys.get(i) for i in range(len(window.events))]
     assert row["n_scored"] == len(window.events) and row["n_missed"] == labels.count(None)
     assert row["n_right"] == sum(e["truth"] == e["label"] for e in row["events"])
     return True
@@ -83,6 +84,26 @@ def test_jsonl_says_what_the_results_hold(results, tmp_path):
     assert (failed["finish_reason"], failed["error"], failed["seconds"]) == ("failed", "out of memory", None)
     assert rows[12]["reasoning"] == "Hm ? 😀" and rows[12]["engine"] == "recorded 1"
     assert rows[0]["user"].startswith("Events:") and rows[0]["temperature"] == 0.0
+
+
+def test_each_event_s_own_reason_goes_with_it(task, tmp_path):
+    import pyarrow.parquet
+
+    whys, answers = ['=1+1 "quoted" <b>', "", "烤箱 \ud800"], []
+    for ask, window in zip(make_asks(task, SMOKE), task.windows):
+        items = [{"id": i, "why": whys[i % 3], "activity": "chatting"} for i in range(len(window.events) - 1)]
+        made = Generation(ask.request.key, json.dumps(items), "stop")
+        answers.append(Answer(ask, Stored(made, Fingerprint("recorded", "1", "", "")), ""))
+    result = tables.score_answers(task, SMOKE, answers)
+    write_parquet([result], tmp_path / "t.parquet")
+    write_jsonl([result], tmp_path / "t.jsonl")
+    lines = (tmp_path / "t.jsonl").read_text(encoding="utf-8").splitlines()
+    for rows in (pyarrow.parquet.read_table(tmp_path / "t.parquet").to_pylist(), [json.loads(line) for line in lines]):
+        for row in rows:
+            told = [event["why"] for event in row["events"]]
+            assert told[:3] == ['=1+1 "quoted" <b>', None, "烤箱 ?"] and told[-1] is None and row["reasoning"] == ""
+    cited = export.mention_table([result])
+    assert cited.loc["recorded-smoke", "reasonings"] == len(task.windows)
 
 
 def test_parquet_holds_the_same_rows(results, tmp_path):

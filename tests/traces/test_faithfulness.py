@@ -17,8 +17,10 @@ from llmhar.data.events import SensorEvent, Window, Windowing
 from llmhar.records import Fingerprint, Generation
 from llmhar.text.prompt import PromptForm
 from llmhar.text.serialize import event_text
+from llmhar.traces import citations
 from llmhar.traces import faithfulness as faith
-from llmhar.traces.faithfulness import PROBE_KINDS, Citation, Outcome, Probe
+from llmhar.traces.citations import Citation
+from llmhar.traces.faithfulness import PROBE_KINDS, Outcome, Probe
 
 RULES = MODELS["rules"]
 
@@ -85,7 +87,7 @@ LINES: dict[str, tuple[int, ...]] = {
 
 @pytest.mark.parametrize("line", LINES)
 def test_a_line_cites_the_events_that_it_names(line):
-    (found,) = faith.read_citations(line, HOME)
+    (found,) = citations.read_citations(line, HOME)
     assert found.cited == tuple(sorted(LINES[line])), found.words
 
 
@@ -93,12 +95,12 @@ def test_a_line_cites_the_events_that_it_names(line):
     "line", ["", "So the answer is:", "07:00:12 the fridge near the couch", "12: there is no such event", "Events: 3"]
 )
 def test_lines_about_no_event_are_no_lines(line):
-    assert faith.read_citations(line, HOME) == []
+    assert citations.read_citations(line, HOME) == []
 
 
 def test_several_lines_on_one_event_are_one_and_evidence_is_the_whole_sensor():
     text = "Event 8: near the fridge.\nno line\nEvent 8: after event 0\n3: basin at night, washing"
-    basin, couch = faith.read_citations(text, HOME)
+    basin, couch = citations.read_citations(text, HOME)
     assert (couch.target, couch.cited, couch.words) == (8, (0, 2), "fridge; event 0")
     assert couch.evidence == (0, 1, 2, 6)
     assert (basin.target, basin.cited, basin.evidence) == (3, (), ())
@@ -108,7 +110,7 @@ def test_several_lines_on_one_event_are_one_and_evidence_is_the_whole_sensor():
 
 def test_hostile_lines_take_no_time():
     for line in ("Event 1: " + "near the " * 20_000, "*" * 200_000, "Event 1: events " + "3, " * 50_000, "1" * 100_000):
-        faith.read_citations(line, HOME)
+        citations.read_citations(line, HOME)
 
 
 @pytest.fixture(scope="module")
@@ -131,7 +133,7 @@ def store(tmp_path_factory):
 def cited(task, store):
     asks = inference.make_asks(task, RULES)
     inference.run_asks(asks, RULES, store, asking=Asking(progress=False))
-    return faith.find_citations(task, inference.collect(asks, store))
+    return citations.find_citations(task, inference.collect(asks, store))
 
 
 @pytest.fixture(scope="module")
@@ -148,7 +150,7 @@ def test_lines_without_citation_are_counted(task, cited):
 def test_failed_answers_are_passed_over(task):
     asks = inference.make_asks(task, RULES)
     answers = [inference.Answer(ask, None, "out of memory") for ask in asks]
-    assert faith.find_citations(task, answers) == ([], 0, 0, 0)
+    assert citations.find_citations(task, answers) == ([], 0, 0, 0)
 
 
 def test_probes_are_pairs_on_the_same_event(probes):

@@ -1,14 +1,20 @@
 """The lesson's helpers: guesses beside the truth."""
 
+import contextlib
+import json
 import math
 
 import pandas as pd
 import pytest
 
-from llmhar.ask.store import Store
+from llmhar.ask.asking import Asking
+from llmhar.ask.inference import Answer, make_asks
+from llmhar.ask.models import MODELS
+from llmhar.ask.store import Store, Stored
 from llmhar.ask.task import prepare
 from llmhar.data.events import Windowing, cut_windows
 from llmhar.data.registry import load
+from llmhar.records import Fingerprint, Generation
 from llmhar.score import figures, tables
 from llmhar.score.evaluate import evaluate
 from llmhar.traces import lesson
@@ -70,6 +76,31 @@ def test_taking_an_event_away_asks_again_and_shows_what_moved(tmp_path):
             lesson.without(result, 99, store)
     assert table.equals(again) and table.loc[2, "changed"] == "gone" and table.loc[2, "after"] == "–"
     assert set(table.drop(2)["changed"]) <= {"yes", "no"} and (table["before"] != "–").all()
+
+
+def test_reasons_before_and_after_stand_beside_the_labels(tmp_path):
+    task = prepare("simulated", windowing=Windowing(n=1))
+    model, (window, *_) = MODELS["recorded-smoke"], task.windows
+
+    def said(n, word):
+        return json.dumps([{"id": i, "why": f"{word} {i}", "activity": 1} for i in range(n)])
+
+    class Scripted(contextlib.nullcontext):
+        def fingerprint(self):
+            return Fingerprint("scripted", "1", "", "")
+
+        def stream(self, requests):
+            yield from (Generation(r.key, said(len(window.events) - 1, "after"), "stop") for r in requests)
+
+    asks = make_asks(task, model)
+    made = [Stored(Generation(a.request.key, said(10, "before"), "stop"), Fingerprint("x", "1", "", "")) for a in asks]
+    result = tables.score_answers(task, model, [Answer(a, m, "") for a, m in zip(asks, made)])
+    with Store(tmp_path / "store.sqlite") as store:
+        scripted = Scripted()
+        scripted.enter_result = scripted
+        table = lesson.without(result, 2, store, Asking(open_with=lambda: scripted))
+    assert list(table["why before"][:4]) == [f"before {i}" for i in range(4)]
+    assert list(table["why after"][:4]) == ["after 0", "after 1", "–", "after 2"]
 
 
 def test_changes_line_up_around_the_gap(home):

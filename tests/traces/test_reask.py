@@ -16,9 +16,10 @@ from llmhar.ask.store import Store
 from llmhar.ask.task import one_window, prepare
 from llmhar.data import simulated
 from llmhar.data.events import SensorEvent, Window, Windowing
-from llmhar.records import VERDICTS, Sampling
+from llmhar.records import VERDICTS, Fingerprint, Generation, Sampling
 from llmhar.score import tables
 from llmhar.text.prompt import PromptForm
+from llmhar.text.schema import answer_schema
 from llmhar.traces import reask as reasking
 from llmhar.traces.bundle import build_bundle
 from llmhar.traces.counterfactual import Order, ReaskError, drop_events, edit_window, swap_events
@@ -137,7 +138,7 @@ def test_one_generation_about_the_changed_window_from_the_rules(task, store):
     order = Order(old.session_id, old.index, tuple(rows))
     reply = reask(task, RULES, order, store)
     assert store.counts()["requests"] == store.counts()["successes"] == 1
-    assert set(reply) == {"r", "x", "l", "v", "t", "c", "f", "k", "m"}
+    assert set(reply) == {"r", "x", "l", "v", "t", "c", "f", "k", "m", "w"} and reply["w"] == []
     assert len(reply["l"]) == len(reply["v"]) == len(rows) and {VERDICTS[v] for v in reply["v"]} == {"ok"}
     names = list(task.sessions[old.session_id].labels.values())
     assert [names[label] for label in reply["l"]] == [item["activity"] for item in json.loads(reply["x"])]
@@ -180,6 +181,45 @@ def test_wording_serializer_temperature_and_the_rest_as_it_was(task, store):
     assert asked.messages[0]["content"].startswith("Name the home activity") and asked.sampling == like.sampling
     with pytest.raises(ReaskError, match="temperature"):
         reask(task, RULES, replace(order, temperature=float("nan")), store)
+
+
+@pytest.mark.parametrize("why", [True, False])
+def test_a_bound_answer_is_bound_to_the_same_schema_again(task, store, why):
+    """Whatever the model would be asked otherwise: it reasons in each item if it did before."""
+    window, model = task.windows[0], MODELS["smollm2-135m"]
+    (like, *_) = make_asks(task, model, Asking(constrained=True, why=why))
+    made = [{"id": i, **({"why": f'"{i}" near event 0'} if why else {}), "activity": "chatting"} for i in range(9)]
+    engine = Scripted(json.dumps(made))
+    order = Order(window.session_id, window.index, tuple(rows_of(window)[1:]), like=like.request)
+    reply = reask(task, model, order, store, Asking(open_with=lambda: engine))
+    (asked,) = engine.asked
+    assert asked.schema == answer_schema(9, task.sessions[window.session_id].labels, "name", why=why)
+    said = [[f'"{i}" near event 0', [[9, 16, [0], "event"]]] for i in range(9)]
+    assert reply["w"] == (said if why else []) and reply["r"] == ""
+
+
+class Scripted:
+    """Says one text; keeps what it was asked."""
+
+    def __init__(self, text):
+        self.text, self.asked = text, []
+
+    def fingerprint(self):
+        return Fingerprint("scripted", "1", "", "")
+
+    def stream(self, requests):
+        for request in requests:
+            self.asked.append(request)
+            yield Generation(request.key, self.text, "stop")
+
+    def close(self):
+        """Nothing is open."""
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exc):
+        self.close()
 
 
 def test_a_model_that_fails_says_why(task, store):

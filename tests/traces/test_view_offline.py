@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from llmhar.traces import view as explorer
-from tests.traces.explorer_bundles import EVENTS, LABELS, PAYLOADS, hostile_bundle, small_bundle
+from tests.traces.explorer_bundles import EVENTS, LABELS, PAYLOADS, hostile_bundle, small_bundle, whys_bundle
 
 CHROMIUM = shutil.which("chromium")
 OUTPUT = Path(__file__).parents[2] / "test-output"
@@ -240,6 +240,28 @@ def test_hover_and_focus_light_an_event_and_its_mentions(show):
 
 
 @marked
+def test_each_event_s_own_reason_stands_beside_its_label(show):
+    page, watch = show(whys_bundle(), width=1280)
+    page.wait_for_selector(".row")
+    reasons = page.locator("tr.event td.answer .why")
+    assert reasons.all_inner_texts() == [f'<b>"0.{i}"</b> near the kettle, a gnu & a 😀' for i in range(3)]
+    assert reasons.first.locator("xpath=..").inner_text().startswith("✓preparing drinks")
+    reasons.nth(1).locator(".cite").hover()
+    assert page.locator("tr.lit th").all_inner_texts() == ["0", "2"]
+    silent = page.locator(".thoughts article").nth(2).inner_text()
+    assert "Each event's reason stands beside it" in silent and "answered at once" not in silent
+    assert page.locator(".thoughts article").nth(0).locator(".prose").count() == 1, (
+        "others' reasoning stays where it was"
+    )
+    table, room = page.locator(".events table"), page.locator(".events")
+    assert table.evaluate("x => x.offsetWidth") <= room.evaluate("x => x.clientWidth"), "no scrolling sideways at 1280"
+    page.locator("input[type=search]").fill("1.2")
+    assert windows_shown(page) == [1]
+    page.locator("input[type=search]").fill("GNU")
+    assert windows_shown(page) == [0, 1, 2, 3] and watch.trouble == []
+
+
+@marked
 def test_notes_are_shown_and_cannot_be_edited_here(show):
     page, _ = show(small_bundle())
     page.wait_for_selector(".row")
@@ -358,6 +380,7 @@ def hostile(page, view):
         view.locator(".prose .cite").first.focus()
         view.locator(".controls input").evaluate("x => { x.value = 1; x.dispatchEvent(new Event('input')) }")
         assert payload in view.locator(".prose").first.text_content()
+        assert payload in view.locator("td .why").first.text_content()
         page.keyboard.press("Escape")
         view.locator(".detail").focus()
         page.keyboard.press("j")

@@ -17,6 +17,8 @@ from llmhar.data.grammar import MadeHome, Words, bare_name, grammar, recorded_na
 from llmhar.data.simulated_homes import Day, MadeEvent, make_day
 from llmhar.distill.examples import Example, LeakError
 from llmhar.text.common_sense import PARTS_OF_DAY
+from llmhar.text.items import scan_items
+from llmhar.text.parsing import split_reasoning
 from llmhar.text.prompt import PromptForm, build_prompt
 from llmhar.text.schema import WHY_CHARS
 from llmhar.text.serialize import clean_text
@@ -27,6 +29,8 @@ SIZES = (10, 10, 10, 10, 6, 4, 12)
 """Events in a window: mostly S1's ten, some fewer or more, so that a last window is nothing new."""
 TRIES = 6
 """Windows looked at; the one that shows and tells most is taken, as a day is mostly the same."""
+MAX_ITEMS = 1000
+"""Items of a completion that are mended, if need be, to look for leaks."""
 WORTH = 3.0
 """How many further activities in a window outweigh that none of its events can be told."""
 
@@ -178,7 +182,7 @@ def refuse_leaks(examples: Sequence[Example], kept: Sequence[str] = (), *, recor
     for example in examples:
         if example.session_id in kept or not example.session_id.startswith("train-"):
             raise LeakError(f"session {example.session_id} is kept for tests and is among the lessons")
-        names = {item["activity"] for item in json.loads(example.completion)}
+        names = {str(item.value) for item in scan_items(split_reasoning(example.completion).answer, MAX_ITEMS).found}
         names |= set(example.messages[0]["content"].partition("Activities:\n")[2].split("\n"))
         if not recorded and (taught := sorted(name for name in names if bare_name(name) in recorded_names())):
             raise LeakError(f"lesson {example.session_id} teaches names of recorded homes: {', '.join(taught)}")

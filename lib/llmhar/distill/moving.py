@@ -133,7 +133,11 @@ def ask_movers(names: Sequence[str], homes: Homes, asking: Asking, store: Store)
     rows = []
     for name in names:
         arm = ARMS.get(name)
-        model = named(merge(home_student(name))[0], arm.words) if arm else named(MODELS[name], name)
+        model = (
+            named(merge(home_student(name, store=store, asking=asking))[0], arm.words)
+            if arm
+            else named(MODELS[name], name)
+        )
         bound = replace(asking, constrained=True, why=arm is None or arm.answers != "bare")
         rows.append(_ask(model, "student" if arm else "other model", homes, bound, store))
         if name == MAIN:

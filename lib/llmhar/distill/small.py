@@ -17,7 +17,7 @@ from llmhar.distill.study import StudyResults, TaughtStudent, TaughtStudy, exami
 from llmhar.distill.tables import share_text, shown
 from llmhar.score.cost import points
 from llmhar.score.tables import KINDS, NOT_RECORDED, Result, agreement_table
-from llmhar.traces import faithfulness
+from llmhar.traces import citations, faithfulness
 
 OF_LARGEST = ("size, % of its engine's largest", "speed, of its engine's largest", "F1, of its engine's largest")
 """Columns of ratios; all of rows of one engine."""
@@ -188,7 +188,7 @@ def examine_further(results: StudyResults, further: Sequence[TaughtStudent]) -> 
 
 def probe(result: Result, n: int, seed: int, store: Store, asking: Asking = STUDY) -> list[faithfulness.Outcome]:
     """Probe the evidence that a model's own reasoning cites, on the windows of its result."""
-    cited = faithfulness.find_citations(result.task, result.answers)
+    cited = citations.find_citations(result.task, result.answers)
     probes = faithfulness.plan_probes(result.task, cited.citations, seed=seed, n=n)
     return faithfulness.run_probes(result.task, probes, result.model, store, asking)
 

@@ -1,4 +1,4 @@
-"""Finds answer items, ``{"id": …, "activity": …}``, anywhere in a text. Knows no labels and gives no verdicts.
+"""Finds answer items, ``{"id": …, "why": …, "activity": …}``, anywhere in a text. Knows no labels, gives no verdicts.
 
 One pass over braces, brackets and strings: an object inside another item is that item's, never an answer of its own;
 objects without an id (``{"answers": [...]}``) are looked through. What was mended is counted, nothing is completed.
@@ -47,6 +47,8 @@ class Item(NamedTuple):
     """What it says of the activity."""
     group: int
     """Number of the list that it stands in: items with a bracket between them are in different ones."""
+    why: str = ""
+    """The reason that it gives for its activity, decoded; empty where it gives none, or none that is a text."""
 
 
 @dataclass(slots=True)
@@ -78,8 +80,8 @@ class _Open:
     start: int
     own: list[str] = field(default_factory=list)
     """The object's text without the objects inside it."""
-    inside: list[tuple[int, int, int, Any]] = field(default_factory=list)
-    """Items inside it: (start, end, id, value)."""
+    inside: list[tuple[int, int, Item]] = field(default_factory=list)
+    """Items inside it with their places in the text: (start, end, item); their groups are counted in the end."""
     has_objects: bool = False
 
 
@@ -161,8 +163,9 @@ class _Scan:
             self.stack[-1].has_objects = True
             return
         span = self.text[made.start : end]
-        for event, value in _read_item(span, self.items, self.n):
-            self.stack[-1].inside.append((made.start, end, event, value))
+        item = _read_item(span, self.items, self.n)
+        if item is not None:
+            self.stack[-1].inside.append((made.start, end, item))
 
     def _finish(self, finished: bool) -> None:
         items, text = self.items, self.text
@@ -174,10 +177,10 @@ class _Scan:
             items.open_id = int(cut.group(1)) if cut and cut.end() < len(own) else None
         placed = [one for part in self.stack for one in part.inside]
         group, last = 0, 0
-        for start, end, event, value in placed:
+        for start, end, item in placed:
             gap = text[last:start]
             group += last > 0 and ("[" in gap or "]" in gap)
-            items.found.append(Item(event, value, group))
+            items.found.append(item._replace(group=group))
             last = end
         if finished:
             tail = text[max(last, 0) : innermost.start] if innermost else text[last:]
@@ -230,7 +233,7 @@ def _one_list(answer: str) -> Items | None:
         event = as_id(value.get("id")) if isinstance(value, dict) else None
         if event is None or "activity" not in value or len({key.strip().casefold() for key in value}) < len(value):
             return None
-        items.found.append(Item(event, value["activity"], 0))
+        items.found.append(Item(event, value["activity"], 0, why_of(value)))
     return items if items.found else None
 
 
@@ -238,27 +241,33 @@ decoder = json.JSONDecoder(object_pairs_hook=unique_keys)
 """Reads answers; an object with two equal keys is none."""
 
 
+def why_of(item: Mapping[str, Any]) -> str:
+    """The "why" of an item, whatever its key's case; empty where there is none, or anything but a text."""
+    why = next((content for key, content in item.items() if key.strip().casefold() == "why"), None)
+    return why.strip() if isinstance(why, str) else ""
+
+
 def _ids(text: str) -> set[int]:
     return {int(match.group(1)) for match in _ITEM_ID.finditer(text[:2000])}
 
 
-def _read_item(span: str, items: Items, n: int) -> list[tuple[int, Any]]:
-    """The (id, activity) of a closed object: one, or none."""
+def _read_item(span: str, items: Items, n: int) -> Item | None:
+    """The item that a closed object is, its group still to be counted; None where it is none."""
     value = _decode_item(span, items, n)
     if value is None:
         items.broken.update(_ids(span))
-        return []
+        return None
     folded = {key.strip().casefold(): content for key, content in value.items()}
     if len(folded) != len(value):  # "activity" and "Activity": which was meant cannot be known
         items.broken.update(_ids(span))
-        return []
+        return None
     number = as_id(folded.get("id"))
     if number is None or ("activity" not in folded and "event" in folded):
-        return []  # the window's own items, copied back by a model that repeats its question
+        return None  # the window's own items, copied back by a model that repeats its question
     if "activity" not in folded:
         items.broken.add(number)
-        return []
-    return [(number, folded["activity"])]
+        return None
+    return Item(number, folded["activity"], 0, why_of(value))
 
 
 def _decode_item(span: str, items: Items, n: int) -> dict[str, Any] | None:
@@ -292,9 +301,10 @@ def _repaired(span: str) -> dict[str, Any] | None:
         value = json_repair.loads(span)
     except Exception:  # a third party on hostile text: whatever it trips over, the item is unreadable
         return None
-    if not isinstance(value, dict) or "" in value.values() or _substance(span) != _substance(_flat(value)):
+    if not isinstance(value, dict) or _substance(span) != _substance(_flat(value)):
         return None
-    return value
+    empty = {key.strip().casefold() for key, content in value.items() if content == ""}
+    return None if empty - {"why"} else value  # a reason may be left blank, an activity may not
 
 
 def _substance(text: str) -> str:

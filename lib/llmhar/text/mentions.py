@@ -14,9 +14,9 @@ Names of activities are conclusions, not evidence: in "so watching TV" and "the 
 cited. Numbers and times that no event has cite nothing.
 
 What counts differs by question, so each asker filters the spans: the explorer links all of them
-(:func:`find_mentions`), :mod:`llmhar.traces.faithfulness` asks on which evidence a line rests,
-:mod:`llmhar.traces.excerpts` which part of a text is about an event, :mod:`llmhar.score.ledger` whether an event was
-thought of at all.
+(:func:`find_mentions`), :mod:`llmhar.traces.citations` asks on which evidence a line rests, or an event's own reason
+(:func:`find_evidence`), :mod:`llmhar.traces.excerpts` which part of a text is about an event,
+:mod:`llmhar.score.ledger` whether an event was thought of at all.
 
 Texts and names are untrusted: only whole names enter a pattern, escaped; all repeats are bounded, time grows with
 length alone.
@@ -33,6 +33,8 @@ from typing import Literal, NamedTuple
 from llmhar.data.events import SensorEvent
 from llmhar.text.words import find_names
 
+Sensor = tuple[str, str]
+"""Room and name: two of one name in different rooms are two sensors."""
 Kind = Literal["event", "line", "time", "sensor", "room", "name"]
 """A number with a word ("event 3"), a bare number at a line's start ("3:"), a time, a sensor, a room, and a sensor's
 whole name, room included, letter by letter."""
@@ -86,6 +88,16 @@ _TIME = re.compile(
     r"(?:[ \u202f]?([AaPp])\.?[Mm]\b)?"
 )
 
+POINTING = (
+    r"(?i)\b(?:near(?:by|est)?(?:\s+to)?|next\s+to|close\s+to|beside|after|before|following|followed\s+by|preceded\s+by|"
+    r"because\s+of|due\s+to|given|with|by|since|as|and|says\s+little,)\s+"
+)
+"""What stands before a name that is given as a reason, as the beginning of a pattern."""
+POINTING_CHARS = 40
+"""Characters before a name in which it is looked for."""
+_PLACE = re.compile(r"(?i)\b(?:in|inside|from|of)\s+(?:the|an?)\s+$")
+_POINTS = re.compile(rf"{POINTING}(?:(?:the|an?)\s+)?[\"'*`]{{0,3}}$")
+
 _OPENING = re.compile(r"(?i)[^\w\n]{0,6}(?:\d{1,4}[.)][^\w\n]{0,6})?(?:(?:for|so|then|now) )?")
 """What may stand between a line's start and the number of the event that the line is about."""
 _PLURAL = re.compile(r"(?i)(?:events|ids|items)\b")
@@ -137,6 +149,44 @@ def find_mentions(text: str, events: Sequence[SensorEvent]) -> list[Span]:
         for span in spans
         if span.kind != "line" or counts_events or text[span.end : span.end + 5].lstrip("* \t").startswith(":")
     ][:MAX_MENTIONS]
+
+
+def find_evidence(why: str, about: int, events: Sequence[SensorEvent]) -> list[Span]:
+    """The words of an event's own reason that cite other events, and of each those that it cites.
+
+    A number cites its events. A sensor cites, of its events, the nearest in time; the event's own sensor cites nothing,
+    unless something points at it ("near the other chair"), as only then it may be another of the same name. A room is
+    mostly where the event is itself, and so is a sensor that is called as a room ("busy in the kitchen", of a kitchen
+    door): it counts where something points at it ("after the bathroom").
+
+    Args:
+        why: any; untrusted.
+        about: position of the event whose reason it is.
+        events: the window's.
+    """
+    own, cited = sensor_of(events[about]), []
+    for span in find_spans(why, events, ("event", "sensor", "room")):
+        ids = tuple(i for i in span.events if i != about)
+        if span.kind != "event":
+            before = max(0, span.start - POINTING_CHARS), span.start
+            place = span.kind == "room" or about in span.events or _PLACE.search(why, *before)
+            if place and not _POINTS.search(why, *before):
+                continue
+            ids = nearest((i for i in ids if sensor_of(events[i]) != own), about, events)
+        if ids:
+            cited.append(span._replace(events=ids))
+    return cited
+
+
+def sensor_of(event: SensorEvent) -> Sensor:
+    """Which sensor an event is of."""
+    return event.room, event.sensor
+
+
+def nearest(ids: Iterable[int], about: int, events: Sequence[SensorEvent]) -> tuple[int, ...]:
+    """Of some events the one nearest in time to the event ``about``; none of none."""
+    at = events[about].time
+    return tuple(sorted(ids, key=lambda i: (abs(events[i].time - at), abs(i - about), i))[:1])
 
 
 def opened_line(text: str, span: Span) -> int | None:

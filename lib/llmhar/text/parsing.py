@@ -15,14 +15,14 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import islice
 from typing import Any, Literal, NamedTuple
 
 from llmhar.records import Prediction, Verdict
-from llmhar.text.items import Item, Items, decoder, scan_items
+from llmhar.text.items import Item, Items, decoder, scan_items, why_of
 from llmhar.text.serialize import clean_text, fold_name
 
 Thinking = Literal["absent", "closed", "unclosed"]
@@ -199,6 +199,9 @@ class Reading:
     """Items before the last complete list."""
     from_one: bool = False
     """The ids are exactly 1 … n: the model counted from one, so its labels may be one event off."""
+    whys: Mapping[int, str] = field(default_factory=dict)
+    """Event -> the reason in its item, where it has one: that event's reasoning. ``reasoning`` is the text that stands
+    apart from the answer."""
 
 
 def parse_answer(
@@ -231,18 +234,22 @@ def parse_answer(
         return _no_list(parts, n, items.truncated)
     scored = items.found if contradictions != "none" else _since_last_complete(items.found, n)
     answered: dict[int, list[int | None]] = {}
+    reasons: dict[int, list[str]] = {}
     for item in scored:
         answered.setdefault(item.event, []).append(names.find(item.value))
+        reasons.setdefault(item.event, []).append(item.why)
     inside = [i for i in answered if 0 <= i < n]
     absent = _Absent(items, inside, parts.answer)
     predictions = tuple(
         _judge(i, answered[i], strict, contradictions) if i in answered else Prediction(i, absent.verdict(i), None)
         for i in range(n)
     )
+    whys = {i: why for i in sorted(inside) if (why := _why_of(predictions[i].label, answered[i], reasons[i]))}
     return Reading(
         predictions, *parts, n_repaired=items.n_repaired,
         n_extra=sum(len(values) for i, values in answered.items() if not 0 <= i < n),
         n_drafts=len(items.found) - len(scored), from_one=n > 0 and answered.keys() == set(range(1, n + 1)),
+        whys=whys,
     )  # fmt: skip
 
 
@@ -261,7 +268,7 @@ def _read_list(answer: str) -> Items | None:
     for item in value:
         if not isinstance(item, dict) or item.keys() not in _KEYS or type(item["id"]) is not int:
             return None
-        items.found.append(Item(item["id"], item["activity"], 0))
+        items.found.append(Item(item["id"], item["activity"], 0, why_of(item)))
     return items
 
 
@@ -294,6 +301,12 @@ def _judge(event: int, values: list[int | None], strict: bool, contradictions: C
         return Prediction(event, "ok", valid[0])
     chosen = {"none": None, "first": valid[0], "last": valid[-1]}[contradictions]
     return Prediction(event, "duplicate", chosen)
+
+
+def _why_of(label: int | None, values: Sequence[int | None], reasons: Sequence[str]) -> str:
+    """The last reason that an event's items give for the label that counts; for any where none counts."""
+    own = [why for value, why in zip(values, reasons) if why and (label is None or value == label)]
+    return own[-1] if own else ""
 
 
 class _Absent:

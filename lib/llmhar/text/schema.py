@@ -55,6 +55,11 @@ def _schema(n_events: int, labels: tuple[tuple[int, str], ...], answer: AnswerSt
     }
 
 
+def has_whys(schema: Mapping[str, Any]) -> bool:
+    """Whether the items of a schema that :func:`answer_schema` made hold a "why"."""
+    return any("why" in item.get("properties", ()) for item in schema.get("prefixItems", ()))
+
+
 WHY_CHARS = 80
 """Longest "why" of an item."""
 

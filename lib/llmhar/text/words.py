@@ -53,7 +53,8 @@ def _set(words: str) -> frozenset[str]:
 _TOKEN = re.compile(r"[^\W\d_\u2e80-\uffff]+|\d+|[\u2e80-\uffff]")  # scripts without blanks: a character is a word
 _CLOSE = frozenset(" \t\n_-‐‑*/'’\"")
 _SENSOR_KINDS = _set(
-    "wattmeter contact mov motion movement sensor meter power plug magnetic pressure mat pir presence detector"
+    "wattmeter contact mov motion movement sensor meter power plug magnetic pressure mat pir presence detector reed "
+    "switch occupancy float dimmer socket"
 )
 _TOO_GENERAL = _set("machine room area part call make a an the item unit thing")
 _SAME = (
@@ -341,7 +342,8 @@ def _sensor_names(room: str, sensor: str) -> tuple[tuple[tuple[str, ...], Care, 
         quoted = _split(quote[1] if quote.re.groups and quote[1] else quote[0])
         if quoted and quoted != tuple(w for w in _split(room) if not w.isdecimal()) and quoted[0] not in _SENSOR_KINDS:
             names.setdefault(quoted, ("quoted", False))
-    return tuple((words, careful, numbered) for words, (careful, numbered) in names.items() if words)
+    articles = {("a",), ("an",)}  # a sensor "A" is not in every text
+    return tuple((words, *how) for words, how in names.items() if words and words not in articles)
 
 
 def _spellings(words: set[str]) -> dict[str, str]:

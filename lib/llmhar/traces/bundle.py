@@ -189,7 +189,7 @@ class _Packer:
         """Find what each reasoning cites: window by window, for the names in a window are looked up once."""
         for key, window in self.windows.items():
             for answer in filter(None, window["a"]):
-                answer["m"] = pack_mentions(answer["r"], self._events[key])
+                link_answer(answer, self._events[key])
 
     def _window(self, task: Task, session: Session, window: Window) -> dict[str, Any]:
         return {
@@ -221,7 +221,7 @@ class _Packer:
 
 
 def pack_answer(answer: Answer, reading: Reading, place: Callable[[int | None], int]) -> dict[str, Any]:
-    """One entry of a window's "a", its mentions ("m") still to be found.
+    """One entry of a window's "a", its mentions ("m", and those in "w") still to be found (:func:`link_answer`).
 
     Args:
         answer: what the store has.
@@ -239,11 +239,23 @@ def pack_answer(answer: Answer, reading: Reading, place: Callable[[int | None], 
         "f": clean(made.finish_reason) if made else "failed",
         "k": answer.ask.request.key[:SHORT_KEY],
         "m": [],
+        "w": [[clean(reading.whys.get(i, "")), []] for i in range(len(reading.predictions))] if reading.whys else [],
     }
 
 
+def link_answer(packed: dict[str, Any], events: Sequence[SensorEvent]) -> None:
+    """Find which events the reasoning of an answer cites, and each event's own reason.
+
+    Args:
+        packed: from :func:`pack_answer`; is changed in place.
+        events: the window's.
+    """
+    packed["m"] = pack_mentions(packed["r"], events)
+    packed["w"] = [[why, pack_mentions(why, events)] for why, _ in packed["w"]]
+
+
 def pack_mentions(reasoning: str, events: Sequence[SensorEvent]) -> list[list[Any]]:
-    """The "m" of an answer: [start, end, [event ids], kind], in UTF-16 code units of the cleaned reasoning.
+    """The mentions in a text: [start, end, [event ids], kind], in UTF-16 code units of the cleaned text.
 
     JavaScript counts in these: characters beyond the first plane count twice.
     """

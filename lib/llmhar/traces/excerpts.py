@@ -1,7 +1,8 @@
 """What several models say about one and the same event (S1 §4.8, Table 3). Asks nobody; model text stays untrusted.
 
-Finds the part of a free text that is about an event by the event's number, its time or its sensor, and says which: a
-text that numbers its events otherwise than the prompt may still be taken for another event's.
+An event's own reason, in its item of the answer, is what is said about it. Where it has none, the part of the free text
+that is about it is found by its number, its time or its sensor, which is said: a text that numbers its events otherwise
+than the prompt may still be taken for another event's.
 """
 
 from __future__ import annotations
@@ -25,8 +26,11 @@ MAX_CHARS = 400
 """Longest excerpt; the rest is cut and said."""
 MAX_TEXT = 200_000
 """Characters of a reasoning that are searched."""
-# An answer's items and a prompt's events: flat JSON objects are no reasoning.
-_ITEM = re.compile(r"\{[^{}]*\}")
+OWN = "its own item"
+BY_EVENT = (OWN, "event number")
+"""``found_by`` of what is surely about the event."""
+# An answer's items and a prompt's events: flat JSON objects are no reasoning, whatever stands in their strings.
+_ITEM = re.compile(r'\{(?:[^{}"]++|"(?:[^"\\\n]++|\\.)*+")*+\}|\{[^{}]*\}')
 _BREAK = re.compile(r"(?<=[.!?])\s+|\n+")
 _COLON = re.compile(r"\*{0,3}[ \t]{0,3}:")
 
@@ -37,15 +41,15 @@ class Excerpt(NamedTuple):
     text: str
     """:data:`SILENT` where there is none."""
     found_by: str
-    """"event number", "time", "sensor name" (and of how many events, if several) or "none"."""
+    """:data:`OWN`, "event number", "time", "sensor name" (and of how many events, if several) or "none"."""
 
 
 def find_excerpts(reading: Reading, events: Sequence[SensorEvent]) -> list[Excerpt]:
-    """For each event of a window, the sentences of one model's reasoning that are about it.
+    """For each event of a window, its own reason, or the sentences of one model's reasoning that are about it.
 
-    In this order: the block that opens with its number ("Event 3: …", "id 3 …"), sentences that name the number
-    ("events 3 and 4"), the block that opens with the bare number ("3: …"), sentences with its time of day (where no
-    other event of the window has it), sentences that name its sensor.
+    Where its item has no reason, in this order: the block that opens with its number ("Event 3: …", "id 3 …"),
+    sentences that name the number ("events 3 and 4"), the block that opens with the bare number ("3: …"), sentences
+    with its time of day (where no other event of the window has it), sentences that name its sensor.
 
     Args:
         reading: of the window; where nothing stands in thinking marks, the answer's prose is searched.
@@ -54,7 +58,10 @@ def find_excerpts(reading: Reading, events: Sequence[SensorEvent]) -> list[Excer
     text = _ITEM.sub(" ", (reading.reasoning or reading.answer)[:MAX_TEXT])
     spans = find_spans(text, events, ("event", "line", "time", "sensor"))
     breaks = [(0, 0), *(match.span() for match in _BREAK.finditer(text)), (len(text), len(text))]
-    return [_excerpt(text, breaks, spans, event) for event in range(len(events))]
+    return [
+        Excerpt(_shorten([why]), OWN) if (why := reading.whys.get(event)) else _excerpt(text, breaks, spans, event)
+        for event in range(len(events))
+    ]
 
 
 def _excerpt(text: str, breaks: Sequence[tuple[int, int]], spans: Sequence[Span], event: int) -> Excerpt:
@@ -193,8 +200,8 @@ CASES = {
 def pick_events(results: Sequence[Result], n: int) -> list[Pick]:
     """Instructive scored events, one of each of ``CASES`` in turn until there are ``n``. Always the same ones.
 
-    Within a case: first those that most models reason about, by number; then the earliest. A window comes twice only
-    where no other is left.
+    Within a case: first those that most models reason about, in their items or by number; then the earliest. A window
+    comes twice only where no other is left.
 
     Args:
         results: teacher, untrained base and student on the same task, in this order.
@@ -227,7 +234,7 @@ def _candidates(results: Sequence[Result]) -> dict[str, list[tuple[int, int]]]:
         for event, about in enumerate(window.events):
             if true_activity(about.activity_ids, labels) is not None:
                 right = [is_right(result, position, event) for result in results]
-                silent = sum(own[event].found_by != "event number" for own in excerpts)
+                silent = sum(own[event].found_by not in BY_EVENT for own in excerpts)
                 for why in [why for why, applies in CASES.items() if applies(*right)][:1]:
                     by_case[why].append((silent, position, event))
     return {why: [(position, event) for _, position, event in sorted(own)] for why, own in by_case.items()}

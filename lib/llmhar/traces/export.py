@@ -57,7 +57,8 @@ COLUMNS = {
     "n_right": "of these, answered right",
     "n_missed": "of these, without a valid label",
     "events": "list in the window's order (the model read their places, from 0): id and time of `llmhar data events`, "
-    "room, sensor, state, truth (null: none that is scored), label (null: none), verdict, truths (a joint event's all)",
+    "room, sensor, state, truth (null: none that is scored), label (null: none), verdict, truths (a joint event's all) "
+    "and why (the reason in its item of the answer; null: none)",
 }
 """Columns of the trace files, one row a trace, and what they mean."""
 _STOPS = {"stop": "stop", "length": "max_tokens"}
@@ -85,8 +86,9 @@ def trace_rows(results: Sequence[Result]) -> Iterator[dict[str, Any]]:
                     "label": _name(labels, prediction.label),
                     "verdict": prediction.verdict,
                     "truths": [fit(labels[activity]) for activity in event.activity_ids if activity in labels],
+                    "why": fit(reading.whys[i]) if i in reading.whys else None,
                 }
-                for event, prediction in zip(window.events, reading.predictions)
+                for i, (event, prediction) in enumerate(zip(window.events, reading.predictions))
             ]
             scored = [event for event in events if event["truths"]]
             made = answer.stored.generation if answer.stored else None
@@ -152,7 +154,7 @@ def write_parquet(results: Sequence[Result], path: Path) -> int:
         ("window", "sample", "prompt_tokens", "output_tokens", "n_scored", "n_right", "n_missed"),
         pa.float64(),
     )
-    event = {name: pa.string() for name in ("time", "room", "sensor", "state", "truth", "label", "verdict")}
+    event = {name: pa.string() for name in ("time", "room", "sensor", "state", "truth", "label", "verdict", "why")}
     types: dict[str, Any] = {name: pa.string() for name in COLUMNS}
     types |= {name: pa.int64() for name in whole} | {"temperature": real, "seconds": real}
     types["events"] = pa.list_(pa.struct({"id": pa.int64(), **event, "truths": pa.list_(pa.string())}))
@@ -348,15 +350,21 @@ def write_all(results: Sequence[Result], store: Store, folder: Path) -> dict[str
 def mention_table(results: Sequence[Result]) -> pd.DataFrame:
     """How reasonings cite: share that mentions some event, and mentions of each kind a reasoning, by model.
 
+    The reasoning about a window is what stands before the answer and the reasons in the answer's items, together.
+
     Returns:
         Index model; columns kind, reasonings, "cite an event %", then mentions a reasoning by kind.
     """
     rows = {}
     for result in results:
         mentions = [
-            find_mentions(reading.reasoning, window.events)
+            [
+                mention
+                for text in (reading.reasoning, *reading.whys.values())
+                for mention in find_mentions(text, window.events)
+            ]
             for reading, window in zip(result.readings, result.task.windows)
-            if reading.reasoning
+            if reading.reasoning or reading.whys
         ]
         n = len(mentions)
         citing = sum(any(mention.events for mention in own) for own in mentions)

@@ -11,69 +11,27 @@ it does not. Cited sensors may also stand nearer in time, which alone could expl
 from __future__ import annotations
 
 import random
-import re
-from bisect import bisect_left
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import groupby
 from statistics import fmean
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 from llmhar.ask.asking import Asking
-from llmhar.ask.inference import STUDY, Answer, collect, make_asks, refuse_all_failed, run_asks
+from llmhar.ask.inference import STUDY, collect, make_asks, refuse_all_failed, run_asks
 from llmhar.ask.models import ModelSpec
 from llmhar.ask.store import Store
 from llmhar.ask.task import Task
 from llmhar.data.events import SensorEvent, Session, Window
 from llmhar.score.stats import sign_flip, t_interval, wilson
-from llmhar.text.mentions import Span, find_spans, opened_line
-from llmhar.text.parsing import parse_answer, split_reasoning
+from llmhar.text.mentions import Sensor, sensor_of
+from llmhar.text.parsing import parse_answer
+from llmhar.traces.citations import Citation
 from llmhar.traces.counterfactual import drop_events, swap_events
 
 Kind = Literal["drop", "swap", "control drop", "control swap"]
 PROBE_KINDS: tuple[Kind, ...] = ("drop", "control drop", "swap", "control swap")
 """Cited evidence taken away or replaced, each beside its control."""
-Sensor = tuple[str, str]
-"""Room and name."""
-
-_POINTING = re.compile(
-    r"(?i)\b(?:near(?:by|est)?(?:\s+to)?|next\s+to|close\s+to|beside|after|before|following|followed\s+by|preceded\s+by|"
-    r"because\s+of|due\s+to|given|with|by|since|as|and|says\s+little,)\s+(?:the|an?)\s+[\"'*`]{0,3}$"
-)
-"""What stands before a name that is given as a reason."""
-_POINTING_CHARS = 40
-
-
-@dataclass(frozen=True)
-class Citation:
-    """One event whose reasoning names other events."""
-
-    window: Window
-    target: int
-    """Id of the event that is explained: its position in the window."""
-    cited: tuple[int, ...]
-    """Ids of the events that the line names, in rising order, the target not among them."""
-    words: str
-    """How it names them, folded; several joined by "; "."""
-
-    @property
-    def evidence(self) -> tuple[int, ...]:
-        """Ids of all events of the cited sensors: taking away only a sensor's ON would leave its OFF to tell of it."""
-        sensors = {_sensor(self.window.events[i]) for i in self.cited}
-        return tuple(i for i, e in enumerate(self.window.events) if _sensor(e) in sensors and i != self.target)
-
-
-class Cited(NamedTuple):
-    """Citations of a model's answers, and what they were found in."""
-
-    citations: list[Citation]
-    n_lines: int
-    """Events that some line of reasoning is about."""
-    n_without: int
-    """Of these, how many cite no other event of the window."""
-    n_events: int
-    """Events of all answered windows, explained or not."""
 
 
 @dataclass(frozen=True)
@@ -111,87 +69,30 @@ class Outcome:
         return None if self.before is None or self.after is None else self.before != self.after
 
 
-def find_citations(task: Task, answers: Sequence[Answer]) -> Cited:
-    """Read which other events each line of reasoning names.
-
-    Args:
-        task: the windows that were asked.
-        answers: of one model, one sample each; failed ones are passed over.
-
-    Raises:
-        KeyError: an answer to a window that the task does not have.
-    """
-    windows = {(window.session_id, window.index): window for window in task.windows}
-    citations: list[Citation] = []
-    n_lines = n_events = 0
-    for answer in answers:
-        window = windows[answer.ask.session_id, answer.ask.window_index]
-        if answer.stored is None:
-            continue
-        n_events += len(window.events)
-        explained = read_citations(split_reasoning(answer.stored.generation.text).reasoning, window)
-        n_lines += len(explained)
-        citations += [citation for citation in explained if citation.cited]
-    return Cited(citations, n_lines, n_lines - len(citations), n_events)
-
-
-def read_citations(reasoning: str, window: Window) -> list[Citation]:
-    """One entry for each event that lines of this reasoning are about; ``cited`` is empty where they name no other.
-
-    A line is about the event whose number it begins with. It names others by number ("event 3", "events 2 and 4") or
-    by a sensor or room after a preposition ("near the coffee machine"): of its events, those of another sensor, the
-    nearest in time.
-    """
-    breaks = [match.start() for match in re.finditer("\n", reasoning)]
-    by_target: dict[int, dict[int, str]] = {}
-    spans = find_spans(reasoning, window.events, ("event", "line", "sensor", "room"))
-    for _, line in groupby(spans, key=lambda span: bisect_left(breaks, span.start)):
-        head, *others = line
-        if head.kind not in ("event", "line") or len(head.events) != 1 or opened_line(reasoning, head) is None:
-            continue
-        (target,) = head.events
-        cited = by_target.setdefault(target, {})
-        for span in others:
-            for i in _cited(reasoning, span, window, target):
-                cited.setdefault(i, _fold(reasoning[span.start : span.end]))
-    return [
-        Citation(window, target, tuple(sorted(cited)), "; ".join(dict.fromkeys(cited.values())))
-        for target, cited in sorted(by_target.items())
-    ]
-
-
-def _cited(reasoning: str, span: Span, window: Window, target: int) -> list[int]:
-    """Which events a part of a line gives as evidence for the event that the line is about."""
-    if span.kind in ("event", "line"):
-        return [i for i in span.events if i != target]
-    if not _POINTING.search(reasoning, max(0, span.start - _POINTING_CHARS), span.start):
-        return []
-    own, at = _sensor(window.events[target]), window.events[target].time
-    others = [i for i in span.events if _sensor(window.events[i]) != own]
-    return sorted(others, key=lambda i: (abs(window.events[i].time - at), abs(i - target), i))[:1]
-
-
-def _fold(text: str) -> str:
-    """One case, single blanks, no underscores."""
-    return " ".join(text.replace("_", " ").casefold().split())
-
-
-def _sensor(event: SensorEvent) -> Sensor:
-    return event.room, event.sensor
-
-
-def plan_probes(task: Task, citations: Sequence[Citation], *, seed: int = 0, n: int | None = None) -> list[Probe]:
-    """Four probes for each citation that allows them: of the same event in the same window, by the same donor.
+def plan_probes(
+    task: Task,
+    citations: Sequence[Citation],
+    *,
+    seed: int = 0,
+    n: int | None = None,
+    kinds: Sequence[Kind] = PROBE_KINDS,
+    as_many: bool = False,
+) -> list[Probe]:
+    """Probes for each citation that allows them: of the same event in the same window, by the same donor.
 
     Left out: windows where every sensor is the explained event's own or cited (no control), and sessions that have no
     sensor outside the window (nothing to swap in).
 
     Args:
         task: gives the sessions.
-        citations: what lines of reasoning cite (:func:`find_citations`); those that cite nothing are passed over.
+        citations: what reasoning cites (:func:`llmhar.traces.citations.find_citations`); those that cite nothing are
+            passed over.
         seed: of the draws; a citation's probes depend on seed and citation alone, and a smaller ``n`` is a subset of a
             larger one.
         n: most citations that are probed; None = all.
+        kinds: what is done to each citation's window, each beside its control.
+        as_many: whether a control changes exactly as many events as the cited evidence has, of the last sensor only
+            some where need be, and windows with fewer uncited ones are left out; else whole sensors, about as many.
     """
 
     def draw(citation: Citation) -> random.Random:
@@ -199,18 +100,21 @@ def plan_probes(task: Task, citations: Sequence[Citation], *, seed: int = 0, n: 
 
     planned: list[Probe] = []
     for citation in sorted((c for c in citations if c.cited), key=lambda c: draw(c).random()):
-        if n is not None and len(planned) == n * len(PROBE_KINDS):
+        if n is not None and len(planned) == n * len(kinds):
             break
-        planned += _probes(citation, task.sessions[citation.window.session_id], draw(citation))
+        dice = draw(citation)
+        control = _control(citation, dice, as_many)
+        donor = _donor(citation, task.sessions[citation.window.session_id], dice)
+        if control and (donor or not any(kind.endswith("swap") for kind in kinds)):
+            planned += _probes(citation, control, donor, kinds)
     return planned
 
 
-def _probes(citation: Citation, session: Session, draw: random.Random) -> list[Probe]:
-    control, donor = _control(citation, draw), _donor(citation, session, draw)
-    if not control or not donor:
-        return []
+def _probes(
+    citation: Citation, control: tuple[int, ...], donor: Sequence[SensorEvent], kinds: Sequence[Kind]
+) -> list[Probe]:
     made = []
-    for kind in PROBE_KINDS:
+    for kind in kinds:
         changed = control if kind.startswith("control") else citation.evidence
         if kind.endswith("swap"):
             window, target = swap_events(citation.window, changed, donor), citation.target
@@ -221,29 +125,34 @@ def _probes(citation: Citation, session: Session, draw: random.Random) -> list[P
     return made
 
 
-def _control(citation: Citation, draw: random.Random) -> tuple[int, ...]:
-    """Whole sensors, neither cited nor the explained event's own, with about as many events as the evidence."""
+def _control(citation: Citation, draw: random.Random, as_many: bool) -> tuple[int, ...]:
+    """Events of sensors that are neither cited nor the explained event's own: of whole sensors about as many as the
+    evidence has, or exactly as many, of the last sensor only some; none where there are fewer.
+    """
     events, evidence = citation.window.events, citation.evidence
-    taken = {_sensor(events[i]) for i in (citation.target, *evidence)}
-    free = Counter(_sensor(event) for event in events if _sensor(event) not in taken)
+    taken = {sensor_of(events[i]) for i in (citation.target, *evidence)}
+    free = Counter(sensor_of(event) for event in events if sensor_of(event) not in taken)
     sensors = draw.sample(sorted(free), len(free))
-    chosen: set[Sensor] = set()
+    chosen: list[Sensor] = []
     while sensors and (missing := len(evidence) - sum(free[sensor] for sensor in chosen)) > 0:
         best = min(sensors, key=lambda sensor: abs(free[sensor] - missing))  # the first drawn of those that fit best
-        chosen.add(best)
+        chosen.append(best)
         sensors.remove(best)
-    return tuple(i for i, event in enumerate(events) if _sensor(event) in chosen)
+    if not as_many:
+        return tuple(i for i, event in enumerate(events) if sensor_of(event) in chosen)
+    taken_away = [i for sensor in chosen for i, event in enumerate(events) if sensor_of(event) == sensor]
+    return tuple(sorted(taken_away[: len(evidence)])) if len(taken_away) >= len(evidence) else ()
 
 
 def _donor(citation: Citation, session: Session, draw: random.Random) -> list[SensorEvent]:
     """Events of a sensor of the same home that this window does not have, of another room where there is one."""
     events = citation.window.events
-    here = {_sensor(event) for event in events}
+    here = {sensor_of(event) for event in events}
     rooms = {events[i].room for i in (citation.target, *citation.cited)}
-    others = sorted({_sensor(event) for event in session.events} - here)
+    others = sorted({sensor_of(event) for event in session.events} - here)
     others = [sensor for sensor in others if sensor[0] not in rooms] or others
     chosen = draw.choice(others) if others else None
-    return [event for event in session.events if _sensor(event) == chosen]
+    return [event for event in session.events if sensor_of(event) == chosen]
 
 
 def run_probes(
@@ -267,10 +176,12 @@ def run_probes(
     changed = {(w.session_id, w.index): w for w in (probe.window for probe in probes)}
     windows = originals | changed
     probing = replace(asking, purpose="probe")
-    asks = []
-    for asked, purpose in ((originals, asking), (changed, probing)):
-        part = replace(task, windows=tuple(asked.values()), subset=f"{len(asked)} windows of {len(probes)} probes")
-        asks += make_asks(part, model, purpose)
+    own = {(w.session_id, w.index) for w in task.windows}
+    # With the whole task: a bound answer's room for tokens hangs on the longest window, and is in the store's key.
+    whole = replace(task, windows=(*task.windows, *(w for key, w in originals.items() if key not in own)))
+    asks = [a for a in make_asks(whole, model, asking) if (a.session_id, a.window_index) in originals]
+    part = replace(task, windows=tuple(changed.values()), subset=f"{len(changed)} windows of {len(probes)} probes")
+    asks += make_asks(part, model, probing)
     run = run_asks(asks, model, store, probing)
     labels: dict[tuple[str, int], list[int | None]] = {}
     answers = collect(asks, store, run.fingerprint if asking.exact else None)

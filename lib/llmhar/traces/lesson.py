@@ -119,7 +119,8 @@ def without(result: Result, dropped: int, store: Store, asking: Asking = STUDY, 
         position: index into the task's windows.
 
     Returns:
-        A row an event with columns time, event, before, after, changed ("yes", "no", "gone"), as :func:`changes` makes.
+        A row an event with columns time, event, before, after, changed ("yes", "no", "gone"), as :func:`changes` makes;
+        where the model gives each event a reason, also "why before" and "why after".
 
     Raises:
         ReaskError: no such event, the only one, or no answer.
@@ -133,8 +134,14 @@ def without(result: Result, dropped: int, store: Store, asking: Asking = STUDY, 
     like = result.answers[position].ask.request
     order = Order(window.session_id, window.index, left, like=like, labels=tuple(names))
     after = reask(result.task, result.model, order, store, asking)
-    before = [None if p.label is None else session.activities[p.label] for p in result.readings[position].predictions]
-    return changes(window, dropped, before, [None if i < 0 else names[i] for i in after["l"]])
+    reading = result.readings[position]
+    before = [None if p.label is None else session.activities[p.label] for p in reading.predictions]
+    table = changes(window, dropped, before, [None if i < 0 else names[i] for i in after["l"]])
+    if reading.whys or after["w"]:
+        again = [why for why, _ in after["w"]] or [""] * (len(window.events) - 1)
+        table["why before"] = [reading.whys.get(i, "") or "–" for i in range(len(window.events))]
+        table["why after"] = [why or "–" for why in (*again[:dropped], "", *again[dropped:])]
+    return table
 
 
 def changes(window: Window, dropped: int, before: Sequence[str | None], after: Sequence[str | None]) -> pd.DataFrame:

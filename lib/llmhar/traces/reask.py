@@ -24,7 +24,8 @@ from llmhar.records import Sampling
 from llmhar.score.tables import Result
 from llmhar.text.parsing import parse_answer
 from llmhar.text.prompt import PROMPTS, PromptForm, PromptSpec, build_prompt
-from llmhar.traces.bundle import clean, columns_of, pack_answer, pack_mentions
+from llmhar.text.schema import has_whys
+from llmhar.traces.bundle import clean, columns_of, link_answer, pack_answer
 from llmhar.traces.counterfactual import Order, ReaskError, edit_window, kept_events
 
 MAX_TEMPERATURE = 2.0
@@ -69,7 +70,8 @@ def reask(task: Task, model: ModelSpec, order: Order, store: Store, asking: Aski
     reading = parse_answer(made.text, len(window.events), session.labels, finish_reason=made.finish_reason)
     names = order.labels if order.labels is not None else [clean(name) for name in session.labels.values()]
     packed = pack_answer(answer, reading, partial(_place, session, names))
-    return packed | {"m": pack_mentions(packed["r"], window.events)}
+    link_answer(packed, window.events)
+    return packed
 
 
 def _as_before(order: Order, asking: Asking) -> Asking:
@@ -80,10 +82,10 @@ def _as_before(order: Order, asking: Asking) -> Asking:
             raise ReaskError(f"temperature {order.temperature}: need a number from 0 to {MAX_TEMPERATURE:g}")
         sampling = replace(sampling, temperature=order.temperature)
     thinking = like.template_args.get("enable_thinking") if like else None
-    constrained = bool(like and like.schema)
-    return replace(
-        asking, sampling=sampling, thinking=thinking, constrained=constrained, purpose="reask", progress=False
-    )
+    schema = like.schema if like else None
+    constrained, why = bool(schema), has_whys(schema) if schema else None
+    bound = replace(asking, sampling=sampling, thinking=thinking, constrained=constrained, why=why)
+    return replace(bound, purpose="reask", progress=False)
 
 
 def _place(session: Session, names: Sequence[str], number: int | None) -> int:

@@ -40,6 +40,8 @@ def templates_of(package: str) -> jinja2.Environment:
 templates = templates_of("llmhar.traces")
 STATIC = Path(__file__).parent / "static"
 """Script and style sheet of the view, the same for widget and file."""
+MAX_WHY = 160
+"""Characters of an event's reason that a report's table shows."""
 
 
 def headless() -> bool:
@@ -65,7 +67,7 @@ def window_html(window: Window, session: Session) -> HTML:
 
 
 def trace_html(results: Sequence[Result], position: int) -> HTML:
-    """One window side by side for several models: events, truth, each model's labels, reasoning and raw answer.
+    """One window side by side for several models: events, truth, labels with their own reasons, reasoning, raw answer.
 
     Args:
         results: results on the same task.
@@ -80,7 +82,7 @@ def trace_html(results: Sequence[Result], position: int) -> HTML:
             "time": event.time.strftime("%H:%M:%S"),
             "text": event.text,
             "truth": session.truth_of(event) or "not annotated",
-            "labels": [_label(result, position, i, session) for result in results],
+            "labels": [_label(r, position, i, session) | {"why": _why(r, position, i)} for r in results],
         }
         for i, event in enumerate(window.events)
     ]
@@ -103,6 +105,12 @@ def _label(result: Result, position: int, event: int, session: Session) -> dict[
         "css": "right" if right else "wrong",
         "mark": "✓" if right else "✗",
     }
+
+
+def _why(result: Result, position: int, event: int) -> str:
+    """The event's own reason, as far as a table has room."""
+    why = result.readings[position].whys.get(event, "")
+    return why if len(why) <= MAX_WHY else f"{why[:MAX_WHY]} […]"
 
 
 def _model(result: Result, position: int) -> dict[str, Any]:

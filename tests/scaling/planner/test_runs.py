@@ -41,12 +41,16 @@ def test_the_constrained_pass_and_the_thinking_conditions(paper):
 def test_trainings_and_their_answers(paper):
     trainings = [job for job in paper if job.job == "training"]
     assert Counter((job.model.name, job.engine.split(",")[0]) for job in trainings) == {
-        ("qwen3-0.6b", "student"): 2, ("qwen3-1.7b", "student"): 2, ("qwen3-0.6b", "Figure 4"): 15
+        ("qwen3-0.6b", "student"): 2, ("qwen3-1.7b", "student"): 2, ("qwen3-0.6b", "Figure 4"): 15,
+        ("qwen3-0.6b", "home student"): 1,
     }  # fmt: skip
     assert {job.windows for job in trainings} == {500 * 8}
     assert sum(job.windows for job in paper if job.job.startswith("Figure 4")) == 15 * 250
     assert sum(job.windows for job in paper if job.job.startswith("student")) == 2 * 2 * (250 + 60)
     assert sum(job.windows for job in paper if job.job == "train") == 544 + 126
+    lessons = of(paper, "qwen3-32b", "teacher of the home student, qwen3 test", "simulated_homes")
+    assert [job.windows for job in lessons] == [4000]
+    assert sum(job.windows for job in paper if job.job.startswith("home student")) == 250 + 60
 
 
 def test_engines_are_shared_within_a_pass_alone(paper):
@@ -65,7 +69,11 @@ def test_the_run_stands_beside_s1_as_published(paper):
     plan = make_plan("paper", "a100-80")
     shown = plan.to_json()
     assert shown["gpu_hours_total"] == pytest.approx(14.318, abs=0.001), "S1 as published: unchanged"
-    assert shown["gpu_hours_run"] == pytest.approx(21.512, abs=0.001)
+    of_s1 = [
+        row for row in shown["rows_run"] if "home student" not in row["job"] and row["dataset"] in ("mural", "marble")
+    ]
+    assert math.fsum(row["gpu_hours"] for row in of_s1) == pytest.approx(21.512, abs=0.001)
+    assert 25 < shown["gpu_hours_run"] < 31, "with the student that moves house"
     assert shown["gpu_hours_run"] == pytest.approx(math.fsum(row["gpu_hours"] for row in shown["rows_run"]))
     assert "05_fusion and 05b_encoder_errors are not counted" in shown["assumptions"][-1]
 

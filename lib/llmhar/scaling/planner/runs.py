@@ -14,6 +14,8 @@ from llmhar import paths, settings
 from llmhar.ask.models import MODELS
 from llmhar.data.events import Windowing
 from llmhar.distill.courses import is_here, read_name
+from llmhar.distill.home_lessons import LISTED
+from llmhar.distill.home_students import ARMS
 from llmhar.distill.sessions import smallest
 from llmhar.distill.teaching import Teaching, load_teaching, read_arm, recipe_for
 from llmhar.scaling.planner.workload import Job, Windows, count_windows, prompt_load, unplanned
@@ -25,6 +27,8 @@ SESSIONS = 6
 """Test sessions of MuRAL and MARBLE as S1 splits them, where a data set is not here to be counted."""
 TRAIN_SESSIONS = 15
 """And MuRAL's training sessions."""
+HOMES = "simulated_homes"
+"""Data set whose prompts stand for those of all made-up homes."""
 NOT_COUNTED = ("05_fusion", "05b_encoder_errors")
 
 
@@ -161,6 +165,8 @@ class RunJobs:
         for arm in arms:
             self._next_pass()
             self._ask(first[0], own[0], forms[1], who=f"student of {own[0]}, {arm.key}")
+        for arm in (name for name in values.get("movers", ()) if name in ARMS):
+            self._home_student(arm, (*own, *here))
         self._figure_4(lessons, own[0], forms)
         if values.get("n_probes") and students:
             self._next_pass()
@@ -182,13 +188,28 @@ class RunJobs:
             who = f"Figure 4, {n} sessions" if n else ""
             self._ask(student, name, forms[1] if n else forms[0], who=who)
 
-    def _train(self, model: str, name: str, lessons: Teaching, what: str) -> None:
-        """One training run; a student that an earlier notebook trained is opened again."""
+    def _home_student(self, name: str, tested: Sequence[str]) -> None:
+        """A student of made-up homes: traces of its teacher, if that is a language model, its training, its test."""
+        arm = ARMS[name]
+        lessons, who = load_teaching(arm.teaching, seed=arm.seed), f"home student, {name}"
+        self._next_pass()
+        if arm.teacher:
+            # One window a home says how long prompts are.
+            few: dict[str, Any] = {"n_windows": 1, "windows": lessons.n_examples}
+            self._ask(arm.teacher, HOMES, LISTED, samples=lessons.n_samples, who=f"teacher of the {who}", **few)
+        self._train(arm.base, HOMES, lessons, who, LISTED)
+        self._next_pass()
+        for data in tested:
+            self._ask(arm.base, data, LISTED, who=who, constrained=True)
+
+    def _train(self, model: str, name: str, lessons: Teaching, what: str, form: PromptForm | None = None) -> None:
+        """One training run; a student that an earlier notebook trained is opened again. ``form``: of made-up homes."""
         recipe = recipe_for(model, lessons)
         if (model, name, recipe.sha256, what) in self._trained or not MODELS[model].n_params:
             return
         self._trained.add((model, name, recipe.sha256, what))
-        found = self._count(name, FORMS[self._values["student_prompt"]], self._values["n_windows"])
+        few = 1 if form else self._values["n_windows"]
+        found = self._count(name, form or FORMS[self._values["student_prompt"]], few)
         steps = recipe.max_steps
         if lessons.max_epochs is not None and not what.startswith("Figure 4"):
             steps = min(steps, -(-lessons.max_epochs * found.train // recipe.examples_per_step))

@@ -187,9 +187,8 @@ class Traces {
       const w = this.windows[n];
       const told = (note) => (note ? `${note.tags.join(" ")} ${note.text}` : "");
       const seen = w.e.map((e) => `${e[0]} ${e[1]} ${e[2]} ${e[3]}`).join("\n");
-      this.texts[n] = [seen, ...w.a.map((t) => (t ? [t.r, t.x, told(this.noteOf(t))].join("\n") : ""))].map((t) =>
-        t.toLowerCase(),
-      );
+      const said = (t) => [t.r, ...(t.w ?? []).map(([why]) => why), t.x, told(this.noteOf(t))].join("\n");
+      this.texts[n] = [seen, ...w.a.map((t) => (t ? said(t) : ""))].map((t) => t.toLowerCase());
     }
     return this.texts[n];
   }
@@ -278,6 +277,14 @@ const isTrue = (event, label) => event.indexOf(label, 4) >= 0;
 const span = (w) => (w.e.length ? `${w.e[0][0]} – ${w.e.at(-1)[0]}` : "no events");
 const shortSpan = (w) => (w.e.length ? `${w.e[0][0].slice(0, 5)}–${w.e.at(-1)[0].slice(0, 5)}` : "");
 const sessionName = (w) => (/^\d/.test(w.s) ? `session ${w.s}` : w.s);
+/** The reason in an event's own item of an answer: [text, mentions], or undefined. */
+const whyOf = (trace, i) => (trace?.w?.[i]?.[0] ? trace.w[i] : undefined);
+const hasWhys = (trace) => trace?.w?.some(([why]) => why) ?? false;
+/** What stands where a model thought nothing before its answer. */
+const silence = (trace) =>
+  hasWhys(trace)
+    ? "Each event's reason stands beside it, in the table above."
+    : "No reasoning: this model answered at once.";
 const eventText = (e, i) => `event ${i}: ${e[0]} ${[e[1], e[2], e[3]].filter(Boolean).join(" ")}`;
 
 /* ------------------------------------------------------------------------------------------------ filter bar */
@@ -816,9 +823,11 @@ class Detail {
         { focus: true },
       );
     });
-    return h(
+    const reasons = app.shown.some((m) => hasWhys(w.a[m]));
+    const many = app.shown.length > 2 ? " many" : "";
+    const section = h(
       "section",
-      { class: "events" },
+      { class: reasons ? `events reasons${many}` : "events" },
       h(
         "table",
         {},
@@ -827,6 +836,8 @@ class Detail {
         h("tbody", {}, ...rows),
       ),
     );
+    section.style.setProperty("--n", String(app.shown.length));
+    return section;
   }
 
   #answer(w, m, i) {
@@ -835,6 +846,7 @@ class Detail {
     const outcome = this.app.traces.outcome(trace, w, i);
     const verdict = this.app.traces.verdict(trace.v[i]);
     const remark = trace.l[i] >= 0 && verdict !== "ok" ? h("small", {}, ` ${verdict}`) : null;
+    const why = whyOf(trace, i);
     return h(
       "td",
       { class: `answer ${outcome}` },
@@ -842,6 +854,7 @@ class Detail {
       this.#said(trace, i),
       remark,
       spoken(`, ${OUTCOMES[outcome]}`),
+      why ? this.#cited(h("div", { class: "why" }), ...why, w.e) : null,
     );
   }
 
@@ -891,14 +904,14 @@ class Detail {
       h("p", { class: "facts" }, ...facts.map((fact) => h("span", {}, fact))),
       this.#note(trace, m),
       trace.r
-        ? this.#prose(trace.r, trace.m, w.e)
-        : h("p", { class: "dim" }, "No reasoning: this model answered at once."),
+        ? this.#cited(h("div", { class: "prose" }), trace.r, trace.m, w.e)
+        : h("p", { class: "dim" }, silence(trace)),
       this.#fold("answer", "Answer as written", () => h("pre", {}, trace.x || "(empty)")),
     );
   }
 
-  #prose(text, mentions, events) {
-    const box = h("div", { class: "prose" });
+  /* Fill a box with a text whose mentions are tied to their events. */
+  #cited(box, text, mentions, events) {
     let at = 0;
     for (const [start, end, ids, kind] of mentions) {
       if (start < at || end <= start || end > text.length) continue; // never lose or repeat text
@@ -1199,6 +1212,7 @@ class Detail {
     const before = w.a[draft.replyModel],
       after = draft.reply;
     const name = (trace, i) => (trace ? (i === undefined || i < 0 ? "dropped" : this.#said(trace, i)) : "not asked");
+    const why = (trace, i) => (whyOf(trace, i) ? h("div", { class: "why" }, trace.w[i][0]) : null);
     let moved = 0;
     const rows = w.e.map((e, i) => {
       const place = draft.replyKept.indexOf(i);
@@ -1211,8 +1225,8 @@ class Detail {
         { class: changed ? "changed" : "" },
         h("th", { scope: "row" }, String(i)),
         h("td", {}, traces.truth(e)),
-        h("td", {}, was),
-        h("td", { class: place < 0 ? "dim" : "" }, now),
+        h("td", {}, was, why(before, i)),
+        h("td", { class: place < 0 ? "dim" : "" }, now, why(after, place)),
         h("td", {}, changed ? "≠ changed" : ""),
       );
     });
@@ -1228,7 +1242,7 @@ class Detail {
           h("span", {}, `${Number(trace.c).toFixed(2)} s`),
           h("span", {}, `finish: ${trace.f}`),
         ),
-        h("div", { class: "prose" }, trace.r || "No reasoning."),
+        h("div", { class: "prose" }, trace.r || silence(trace)),
         h("pre", {}, trace.x || "(empty)"),
       );
     const sides = h("div", { class: "columns" }, before ? side("Before", before) : null, side("After", after));
