@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 from importlib.metadata import version
 from typing import Any, NamedTuple
 
@@ -97,20 +98,21 @@ def learning_curves(
 
 
 def refuse_test_days(task: Task) -> None:
-    """Check that no test day is among those that controls may learn: by its name, or by an event that both have.
+    """Check that no test day is among those that controls may learn: by its name, or by what happened on it.
 
     Raises:
-        LeakedDay: one is.
+        LeakedDay: one is, or a tenth of its events is a test day's (made-up days of one date may share a few).
     """
-    seen = {
-        (session.home, event.time, event.text): name
-        for name, session in task.sessions.items()
-        for event in session.events
-    }
+    happened = {name: _happened(session) for name, session in task.sessions.items()}
     for name, session in task.train.items():
-        shared = next((seen[k] for e in session.events if (k := (session.home, e.time, e.text)) in seen), None)
-        if name in task.sessions or shared is not None:
-            raise LeakedDay(f"{task.data}: day {name} is to be learnt, and is test session {shared or name}")
+        own = _happened(session)
+        for test, events in happened.items():
+            if name == test or len(own & events) > len(own) / 10:
+                raise LeakedDay(f"{task.data}: day {name} is to be learnt, and is test session {test}")
+
+
+def _happened(session: Session) -> set[tuple[datetime, str]]:
+    return {(event.time, event.text) for event in session.events}
 
 
 def _window_features(train: Sequence[Window], test: Sequence[Window]) -> Matrices:
@@ -363,9 +365,11 @@ def curve_table(
         for n, results in {0: students, **(tuned or {})}.items():
             own = by_control(here)[here[0].control]
             if all(any(result.task.data == curve.data for result in results) for curve in own):
-                name = result_for(own[0], results).model.name
-                points = _points([scores_on(curve, results)[None, None] for curve in own])
-                rows += [(data, name, n, *point, "") for point in points]
+                result = result_for(own[0], results)
+                (point,) = _points([scores_on(curve, results)[None, None] for curve in own])
+                if len(own) == 1:  # the study's own interval
+                    point = (*result.macro_f1[1:4], *point[3:])
+                rows.append((data, result.model.name, n, *point, ""))
     columns = [
         "data",
         "who",
