@@ -1,5 +1,6 @@
 """Which test sessions are asked about."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -68,15 +69,13 @@ def test_every_annotated_event_is_asked_about_once_or_counted_as_not_asked(simul
 
 
 def test_what_stored_answers_are_found_by_does_not_change(simulated_home):
-    """The window of events 0 to 9 is the same question in every scheme."""
+    """Events 0 to 9 are the same question in every scheme: what was answered is not asked again."""
     keys = {}
-    for scheme in SCHEMES:
+    for scheme in ("events", "last"):
         task = prepare("simulated", simulated_home, windowing=Windowing(scheme=scheme))
-        keys[scheme] = [ask.request.key for ask in make_asks(task, MODELS["rules"])]
-    assert set(keys["events"]) <= set(keys["last"]), "windows of ten that end with the tenth, the twentieth … event"
-    assert keys["events"] == [
-        ask.request.key for ask in make_asks(prepare("simulated", simulated_home), MODELS["rules"])
-    ]
+        whole = replace(task, windows=tuple(window for window in task.windows if len(window.events) == 10))
+        keys[scheme] = {ask.request.key for ask in make_asks(whole, MODELS["rules"])}
+    assert keys["events"] and keys["events"] <= keys["last"], "those that end with the tenth, the twentieth … event"
 
 
 def test_the_events_of_one_task_asked_about_in_other_windows(simulated_home):
@@ -85,9 +84,7 @@ def test_the_events_of_one_task_asked_about_in_other_windows(simulated_home):
         again = same_events(prepare("simulated", simulated_home, windowing=Windowing(scheme=scheme)), reference)
         assert set(reference.scored_events()) <= set(again.scored_events()) and again.sessions == reference.sessions
         assert again.subset.endswith(f", those that count the events of {reference.subset}")
-    assert set(
-        same_events(prepare("simulated", simulated_home, windowing=Windowing(scheme="last")), reference).scored_events()
-    ) == set(reference.scored_events())
+        assert scheme != "last" or len(again.windows) == len(list(reference.scored_events()))
 
 
 @pytest.mark.skipif(not REAL.is_dir(), reason="the real UCI ADL files are not beside this repository")
