@@ -13,6 +13,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from llmhar.data.events import SCHEMES, WINDOW_SIZE
 from llmhar.score.figures import MARKS, StudyFigure, axes_of, colours, describe, plain, stamp_wrapped
 from llmhar.score.kinds import kind_table
 from llmhar.score.overtake import LearningCurve, by_control, curve_table, find_overtake
@@ -70,7 +71,8 @@ def learning_figure(
         axes.set_xticks(sorted(set(here["labelled days"])))
         axes.set_xlabel("labelled days of the home")
         axes.grid(alpha=0.25)
-    panels[0].set_ylabel("macro F1")
+    for axes in panels[::3]:
+        axes.set_ylabel("macro F1")
     figure.legend(
         *panels[0].get_legend_handles_labels(), loc="outside upper center", ncols=3, frameon=False, fontsize=9
     )
@@ -116,7 +118,7 @@ def kind_figure(results: Sequence[Result]) -> Figure:
 
 
 def scheme_figure(results: Results, *, by_first: bool = False) -> Figure:
-    """F1 of each scheme over all events, those of pure and those of mixed windows; a panel a model and home.
+    """F1 of each scheme of windows over all events, those of pure and those of mixed windows; a panel a model and home.
 
     Args:
         results: scheme -> results; only events that all schemes asked about are counted.
@@ -131,6 +133,8 @@ def scheme_figure(results: Results, *, by_first: bool = False) -> Figure:
             rows = here[here["events of"] == name]
             at = [schemes.index(scheme) + 0.25 * (place - 1) for scheme in rows["windows"]]
             _draw_points(axes, rows, "macro F1", at, (MARKS[place], colour, name))
+            for y, n in zip(at, rows["n events"]):
+                axes.text(1.04, y, f"n = {n}", va="center", fontsize=7, color="0.35")
         axes.set_title(plain(f"{model}\n{data}"), loc="left", fontsize=10)
         axes.set_yticks(range(len(schemes)), [plain(scheme) for scheme in schemes])
         axes.set_ylim(len(schemes) - 0.5, -0.5)
@@ -140,7 +144,12 @@ def scheme_figure(results: Results, *, by_first: bool = False) -> Figure:
     figure.legend(
         *panels[0].get_legend_handles_labels(), loc="outside upper center", ncols=3, frameon=False, fontsize=9
     )
-    return stamp_wrapped(figure, describe([result for of_scheme in results.values() for result in of_scheme]))
+    first = next(iter(results.values()))
+    size = max((len(window.events) for result in first for window in result.task.windows), default=WINDOW_SIZE)
+    words = "; ".join(f"{scheme}: {SCHEMES[scheme].words.format(size=size)}" for scheme in schemes)
+    return stamp_wrapped(
+        figure, f"{describe(first)}\nWindows: {words}. The same events in all, n of them beside each mark."
+    )
 
 
 def _draw_points(axes: Axes, rows: pd.DataFrame, what: str, at: Sequence[float], look: tuple[str, Any, str]) -> None:
