@@ -1,11 +1,16 @@
 """Which test sessions are asked about."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from llmhar.ask.task import prepare
-from llmhar.data.events import Windowing
+from llmhar.ask.inference import make_asks
+from llmhar.ask.models import MODELS
+from llmhar.ask.task import prepare, same_events
+from llmhar.data.events import SCHEMES, Windowing
 from llmhar.data.load_report import DataError, RowNote
 
 ROOT = Path(__file__).parents[2]
@@ -51,6 +56,35 @@ def test_validation_sessions_are_counted_too(home):
 def test_no_session_left_is_an_error(home):
     with pytest.raises(DataError, match="no test session of mural has 11 scored events, at most 10: lower"):
         prepare("mural", home, windowing=Windowing(least_events=11))
+
+
+@settings(max_examples=30, deadline=None, derandomize=True, database=None)
+@given(st.sampled_from(sorted(SCHEMES)), st.integers(1, 12), st.none() | st.integers(0, 30), st.integers(0, 5))
+def test_every_annotated_event_is_asked_about_once_or_counted_as_not_asked(simulated_home, scheme, size, n, seed):
+    task = prepare("simulated", simulated_home, windowing=Windowing(size, n, seed, scheme=scheme))
+    asked = list(task.scored_events())
+    assert len(asked) == len(set(asked))
+    assert len(asked) + task.n_not_asked == sum(session.n_scored for session in task.sessions.values())
+    assert task.n_not_asked == 0 or n is not None
+
+
+def test_what_stored_answers_are_found_by_does_not_change(simulated_home):
+    """Events 0 to 9 are the same question in every scheme: what was answered is not asked again."""
+    keys = {}
+    for scheme in ("events", "last"):
+        task = prepare("simulated", simulated_home, windowing=Windowing(scheme=scheme))
+        whole = replace(task, windows=tuple(window for window in task.windows if len(window.events) == 10))
+        keys[scheme] = {ask.request.key for ask in make_asks(whole, MODELS["rules"])}
+    assert keys["events"] and keys["events"] <= keys["last"], "those that end with the tenth, the twentieth … event"
+
+
+def test_the_events_of_one_task_asked_about_in_other_windows(simulated_home):
+    reference = prepare("simulated", simulated_home, windowing=Windowing(n=2))
+    for scheme in ("last", "60 s"):
+        again = same_events(prepare("simulated", simulated_home, windowing=Windowing(scheme=scheme)), reference)
+        assert set(reference.scored_events()) <= set(again.scored_events()) and again.sessions == reference.sessions
+        assert again.subset.endswith(f", those that count the events of {reference.subset}")
+        assert scheme != "last" or len(again.windows) == len(list(reference.scored_events()))
 
 
 @pytest.mark.skipif(not REAL.is_dir(), reason="the real UCI ADL files are not beside this repository")

@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llmhar.data.events import (
+    SCHEMES,
     WINDOW_SIZE,
     SensorEvent,
     Session,
@@ -16,6 +17,7 @@ from llmhar.data.events import (
     sample_windows,
     subset_name,
 )
+from llmhar.settings import SettingsError
 
 START = datetime(2000, 1, 3, 7, 0, 0)
 
@@ -44,6 +46,60 @@ def test_windows_one_after_another_give_the_session(n, size):
     assert [window.index for window in windows] == list(range(-(-n // size)))
     assert all(len(window.events) == size for window in windows[:-1])
     assert all(window.events for window in windows)
+
+
+def at_seconds(*seconds):
+    events = (SensorEvent(i, START + timedelta(seconds=s), "hall", "door", "OPENED") for i, s in enumerate(seconds))
+    return Session("mural", "01", "mural", {0: "others"}, tuple(events))
+
+
+def shown(windows):
+    """Events of each window, by id, and which of them count."""
+    return [([e.event_id for e in w.events], [w.events[i].event_id for i in w.counted]) for w in windows]
+
+
+@settings(max_examples=200, deadline=None, derandomize=True, database=None)
+@given(st.lists(st.integers(0, 400), max_size=40), st.integers(1, 12), st.sampled_from(sorted(SCHEMES)))
+def test_in_every_scheme_each_event_counts_once_and_windows_are_runs(gaps, size, scheme):
+    whole = at_seconds(*(sum(gaps[: i + 1]) for i in range(len(gaps))))
+    windows = cut_windows(whole, size, scheme=scheme)
+    assert [window.index for window in windows] == list(range(len(windows)))
+    assert [w.events[i].event_id for w in windows for i in w.counted] == list(range(len(gaps)))
+    for window in windows:
+        ids = [event.event_id for event in window.events]
+        assert ids == list(range(ids[0], ids[-1] + 1)) and len(ids) <= size
+        if seconds := SCHEMES[scheme].seconds:
+            assert (window.events[-1].time - window.events[0].time).total_seconds() < seconds
+
+
+def test_windows_that_end_with_each_event_count_it_alone():
+    windows = cut_windows(session(n=4), 3, scheme="last")
+    assert shown(windows) == [([0], [0]), ([0, 1], [1]), ([0, 1, 2], [2]), ([1, 2, 3], [3])]
+
+
+def test_windows_of_a_time_end_before_it_is_over_and_when_they_are_full():
+    whole = at_seconds(0, 59, 60, 100, 119, 121, 122, 1000)
+    assert shown(cut_windows(whole, 10, scheme="60 s")) == [
+        ([0, 1], [0, 1]), ([2, 3, 4], [2, 3, 4]), ([5, 6], [5, 6]), ([7], [7]),
+    ]  # fmt: skip
+    assert [ids for ids, _ in shown(cut_windows(whole, 2, scheme="5 min"))] == [[0, 1], [2, 3], [4, 5], [6], [7]]
+    assert cut_windows(at_seconds(), 10, scheme="60 s") == []
+
+
+def test_s1s_windows_are_what_they_were():
+    assert cut_windows(session(n=25)) == cut_windows(session(n=25), 10, 10, "events")
+    assert all(window.n_context == 0 for window in cut_windows(session(n=25), 10, 3))
+    assert subset_name(Windowing(), 6) == "all windows of 6 test sessions"
+    assert subset_name(Windowing(scheme="last"), 6).endswith(
+        ", windows of the last 10 events, only the last one counted"
+    )
+
+
+def test_a_scheme_that_there_is_not_and_a_step_that_it_does_not_know():
+    with pytest.raises(SettingsError, match="no way to cut windows 'hour'; there are: events, last, 60 s, 5 min"):
+        cut_windows(session(), scheme="hour")
+    with pytest.raises(ValueError, match="know no step, got 3"):
+        cut_windows(session(), 10, 3, "last")
 
 
 @pytest.mark.parametrize("size", [0, -1])

@@ -6,14 +6,23 @@ same request keys.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from llmhar.ask.models import ModelSpec
 from llmhar.data import registry as datasets
-from llmhar.data.events import Session, Window, Windowing, cut_windows, pick_sessions, sample_windows, subset_name
+from llmhar.data.events import (
+    Session,
+    Window,
+    Windowing,
+    cut_windows,
+    pick_sessions,
+    sample_windows,
+    subset_name,
+    true_activity,
+)
 from llmhar.data.load_report import DataError, LoadReport, RowNote, Split, WrongCall
 from llmhar.text.prompt import AnswerStyle, PromptForm, PromptSpec, build_prompt
 
@@ -56,6 +65,19 @@ class Task:
         """The prompt for a window's home."""
         return self.prompts[self.sessions[window.session_id].home]
 
+    def scored_events(self) -> Iterator[tuple[str, int]]:
+        """(session id, event id) of every scored event that is asked about, each once."""
+        for window in self.windows:
+            labels = self.sessions[window.session_id].labels
+            for event in (window.events[i] for i in window.counted):
+                if true_activity(event.activity_ids, labels) is not None:
+                    yield window.session_id, event.event_id
+
+    @property
+    def n_not_asked(self) -> int:
+        """Scored events of its sessions that none of its windows counts."""
+        return sum(session.n_scored for session in self.sessions.values()) - sum(1 for _ in self.scored_events())
+
     def reworded(self, form: PromptForm) -> Task:
         """The same windows, asked in another form."""
         return replace(self, answer=form.answer, prompts=_prompts(self.sessions.values(), form))
@@ -94,7 +116,7 @@ def prepare(
     planned = pick_sessions(loaded.sessions, split.test)
     test = [session for session in planned if session.n_scored >= windowing.least_events]
     _note_thin(loaded.report, planned, windowing)
-    cut = [window for session in test for window in cut_windows(session, windowing.size)]
+    cut = [window for session in test for window in cut_windows(session, windowing.size, scheme=windowing.scheme)]
     windows = sample_windows(cut, windowing.n, windowing.seed)
     return Task(
         dataset=dataset,
@@ -267,6 +289,22 @@ def narrow(task: Task, windows: Collection[tuple[str, int]], subset: str) -> Tas
     ids = {window.session_id for window in kept}
     sessions = {name: session for name, session in task.sessions.items() if name in ids}
     return replace(task, windows=kept, sessions=sessions, subset=subset)
+
+
+def same_events(task: Task, reference: Task) -> Task:
+    """Of a task whose sessions are cut otherwise, the windows that count a scored event that the reference counts.
+
+    Args:
+        task: all windows of the same sessions, in another scheme.
+        reference: whose events are to be asked about again.
+    """
+    wanted = set(reference.scored_events())
+    kept = tuple(
+        window
+        for window in task.windows
+        if any((window.session_id, window.events[i].event_id) in wanted for i in window.counted)
+    )
+    return replace(task, windows=kept, subset=f"{task.subset}, those that count the events of {reference.subset}")
 
 
 def some_sessions(training: Task, n: int | None, skipped: int = 0) -> Task:

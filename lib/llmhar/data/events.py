@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
+from llmhar.settings import choose
+
 if TYPE_CHECKING:
     from llmhar.data.homes import Home
 
@@ -159,6 +161,13 @@ class Window:
     """Position in its session, from 0."""
     events: tuple[SensorEvent, ...] = field(repr=False)
     """10 by default, without overlap; a session's last window may be short."""
+    n_context: int = 0
+    """Events at its beginning that are shown, and asked about, but not counted: other windows count them."""
+
+    @property
+    def counted(self) -> range:
+        """Positions of the events whose labels count; in all windows of a session each event counts once."""
+        return range(self.n_context, len(self.events))
 
 
 WINDOW_SIZE = 10
@@ -171,6 +180,28 @@ event alone is right or wrong."""
 SessionPart = Literal["test", "validation"]
 SESSION_PARTS: tuple[SessionPart, ...] = ("test", "validation")
 """Final numbers come from test sessions; every choice of a recipe is made on validation sessions."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scheme:
+    """A way to cut a session into windows; in each of them every event counts once."""
+
+    words: str
+    """How figures call the windows; {size} stands for the events in one."""
+    seconds: float | None = None
+    """A window ends before the first event that is so many seconds after its own first; None = time ends none."""
+    only_last: bool = False
+    """Whether a window ends with each event, and only this last one counts."""
+
+
+SCHEMES: dict[str, Scheme] = {
+    "events": Scheme("{size} events, no overlap"),
+    "last": Scheme("the last {size} events, only the last one counted", only_last=True),
+    "60 s": Scheme("60 seconds, at most {size} events", seconds=60),
+    "5 min": Scheme("5 minutes, at most {size} events", seconds=300),
+}
+"""S1's windows, and others in which the same sessions can be asked about."""
+S1_SCHEME = "events"
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,28 +220,49 @@ class Windowing:
     """Which sessions are asked about: those for testing, or training sessions held out for choices."""
     least_events: int = LEAST_EVENTS
     """Scored events that a session must have to be asked about; S1's own tables leave none out: 0."""
+    scheme: str = S1_SCHEME
+    """Key into :data:`SCHEMES`: how test sessions are cut. Training windows are always runs of ``size`` events."""
 
 
-def cut_windows(session: Session, size: int = WINDOW_SIZE, step: int | None = None) -> list[Window]:
+def cut_windows(
+    session: Session, size: int = WINDOW_SIZE, step: int | None = None, scheme: str = S1_SCHEME
+) -> list[Window]:
     """Cut a session into consecutive windows; the last may be short (S1 §3.1.2).
 
     Args:
         session: gives the events.
-        size: events in a window.
+        size: events in a window; the most where time ends windows.
         step: events from one window's start to the next's; None = ``size``, no overlap, as S1 does. Smaller steps
             show each event in several contexts: more to learn from, for training sessions only.
+        scheme: key into :data:`SCHEMES`; a step goes with S1's alone.
 
     Raises:
-        ValueError: size or step below 1.
+        ValueError: size or step below 1, or a step with another scheme than S1's.
+        SettingsError: no such scheme; lists those there are.
     """
+    how = choose(SCHEMES, scheme, f"no way to cut windows {scheme!r}; there are:")
+    if step not in (None, size) and scheme != S1_SCHEME:
+        raise ValueError(f"windows of {how.words.format(size=size)} know no step, got {step}")
     step = size if step is None else step
     if size < 1 or step < 1:
         raise ValueError(f"window size and step must be at least 1, got {size} and {step}")
-    events = session.events
-    return [
-        Window(session.session_id, index, events[start : start + size])
-        for index, start in enumerate(range(0, len(events), step))
-    ]
+    events, name = session.events, session.session_id
+    if how.only_last:
+        parts = [events[max(0, end - size) : end] for end in range(1, len(events) + 1)]
+        return [Window(name, index, part, len(part) - 1) for index, part in enumerate(parts)]
+    starts = range(0, len(events), step) if how.seconds is None else _timed_starts(events, size, how.seconds)
+    ends = [start + size for start in starts] if how.seconds is None else [*starts[1:], len(events)]
+    return [Window(name, index, events[start:end]) for index, (start, end) in enumerate(zip(starts, ends))]
+
+
+def _timed_starts(events: Sequence[SensorEvent], size: int, seconds: float) -> list[int]:
+    """First events of windows that end after so many events or seconds."""
+    starts: list[int] = []
+    for i, event in enumerate(events):
+        first = starts[-1] if starts else i
+        if not starts or i - first == size or (event.time - events[first].time).total_seconds() >= seconds:
+            starts.append(i)
+    return starts
 
 
 def sample_windows(windows: Sequence[Window], n: int | None, seed: int = 0) -> list[Window]:
@@ -243,12 +295,14 @@ def subset_name(windowing: Windowing, n_sessions: int, *, short: bool = False, n
     """
     plural = "s" if n_thin != 1 else ""
     thin = f", {n_thin} session{plural} with fewer than {windowing.least_events} scored events left out"
+    words = SCHEMES[windowing.scheme].words.format(size=windowing.size)
+    cut = "" if windowing.scheme == S1_SCHEME else f", windows of {words}"
     sessions = f"{n_sessions} {windowing.part} sessions"
     if windowing.n is None:
         named = f"all windows of {sessions}"
     else:
         named = f"{'up to ' if short else ''}{windowing.n} windows from each of {sessions} (seed {windowing.seed})"
-    return named + (thin if n_thin else "")
+    return named + cut + (thin if n_thin else "")
 
 
 def pick_sessions(sessions: Iterable[Session], ids: Iterable[str]) -> list[Session]:

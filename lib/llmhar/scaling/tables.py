@@ -114,7 +114,7 @@ def _only_answered(result: Result, session: str) -> float:
     guess: list[int | None] = []
     for window, reading in zip(result.task.windows, result.readings):
         if window.session_id == session:
-            kept = [i for i, p in enumerate(reading.predictions) if p.label is not None]
+            kept = [i for i in window.counted if reading.predictions[i].label is not None]
             truth += [window.events[i].activity_ids for i in kept]
             guess += [reading.predictions[i].label for i in kept]
     return score_events(session, truth, guess, result.task.sessions[session].labels).macro_f1
@@ -150,9 +150,8 @@ def variance_table(samples: Sequence[Sequence[Result]]) -> pd.DataFrame:
 def _share_right(task: Task, window: Window, reading: Reading) -> float:
     """Share of a window's scored events that are right; NaN where none is scored."""
     labels = task.sessions[window.session_id].labels
-    pairs = [
-        (true_activity(e.activity_ids, labels, p.label), p.label) for e, p in zip(window.events, reading.predictions)
-    ]
+    answers = [(window.events[i], reading.predictions[i].label) for i in window.counted]
+    pairs = [(true_activity(event.activity_ids, labels, label), label) for event, label in answers]
     scored = [true == label for true, label in pairs if true is not None]
     return sum(scored) / len(scored) if scored else float("nan")
 
@@ -163,7 +162,7 @@ def confusion(result: Result) -> pd.DataFrame:
     answers: list[str | None] = []
     for window, reading in zip(result.task.windows, result.readings):
         labels = result.task.sessions[window.session_id].labels
-        for event, prediction in zip(window.events, reading.predictions):
+        for event, prediction in [(window.events[i], reading.predictions[i]) for i in window.counted]:
             true = true_activity(event.activity_ids, labels, prediction.label)
             if true is not None:
                 truth.append(labels[true])

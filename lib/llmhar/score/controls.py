@@ -18,7 +18,7 @@ from llmhar.ask.models import ModelSpec
 from llmhar.ask.task import Task
 from llmhar.data.events import WINDOW_SIZE, SensorEvent, Session, Window, cut_windows
 from llmhar.records import Fingerprint, Prediction, Verdict
-from llmhar.score.tables import Result, score_readings
+from llmhar.score.tables import Result, count_verdicts, score_readings
 from llmhar.text.embedding import embed
 from llmhar.text.parsing import Reading
 from llmhar.text.serialize import clean_text, fold_name, part_of_day
@@ -210,14 +210,13 @@ def control_result(
 ) -> Result:
     """A control's labels as a result; an event without a label is missed."""
     readings = tuple(Reading(tuple(map(_prediction, range(len(own)), own)), "", "", "absent") for own in labels)
-    verdicts: Counter[str] = Counter(prediction.verdict for reading in readings for prediction in reading.predictions)
     return Result(
         model=ModelSpec(name=name, kind=kind, n_params=0, hub_id="none", revision="training"),
         task=task,
         answers=(),
         readings=readings,
         sessions=score_readings(task, readings),
-        verdicts=verdicts,
+        verdicts=count_verdicts(task, readings),
         n_failed=0,
         fingerprints=(Fingerprint(made_by, "", "", ""),),
     )

@@ -152,6 +152,7 @@ def resampled_interval(
     n_resamples: int = B,
     seed: int = 0,
     level: float = 0.95,
+    strata: Sequence[int] = (),
 ) -> Interval:
     """Interval of any share-like statistic of clusters (such as macro F1) by resampling them.
 
@@ -164,17 +165,38 @@ def resampled_interval(
         n_resamples: of the bootstrap.
         seed: of the bootstrap.
         level: coverage, 0 … 1.
+        strata: clusters of each home, those of a home side by side: only they stand in for one another; none = all do.
     """
     if not n:
         return Interval(0, NAN, NAN, NAN, NAN, 0, "no clips")
-    mean = float(statistic(np.ones((1, n)))[0])
-    if n < 2:
+    mean, sizes = float(statistic(np.ones((1, n)))[0]), list(strata) or [n]
+    if min(sizes) < 2:
         return Interval(n, mean, NAN, NAN, NAN, n_values, "one cluster: no interval")
-    drawn = statistic(_resample(n, n_resamples, seed))
-    if n < FEW:
-        half = float(special.stdtrit(n - 1, 0.5 + level / 2)) * float(drawn.std(ddof=1))
+    parts = [_resample(size, n_resamples, seed + place) for place, size in enumerate(sizes)]
+    drawn = statistic(np.concatenate(parts, axis=1))
+    if min(sizes) < FEW:
+        half = float(special.stdtrit(n - len(sizes), 0.5 + level / 2)) * float(drawn.std(ddof=1))
         return Interval(n, mean, mean - half, mean + half, NAN, n_values, "t on a bootstrap, clusters").within
     return Interval(n, mean, *_percentiles(drawn, level), NAN, n_values, "bootstrap, clusters")
+
+
+def widened_weights(n: int, n_resamples: int = B, seed: int = 0, level: float = 0.95) -> Floats:
+    """Weights of clusters in each resample, (n_resamples, n), each row's sum n: for statistics that are linear in them.
+
+    Below :data:`FEW` clusters they lie so much farther from 1 that percentiles of a weighted mean are as wide as
+    Student's t; some are negative then. One cluster always has the weight 1: it has no interval.
+
+    Args:
+        n: clusters.
+        n_resamples: rows.
+        seed: of the draw.
+        level: coverage of the interval that is taken from them, 0 … 1.
+    """
+    times = _resample(n, n_resamples, seed)
+    if not 1 < n < FEW:
+        return times
+    wider = float(special.stdtrit(n - 1, 0.5 + level / 2)) / NormalDist().inv_cdf(0.5 + level / 2)
+    return 1 + (times - 1) * wider * (n / (n - 1)) ** 0.5
 
 
 def number_clusters(clusters: Sequence[Hashable]) -> npt.NDArray[np.int64]:

@@ -134,7 +134,7 @@ def score_answers(task: Task, model: ModelSpec, answers: Sequence[Answer], *, st
         answers=ordered,
         readings=readings,
         sessions=score_readings(task, readings),
-        verdicts=Counter(p.verdict for reading in readings for p in reading.predictions),
+        verdicts=count_verdicts(task, readings),
         n_failed=sum(answer.stored is None for answer in ordered),
         fingerprints=tuple(sorted({a.stored.fingerprint for a in ordered if a.stored}, key=str)),
     )
@@ -154,14 +154,30 @@ def average_samples(samples: Sequence[Result]) -> Result:
 
 def score_readings(task: Task, readings: Sequence[Reading]) -> tuple[SessionScore, ...]:
     """Score of each test session, from one reading a window in the order of ``task.windows``."""
+    return score_labels(task, [[prediction.label for prediction in reading.predictions] for reading in readings])
+
+
+def score_labels(task: Task, labels: Sequence[Sequence[int | None]]) -> tuple[SessionScore, ...]:
+    """Score of each test session; an event is scored in the one window that counts it.
+
+    Args:
+        task: windows and truth.
+        labels: a list for each of ``task.windows``, a label for each of its events, None where there is none.
+    """
     truth: dict[str, list[tuple[int, ...]]] = {session_id: [] for session_id in task.sessions}
     guess: dict[str, list[int | None]] = {session_id: [] for session_id in task.sessions}
-    for window, reading in zip(task.windows, readings):
-        truth[window.session_id] += [event.activity_ids for event in window.events]
-        guess[window.session_id] += [p.label for p in reading.predictions]
+    for window, own in zip(task.windows, labels):
+        truth[window.session_id] += [window.events[i].activity_ids for i in window.counted]
+        guess[window.session_id] += [own[i] for i in window.counted]
     return tuple(
         score_events(name, truth[name], guess[name], session.labels) for name, session in task.sessions.items()
     )
+
+
+def count_verdicts(task: Task, readings: Sequence[Reading]) -> Counter[str]:
+    """Verdict -> events, labelled or not, each in the one window that counts it."""
+    pairs = zip(task.windows, readings)
+    return Counter(reading.predictions[i].verdict for window, reading in pairs for i in window.counted)
 
 
 def read_answer(
