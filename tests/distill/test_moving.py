@@ -10,6 +10,7 @@ from llmhar.data.events import Windowing
 from llmhar.distill import moving, moving_figures
 from llmhar.distill.home_students import ARMS
 from llmhar.distill.moving import Homes, Row
+from llmhar.score import matcher
 from llmhar.score.across_homes import mean_f1
 from llmhar.score.controls import control_result, majority_result
 
@@ -97,7 +98,8 @@ def test_nobody_asked_says_so(homes):
     assert moving.learning_curve(["rules"], moving.home_asking(100, "auto", 0), None) == {}
 
 
-def test_controls_need_no_model(homes, tmp_path):
+def test_controls_need_no_model(homes, tmp_path, monkeypatch):
+    monkeypatch.setattr(matcher, "HOMES", 40)
     small = Homes({"one": homes.tasks["one"]}, ("one",))
     with Store(tmp_path / "s.sqlite") as store:
         found = moving.ask_controls(small, moving.home_asking(100, "auto", 0), store)
