@@ -104,7 +104,7 @@ class Teacher(contextlib.nullcontext):
         for request in requests:
             self.asked.append(request)
             name = request.schema["$defs"]["activity"]["enum"][0] if request.schema else "nobody knows"
-            n = request.schema["minItems"]
+            n = request.schema["minItems"] if request.schema else 1
             items = json.dumps([{"id": i, "why": f'as "{i}" says', "activity": name} for i in range(n)])
             reason = "length" if len(self.asked) == 2 else "stop"
             yield Generation(request.key, f"<think>It is {name}.</think>{items}", reason)
