@@ -143,9 +143,11 @@ def make_asks(task: Task, model: ModelSpec, asking: Asking = STUDY) -> list[Ask]
     request = partial(request_to(model, asking), logprobs=logprobs)
     asks = []
     for window in task.windows:
-        messages = task.prompt_of(window).messages(window)
-        labels = task.sessions[window.session_id].labels
-        schema = answer_schema(len(window.events), labels, task.answer, why=why) if constrained else None
+        prompt, labels = task.prompt_of(window), task.sessions[window.session_id].labels
+        messages = prompt.messages(window)
+        # A prompt that does not say what answers look like is for students, who learnt it from lessons.
+        form = {"why": why, "spaced": not prompt.io_format}
+        schema = answer_schema(len(window.events), labels, task.answer, **form) if constrained else None
         asks += [
             Ask(task.dataset, window.session_id, window.index, model.name,
                 request(messages=messages, schema=schema, sample_index=k), asking.purpose)

@@ -15,7 +15,7 @@ from llmhar.text.serialize import clean_text, fold_name
 
 
 def answer_schema(
-    n_events: int, labels: Mapping[int, str], answer: AnswerStyle = "name", *, why: bool = False
+    n_events: int, labels: Mapping[int, str], answer: AnswerStyle = "name", *, why: bool = False, spaced: bool = False
 ) -> dict[str, Any]:
     """JSON schema of the only answers to a window of ``n_events`` that miss nothing.
 
@@ -35,17 +35,20 @@ def answer_schema(
     Raises:
         PromptError: Names that an answer's reader could not tell apart, or no events.
     """
-    return _schema(n_events, tuple(labels.items()), answer, why)
+    return _schema(n_events, tuple(labels.items()), answer, why, spaced)
 
 
 @lru_cache(maxsize=256)
-def _schema(n_events: int, labels: tuple[tuple[int, str], ...], answer: AnswerStyle, why: bool) -> dict[str, Any]:
+def _schema(
+    n_events: int, labels: tuple[tuple[int, str], ...], answer: AnswerStyle, why: bool, spaced: bool
+) -> dict[str, Any]:
     if n_events < 1 or not labels:
         raise PromptError("a schema needs at least one event and one activity")
     values: list[int] | list[str] = [number for number, _ in labels]
     if answer == "name":
         values = _names(labels)
     return {
+        **({"$comment": SPACED} if spaced else {}),
         "$defs": {"activity": {"enum": values}},
         "type": "array",
         "prefixItems": [_item(i, why) for i in range(n_events)],
@@ -62,6 +65,9 @@ def has_whys(schema: Mapping[str, Any]) -> bool:
 
 WHY_CHARS = 80
 """Longest "why" of an item."""
+SPACED = "a blank after each comma and colon"
+"""``$comment`` of a schema whose answers are spaced as ``json.dumps`` does it, which is how lessons are written: a
+student that is bound to another spacing is asked for tokens that it never learnt."""
 
 
 def _item(i: int, why: bool) -> dict[str, Any]:

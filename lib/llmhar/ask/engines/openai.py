@@ -275,7 +275,8 @@ class OpenAIEngine:
         if request.logprobs:
             body |= _LOGPROBS
         if request.schema is not None:
-            schema = {"name": "answer", "schema": dict(request.schema), "strict": True}
+            plain = {key: value for key, value in request.schema.items() if key != "$comment"}  # servers may refuse it
+            schema = {"name": "answer", "schema": plain, "strict": True}
             body["response_format"] = {"type": "json_schema", "json_schema": schema}
         return body
 

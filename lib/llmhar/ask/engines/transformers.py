@@ -18,7 +18,19 @@ import xgrammar
 from transformers import AutoModelForCausalLM, AutoTokenizer, DynamicCache
 
 from llmhar.ask.engines.logprobs import LEAST, TOP
-from llmhar.ask.engines.worker import COMPACT_JSON, Emit, Inbox, Task, logprobs_of, render, seed_of, sentence, too_long
+from llmhar.ask.engines.worker import (
+    COMPACT_JSON,
+    SPACED_JSON,
+    Emit,
+    Inbox,
+    Task,
+    logprobs_of,
+    render,
+    seed_of,
+    sentence,
+    too_long,
+)
+from llmhar.text.schema import SPACED
 
 
 @dataclass
@@ -119,7 +131,8 @@ class TransformersBackend:
     def _grammar(self, schema: Any) -> xgrammar.GrammarMatcher | None:
         if not schema:
             return None
-        compiled = self._grammars.compile_json_schema(json.dumps(schema), **COMPACT_JSON)
+        spacing = SPACED_JSON if schema.get("$comment") == SPACED else COMPACT_JSON
+        compiled = self._grammars.compile_json_schema(json.dumps(schema), **spacing)
         return xgrammar.GrammarMatcher(compiled)
 
     def _phase(self, prompt: list[int]) -> Literal["before", "thinking", "answer"]:

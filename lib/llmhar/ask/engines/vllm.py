@@ -6,10 +6,12 @@ are done). Its only queue policy: a prompt waits while another computes a prefix
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from collections import Counter
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "2")  # GiB
@@ -18,6 +20,7 @@ os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
 os.environ.setdefault("VLLM_HOST_IP", "127.0.0.1")
 
 import vllm
+import xgrammar
 from vllm import LLM, SamplingParams
 from vllm.lora.request import LoRARequest
 from vllm.platforms import current_platform
@@ -25,12 +28,21 @@ from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
 
 from llmhar.ask.engines.logprobs import LEAST, TOP
 from llmhar.ask.engines.registry import multiplies_bfloat16
-from llmhar.ask.engines.worker import Emit, Inbox, Task, logprobs_of, render, seed_of, sentence, too_long
+from llmhar.ask.engines.worker import SPACED_JSON, Emit, Inbox, Task, logprobs_of, render, seed_of, sentence, too_long
+from llmhar.text.schema import SPACED
 
 BLOCK = 32
 """Tokens of a cache block on CPU: prefixes are shared in whole blocks (vLLM's own default there is 128)."""
 LORA_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
 """The values that vLLM takes for max_lora_rank."""
+
+
+@lru_cache(maxsize=256)
+def _bound(schema: str) -> StructuredOutputsParams:
+    """How vLLM binds an answer. It knows one spacing for all; another goes as the grammar that xgrammar makes of it."""
+    if json.loads(schema).get("$comment") != SPACED:
+        return StructuredOutputsParams(json=schema)
+    return StructuredOutputsParams(grammar=str(xgrammar.Grammar.from_json_schema(schema, **SPACED_JSON)))
 
 
 @dataclass
@@ -204,7 +216,7 @@ class VllmBackend:
             max_tokens=sampling.max_tokens,
             seed=seed_of(task.request),
             thinking_token_budget=sampling.thinking_budget,
-            structured_outputs=StructuredOutputsParams(json=dict(schema)) if schema else None,
+            structured_outputs=_bound(json.dumps(dict(schema))) if schema else None,
             logprobs=TOP if task.request.logprobs else None,  # "raw" ones: at temperature 1, behind the schema's mask
             output_kind=RequestOutputKind.DELTA,
         )

@@ -40,6 +40,8 @@ Emit = Callable[..., None]
 THINK = "<think>"
 COMPACT_JSON = {"any_whitespace": False, "separators": (",", ":")}
 """How a schema is compiled: no white space, or small models get lost in it; vLLM's ``disable_any_whitespace``."""
+SPACED_JSON = {"any_whitespace": False, "separators": (", ", ": ")}
+"""And where its ``$comment`` is ``SPACED``: as ``json.dumps`` writes, which students learnt."""
 
 
 @dataclass
