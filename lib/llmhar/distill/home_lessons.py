@@ -17,11 +17,11 @@ from llmhar.data.grammar import MadeHome, Words, bare_name, grammar, recorded_na
 from llmhar.data.simulated_homes import Day, MadeEvent, make_day
 from llmhar.distill.examples import Example, LeakError
 from llmhar.text.common_sense import PARTS_OF_DAY
-from llmhar.text.prompt import PromptForm, build_prompt
+from llmhar.text.prompt import FORMS, build_prompt
 from llmhar.text.schema import WHY_CHARS
 from llmhar.text.serialize import clean_text
 
-LISTED = PromptForm(wording="listed", serializer="lines", answer="name")
+LISTED = FORMS["listed"]
 """The prompt of a student that goes from home to home."""
 SIZES = (10, 10, 10, 10, 6, 4, 12)
 """Events in a window: mostly S1's ten, some fewer or more, so that a last window is nothing new."""
