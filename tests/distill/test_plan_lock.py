@@ -30,16 +30,16 @@ def plan(tmp_path):
 def test_a_plan_written_first_is_named_and_the_same_plan_is_no_second_look(course, plan, tmp_path):
     file, chosen = tmp_path / "plan.lock", choices(plan, [course])
     assert "nothing was written down before" in look_up(chosen, file).words
-    look = write_plan(chosen, course, plan.store, file)
+    look = write_plan(chosen, [course.test], plan.store, file)
     assert look.words.endswith("written before any answer") and look.plan in look.words
     elsewhere = replace(plan, asking=replace(plan.asking, engine="vllm", engine_options={"threads": 2}))
     assert look_up(choices(elsewhere, [course]), file) == look, "engines and machines are no choices"
-    assert write_plan(chosen, course, plan.store, file) == look and len(read_plans(file)) == 1
+    assert write_plan(chosen, [course.test], plan.store, file) == look and len(read_plans(file)) == 1
 
 
 def test_every_choice_changes_the_plan(course, plan, tmp_path):
     file = tmp_path / "plan.lock"
-    write_plan(choices(plan, [course]), course, plan.store, file)
+    write_plan(choices(plan, [course]), [course.test], plan.store, file)
     asking = plan.asking
     fewer = replace(course, test=replace(course.test, windows=course.test.windows[1:]))
     for changed, others, arms in (
@@ -60,8 +60,10 @@ def test_every_choice_changes_the_plan(course, plan, tmp_path):
 def test_a_plan_after_answers_says_so(course, plan, tmp_path):
     file = tmp_path / "plan.lock"
     study.examine(["rules"], [course.teacher_test], plan.store)
-    assert write_plan(choices(plan, [course]), course, plan.store, file).words.endswith("AFTER answers were seen")
-    second = write_plan(choices(plan, [course], ["answer"]), course, plan.store, file)
+    assert write_plan(choices(plan, [course]), [course.test], plan.store, file).words.endswith(
+        "AFTER answers were seen"
+    )
+    second = write_plan(choices(plan, [course], ["answer"]), [course.test], plan.store, file)
     assert "number 2 of 2 on these test data" in second.words
     assert read_plans(file)[0]["answers_then"] == len(course.test.windows)
 

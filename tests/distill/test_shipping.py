@@ -14,9 +14,9 @@ from llmhar.ask import model_files
 from llmhar.ask.asking import Asking
 from llmhar.ask.inference import make_asks
 from llmhar.ask.model_files import fetch
-from llmhar.ask.models import ADAPTER_FILE, CARD_FACTS, HOME_MODEL, MODELS, NO_ADAPTER, ModelError, load_models
+from llmhar.ask.models import ADAPTER_FILE, CARD_FACTS, HOME_MODEL, MODELS, NO_ADAPTER, AskedAs, ModelError, load_models
 from llmhar.ask.task import whole
-from llmhar.ask.trained import About
+from llmhar.ask.trained import read_about
 from llmhar.cli import app
 from llmhar.distill import home_students, shipping
 from llmhar.distill.cards import update_about
@@ -48,7 +48,7 @@ def student():
     """A LoRA student of the tiny Qwen3."""
     folder = make_student("taught", "qwen3-tiny", method="lora", n_examples=2400)
     make_adapter(folder)
-    update_about(folder, home_students.about(home_students.ARMS["deployable"], 2400))
+    update_about(folder, {"prompt": FORMS["listed"], "asked": AskedAs(constrained=True, why=True)})
     return open_by_name("taught")
 
 
@@ -108,7 +108,8 @@ def test_a_run_without_its_scores_and_a_name_without_a_folder_are_refused(studen
 
 def test_the_command_ships_the_student_of_an_arm(student, monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(shipping, "home_student", lambda arm: student if arm == "deployable" else None)
-    (tmp_path / "run.json").write_text(json.dumps({"scores": [ROW]}))
+    row = ROW | {"model": "with recorded homes' names"}  # as 04b calls it
+    (tmp_path / "run.json").write_text(json.dumps({"scores": [row]}))
     shipping.main(["--run", str(tmp_path / "run.json")])
     assert capsys.readouterr().out.strip() == str(MODELS[HOME_MODEL].source.folder)
 
@@ -184,9 +185,16 @@ def test_it_is_asked_bound_with_a_why_in_its_own_words(student, simulated_home, 
 def test_students_of_made_up_homes_are_asked_by_name_as_they_were_taught(student):
     model = MODELS["taught"]
     assert (model.prompt, model.asked.model_dump()) == (FORMS["listed"], {"constrained": True, "why": True})
-    for arm, why in (("answer", False), ("rules", True)):
-        said = About(**home_students.about(home_students.ARMS[arm], 7))
-        assert said.asked.why is why and said.windows == "7 windows, each of another home"
+    update_about(student.folder, {"asked": None})
+    assert MODELS["taught"].asked is None
+
+
+@pytest.mark.parametrize(("arm", "why"), [("answer", False), ("rules", True), ("deployable", True)])
+def test_each_arm_s_folder_says_how_it_was_taught_to_answer(student, monkeypatch, arm, why):
+    monkeypatch.setattr(home_students, "home_lessons", lambda arm, n: [])
+    monkeypatch.setattr(home_students, "train_student", lambda *_, **__: student)
+    home_students.home_student(arm)
+    assert read_about(student.folder).asked == AskedAs(constrained=True, why=why)
 
 
 @pytest.mark.real

@@ -78,8 +78,9 @@ def own_home(name, labels, folder):
 def homes(tmp_path_factory, simulated_home):
     """Name -> a data set of every loader, and homes of a user's own."""
     folder = tmp_path_factory.mktemp("homes")
+    made = make_checkout(folder)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(paths, "params", lambda made=make_checkout(folder): made)
+        patch.setattr(paths, "params", lambda: made)
         patch.setenv("LLMHAR_HOME", str(folder / "home"))
         student = make_student("taught", "qwen3-tiny", method="lora")
         make_adapter(student)
@@ -97,7 +98,7 @@ def homes(tmp_path_factory, simulated_home):
         for name, labels in LABELS.items():
             places[name] = Place(name, own_home(name, labels, folder))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(paths, "params", lambda: folder / "params")
+        patch.setattr(paths, "params", lambda: made)
         patch.setenv("LLMHAR_DATA", str(folder / "home" / "data"))
         yield places
 

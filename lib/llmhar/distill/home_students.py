@@ -9,10 +9,10 @@ from __future__ import annotations
 import random
 import re
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from llmhar.ask.asking import Asking
-from llmhar.ask.engines.rules.home import RULES_VERSION, RulesEngine
+from llmhar.ask.engines.rules.home import RulesEngine
 from llmhar.ask.inference import request_to
 from llmhar.ask.models import MODELS, AskedAs
 from llmhar.ask.trained import change_about
@@ -79,23 +79,16 @@ def home_student(name: str, *, progress: bool = True, threads: int | None = None
     examples = home_lessons(arm, teaching.n_examples or 0)
     named = f"{arm.base}, {arm.words}"
     student = train_student(recipe_for(arm.base, teaching), examples, name=named, progress=progress, threads=threads)
-    change_about(student.folder, about(arm, len(examples)))
-    return student
-
-
-def about(arm: HomeArm, n: int) -> dict[str, Any]:
-    """What a student's folder says of its ``n`` lessons: fields of :class:`llmhar.ask.trained.About`."""
     by_rules = arm.answers == "rules"
-    return {
-        "prompt": LISTED,
-        "asked": AskedAs(constrained=True, why=arm.answers != "bare"),
+    about = {
+        "prompt": LISTED, "asked": AskedAs(constrained=True, why=arm.answers != "bare"),
         "teacher": "rules-plain" if by_rules else "the truth of made-up homes",
-        "teacher_kind": "rules, not an LLM" if by_rules else "simulated",
-        "teacher_made_by": f"rules {RULES_VERSION}" if by_rules else "llmhar.data.simulated_homes",
-        "data": "made-up homes (simulated)",
-        "windows": f"{n:,} windows, each of another home",
+        "teacher_kind": "rules" if by_rules else "simulated", "data": "simulated_homes (simulated)",
+        "windows": f"a window of each of {len(examples)} homes",
         "completion": "answer" if arm.answers == "bare" else "reasoning",
-    }
+    }  # fmt: skip
+    change_about(student.folder, about)
+    return student
 
 
 def home_lessons(arm: HomeArm, n: int) -> list[Example]:

@@ -111,20 +111,20 @@ def look_up(chosen: dict[str, Any], file: Path | None = None) -> Look:
     return Look(own[:10], f"plan {own[:10]} of {about[place - 1]['written'][:10]}{which}: {how}")
 
 
-def write_plan(chosen: dict[str, Any], course: Course, store: Store, file: Path | None = None) -> Look:
+def write_plan(chosen: dict[str, Any], tasks: Sequence[Task], store: Store, file: Path | None = None) -> Look:
     """Add a plan to the file, with how many answers about its test windows the store already has; one that is there
     stays.
 
     Args:
-        chosen: from :func:`choices`.
-        course: the first one.
-        store: where answers about its test windows would be.
+        chosen: from :func:`choices`, or another study's with the same courses in it.
+        tasks: with its test windows.
+        store: where answers about these would be.
         file: None = ``reports/record/plan.lock``.
     """
     file = file or paths.record() / "plan.lock"
     plans = read_plans(file)
     if sha256_of(chosen) not in {plan["plan"] for plan in plans}:
-        answers = store.count_answers(course.test.dataset, list(course.test.sessions))
+        answers = sum(store.count_answers(task.dataset, list(task.sessions)) for task in tasks)
         written = datetime.now(UTC).isoformat(timespec="seconds")
         plans.append({"plan": sha256_of(chosen), "written": written, "answers_then": answers, "choices": chosen})
         paths.write_text(file, "".join(canonical_json(plan) + "\n" for plan in plans))

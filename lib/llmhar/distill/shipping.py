@@ -18,7 +18,7 @@ from llmhar import paths
 from llmhar.ask.models import ADAPTER_FILE, CARD_FACTS, HOME_MODEL, ModelError, Shipped, load_models
 from llmhar.ask.trained import weights_file
 from llmhar.distill.cards import CARD, facts, shipped_card
-from llmhar.distill.home_students import home_student
+from llmhar.distill.home_students import ARMS, home_student
 from llmhar.distill.students import Student
 
 MOST_BYTES = 20_000_000
@@ -106,10 +106,10 @@ def main(arguments: Sequence[str]) -> None:
     parser = argparse.ArgumentParser(prog="python -m llmhar.distill.shipping")
     parser.add_argument("--arm", default="deployable", help="whose student; it is trained where it is not there")
     parser.add_argument("--run", type=Path, help="run.json with its scores")
-    parser.add_argument("--scored", action="append", default=[], help="a name in the run's scores (repeatable)")
+    parser.add_argument("--scored", action="append", help="a name in the run's scores (repeatable); default: the arm's")
     given = parser.parse_args(arguments)
     run = json.loads(given.run.read_text(encoding="utf-8")) if given.run else None
-    print(ship(home_student(given.arm), run=run, scored=given.scored))
+    print(ship(home_student(given.arm), run=run, scored=given.scored or (HOME_MODEL, ARMS[given.arm].words)))
 
 
 if __name__ == "__main__":

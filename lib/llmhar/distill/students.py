@@ -8,12 +8,14 @@ were trained on, and ``adapter/`` or ``model/`` in safetensors; a study adds ``a
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+import shutil
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from llmhar import paths
 from llmhar.ask.models import ModelError, ModelSpec, load_models
-from llmhar.ask.trained import find_student, own_name, parent_of, read_record, tuned_model
+from llmhar.ask.trained import find_student, own_name, parent_of, read_record, tuned_model, weights_file
 from llmhar.distill.examples import Example, read_examples
 from llmhar.distill.recipe import Recipe
 
@@ -80,6 +82,23 @@ def open_student(folder: Path, parent: ModelSpec) -> Student | None:
     except ModelError:
         return None
     return Student(folder, parent, record, round=record.get("round", 1))  # older records do not say
+
+
+def milestones(student: Student) -> dict[int, Student]:
+    """Examples seen -> the student as it stood on its way, as far as its training kept that; in order.
+
+    The learning rate had not come down then, so the last of them is not as good as a shorter training.
+    """
+    found = {}
+    for adapter in sorted(student.folder.glob("milestones/*/adapter"), key=lambda path: int(path.parent.name)):
+        folder, seen = adapter.parent, int(adapter.parent.name) * student.recipe.examples_per_step
+        for name in ("job.json", "examples.jsonl"):  # what merging looks at
+            if not (folder / name).exists():
+                shutil.copyfile(student.folder / name, folder / name)
+        weights = weights_file(folder, "lora")
+        record = {"name": f"{student.name}, {seen} windows", "weights_sha256": paths.file_sha256(weights)}
+        found[seen] = replace(student, folder=folder, record=student.record | record)
+    return found
 
 
 def times(round_number: int) -> str:

@@ -27,6 +27,8 @@ IGNORED = -100
 
 COMPILED_FROM = 800
 """Steps from which on layers are compiled."""
+PARTS = 6
+"""A long LoRA training keeps the adapter after each such part, for the curve of what more lessons bring."""
 
 
 class Row(NamedTuple):
@@ -208,11 +210,18 @@ def _trainer_class(*, answer_logits_only: bool) -> Any:
     return AnswerLossTrainer
 
 
-def _reporter(say: Say, n_steps: int) -> Any:
+def _reporter(say: Say, n_steps: int, milestones: Path | None) -> Any:
     from transformers import TrainerCallback
 
     class Reporter(TrainerCallback):
-        """One line a step to the parent."""
+        """One line a step to the parent; and adapters on the way, where there is a folder for them."""
+
+        def on_step_end(self, args: Any, state: Any, control: Any, model: Any = None, **rest: Any) -> None:
+            if milestones is not None and state.global_step % (n_steps // PARTS) == 0 and state.global_step < n_steps:
+                place = milestones / str(state.global_step)
+                model.save_pretrained(place / "part", safe_serialization=True)
+                shutil.rmtree(place / "adapter", ignore_errors=True)
+                (place / "part").rename(place / "adapter")
 
         def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **rest: Any) -> None:
             if logs and "loss" in logs:
@@ -256,8 +265,9 @@ def train(folder: Path, say: Say) -> dict[str, Any]:
                  recipe["batch_size"], recipe["seed"], by_length=recipe["sort_by_length"])  # fmt: skip
     data = Dataset.from_list([rows[i]._asdict() for i in seen])
     compiled = compile_layers(model, recipe, gpu=gpu)
-    common = {"model": model, "train_dataset": data, "processing_class": tokenizer,
-              "callbacks": [_reporter(say, recipe["max_steps"])]}  # fmt: skip
+    long = recipe["method"] == "lora" and recipe["max_steps"] >= COMPILED_FROM
+    reporter = _reporter(say, recipe["max_steps"], folder / "milestones" if long else None)
+    common = {"model": model, "train_dataset": data, "processing_class": tokenizer, "callbacks": [reporter]}
     trainer = _make_trainer(job, common, arguments(folder, recipe, gpu=gpu, mixed=wanted != "float32"))
     _dump_batches(trainer, folder, recipe["max_steps"] * recipe["accumulate"], recipe["seed"])
     checkpoint = last_checkpoint(folder / "checkpoints")
@@ -268,7 +278,8 @@ def train(folder: Path, say: Say) -> dict[str, Any]:
     _save(trainer.accelerator.unwrap_model(trainer.model), recipe["method"], folder, job)
     history = [(int(e["step"]), float(e["loss"])) for e in trainer.state.log_history if "loss" in e]
     return {
-        "losses": history, "seconds": seconds, "too_long": too_long, "device": _device(gpu), "dtype": wanted, "compiled": compiled,
+        "losses": history, "seconds": seconds, "too_long": too_long, "device": _device(gpu), "dtype": wanted,
+        "compiled": compiled,
         "resumed_at": int(checkpoint.name.rpartition("-")[2]) if checkpoint else 0,
         "tokens": sum(len(rows[i].input_ids) for i in seen), "threads": torch.get_num_threads(),
         "trainable": sum(p.numel() for p in model.parameters() if p.requires_grad),

@@ -11,6 +11,7 @@ from llmhar.ask.models import MODELS
 from llmhar.ask.store import Store
 from llmhar.data.events import Windowing
 from llmhar.distill import courses, plan_lock
+from llmhar.distill.moving import Homes, home_asking, moving_choices, prepare_homes
 from llmhar.distill.study import Study
 from llmhar.distill.teaching import load_teaching
 from llmhar.records import Sampling
@@ -45,9 +46,19 @@ def lock_plans(profile: str, names: Sequence[str], options: Mapping[str, str], c
                 raise SettingsError(f"{job.notebook} has no plan to lock; these have: {', '.join(NOTEBOOKS)}")
             study, taught_on = study_of(job.spec.params, store)
             chosen = plan_lock.choices(study, taught_on, job.spec.params.get("arms", ()))
-            look = plan_lock.write_plan(chosen, taught_on[0], store)
+            look = plan_lock.write_plan(chosen, [taught_on[0].test], store)
             rows.append({"notebook": job.notebook, **look._asdict()})
+            if job.spec.params.get("movers"):
+                homes, asking = homes_of(job.spec.params)
+                look = plan_lock.write_plan(moving_choices(homes, asking), list(homes.tasks.values()), store)
+                rows.append({"notebook": f"{job.notebook}, homes never seen", **look._asdict()})
     return rows
+
+
+def homes_of(values: Mapping[str, Any]) -> tuple[Homes, Asking]:
+    """Homes never seen, and how students are asked about them, as 04b's first cells make them of its parameters."""
+    homes = prepare_homes(values["homes"], Windowing(n=values["n_home_windows"], seed=values["seed"]))
+    return homes, home_asking(values["max_tokens"], values["engine"], values["seed"])
 
 
 def study_of(values: Mapping[str, Any], store: Store) -> tuple[Study, list[courses.Course]]:
@@ -63,7 +74,7 @@ def study_of(values: Mapping[str, Any], store: Store) -> tuple[Study, list[cours
         values["least_events"],
     )
     forms = FORMS[values["teacher_prompt"]], FORMS[values["student_prompt"]]
-    taught_on = courses.prepare_courses(values["datasets"], values["data_dir"], *forms, windowing)
+    taught_on = courses.prepare_courses(values["datasets"], values.get("data_dir"), *forms, windowing)
     limits = Sampling(max_tokens=values["max_tokens"], seed=values["seed"])
     asking = Asking(sampling=limits, draw=values["sampling"], thinking=values["thinking"], engine=values["engine"])
     return Study(MODELS[values["teacher"]], tuple(values["students"]), lessons, asking, store), taught_on

@@ -156,6 +156,7 @@ class Overall(NamedTuple):
     n_events: int
     strict_macro_f1: float = float("nan")
     """Macro F1 where joint events are right by their first activity alone; where there are none, macro F1 itself."""
+    accuracy: float = float("nan")
 
 
 def average(scores: Iterable[SessionScore]) -> Overall:
@@ -174,6 +175,7 @@ def average(scores: Iterable[SessionScore]) -> Overall:
         n_sessions=len(kept),
         n_events=sum(score.n_events for score in kept),
         strict_macro_f1=float(np.mean([score.strict for score in kept])),
+        accuracy=float(np.mean([score.accuracy for score in kept])),
     )
 
 

@@ -1,0 +1,294 @@
+"""Homes never seen: students taught on made-up homes, asked about real ones, beside what needs no language model.
+
+Here is who is asked about which windows, and how; scores across homes are in :mod:`llmhar.score.across_homes`. What is
+asked about recorded homes is locked beforehand (:func:`moving_choices`). Draws nothing.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal
+
+import pandas as pd
+
+from llmhar import paths
+from llmhar.ask.asking import Asking
+from llmhar.ask.models import MODELS, ModelSpec
+from llmhar.ask.store import Store
+from llmhar.ask.task import Task, prepare
+from llmhar.data.events import Windowing
+from llmhar.data.grammar import grammar
+from llmhar.distill.courses import is_here, read_name
+from llmhar.distill.home_lessons import LISTED
+from llmhar.distill.home_students import ARMS, TEACHING, home_student
+from llmhar.distill.merging import merge
+from llmhar.distill.plan_lock import METRIC, windows_sha256
+from llmhar.distill.students import milestones
+from llmhar.distill.study import RULES, examine
+from llmhar.distill.teaching import load_teaching
+from llmhar.records import Sampling, sha256_of
+from llmhar.score.across_homes import Gap, compare, mean_f1
+from llmhar.score.controls import zero_shot_results
+from llmhar.score.matcher import matcher_result
+from llmhar.score.tables import KINDS, Result
+from llmhar.text.prompt import FORMS
+
+Role = Literal["student", "free", "other model", "script", "control"]
+"""Student: its answers bound by the schema; free: the first student again, unbound; script: hand-written rules."""
+VALIDATION_WINDOWS = 2
+"""Windows of each validation home in the curve of what more lessons bring."""
+MAIN = "truth"
+"""Key into ``ARMS``: the student that the study is about."""
+
+
+@dataclass(frozen=True)
+class Homes:
+    """Test windows of homes that no student was taught on."""
+
+    tasks: Mapping[str, Task]
+    """Column -> its windows, under the student's prompt."""
+    counted: tuple[str, ...]
+    """Columns whose mean is the study's number: recorded homes, as far as they are here."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One answerer on all homes."""
+
+    name: str
+    role: Role
+    results: Mapping[str, Result]
+    """Column -> its answers."""
+
+    @property
+    def made_by(self) -> str:
+        """Engines, all of them where they differ between homes."""
+        return " + ".join(dict.fromkeys(result.made_by for result in self.results.values()))
+
+
+def prepare_homes(names: Sequence[str], windowing: Windowing) -> Homes:
+    """Load the homes that are here; others are left out, with a line on stderr.
+
+    Args:
+        names: courses; one with a column's name before it, "uci_a=uci_adl:home=A", counts in the mean over homes.
+        windowing: how sessions are cut, and how many windows of each day are asked about.
+
+    Raises:
+        DataError: a home's files are broken.
+    """
+    tasks, counted = {}, []
+    for name in names:
+        column, sign, rest = name.partition("=")
+        named = bool(sign) and ":" not in column
+        column, course = (column, rest) if named else (name, name)
+        if not is_here(course):
+            print(f"{column} is left out: its data are not in {paths.data()}; see: llmhar data list", file=sys.stderr)
+            continue
+        dataset, options = read_name(course)
+        tasks[column] = prepare(dataset, None, LISTED, windowing, options)
+        counted += [column] if named else []
+    return Homes(tasks, tuple(counted))
+
+
+def home_asking(max_tokens: int, engine: str, seed: int) -> Asking:
+    """How everybody is asked about these homes: the likeliest tokens, the same on each run."""
+    return Asking(sampling=Sampling(max_tokens=max_tokens, seed=seed), draw="greedy", engine=engine)
+
+
+def moving_choices(homes: Homes, asking: Asking) -> dict[str, Any]:
+    """What could be chosen by looking at answers about recorded homes, JSON-ready, for ``reports/record/plan.lock``.
+
+    All arms are among it, whichever of them there was time for.
+    """
+    return {
+        "metric": f"{METRIC}; mean over homes of these",
+        "arms": {name: asdict(arm) for name, arm in ARMS.items()},
+        "teaching": load_teaching(TEACHING).model_dump(mode="json", exclude_defaults=True),
+        "grammar": sha256_of(grammar()),
+        "answers": {"sampling": asdict(asking.sampling), "draw": asking.draw, "bound": "id, why, activity"},
+        "courses": [
+            {
+                "name": column,
+                "data": task.data,
+                "tested on": task.subset,
+                "test windows": windows_sha256(task),
+                "prompts": sorted(prompt.sha256 for prompt in task.prompts.values()),
+            }
+            for column, task in homes.tasks.items()
+        ],
+    }
+
+
+def ask_movers(names: Sequence[str], homes: Homes, asking: Asking, store: Store) -> list[Row]:
+    """Ask students of made-up homes, trained or opened, and other models about all homes; the main one also unbound.
+
+    Args:
+        names: keys into ``ARMS``, or models.
+        homes: what they are asked about.
+        asking: limits and engine; whether answers are bound is the student's own.
+        store: where answers are looked up and kept.
+    """
+    rows = []
+    for name in names:
+        arm = ARMS.get(name)
+        model = named(merge(home_student(name))[0], arm.words) if arm else named(MODELS[name], name)
+        bound = replace(asking, constrained=True, why=arm is None or arm.answers != "bare")
+        rows.append(_ask(model, "student" if arm else "other model", homes, bound, store))
+        if name == MAIN:
+            rows.append(_ask(named(model, f"{model.name}, unbound"), "free", homes, asking, store))
+    return rows
+
+
+def named(model: ModelSpec, name: str) -> ModelSpec:
+    """The model under another name, and asked in the words of its task."""
+    return model.model_copy(update={"name": name, "prompt": None})
+
+
+def ask_controls(homes: Homes, asking: Asking, store: Store) -> list[Row]:
+    """What needs no language model and no labelled day: scripts, embeddings, the matcher, the commonest activity."""
+    found: list[Row] = []
+    for name in RULES.values():
+        tasks = [task.reworded(FORMS["brief"]) for task in homes.tasks.values()]
+        results = examine([name], tasks, store, asking)[0]
+        found.append(Row(name, "script", dict(zip(homes.tasks, results))))
+    unfitted = {column: zero_shot_results(task) for column, task in homes.tasks.items()}
+    by_name = {name: {column: own[name] for column, own in unfitted.items()} for name in ("embeddings", "majority")}
+    by_name["matcher"] = {column: matcher_result(task) for column, task in homes.tasks.items()}
+    for name in ("embeddings", "matcher", "majority"):
+        shown = next((result.model.name for result in by_name[name].values()), name)
+        found.append(Row(shown, "control", by_name[name]))
+    return found
+
+
+def _ask(model: ModelSpec, role: Role, homes: Homes, asking: Asking, store: Store) -> Row:
+    results = examine([model], list(homes.tasks.values()), store, asking)[0]
+    return Row(model.name, role, dict(zip(homes.tasks, results)))
+
+
+def learning_curve(names: Sequence[str], asking: Asking, store: Store) -> dict[int, Result]:
+    """Windows seen -> the first student's answers about made-up validation homes, from none on.
+
+    Args:
+        names: who is asked about homes; nothing comes back where the main student is not among them.
+        asking: limits and engine.
+        store: where answers are looked up and kept.
+    """
+    if MAIN not in names:
+        return {}
+    student = home_student(MAIN)
+    task = prepare("validation_homes", None, LISTED, Windowing(n=VALIDATION_WINDOWS))
+    bound = replace(asking, constrained=True, why=True)
+    stood = [merge(one)[0] for one in milestones(student).values()]
+    models = [named(model, model.name) for model in [student.parent, *stood, merge(student)[0]]]
+    seen = [0, *milestones(student), len(student.examples)]
+    return {n: result for n, (result,) in zip(seen, examine(models, [task], store, bound))}
+
+
+def results_of(rows: Sequence[Row]) -> list[Result]:
+    """All results, for what run.json says of engines and data."""
+    return [result for row in rows for result in row.results.values()]
+
+
+def matrix_table(rows: Sequence[Row], homes: Homes) -> pd.DataFrame:
+    """Who was asked about which home: macro F1 with 95 % interval over sessions, and the mean over the counted homes.
+
+    Args:
+        rows: answerers.
+        homes: columns, counted ones first.
+    """
+    table = []
+    for row in rows:
+        kinds = {KINDS[result.model.kind] for result in row.results.values()}
+        entry = {"answered by": row.name, "kind": ", ".join(sorted(kinds))}
+        if homes.counted:
+            entry[f"mean of {len(homes.counted)} homes"] = str(mean_f1(row.results, homes.counted))
+        entry |= {f"{column} ({homes.tasks[column].kind})": str(row.results[column].macro_f1) for column in homes.tasks}
+        table.append(entry | {"made by": row.made_by})
+    return pd.DataFrame(table or [{"answered by": "nobody"}]).set_index("answered by")
+
+
+def detail_table(rows: Sequence[Row], homes: Homes) -> pd.DataFrame:
+    """Macro and weighted F1, accuracy and missed events of every answerer on every home, with n."""
+    table = [
+        {
+            "home": column,
+            "answered by": row.name,
+            "sessions": result.macro_f1.n,
+            "windows": len(result.task.windows),
+            "events": sum(score.n_events for score in result.sessions),
+            "macro F1": str(result.macro_f1),
+            "weighted F1": str(result.weighted_f1),
+            "accuracy": f"{result.overall.accuracy:.3f}",
+            "missed %": f"{result.overall.missed_pct:.1f}",
+        }
+        for column in homes.tasks
+        for row in rows
+        for result in [row.results[column]]
+    ]
+    return pd.DataFrame(table or [{"home": "none", "answered by": "nobody"}]).set_index(["home", "answered by"])
+
+
+def gaps_to_student(rows: Sequence[Row], homes: Homes) -> dict[str, Gap]:
+    """The study's student against each other answerer, on the mean over the counted homes; nothing where it is not."""
+    own = main_row(rows)
+    if own is None or not homes.counted:
+        return {}
+    return {row.name: compare(own.results, row.results, homes.counted) for row in rows if row is not own}
+
+
+def gap_table(gaps: Mapping[str, Gap]) -> pd.DataFrame:
+    """Student minus each other answerer, paired by session within homes."""
+    table = [
+        {"against": name, "gap in macro F1": str(gap.interval), "p (sign flip)": f"{gap.p:.4f}"}
+        for name, gap in gaps.items()
+    ]
+    return pd.DataFrame(table or [{"against": "nobody"}]).set_index("against")
+
+
+def main_row(rows: Sequence[Row]) -> Row | None:
+    """The row of the student that the study is about."""
+    return next((row for row in rows if row.role == "student" and row.name == ARMS[MAIN].words), None)
+
+
+KEYS = {
+    ARMS[MAIN].words: "transfer",
+    ARMS["answer"].words: "transfer_answer_only",
+    "text embeddings": "transfer_embeddings",
+    "pairwise matcher": "transfer_matcher",
+    "rules-plain": "transfer_rules_plain",
+    "rules": "transfer_rules",
+}
+"""Row -> how the names of its key numbers begin."""
+
+
+def moving_numbers(rows: Sequence[Row], homes: Homes) -> dict[str, float | int | str | None]:
+    """Key numbers: the mean over the counted homes of student and controls, each home of the student, what it missed.
+
+    Empty where no student was asked.
+    """
+    own = main_row(rows)
+    if own is None or not homes.counted:
+        return {}
+    numbers: dict[str, float | int | str | None] = {"transfer_homes": len(homes.counted)}
+    for row in rows:
+        if row.name in KEYS:
+            f1 = mean_f1(row.results, homes.counted)
+            name = f"{KEYS[row.name]}_f1"
+            numbers |= {name: f1.mean, f"{name}_low": f1.low, f"{name}_high": f1.high}
+    numbers |= {f"transfer_f1_{column}": result.macro_f1.mean for column, result in own.results.items()}
+    numbers["transfer_missed_pct"] = _missed(own, homes)
+    free = next((row for row in rows if row.role == "free"), None)
+    if free is not None:
+        numbers["transfer_unbound_missed_pct"] = _missed(free, homes)
+    for name, key in {ARMS["answer"].words: "answer_only", "text embeddings": "embeddings",
+                      "pairwise matcher": "matcher", "rules-plain": "rules_plain"}.items():  # fmt: skip
+        if (gap := gaps_to_student(rows, homes).get(name)) is not None:
+            numbers |= {f"transfer_minus_{key}": gap.interval.mean, f"transfer_minus_{key}_p": gap.p}
+    return numbers
+
+
+def _missed(row: Row, homes: Homes) -> float:
+    """Scored events of the counted homes without a valid answer, in percent: mean over sessions, then homes."""
+    return sum(row.results[home].overall.missed_pct for home in homes.counted) / len(homes.counted)
