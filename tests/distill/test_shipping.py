@@ -15,16 +15,23 @@ from llmhar.ask.asking import Asking
 from llmhar.ask.inference import make_asks
 from llmhar.ask.model_files import fetch
 from llmhar.ask.models import ADAPTER_FILE, CARD_FACTS, HOME_MODEL, MODELS, NO_ADAPTER, AskedAs, ModelError, load_models
+from llmhar.ask.store import Store
 from llmhar.ask.task import whole
-from llmhar.ask.trained import read_about
+from llmhar.ask.trained import read_about, tuned_model
 from llmhar.cli import app
-from llmhar.distill import home_students, shipping
+from llmhar.data.events import Windowing
+from llmhar.distill import courses, home_students, shipping, study, training
 from llmhar.distill.cards import update_about
+from llmhar.distill.examples import completion_of
 from llmhar.distill.shipping import ship
 from llmhar.distill.students import open_by_name
+from llmhar.distill.teaching import load_teaching
 from llmhar.run.jobs import plan_jobs
 from llmhar.run.ready import NotReady, refuse_if_not_ready
+from llmhar.settings import SettingsError
+from llmhar.text.parsing import parse_answer
 from llmhar.text.prompt import FORMS
+from llmhar.text.schema import WHY_CHARS
 from tests.conftest import need
 from tests.distill.made_students import make_adapter, make_checkout, make_student
 
@@ -195,6 +202,39 @@ def test_each_arm_s_folder_says_how_it_was_taught_to_answer(student, monkeypatch
     monkeypatch.setattr(home_students, "train_student", lambda *_, **__: student)
     home_students.home_student(arm)
     assert read_about(student.folder).asked == AskedAs(constrained=True, why=why)
+
+
+def test_teaching_goes_on_from_it_in_its_own_form(student, simulated_home, tmp_path, monkeypatch):
+    """04's live training: lessons of one home more below the prompt ``listed``, from the merged weights on."""
+    monkeypatch.setattr(type(student.parent), "tokenizer_sha256", lambda self: "t")
+    monkeypatch.setattr(type(student.parent), "locate", lambda self: tmp_path)
+    ship(student)
+    parent, teaching = MODELS[HOME_MODEL], load_teaching("one-more-home", n_sessions=1)
+    course = courses.prepare_course("simulated", str(simulated_home), FORMS["brief"], FORMS["listed"], Windowing(n=1))
+    with Store(tmp_path / "s.sqlite") as store:
+        plan = study.Study(MODELS["rules"], (HOME_MODEL,), teaching, Asking(progress=False), store)
+        shown = study.teach(course, plan)
+    reasons = []
+    for example, trace in zip(shown.examples, shown.traces, strict=True):
+        assert example.completion == completion_of(trace, "items")  # as the audit compares them
+        assert example.messages[0]["content"] == course.test.prompts[trace.session.home].system
+        reading = parse_answer(example.completion, len(trace.window.events), trace.session.labels, strict=True)
+        assert tuple(p.label for p in reading.predictions) == trace.labels
+        items = json.loads(example.completion)
+        assert all(list(item) == ["id", "why", "activity"] and len(item["why"]) <= WHY_CHARS for item in items)
+        reasons += [item["why"] for item in items]
+    assert len(set(reasons)) > 10 and "" not in reasons
+    started = []
+    monkeypatch.setattr(training, "run_child", lambda module, folder, **_: started.append(folder) or 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        study.train_students(plan, [shown])
+    job = json.loads((started[0] / "job.json").read_text())
+    assert (job["revision"], job["recipe"]["student"], job["recipe"]["method"]) == (parent.revision, HOME_MODEL, "lora")
+    further = tuned_model("further", parent, tmp_path, {"recipe": job["recipe"], "weights_sha256": "ab"})
+    assert (further.prompt, further.asked) == (parent.prompt, parent.asked)
+    taught = study.TaughtStudy(plan, [shown], [1])
+    with pytest.raises(SettingsError, match="answer with a reason"):
+        study.train_arms(taught, ["answer"])
 
 
 @pytest.mark.real

@@ -189,7 +189,8 @@ def card_text(folder: Path, running: str = "", files: Mapping[str, Mapping[str, 
     known = facts(folder)
     name, recipe = known["name"], known["recipe"]
     how = f"LoRA, rank {recipe['rank']}, alpha {recipe['alpha']}" if known["method"] == "lora" else "all weights"
-    what = {"reasoning": "the teacher's reasoning and answers", "answer": "the teacher's answers, without reasoning"}
+    what = {"reasoning": "the teacher's reasoning and answers", "answer": "the teacher's answers, without reasoning",
+            "items": "the teacher's answers, each item with its reason"}  # fmt: skip
     teacher = f"`{_plain(known['teacher'])}` ({known['teacher_kind']}); answers made by {known['teacher_made_by']}"
     sessions = "; ".join(f"{_plain(data)}: {len(ids)} ({', '.join(map(_plain, ids))})"
                          for data, ids in known["train_sessions"].items())  # fmt: skip

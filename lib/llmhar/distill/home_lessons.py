@@ -15,7 +15,7 @@ from dataclasses import replace
 from llmhar.data.events import SensorEvent, Session, Window
 from llmhar.data.grammar import MadeHome, Words, bare_name, grammar, recorded_names
 from llmhar.data.simulated_homes import Day, MadeEvent, make_day
-from llmhar.distill.examples import Example, LeakError
+from llmhar.distill.examples import Example, LeakError, items_text
 from llmhar.text.common_sense import PARTS_OF_DAY
 from llmhar.text.prompt import FORMS, build_prompt
 from llmhar.text.schema import WHY_CHARS
@@ -110,17 +110,13 @@ def example_of(
     session: Session, window: Window, labels: Sequence[int | None], reasons: Sequence[str] | None
 ) -> Example:
     """A window below the prompt ``listed``, and its items; an event without a label has no item."""
-    items = [
-        {"id": i, **({"why": reasons[i]} if reasons else {}), "activity": clean_text(session.activities[label])}
-        for i, label in enumerate(labels)
-        if label is not None
-    ]
+    names = {number: clean_text(name) for number, name in session.activities.items()}
     return Example(
         dataset=session.dataset,
         session_id=session.session_id,
         window_index=window.index,
         messages=build_prompt(session, LISTED).messages(window),
-        completion=json.dumps(items, ensure_ascii=False),
+        completion=items_text(labels, names, reasons),
         request_key="",
     )
 

@@ -7,7 +7,6 @@ student again; a killed training goes on where it stopped.
 from __future__ import annotations
 
 import random
-import re
 from dataclasses import dataclass
 from typing import Literal
 
@@ -18,7 +17,7 @@ from llmhar.ask.models import MODELS, AskedAs
 from llmhar.ask.trained import change_about
 from llmhar.data.events import Window
 from llmhar.data.simulated_homes import Day
-from llmhar.distill.examples import Example
+from llmhar.distill.examples import Example, reasons_of
 from llmhar.distill.home_lessons import LISTED, days_and_windows, example_of, lesson, refuse_leaks, shuffled
 from llmhar.distill.students import Student
 from llmhar.distill.teaching import load_teaching, recipe_for
@@ -26,7 +25,6 @@ from llmhar.distill.training import train_student
 from llmhar.settings import choose
 from llmhar.text.parsing import parse_answer
 from llmhar.text.prompt import FORMS, build_prompt
-from llmhar.text.schema import WHY_CHARS
 
 TEACHING = "homes"
 """Key into ``params/teachings.yaml``; its ``n_examples`` are homes, a window each."""
@@ -112,7 +110,6 @@ def rules_lesson(day: Day, window: Window) -> Example:
     request = request_to(model, Asking())(messages=build_prompt(day.session, FORMS["brief"]).messages(window))
     said = next(RulesEngine().stream([request])).text
     reading = parse_answer(said, len(window.events), labels)
-    lines = dict(re.findall(r"(?m)^(\d+): (.*?)(?:, so .*)?$", reading.reasoning))
-    reasons = [lines.get(str(i), "")[:WHY_CHARS] for i in range(len(window.events))]
+    reasons = reasons_of(reading.reasoning, len(window.events))
     session = shuffled(random.Random(f"lesson:{day.session.session_id}"), day.session)
     return example_of(session, window, [prediction.label for prediction in reading.predictions], reasons)
