@@ -93,6 +93,7 @@ def test_a_shipped_folder_has_the_adapter_in_bfloat16_and_its_cards(params, stud
         (lambda s, patch: patch.setattr(shipping, "MOST_BYTES", 100), "more than 100"),
         (lambda s, _: s.record.update(round=2, revision="x"), "no LoRA adapter over qwen3-tiny"),
         (lambda s, _: s.record["recipe"].update(method="full"), "no LoRA adapter"),
+        (lambda s, _: update_about(s.folder, {"prompt": FORMS["student"]}), "not taught with the entry's prompt"),
     ],
 )
 def test_what_cannot_be_shipped_leaves_nothing(params, student, monkeypatch, spoil, words):

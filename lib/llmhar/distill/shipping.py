@@ -16,7 +16,7 @@ from typing import Any
 
 from llmhar import paths
 from llmhar.ask.models import ADAPTER_FILE, CARD_FACTS, HOME_MODEL, ModelError, Shipped, load_models
-from llmhar.ask.trained import weights_file
+from llmhar.ask.trained import read_about, weights_file
 from llmhar.distill.cards import CARD, facts, shipped_card
 from llmhar.distill.home_students import ARMS, home_student
 from llmhar.distill.students import Student
@@ -53,6 +53,9 @@ def ship(
     parent = models[source.parent]
     if student.recipe.method != "lora" or student.round != 1 or student.parent.revision != parent.revision:
         raise ModelError(f"{student.name} cannot be shipped as {name}: it is no LoRA adapter over {parent.name}")
+    about = read_about(student.folder)
+    if about is None or about.prompt != models[name].prompt:
+        raise ModelError(f"{student.name} cannot be shipped as {name}: it was not taught with the entry's prompt")
     names = scored or (name, student.name, f"{student.name}-merged")
     scores = [] if run is None else [row for row in run["scores"] if row["model"] in names]
     if run is not None and not scores:
