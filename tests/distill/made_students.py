@@ -7,8 +7,12 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import yaml
+from safetensors.numpy import save_file
+
 from llmhar import paths
-from llmhar.ask.models import MODELS
+from llmhar.ask.models import HOME_MODEL, MODELS
 from llmhar.ask.trained import students_home, weights_file
 from llmhar.distill.recipe import Recipe
 
@@ -55,3 +59,46 @@ def make_student(folder: str, base: str = "smollm2-135m-l4", *, method: str = "f
                    "train_sessions": [["simulated", "01"], ["simulated", "02"]]}  # fmt: skip
     (home / "student.json").write_text(json.dumps(whole | record))
     return home
+
+
+def make_checkout(folder: Path) -> Path:
+    """The settings of this checkout, whose shipped student has the tiny random Qwen3 for its parent and no adapter yet.
+
+    Returns:
+        The folder to take for ``paths.params()``.
+    """
+    made, real = folder / "params", paths.params()
+    made.mkdir()
+    for part in real.iterdir():
+        if part.name not in ("models.yaml", "students"):
+            (made / part.name).symlink_to(part)
+    entries = yaml.safe_load((real / "models.yaml").read_text())
+    tiny = entries["qwen3-tiny"]
+    shipped = entries[HOME_MODEL] | {"template_args": {"enable_thinking": False}}
+    shipped |= {field: tiny[field] for field in ("hub_id", "n_params", "shape", "max_context")}
+    entries[HOME_MODEL] = shipped | {"source": shipped["source"] | {"parent": "qwen3-tiny"}}
+    (made / "models.yaml").write_text(yaml.safe_dump(entries))
+    return made
+
+
+def make_adapter(folder: Path, *, scale: float = 0.3) -> None:
+    """A LoRA adapter of rank 4 for the tiny Qwen3, as training leaves it.
+
+    Args:
+        folder: of the student; its adapter's weights are replaced.
+        scale: spread of the weights.
+    """
+    random = np.random.default_rng(0)
+    tensors = {}
+    for layer in range(2):
+        name = f"base_model.model.model.layers.{layer}.mlp.down_proj"
+        tensors[f"{name}.lora_A.weight"] = random.normal(0, scale, (4, 128)).astype("float32")
+        tensors[f"{name}.lora_B.weight"] = random.normal(0, scale, (64, 4)).astype("float32")
+    save_file(tensors, folder / "adapter" / "adapter_model.safetensors")
+    settings = {"peft_type": "LORA", "task_type": "CAUSAL_LM", "r": 4, "lora_alpha": 8, "target_modules": ["down_proj"],
+                "bias": "none", "lora_dropout": 0.0, "use_dora": False, "layers_pattern": None, "rank_pattern": {},
+                "base_model_name_or_path": "/root/.cache/llmhar/models/qwen3-tiny-1"}  # fmt: skip
+    (folder / "adapter" / "adapter_config.json").write_text(json.dumps(settings))
+    record, weights = json.loads((folder / "student.json").read_text()), weights_file(folder, "lora")
+    record |= {"weights_sha256": paths.file_sha256(weights), "weights_bytes": weights.stat().st_size}
+    (folder / "student.json").write_text(json.dumps(record))

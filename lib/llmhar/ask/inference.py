@@ -7,6 +7,7 @@ again.
 
 from __future__ import annotations
 
+import json
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -26,14 +27,16 @@ from llmhar.ask.spending import Cost, Estimate, LimitReached, cost_of, estimate
 from llmhar.ask.store import Ask, Store, Stored
 from llmhar.ask.task import Task
 from llmhar.records import Fingerprint, Generation, Purpose, Request, Sampling
-from llmhar.text.schema import answer_schema
+from llmhar.text.parsing import offered_names
+from llmhar.text.schema import WHY_CHARS, answer_schema
+from llmhar.text.serialize import event_text
 
 STUDY = Asking()
 """How a study asks where nothing else is said: the likeliest tokens, free text, one sample, any engine."""
 HOSTED_TOKENS: dict[Mode, int] = {"thinking": 16_384, "plain": 2048}
 """Tokens that an answer of a hosted model may take, where its entry does not say."""
-ITEM_TOKENS = 64
-"""Tokens that an item with a "why" of 80 characters may take."""
+ITEM_TOKENS, LABEL_BYTES = 64, 40
+"""Tokens that an item with a "why" of 80 characters and an activity of so many bytes may take."""
 TELLS_LOGPROBS = ("auto", "vllm", "transformers", "openai", "ray")
 """Engines that say how likely tokens were; of servers those that offer it."""
 GIVE_UP_AFTER = 100
@@ -130,20 +133,36 @@ def binds_why(model: ModelSpec, asking: Asking) -> bool:
     return not model.thinking if asking.why is None else asking.why
 
 
+def as_taught(model: ModelSpec, asking: Asking) -> Asking:
+    """How a model is asked: where its entry says how it was taught to answer so, else as all are."""
+    return replace(asking, **model.asked.model_dump()) if model.asked else asking
+
+
+def item_tokens(task: Task) -> int:
+    """Tokens that an item with a "why" may take: long activities need room, and so does a "why" in letters of which a
+    token holds a part.
+    """
+    labels = {name for session in task.sessions.values() for name in offered_names(session.labels).values()}
+    longest = max((len(json.dumps(name, ensure_ascii=False).encode()) for name in labels), default=0)
+    words = (event_text(event) for window in task.windows for event in window.events)
+    plain = all(map(str.isascii, labels)) and all(map(str.isascii, words))
+    return ITEM_TOKENS + max(0, longest - LABEL_BYTES) + (0 if plain else 2 * WHY_CHARS)
+
+
 def make_asks(task: Task, model: ModelSpec, asking: Asking = STUDY) -> list[Ask]:
-    """Requests for all windows of a task, ``asking.n_samples`` of each; a student is asked in the words it learnt."""
-    task = task.asked_of(model)
+    """Requests for all windows of a task, ``asking.n_samples`` of each; a student is asked as it was taught."""
+    task, asking = task.asked_of(model), as_taught(model, asking)
     why = binds_why(model, asking)
     constrained = asking.constrained and model.kind == "llm"
     if constrained and why:  # ends by itself; its reasons must not be cut
-        room = ITEM_TOKENS * max((len(window.events) for window in task.windows), default=0)
+        room = item_tokens(task) * max((len(window.events) for window in task.windows), default=0)
         limits = asking.sampling
         asking = replace(asking, sampling=replace(limits, max_tokens=max(limits.max_tokens, room)))
     logprobs = asking.confidence and not no_confidence(model, asking.engine)
     request = partial(request_to(model, asking), logprobs=logprobs)
     asks = []
     for window in task.windows:
-        prompt, labels = task.prompt_of(window), task.sessions[window.session_id].labels
+        prompt, labels = task.prompt_of(window), offered_names(task.sessions[window.session_id].labels)
         messages = prompt.messages(window)
         # A prompt that does not say what answers look like is for students, who learnt it from lessons.
         form = {"why": why, "spaced": not prompt.io_format}

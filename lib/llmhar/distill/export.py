@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from llmhar import paths
 from llmhar.ask.engines.weights import COPIED
-from llmhar.ask.models import MARKER, ModelError, ModelSpec
+from llmhar.ask.models import CARD_FACTS, MARKER, ModelError, ModelSpec
 from llmhar.distill.cards import CARD, card_text, facts
 from llmhar.distill.child import TrainingError
 from llmhar.distill.gguf_writer import GgufType, write_gguf
@@ -24,8 +24,6 @@ from llmhar.distill.quantise import WEIGHTS, quantise
 from llmhar.distill.students import open_by_name
 from llmhar.settings import choose
 
-FACTS = "llmhar.json"
-"""The card for programs."""
 _TRANSFORMERS = """    from transformers import AutoModelForCausalLM, AutoTokenizer
     model, tokenizer = AutoModelForCausalLM.from_pretrained("."), AutoTokenizer.from_pretrained(".")
     chat = [{"role": "system", "content": SYSTEM}, {"role": "user", "content": WINDOW}]
@@ -122,7 +120,7 @@ def export(name: str, to: Path, file_format: str, *, replace: bool = False, gguf
             if any(file.match(pattern) for pattern in (*WEIGHTS, "*.gguf"))
         }
         known = facts(student.folder) | {"format": file_format, "files": files}
-        (made / FACTS).write_text(json.dumps(known, indent=1) + "\n", encoding="utf-8")
+        (made / CARD_FACTS).write_text(json.dumps(known, indent=1) + "\n", encoding="utf-8")
         (made / CARD).write_text(card_text(student.folder, running, files), encoding="utf-8")
         (made / "LICENSE").write_text(_licence(model), encoding="utf-8")
         if to.exists():

@@ -6,7 +6,6 @@ points at the screen: which sensor, when, near what, hence what. No teacher's mi
 
 from __future__ import annotations
 
-import json
 import random
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
@@ -15,15 +14,15 @@ from dataclasses import replace
 from llmhar.data.events import SensorEvent, Session, Window
 from llmhar.data.grammar import MadeHome, Words, bare_name, grammar, recorded_names
 from llmhar.data.simulated_homes import Day, MadeEvent, make_day
-from llmhar.distill.examples import Example, LeakError
+from llmhar.distill.examples import Example, LeakError, items_text
 from llmhar.text.common_sense import PARTS_OF_DAY
 from llmhar.text.items import scan_items
 from llmhar.text.parsing import split_reasoning
-from llmhar.text.prompt import PromptForm, build_prompt
+from llmhar.text.prompt import FORMS, build_prompt
 from llmhar.text.schema import WHY_CHARS
 from llmhar.text.serialize import clean_text
 
-LISTED = PromptForm(wording="listed", serializer="lines", answer="name")
+LISTED = FORMS["listed"]
 """The prompt of a student that goes from home to home."""
 SIZES = (10, 10, 10, 10, 6, 4, 12)
 """Events in a window: mostly S1's ten, some fewer or more, so that a last window is nothing new."""
@@ -114,17 +113,13 @@ def example_of(
     session: Session, window: Window, labels: Sequence[int | None], reasons: Sequence[str] | None
 ) -> Example:
     """A window below the prompt ``listed``, and its items; an event without a label has no item."""
-    items = [
-        {"id": i, **({"why": reasons[i]} if reasons else {}), "activity": clean_text(session.activities[label])}
-        for i, label in enumerate(labels)
-        if label is not None
-    ]
+    names = {number: clean_text(name) for number, name in session.activities.items()}
     return Example(
         dataset=session.dataset,
         session_id=session.session_id,
         window_index=window.index,
         messages=build_prompt(session, LISTED).messages(window),
-        completion=json.dumps(items, ensure_ascii=False),
+        completion=items_text(labels, names, reasons),
         request_key="",
     )
 

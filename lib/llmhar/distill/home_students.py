@@ -7,7 +7,6 @@ student again; a killed training goes on where it stopped.
 from __future__ import annotations
 
 import random
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,14 +15,14 @@ from typing import Literal
 from llmhar.ask.asking import Asking
 from llmhar.ask.engines.rules.home import RulesEngine
 from llmhar.ask.inference import STUDY, request_to
-from llmhar.ask.models import MODELS
+from llmhar.ask.models import MODELS, AskedAs
 from llmhar.ask.store import Store
 from llmhar.ask.task import Task
 from llmhar.ask.trained import change_about
 from llmhar.data.events import Window
 from llmhar.data.load_report import LoadReport
 from llmhar.data.simulated_homes import Day
-from llmhar.distill.examples import Example, make_examples
+from llmhar.distill.examples import Example, make_examples, reasons_of
 from llmhar.distill.home_lessons import LISTED, days_and_windows, example_of, lesson, refuse_leaks, shuffled
 from llmhar.distill.students import Student
 from llmhar.distill.teaching import Teaching, load_teaching, recipe_for
@@ -32,7 +31,6 @@ from llmhar.distill.training import train_student
 from llmhar.settings import SettingsError, choose
 from llmhar.text.parsing import parse_answer
 from llmhar.text.prompt import FORMS, build_prompt
-from llmhar.text.schema import WHY_CHARS
 
 TEACHING = "homes"
 """Key into ``params/teachings.yaml``; its ``n_examples`` are homes, a window each."""
@@ -106,7 +104,8 @@ def home_student(
     student = train_student(recipe_for(arm.base, teaching), examples, name=named, progress=progress, threads=threads)
     by_rules = arm.answers == "rules"
     about = {
-        "prompt": LISTED, "teacher": arm.teacher or ("rules-plain" if by_rules else "the truth of made-up homes"),
+        "prompt": LISTED, "asked": AskedAs(constrained=True, why=arm.answers != "bare"),
+        "teacher": arm.teacher or ("rules-plain" if by_rules else "the truth of made-up homes"),
         "teacher_kind": "LLM" if arm.teacher else "rules" if by_rules else "simulated",
         "data": "simulated_homes (simulated)",
         "windows": f"a window of each of {len(examples)} homes",
@@ -185,7 +184,6 @@ def rules_lesson(day: Day, window: Window) -> Example:
     request = request_to(model, Asking())(messages=build_prompt(day.session, FORMS["brief"]).messages(window))
     said = next(RulesEngine().stream([request])).text
     reading = parse_answer(said, len(window.events), labels)
-    lines = dict(re.findall(r"(?m)^(\d+): (.*?)(?:, so .*)?$", reading.reasoning))
-    reasons = [lines.get(str(i), "")[:WHY_CHARS] for i in range(len(window.events))]
+    reasons = reasons_of(reading.reasoning, len(window.events))
     session = shuffled(random.Random(f"lesson:{day.session.session_id}"), day.session)
     return example_of(session, window, [prediction.label for prediction in reading.predictions], reasons)

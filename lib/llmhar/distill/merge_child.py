@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from llmhar.ask.engines.weights import copy_unchanged
+from llmhar.ask.engines.weights import save_merged
 from llmhar.ask.engines.worker import Say, do_job
 from llmhar.distill.train_child import tokenize
 
@@ -37,10 +37,8 @@ def merge(folder: Path, _say: Say) -> dict[str, Any]:
         likeliest.append(before.argmax(-1))
         of_merged.append(after.argmax(-1))
     del tuned, model
-    rounded = merged.to(torch.bfloat16)
-    rounded.save_pretrained(folder / "merged.part", safe_serialization=True)
+    rounded = save_merged(merged, Path(base), folder / "merged.part")
     saved = [_logits(rounded, row).argmax(-1) for row in rows]
-    copy_unchanged(Path(base), folder / "merged.part")
     return {
         "max_abs_logit_diff": worst,
         "same_argmax_share": _agree(likeliest, of_merged),

@@ -147,7 +147,7 @@ def ask_movers(names: Sequence[str], homes: Homes, asking: Asking, store: Store)
 
 def named(model: ModelSpec, name: str) -> ModelSpec:
     """The model under another name, and asked in the words of its task."""
-    return model.model_copy(update={"name": name, "prompt": None})
+    return model.model_copy(update={"name": name, "prompt": None, "asked": None})
 
 
 def ask_controls(homes: Homes, asking: Asking, store: Store) -> list[Row]:

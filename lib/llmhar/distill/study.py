@@ -30,6 +30,7 @@ from llmhar.distill.training import train_student
 from llmhar.score.controls import Labelled, control_results, true_labels
 from llmhar.score.evaluate import evaluate
 from llmhar.score.tables import KINDS, Result
+from llmhar.settings import SettingsError
 
 RULES = {"rules": "rules", "rules_plain": "rules-plain"}
 """Name of key numbers -> model: scripts that stand beside every student."""
@@ -249,11 +250,15 @@ def train_arms(taught: TaughtStudy, arms: Sequence[str]) -> dict[str, TaughtStud
         Name of its key numbers -> student after its last round.
 
     Raises:
-        SettingsError: an arm that there is not.
+        SettingsError: an arm that there is not, or the answers alone of students that are asked for reasons.
     """
     study = taught.study
     found: dict[str, TaughtStudent] = {}
     for arm in map(read_arm, arms):
+        if study.teaching.completion == "items":
+            if arm.completion == "answer":
+                raise SettingsError("arms: students taught in items answer with a reason; take seeds, as reasoning:1")
+            arm = arm._replace(completion="items")
         teaching = study.teaching.changed(arm._asdict())
         if teaching != study.teaching and taught.students:
             own = replace(study, teaching=teaching, students=study.students[:1], student_name=None)

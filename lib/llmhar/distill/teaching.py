@@ -57,8 +57,8 @@ class Teaching(_Strict):
     least_agreement: float = Field(default=0.6, ge=0, le=1)
     """Filter consistent: share of a window's samples that must agree."""
     completion: Completion = "reasoning"
-    """What is learnt of a trace: the teacher's whole text, or its answer alone (the control that says what reasoning
-    adds: same windows, same steps)."""
+    """What is learnt of a trace: the teacher's whole text, its answer alone (the control that says what reasoning
+    adds: same windows, same steps), or items, each with its reason, for students that answer so."""
     n_samples: Count = 1
     """The teacher's samples of each training window; the filter consistent needs several."""
     n_sessions: Count | None = None

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -23,7 +24,7 @@ from typing import Any, Literal, NamedTuple
 
 from llmhar.records import Prediction, Verdict
 from llmhar.text.items import Item, Items, decoder, scan_items, why_of
-from llmhar.text.serialize import clean_text, fold_name
+from llmhar.text.serialize import MAX_NAME_CHARS, clean_text, fold_name
 
 Thinking = Literal["absent", "closed", "unclosed"]
 
@@ -129,6 +130,32 @@ def _bare(text: str) -> str:
     return _AROUND.sub("", " ".join(folded.split()))
 
 
+def offered_names(labels: Mapping[int, str]) -> dict[int, str]:
+    """Activities as a list without numbers offers them, each to be told from all others.
+
+    They are cleaned; where two then look alike to a reader, or one is a number or nothing, its number stands behind it
+    in brackets.
+    """
+    return dict(_offered(tuple(labels.items())))
+
+
+@lru_cache(maxsize=256)
+def _offered(labels: tuple[tuple[int, str], ...]) -> tuple[tuple[int, str], ...]:
+    names = {number: clean_text(name) for number, name in labels}
+    while True:
+        seen = Counter(map(fold_name, names.values()))
+        unclear = [
+            number
+            for number, name in names.items()
+            if seen[fold_name(name)] > 1 or not fold_name(name) or _NUMBER.fullmatch(name)
+        ]
+        if not unclear:
+            return tuple(names.items())
+        for number in unclear:
+            mark = f" ({number})"
+            names[number] = f"{names[number][: MAX_NAME_CHARS - len(mark)].rstrip()}{mark}".strip()
+
+
 class LabelSet:
     """Looks an answered activity up: "6", 6.0, "watching TV", "Watching_TV.", "6 - watching TV", "watching TV (6)".
 
@@ -137,9 +164,9 @@ class LabelSet:
     """
 
     def __init__(self, labels: Mapping[int, str]) -> None:
-        self.labels = dict(labels)
+        self.labels, offered = dict(labels), offered_names(labels)
         self._names = _unambiguous((fold_name(shown), n) for n, name in self.labels.items()
-                                   for shown in (name, clean_text(name)))  # fmt: skip
+                                   for shown in (name, clean_text(name), offered[n]))  # fmt: skip
         self._bare = _unambiguous((_bare(name), n) for n, name in self.labels.items() if _bare(name))
 
     def find(self, value: Any) -> int | None:

@@ -18,6 +18,7 @@ from llmhar.data.events import STATES, SensorEvent, Session, Window
 from llmhar.data.homes import Home, PromptError, home_of, load_home
 from llmhar.records import sha256_of
 from llmhar.settings import choose
+from llmhar.text.parsing import offered_names
 from llmhar.text.serialize import INPUT_FORMATS, SERIALIZERS, clean_text
 
 __all__ = [
@@ -56,9 +57,11 @@ FORMS: dict[str, PromptForm] = {
     "s1": PromptForm(),
     "brief": PromptForm("brief", "s1-json", "name"),
     "student": PromptForm("student", "daytime", "name"),
+    "listed": PromptForm("listed", "lines", "name"),
 }
-"""Name in params -> form: S1's prompt; short reasoning and answers by name, for teachers of small models; and what is
-left for a student who has learnt labels and rules from its teacher's answers."""
+"""Name in params -> form: S1's prompt; short reasoning and answers by name, for teachers of small models; what is left
+for a student who has learnt labels and rules from its teacher's answers; the activities alone, for one that goes from
+home to home."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,9 +201,9 @@ def build_prompt(session: Session, form: PromptForm = FORMS["s1"]) -> PromptSpec
     if not style.with_lists:
         return PromptSpec(style.role, home="", io_format="", labels="", rules="", example="", serializer=serializer)
     if style.only_labels:
-        numbers = {number: f"{number}. " if answer == "number" else "" for number in labels}
-        names = "\n".join(f"{numbers[number]}{clean_text(name)}" for number, name in labels.items())
-        listed = f"Activities:\n{names}"
+        by_number = [f"{number}. {clean_text(name)}" for number, name in labels.items()]
+        names = by_number if answer == "number" else offered_names(labels).values()
+        listed = "\n".join(["Activities:", *names])
         return PromptSpec(style.role, home="", io_format="", labels=listed, rules="", example="", serializer=serializer)
     return PromptSpec(
         role=style.role,

@@ -1,6 +1,7 @@
 """Makes model folders (safetensors, tokenizer, template) in a child process of :func:`llmhar.ask.model_files.fetch`.
 
-``python -m llmhar.ask.engines.weights gguf FILE FOLDER | tiny-qwen3 SEED FOLDER | pruned PARENT LAYERS FOLDER``.
+``python -m llmhar.ask.engines.weights gguf FILE FOLDER | tiny-qwen3 SEED FOLDER | pruned PARENT LAYERS FOLDER |
+merged PARENT ADAPTER FOLDER``.
 Downloads nothing, checks no hashes.
 """
 
@@ -136,6 +137,26 @@ def pruned(parent: Path, layers: Sequence[int], folder: Path) -> None:
     copy_unchanged(parent, folder)
 
 
+def merged(parent: Path, adapter: Path, folder: Path) -> None:
+    """Fold a LoRA adapter into its parent's weights; sums are made in float32."""
+    import torch
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM
+
+    model = AutoModelForCausalLM.from_pretrained(parent, dtype=torch.float32, use_safetensors=True)
+    save_merged(PeftModel.from_pretrained(model, adapter).merge_and_unload(), parent, folder)
+
+
+def save_merged(model: Any, parent: Path, folder: Path) -> Any:
+    """Write a merged model in bfloat16, its parent's tokenizer beside it; returns it as it was rounded."""
+    import torch
+
+    rounded = model.to(torch.bfloat16)
+    rounded.save_pretrained(folder, safe_serialization=True)
+    copy_unchanged(parent, folder)
+    return rounded
+
+
 def copy_unchanged(parent: Path, folder: Path) -> None:
     """Copy the files of :data:`COPIED` that a parent has into the folder of a model made from it, byte for byte."""
     for name in COPIED:
@@ -159,6 +180,8 @@ def main(arguments: list[str]) -> None:
         from_gguf(Path(what[0]), Path(folder))
     elif kind == "pruned":
         pruned(Path(what[0]), [int(layer) for layer in what[1].split(",")], Path(folder))
+    elif kind == "merged":
+        merged(Path(what[0]), Path(what[1]), Path(folder))
     else:
         tiny_qwen3(int(what[0]), Path(folder))
 

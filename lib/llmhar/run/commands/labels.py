@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 
 def label(  # noqa: PLR0913 - options of a command
     dataset: Annotated[str, typer.Argument(help="A data set of `llmhar data list`, annotated or not.")],
-    model: Annotated[str, typer.Option(help="A model of `llmhar models list`.")],
+    model: Annotated[
+        str | None, typer.Option(help="A model of `llmhar models list`; default: llmhar-home-135m, where it is here.")
+    ] = None,
     path: Folder = None,
     option: Options = None,
     out: Annotated[Path | None, typer.Option(help="FILE.csv, .parquet or .jsonl; default: CSV to stdout.")] = None,
@@ -67,9 +69,11 @@ def label(  # noqa: PLR0913 - options of a command
         writer_for(out)
     elif as_json:
         raise typer.BadParameter("--json prints a summary and stdout has room for one thing: give --out FILE")
+    model = model or _default_model()
     spec = MODELS[model]
     form = form_for(spec)
     form = replace(form, wording=wording or form.wording, answer=answer or form.answer)  # type: ignore[arg-type]
+    spec = spec.model_copy(update={"prompt": spec.prompt and form})
     limits = Sampling(temperature=temperature or 0.0, max_tokens=max_tokens or tokens_for(spec, engine, thinking))
     asking = Asking(limits, "model" if temperature is None else "greedy", thinking, samples, engine=engine)
     if min_confidence is not None:
@@ -105,6 +109,16 @@ def label(  # noqa: PLR0913 - options of a command
         print_line(
             f"{made.run.n_failed} requests failed, their events are blank: run again to ask them", to_stderr=True
         )
+
+
+def _default_model() -> str:
+    """Who labels where nobody is named: the student that goes from home to home, if its adapter is in this checkout."""
+    from llmhar.ask.models import HOME_MODEL, MODELS, Shipped
+
+    source = MODELS[HOME_MODEL].source
+    if isinstance(source, Shipped) and not source.sha256():
+        raise typer.BadParameter(f"give --model NAME: {HOME_MODEL}, the default, has no adapter in this checkout")
+    return HOME_MODEL
 
 
 def _summary(made: Labelled, tally: Counter[str], out: Path | None) -> dict[str, Any]:

@@ -16,13 +16,14 @@ app = typer.Typer(no_args_is_help=True, help="Models: list them, fetch weights, 
 @app.command("list")
 def models_list(as_json: Json = False) -> None:
     """Say which models there are, which engine answers for each, and which are here."""
-    from llmhar.ask.models import listing
+    from llmhar.ask.models import NO_ADAPTER, listing
 
     rows = listing()
     if as_json:
         return print_json(rows)
     words = {True: "yes", False: "no"}
     shown = [row | {"here": "served" if row["engine"] == "openai" else words[row["here"]]} for row in rows]
+    shown = [row | {"here": "no adapter"} if row["place"] == NO_ADAPTER else row for row in shown]
     print_table(shown, ["name", "engine", "size", "here", "licence", "kind"])
 
 
