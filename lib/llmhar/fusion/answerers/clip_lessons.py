@@ -38,8 +38,8 @@ MOST_SHOWN = 6
 """Activities in a list where each has an example: a prompt of twice the length."""
 FAINT = 0.5
 """A true sound is told as such in a reason if it has so much of what wrong ones have."""
-TELLING_STEPS = 3
-"""Steps that a lesson and a recording may not have in common: two have one by chance."""
+TOO_ALIKE = 5
+"""Steps with the same sounds, of the same shares, at the same time, counted by :func:`_weight`: a recording itself."""
 
 
 class Lesson(NamedTuple):
@@ -222,7 +222,7 @@ def _phrases() -> dict[str, tuple[str, ...]]:
     for kind, entry in clip_grammar()["sounds"].items():
         found[kind] = [*entry["captions"]]
     for name, kind in kind_of_sound().items():
-        found[kind] += [f"of {name.casefold()}", f"be {name.casefold()}", f"or {name.casefold()}"]
+        found[kind] += [f"{before} {name.casefold()}" for before in ("of", "be", "perhaps", "or")]
     return {kind: tuple(phrases) for kind, phrases in found.items()}
 
 
@@ -256,25 +256,34 @@ def refuse_leaks(examples: Sequence[Example], kept: Sequence[str] = ()) -> None:
             raise LeakError(f"clip {own} is kept for tests and is among the lessons")
         if leaked := sorted(name for name in names_in(example) if not was_taught(name)):
             raise LeakError(f"lesson {own} teaches names that are kept for tests: {', '.join(leaked)}")
-        lines = "\n".join(message["content"] for message in example.messages).split("\n")
-        cells = {cell for line in lines for cell in line.partition(" s: ")[2].split(" | ")}
-        if any(len(cells & sounds) >= TELLING_STEPS for sounds in recorded):
+        shown = _steps_shown("\n".join(message["content"] for message in example.messages))
+        if any(sum(map(_weight, shown & sounds)) >= TOO_ALIKE for sounds in recorded):
             raise LeakError(f"lesson {own} shows what an encoder said of a recording")
 
 
-@lru_cache(maxsize=1)
-def recorded_sounds() -> tuple[frozenset[str], ...]:
-    """Of each recording whose sounds are kept with the library: what prompts show of its steps, as far as that tells.
+def _steps_shown(text: str) -> set[tuple[str, str]]:
+    """(time, column) of each line that tells of a step, whatever the column is of."""
+    steps = (line.partition(" s: ") for line in text.split("\n"))
+    return {(time, cell) for time, _, cells in steps for cell in cells.split(" | ") if cell}
 
-    One sound alone, with its percent, is said of many clips.
-    """
+
+def _weight(step: tuple[str, str]) -> int:
+    """Two for a step with several sounds, one for a single sound: that is said of many clips."""
+    return min(len(re.findall(r" \d+(?:,|$)", step[1])), 2)
+
+
+@lru_cache(maxsize=1)
+def recorded_sounds() -> tuple[frozenset[tuple[str, str]], ...]:
+    """Of each recording whose sounds are kept with the library: what prompts show of its steps, (time, sounds)."""
     found = []
     for line in RECORDED.read_text(encoding="utf-8").splitlines():
         reply = json.loads(line)
-        if '"yamnet"' in reply.get("match", ""):
+        asked = json.loads(reply.get("match", "{}"))
+        if asked.get("encoder") == "yamnet":
             steps = [[Guess(*guess) for guess in step] for step in json.loads(reply["text"])["steps"]]
-            shown = (shown_guesses("labels", step, LISTED_CLIPS.n_guesses) for step in steps)
-            found.append(frozenset(cell for cell in shown if len(re.findall(r" \d+(?:,|$)", cell)) > 1))
+            times = [f"{(start + end) / 2:g}" for start, end in asked["windows"]]
+            cells = [shown_guesses("labels", step, LISTED_CLIPS.n_guesses) for step in steps]
+            found.append(frozenset(zip(times, cells)))
     return tuple(found)
 
 

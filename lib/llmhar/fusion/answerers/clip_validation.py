@@ -1,7 +1,7 @@
-"""Made-up clips that choices are made on: lists and names of their own, a third of them never taught. Trains nobody.
+"""Made-up clips that choices are made on: lists and names of their own, half of them never taught. Trains nobody.
 
 Every choice about students of made-up clips (arms, lessons, limits) is made here, so that composed scenes and HAPT stay
-tests.
+tests; no activity of theirs is among these.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from llmhar.fusion.answerers.clip_lessons import DATASET, FEWEST, LISTED_CLIPS, 
 from llmhar.fusion.answerers.inference import FusionAnswer, ask_tasks
 from llmhar.fusion.answerers.prompt import FusionForm
 from llmhar.fusion.answerers.task import Condition, FusionTask
-from llmhar.fusion.clips.clip_grammar import clip_grammar, untaught, was_taught
+from llmhar.fusion.clips.clip_grammar import TEST_LABELS, activity_of, clip_grammar, untaught, was_taught
 from llmhar.fusion.encoders.made_clips import make_clip
 from llmhar.fusion.encoders.observation import MODALITIES
 from llmhar.score.stats import clustered_interval
@@ -32,7 +32,7 @@ WHOLE = Condition(frozenset(MODALITIES))
 def validation_tasks(
     n_lists: int = 24, n_clips: int = 8, seed: int = 0, *, form: FusionForm = LISTED_CLIPS
 ) -> list[FusionTask]:
-    """Lists of activities, each with clips of some of them, half of them of activities that are never taught.
+    """Lists of activities, about half of them never taught, each with clips of both halves in turn.
 
     Args:
         n_lists: how many lists.
@@ -46,10 +46,12 @@ def validation_tasks(
 def _task(name: str, n_clips: int, form: FusionForm) -> FusionTask:
     """A list of 2 to 20 activities and its clips; folds are dealt so that one-shot examples are of other clips."""
     rng = random.Random(name)
-    known, never = list(clip_grammar()["activities"]), sorted(untaught())
-    pool = [*rng.sample(never, len(never) // 2), *(activity for activity in known if activity not in never)]
+    tested = {activity_of(label) for labels in TEST_LABELS.values() for label in labels}
+    known = [activity for activity in clip_grammar()["activities"] if activity not in tested]
+    never = [activity for activity in known if activity in untaught()]
+    pool = never + rng.sample([activity for activity in known if activity not in untaught()], len(never))
     size = round(rng.triangular(FEWEST + 1, MOST, 9))
-    names = draw_names(rng, rng.choice([activity for activity in pool if activity in never]), pool, "validation", size)
+    names = draw_names(rng, rng.choice(never), pool, "validation", size)
     sides = [side for side in ([a for a in names if a in never], [a for a in names if a not in never]) if side]
     clips = []
     for i in range(n_clips):
