@@ -34,7 +34,7 @@ FEWEST, MOST = 2, 20
 """Activities in a list."""
 OPEN, ONE_SHOT, CONFLICT = 0.1, 0.06, 0.06
 """Shares of lessons without a list; with examples; of clips whose motion contradicts their sound."""
-MOST_SHOWN = 6
+MOST_SHOWN = 5
 """Activities in a list where each has an example: a prompt of twice the length."""
 FAINT = 0.5
 """A true sound is told as such in a reason if it has so much of what wrong ones have."""
