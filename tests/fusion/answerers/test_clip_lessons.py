@@ -7,10 +7,12 @@ from collections import Counter
 from dataclasses import replace
 from types import SimpleNamespace
 
+import jsonschema
 import pytest
 
 from llmhar.ask.asking import Asking
 from llmhar.ask.engines.rules.home import RulesEngine
+from llmhar.ask.engines.worker import COMPACT_JSON
 from llmhar.ask.models import MODELS
 from llmhar.ask.store import Store
 from llmhar.ask.trained import About, read_about
@@ -29,7 +31,7 @@ from llmhar.fusion.answerers.clip_lessons import (
 )
 from llmhar.fusion.answerers.clip_validation import WHOLE, ask_validation, validation_table, validation_tasks
 from llmhar.fusion.answerers.inference import FusionAnswer
-from llmhar.fusion.answerers.prompt import EXAMPLE_HEADING, NOTHING, WHY_CHARS, FusionForm, build_prompt
+from llmhar.fusion.answerers.prompt import EXAMPLE_HEADING, NOTHING, WHY_CHARS, FusionForm, build_prompt, closed_schema
 from llmhar.fusion.answerers.reading import read_closed, read_open
 from llmhar.fusion.clips.clip_grammar import TEST_LABELS, activity_of, all_names, untaught, was_taught
 from llmhar.fusion.clips.registry import load_clipset
@@ -71,6 +73,14 @@ def test_an_answer_is_the_truth_in_the_form_that_is_read(drawn, taught):
             assert 2 <= len(lesson.names) <= 20 and list(lesson.names.values()).count(label) == 1
         else:
             assert read_open(example.completion).verdict == "ok"
+
+
+def test_an_answer_is_what_a_bound_one_can_be(drawn, taught):
+    """Engines compile schemas without white space: a student is taught the very tokens that it is bound to."""
+    for lesson, example in zip(drawn, taught):
+        answer = json.loads(example.completion)
+        assert example.completion == json.dumps(answer, ensure_ascii=False, separators=COMPACT_JSON["separators"])
+        jsonschema.validate(answer, closed_schema(list(lesson.names.values()), why=True))
 
 
 def test_every_combination_occurs_and_all_forms(drawn):

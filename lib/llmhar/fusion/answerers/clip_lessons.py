@@ -140,7 +140,8 @@ def example_of(lesson: Lesson, *, with_why: bool = True) -> Example:
     messages = prompt.messages(clip)
     assert_no_leak(messages, clip, lesson.examples, modalities=prompt.shown, form=prompt.form)
     answer = {"why": why(lesson.clip, condition.modalities, lesson.form.n_guesses)} if with_why else {}
-    completion = json.dumps(answer | {"activity": clip.label}, ensure_ascii=False)
+    # as the engines write what a schema binds: without blanks between keys and values
+    completion = json.dumps(answer | {"activity": clip.label}, ensure_ascii=False, separators=(",", ":"))
     return Example(DATASET, clip.clip_id, 0, messages, completion, "")
 
 
