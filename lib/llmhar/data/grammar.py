@@ -248,22 +248,35 @@ def _labels(
     taken: set[str] = set() if recorded else set(recorded_names())
     with_others = rng.random() < 0.3
     for concepts, entry in groups:
-        name = _free_name(rng, wordings(entry, words), taken, style, form)
+        name = free_name(rng, wordings(entry, words), taken, style, form)
         if name:
             meaning |= dict.fromkeys(concepts, len(labels))
             phrases |= {len(labels): entry["says"]} if "of" in entry else {}
             labels[len(labels)] = name
     meaning = {name: meaning[what["variant_of"]] for name, what in variants if what["variant_of"] in meaning} | meaning
-    if with_others and (name := _free_name(rng, tables["others"], taken, style, form)):
+    if with_others and (name := free_name(rng, tables["others"], taken, style, form)):
         meaning = dict.fromkeys([*tables["activities"], "others"], len(labels)) | meaning
         labels[len(labels)] = name
     return labels, meaning, phrases
 
 
-def _free_name(rng: random.Random, names: Sequence[str], taken: set[str], style: str, form: int) -> str:
-    """One of the names in a home's style that nothing else is called by; empty if there is none."""
+def in_form(name: str, form: int) -> str:
+    """A wording in one of its forms, "take/taking a nap": 0, the base, or 1, the gerund."""
+    return re.sub(r"([\w-]+)/([\w-]+)", lambda found: found[1 + form], name)
+
+
+def free_name(rng: random.Random, names: Sequence[str], taken: set[str], style: str, form: int) -> str:
+    """One of the names that nothing else is called by, and which is then taken; empty if there is none.
+
+    Args:
+        rng: of the draw.
+        names: wordings.
+        taken: bare names of what is called already.
+        style: of :data:`LABEL_STYLES`.
+        form: of verbs, as :func:`in_form` has it.
+    """
     for name in rng.sample(list(names), len(names)):
-        styled = _styled(re.sub(r"([\w-]+)/([\w-]+)", lambda found: found[1 + form], name), style)
+        styled = _styled(in_form(name, form), style)
         if bare_name(styled) not in taken:
             taken.add(bare_name(styled))
             return styled

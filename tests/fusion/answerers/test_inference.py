@@ -15,13 +15,14 @@ from llmhar.ask.engines.rules.home import RulesEngine
 from llmhar.ask.models import MODELS, ModelSpec
 from llmhar.ask.store import Store
 from llmhar.distill.examples import LeakError, data_hash, read_examples, write_examples
-from llmhar.fusion.answerers.inference import ask_fusion, fusion_asks
-from llmhar.fusion.answerers.prompt import EXAMPLE_HEADING, FusionForm
+from llmhar.distill.home_lessons import LISTED
+from llmhar.fusion.answerers.inference import WHY_TOKENS, ask_fusion, ask_tasks, fusion_asks
+from llmhar.fusion.answerers.prompt import EXAMPLE_HEADING, LISTED_CLOSED, NOTHING, FusionForm
 from llmhar.fusion.answerers.student import STUDENT_FORM, fusion_examples
 from llmhar.fusion.answerers.task import Condition, FusionTask
 from llmhar.fusion.encoders.observation import MODALITIES
 from llmhar.records import Sampling
-from llmhar.text.prompt import PromptError
+from llmhar.text.prompt import PromptError, PromptForm
 from tests.fusion.answerers.test_prompt import EGO4D, seen
 
 LLM = ModelSpec(name="llm", kind="llm", engine="recorded", hub_id="x/llm", revision="1")
@@ -208,3 +209,42 @@ def test_no_test_clip_and_no_test_person_is_taught(store):
     twin = replace(CLIPS[0], clip_id="twin", fold=9)
     with pytest.raises(LeakError, match="person:vacuum cleaning 0"):
         fusion_examples(task([*CLIPS, twin]), answers, modalities=ALL, test_folds={9})
+
+
+LISTED_LLM = LLM.model_copy(update={"prompt": LISTED})
+
+
+@pytest.mark.parametrize(
+    ("model", "asked_why", "bound"),
+    [(LLM, None, ["activity"]), (LLM, True, ["why", "activity"]), (LISTED_LLM, None, ["why", "activity"]),
+     (LISTED_LLM, False, ["activity"])],
+)  # fmt: skip
+def test_binding_leaves_room_for_a_reason_where_one_was_taught(model, asked_why, bound):
+    asking = Asking(sampling=Sampling(max_tokens=20), constrained=True, why=asked_why)
+    request = fusion_asks(task(CLIPS[:1]), model, Condition(ALL), asking)[0].request
+    assert request.schema["required"] == bound
+    assert request.sampling.max_tokens == (WHY_TOKENS if "why" in bound else 20)
+    assert fusion_asks(task(CLIPS[:1]), model, Condition(ALL, closed=False), asking)[0].request.schema is None
+
+
+def test_a_student_of_made_up_clips_is_asked_in_its_own_words():
+    own = fusion_asks(task(CLIPS[:1]), LISTED_LLM, Condition(ALL))[0].request.messages
+    assert own[0]["content"].startswith(LISTED_CLOSED) and "eating" in own[0]["content"]
+    others = LLM.model_copy(update={"prompt": PromptForm("student", "daytime", "name")})
+    plain = fusion_asks(task(CLIPS[:1]), LLM, Condition(ALL))[0].request.messages
+    assert fusion_asks(task(CLIPS[:1]), others, Condition(ALL))[0].request.messages == plain != own
+    assert fusion_asks(task(CLIPS[:1]), LISTED_LLM, Condition(frozenset()))[0].request.messages[1]["content"] == NOTHING
+
+
+def test_sets_of_clips_with_lists_of_their_own_share_an_engine(store):
+    opened = []
+
+    def engine():
+        opened.append(1)
+        return RulesEngine()
+
+    few = replace(task(CLIPS[:2]), labels=EGO4D[:3])
+    pairs = [(task(CLIPS), Condition(ALL)), (few, Condition(ALL)), (few, Condition(frozenset({"labels"})))]
+    answers = ask_tasks(pairs, MODELS["rules"], store, Asking(open_with=engine, progress=False))
+    assert opened == [1] and [len(own) for own in answers] == [len(CLIPS), 2, 2]
+    assert {answer.label for own in answers[1:] for answer in own} <= set(EGO4D[:3])

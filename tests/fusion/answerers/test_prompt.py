@@ -12,6 +12,10 @@ from hypothesis import strategies as st
 from llmhar.distill.examples import LeakError
 from llmhar.fusion.answerers.prompt import (
     EXAMPLE_HEADING,
+    LISTED_CLOSED,
+    LISTED_OPEN,
+    NOTHING,
+    WHY_CHARS,
     FusionForm,
     assert_no_leak,
     build_prompt,
@@ -123,6 +127,51 @@ def test_wrong_conditions_stop_before_any_work(modalities, labels, options, word
 
 def test_the_schema_offers_what_the_prompt_lists():
     assert closed_schema(EGO4D)["properties"]["activity"]["enum"] == list(EGO4D)
+    bound = closed_schema(EGO4D, why=True)
+    assert list(bound["properties"]) == bound["required"] == ["why", "activity"]
+    assert bound["properties"]["why"] == {"type": "string", "maxLength": WHY_CHARS}
+
+
+def test_the_listed_wording_is_role_activities_and_clip():
+    system, user = build_fusion_messages(CLIP, MODALITIES, EGO4D, wording="listed")
+    assert system["content"] == f"{LISTED_CLOSED}\n\nActivities:\n" + "\n".join(EGO4D)
+    assert user["content"].splitlines() == [
+        "time: caption | sounds | motion",
+        *(f"{t} s: water runs in a sink | Water tap, faucet 60, Speech 20, Sink 10 | standing 80, walking 10"
+          for t in (2, 4, 6)),
+        "context: heart rate zone light | setting indoors",
+    ]  # fmt: skip
+    assert build_fusion_messages(CLIP, MODALITIES, EGO4D, wording="listed", closed=False)[0]["content"] == LISTED_OPEN
+
+
+@pytest.mark.parametrize("n", range(16))
+def test_the_listed_wording_shows_any_modalities_and_none(n):
+    shown = {modality for i, modality in enumerate(MODALITIES) if n >> i & 1}
+    text = build_fusion_messages(CLIP, shown, EGO4D, wording="listed")[1]["content"]
+    words = {"captions": "runs in", "labels": "Speech", "motion": "standing", "context": "indoors"}
+    assert {modality for modality, word in words.items() if word in text} == shown
+    assert (text == NOTHING) == (not shown)
+
+
+def test_the_listed_wording_has_a_dash_where_a_modality_said_nothing():
+    steps = (CLIP.steps[0], CLIP.steps[1]._replace(motion=()), StepSeen(6.0))
+    clip = Observation("e", "eating", "p", 0, frozenset(), steps)
+    lines = build_fusion_messages(clip, {"labels", "motion", "context"}, EGO4D, wording="listed")[1][
+        "content"
+    ].splitlines()
+    assert lines[0] == "time: sounds | motion" and lines[2].endswith("| -") and len(lines) == 3
+    faint = seen("f", "eating", 0, share=0.04, motion=(Guess("sitting", 0.95), Guess("lying", 0.05)))
+    text = build_fusion_messages(faint, {"labels", "motion"}, EGO4D, wording="listed")[1]["content"]
+    assert text.splitlines()[1] == "2 s: Water tap, faucet 4, Speech 20, Sink 10 | sitting 95"
+
+
+def test_a_listed_prompt_has_an_example_of_each_activity():
+    chosen = [seen(label, label, 1, share=0.5) for label in EGO4D[:4]]
+    system = build_fusion_messages(CLIP, MODALITIES, EGO4D, examples=chosen, wording="listed", example_steps=1)[0]
+    assert system["content"].count(EXAMPLE_HEADING) == 4 and system["content"].count(" s: ") == 4
+    assert system["content"].endswith('Answer: {"activity": "eating"}')
+    with pytest.raises(LeakError):
+        build_fusion_messages(CLIP, MODALITIES, EGO4D, examples=[CLIP], wording="listed")
 
 
 # Hostile names.
@@ -150,8 +199,10 @@ def test_no_name_breaks_out_of_its_place(caption, label, motion, value, share):
     assert set(json.loads(context.removeprefix("Context: "))) == {"setting"}
     student = build_fusion_messages(clip, MODALITIES, EGO4D, wording="student")[1]["content"]
     assert len(student.splitlines()) == 4 and all(line.count(" | ") <= 2 for line in student.splitlines())
+    listed = build_fusion_messages(clip, MODALITIES, EGO4D, wording="listed")[1]["content"]
+    assert len(listed.splitlines()) == 5 and all(line.count(" | ") == 2 for line in listed.splitlines()[:4])
     for mark in ("<|", "</think>", "```", "\u202e"):
-        assert mark not in user["content"] + student
+        assert mark not in user["content"] + student + listed
 
 
 def test_hostile_labels_stay_on_their_line():

@@ -16,6 +16,9 @@ from llmhar.fusion.encoders.observation import Observation
 from llmhar.records import Verdict
 from llmhar.text.prompt import PromptError
 
+WHY_TOKENS = 160
+"""Tokens that an answer with a "why" of :data:`.prompt.WHY_CHARS` characters may take."""
+
 
 @dataclass(frozen=True, slots=True)
 class FusionAnswer:
@@ -45,7 +48,9 @@ def fusion_asks(task: FusionTask, model: ModelSpec, condition: Condition, asking
         model: who is asked.
         condition: which modalities are shown, with how many examples, and whether the activities are listed.
         asking: how the model is asked. ``constrained`` enforces the JSON schema with the list of activities (closed
-            answers of LLMs only); without a thinking block this leaves no room for reasoning.
+            answers of LLMs only); a "why" stands before its activity where ``why`` asks for it, and, if it leaves that
+            open, where the clips are asked in the wording "listed". Else there is no room for reasoning but a thinking
+            block.
 
     Raises:
         PromptError: unknown names, shots other than 0 and 1.
@@ -53,8 +58,13 @@ def fusion_asks(task: FusionTask, model: ModelSpec, condition: Condition, asking
     """
     if condition.shots not in (0, 1):
         raise PromptError(f"shots must be 0, or 1 (an example per activity), not {condition.shots}")
+    task = task.asked_of(model)
     constrained = asking.constrained and condition.closed and model.kind == "llm"
-    schema = closed_schema(task.labels) if constrained else None
+    why = task.form.wording == "listed" if asking.why is None else asking.why
+    schema = closed_schema(task.labels, why=why) if constrained else None
+    if constrained and why:  # ends by itself; its reason must not be cut
+        limits = asking.sampling
+        asking = replace(asking, sampling=replace(limits, max_tokens=max(limits.max_tokens, WHY_TOKENS)))
     request = request_to(model, asking)
     prompts: dict[int, tuple[FusionPrompt, list[Observation]]] = {}
     asks = []
@@ -99,16 +109,34 @@ def ask_fusion(
         EngineError: the engine cannot start, or every request of a condition failed.
         StoreError: the store cannot be written.
     """
-    asks = {condition: fusion_asks(task, model, condition, asking) for condition in dict.fromkeys(conditions)}
-    run = run_asks([ask for of_condition in asks.values() for ask in of_condition], model, store, asking)
+    asked = list(dict.fromkeys(conditions))
+    return dict(zip(asked, ask_tasks([(task, condition) for condition in asked], model, store, asking)))
+
+
+def ask_tasks(
+    asked: Sequence[tuple[FusionTask, Condition]], model: ModelSpec, store: Store, asking: Asking = STUDY
+) -> list[list[FusionAnswer]]:
+    """Ask a model about several sets of clips, each with its own activities, its engine started once at most.
+
+    Args:
+        asked: the clips of each set, and what is shown of them.
+        model: who is asked.
+        store: where answers are looked up and kept.
+        asking: how the model is asked.
+
+    Returns:
+        One list a set, one answer a clip.
+
+    Raises:
+        PromptError, LeakError, EngineError, StoreError: as :func:`ask_fusion` does.
+    """
+    asks = [fusion_asks(task, model, condition, asking) for task, condition in asked]
+    run = run_asks([ask for own in asks for ask in own], model, store, asking)
     exactly = run.fingerprint if asking.exact else None
-    answers = {condition: collect(of_condition, store, exactly) for condition, of_condition in asks.items()}
-    for of_condition in answers.values():
-        refuse_all_failed(model.name, of_condition)
-    return {
-        condition: read_answers(of_condition, task.labels, closed=condition.closed)
-        for condition, of_condition in answers.items()
-    }
+    answers = [collect(own, store, exactly) for own in asks]
+    for own in answers:
+        refuse_all_failed(model.name, own)
+    return [read_answers(own, task.labels, closed=condition.closed) for own, (task, condition) in zip(answers, asked)]
 
 
 def read_answers(answers: Sequence[Answer], labels: Sequence[str], *, closed: bool) -> list[FusionAnswer]:

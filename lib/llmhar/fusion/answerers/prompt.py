@@ -20,9 +20,10 @@ from llmhar.records import sha256_of
 from llmhar.text.prompt import PromptError
 from llmhar.text.serialize import clean_text, fold_name
 
-Wording = Literal["s2", "student"]
-WORDINGS: tuple[Wording, ...] = ("s2", "student")
-"""S2's full structure, and the line that is left for a student who has learnt the rest from its teacher's answers."""
+Wording = Literal["s2", "student", "listed"]
+WORDINGS: tuple[Wording, ...] = ("s2", "student", "listed")
+"""S2's full structure; the line that is left for a student who has learnt the rest from its teacher's answers; and a
+line with the activities, for a student that was taught on made-up clips and takes any list."""
 MAX_CAPTION_CHARS = 200
 """Longest caption that enters a prompt."""
 STEPS_HEADING, EXAMPLE_HEADING = "Time steps:", "Example clip:"
@@ -56,6 +57,14 @@ ABOUT: Mapping[str, str] = {
 STEPWISE = "Think step by step, but briefly: one short line for each kind of evidence, then what fits them all best."
 CLOSED = 'End with one line of JSON, {"activity": "..."}, the activity named exactly as in the list. Always choose one.'
 OPEN = 'End with one line of JSON, {"activity": "..."}, the activity in your own words: one to five words.'
+LISTED_CLOSED = "Say what the person in the clip is doing: why in a few words, then one of the activities."
+LISTED_OPEN = "Say what the person in the clip is doing: why in a few words, then the activity in your own words."
+NOTHING = "nothing was heard or felt"
+"""Stands for a clip of which nothing is shown."""
+WHY_CHARS = 240
+"""Longest "why" of an answer that is bound by a schema."""
+SOUND_SHARE, MOTION_SHARE = 0.05, 0.1
+"""Listed: shares from which a guess beside the likeliest is shown."""
 STUDENT = "Name the activity of the clip. Think in one short line per kind of evidence, then answer with JSON."
 
 
@@ -64,7 +73,7 @@ class FusionForm:
     """What prompts show of clips, and in which words: the same under every condition."""
 
     wording: Wording = "s2"
-    """Of :data:`WORDINGS`; a student's prompt has no list of activities, no examples, and one guess a step."""
+    """Of :data:`WORDINGS`; the wording "student" has no list of activities, no examples, and one guess a step."""
     n_guesses: int = 3
     """Likeliest classes shown a step."""
     example_steps: int | None = None
@@ -111,8 +120,7 @@ class FusionPrompt:
 
     def messages(self, observation: Observation) -> tuple[dict[str, str], ...]:
         """The chat turns that ask for one clip."""
-        is_student = self.form.wording == "student"
-        clip = _student_block(observation, self.shown) if is_student else _block(observation, self.shown, self.form)
+        clip = _clip_text(observation, self.shown, self.form)
         return ({"role": "system", "content": self.system}, {"role": "user", "content": clip})
 
 
@@ -127,7 +135,8 @@ def build_prompt(
     """Build the static part for a condition.
 
     Args:
-        modalities: any of MODALITIES, at least one.
+        modalities: any of MODALITIES, at least one; the wording "listed" can be asked about a clip of which nothing is
+            shown.
         labels: activities that may be answered, in the data set's order.
         closed: whether the activities are listed; else the answer is free.
         examples: one-shot examples, chosen by :func:`pick_examples`; their labels are shown.
@@ -136,18 +145,23 @@ def build_prompt(
     Raises:
         PromptError: no or unknown modalities, labels that an answer's reader could not tell apart.
     """
-    shown = _in_order(modalities)
+    shown = _in_order(modalities, form)
     names = label_names(labels)
+    listed = "Activities:\n" + "\n".join(names)
     if form.wording == "student":
         if examples or not closed:
             raise PromptError("a student's prompt has neither examples nor open answers: it has learnt its activities")
         return FusionPrompt(STUDENT, "", "", "", "", shown, form)
+    given = "\n\n".join(_example(observation, shown, form) for observation in examples)
+    if form.wording == "listed":
+        role = LISTED_CLOSED if closed else LISTED_OPEN
+        return FusionPrompt(role, "", listed if closed else "", "", given, shown, form)
     return FusionPrompt(
         role=ROLE,
         about="What you get:\n" + "\n".join(f"- {ABOUT[modality]}" for modality in shown),
-        labels="Activities:\n" + "\n".join(f"- {name}" for name in names) if closed else "",
+        labels=listed.replace("\n", "\n- ") if closed else "",
         output=f"{STEPWISE} {CLOSED if closed else OPEN}",
-        examples="\n\n".join(_example(observation, shown, form) for observation in examples),
+        examples=given,
         shown=shown,
         form=form,
     )
@@ -167,14 +181,17 @@ def label_names(labels: Sequence[str]) -> list[str]:
     return names
 
 
-def closed_schema(labels: Sequence[str]) -> dict[str, Any]:
-    """JSON schema of the only answers that name an offered activity, for constrained decoding."""
-    return {
-        "type": "object",
-        "properties": {"activity": {"enum": label_names(labels)}},
-        "required": ["activity"],
-        "additionalProperties": False,
-    }
+def closed_schema(labels: Sequence[str], *, why: bool = False) -> dict[str, Any]:
+    """JSON schema of the only answers that name an offered activity, for constrained decoding.
+
+    Args:
+        labels: activities that may be answered.
+        why: whether a short "why" stands before the activity: else a model that cannot think apart from its answer
+            would be bound from the first token on, and reason nothing.
+    """
+    reason = {"why": {"type": "string", "maxLength": WHY_CHARS}} if why else {}
+    properties = {**reason, "activity": {"enum": label_names(labels)}}
+    return {"type": "object", "properties": properties, "required": list(properties), "additionalProperties": False}
 
 
 # Examples and their hash check.
@@ -254,7 +271,7 @@ def assert_no_leak(
             raise LeakError(f"the example {example.clip_id} of the test clip {observation.clip_id} {why}")
         if observation_sha256(example) == own:
             raise LeakError(f"the example {example.clip_id} says what the test clip {observation.clip_id} says")
-    shown = _in_order(modalities)
+    shown = _in_order(modalities, form)
     known = {sha256_of(_example(example, shown, form)) for example in examples}
     found = {sha256_of(block) for message in messages[:-1] for block in _example_blocks(message["content"])}
     if found - known:
@@ -273,15 +290,24 @@ def _example(observation: Observation, shown: tuple[str, ...], form: FusionForm)
         picked = [(2 * i + 1) * len(steps) // (2 * n_steps) for i in range(n_steps)]  # middles of equal parts
         observation = replace(observation, steps=tuple(steps[i] for i in picked))
     answer = json.dumps({"activity": clean_text(observation.label)}, ensure_ascii=False)
-    return f"{EXAMPLE_HEADING}\n{_block(observation, shown, form)}\nAnswer: {answer}"
+    return f"{EXAMPLE_HEADING}\n{_clip_text(observation, shown, form)}\nAnswer: {answer}"
 
 
 # A clip as text.
 
 
-def _in_order(modalities: Collection[str]) -> tuple[str, ...]:
+def _clip_text(observation: Observation, shown: tuple[str, ...], form: FusionForm) -> str:
+    match form.wording:
+        case "student":
+            return _student_block(observation, shown)
+        case "listed":
+            return _listed_block(observation, shown, form.n_guesses)
+    return _block(observation, shown, form)
+
+
+def _in_order(modalities: Collection[str], form: FusionForm) -> tuple[str, ...]:
     unknown = set(modalities) - set(MODALITIES)
-    if unknown or not modalities:
+    if unknown or not (modalities or form.wording == "listed"):
         raise PromptError(
             f"modalities must be some of {', '.join(MODALITIES)}, not {', '.join(sorted(map(repr, unknown))) or 'none'}"
         )
@@ -336,5 +362,40 @@ def _student_block(observation: Observation, shown: tuple[str, ...]) -> str:
         if said:
             lines.append(f"{step.centre:g} s: " + " | ".join(said))
     if "context" in shown:
-        lines.append("context: " + " | ".join(f"{name} {value}" for name, value in _context(observation).items()))
-    return "\n".join(lines) or "nothing was heard or felt"
+        lines.append(_context_line(observation))
+    return "\n".join(lines) or NOTHING
+
+
+def _listed_block(observation: Observation, shown: tuple[str, ...], n_guesses: int) -> str:
+    """What is in the columns, then one line a step: seconds, and of each modality the likely guesses in percent.
+
+    Some 25 tokens a step with everything shown; a step in which a modality said nothing has a dash in its place.
+    """
+    columns = [modality for modality in FIELDS if modality in shown and observation.has(modality)]
+    lines = []
+    for step in observation.steps:
+        cells = [shown_guesses(modality, getattr(step, modality), n_guesses) for modality in columns]
+        if any(cells):
+            lines.append(f"{step.centre:g} s: " + " | ".join(cell or "-" for cell in cells))
+    head = ["time: " + " | ".join(FIELDS[modality] for modality in columns)] if lines else []
+    told = [_context_line(observation)] if "context" in shown and observation.context else []
+    return "\n".join(head + lines + told) or NOTHING
+
+
+def shown_guesses(modality: str, guesses: Sequence[Guess], n_guesses: int) -> str:
+    """What the wording "listed" shows of a modality at one step; empty where it said nothing.
+
+    Args:
+        modality: "captions", "labels" or "motion".
+        guesses: likeliest first.
+        n_guesses: at most so many.
+    """
+    if modality == "captions":
+        return clean_text(guesses[0].name, MAX_CAPTION_CHARS) if guesses else ""
+    least = MOTION_SHARE if modality == "motion" else SOUND_SHARE
+    kept = [guess for i, guess in enumerate(guesses[:n_guesses]) if not i or guess.share >= least]
+    return ", ".join(f"{name} {100 * share:.0f}" for name, share in _merged(kept).items())
+
+
+def _context_line(observation: Observation) -> str:
+    return "context: " + " | ".join(f"{name} {value}" for name, value in _context(observation).items())

@@ -6,9 +6,10 @@ As :mod:`llmhar.ask.task` at home. Asks nobody and reads no answer.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
+from llmhar.ask.models import ModelSpec
 from llmhar.fusion.answerers.prompt import S2_FORM, FusionForm
 from llmhar.fusion.encoders.observation import MODALITIES, Observation
 
@@ -52,6 +53,13 @@ class FusionTask:
     def shown(self) -> frozenset[str]:
         """Every modality that some clip has."""
         return all_shown(self.observations)
+
+    def asked_of(self, model: ModelSpec) -> FusionTask:
+        """The same clips in the words that a model was taught with, where these take any list of activities (the
+        wording "listed"); other students' words are for their own home's activities.
+        """
+        listed = model.prompt is not None and model.prompt.wording == "listed"
+        return replace(self, form=replace(self.form, wording="listed")) if listed else self
 
 
 def all_shown(observations: Sequence[Observation]) -> frozenset[str]:
