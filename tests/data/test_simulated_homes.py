@@ -7,7 +7,7 @@ from functools import lru_cache
 import pytest
 
 from llmhar.data import grammar as homes_grammar
-from llmhar.data.grammar import FEWEST, MOST, bare_name, grammar, make_home, recorded_names, wordings
+from llmhar.data.grammar import FEWEST, MOST, bare_name, grammar, kept_names, make_home, recorded_names, wordings
 from llmhar.data.registry import DataError, load, split
 from llmhar.data.simulated_homes import make_day
 from llmhar.data.simulated_tables import ACTIVITIES as SIMULATED_NAMES
@@ -142,3 +142,12 @@ def test_made_up_homes_are_data_sets_for_testing_alone(name, monkeypatch, tmp_pa
     paths_of.write_text('{"seed": 1}')
     with pytest.raises(DataError, match=r"homes\.json"):
         load(name)
+
+
+def test_training_homes_call_things_in_very_many_ways_and_never_as_kept_homes_do():
+    names = [name for i in range(300) for name in make_home(f"names-{i}").labels.values()]
+    bare = [bare_name(name) for name in names]
+    assert len(set(bare)) > 0.5 * len(bare), "a list of names that could be learnt by heart"
+    assert not set(bare) & kept_names()
+    kept = {bare_name(name) for i in range(60) for name in make_home(f"names-{i}", "validation").labels.values()}
+    assert len(kept & kept_names()) > 0.8 * len(kept), "and these are what kept homes use"

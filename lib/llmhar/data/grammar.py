@@ -36,6 +36,8 @@ STYLES: dict[str, float] = {"room": 5, "kind": 3, "bare": 2, "place": 2, "entity
 """How a home calls its sensors, and how often: "kitchen fridge"; "kitchen fridge contact sensor"; "Fridge" without a
 room; "kitchen A fridge"; "binary_sensor.kitchen_fridge"; or nothing but a motion sensor a room and a door or two."""
 LABEL_STYLES = ("plain", "plain", "plain", "sentence", "snake", "title snake", "title snake", "upper", "camel", "title")
+OTHERWISE = 0.5
+"""How often a word of a name is said otherwise in training homes."""
 FEWEST, MOST = 4, 30
 """Activities in a home's list."""
 SENSORS = (5, 41)
@@ -75,8 +77,6 @@ class MadeHome:
     """Number -> activity, from 0."""
     meaning: Mapping[str, int]
     """Concept of the grammar -> label; concepts that are not done here are absent."""
-    phrases: Mapping[int, str]
-    """Label -> how a reason calls it where no more than the room tells; of merged labels."""
     n_residents: int
     quick: bool
     """Whether its motion sensors are of a make that turns off after a second or two."""
@@ -128,11 +128,11 @@ def make_home(seed: str, words: Words = "train", *, recorded: bool = False) -> M
         seen = {sensor.thing for sensor in sensors}
         known = [(name, what) for name, what in grammar()["activities"].items() if "variant_of" not in what]
         possible = [name for name, what in known if _can_be_seen(what, seen, rooms, sensors)]
-        labels, meaning, phrases = _labels(rng, possible, words, recorded)
+        labels, meaning = _labels(rng, possible, words, recorded)
         if len(sensors) in range(*SENSORS) and len(labels) >= FEWEST:
             break
     n_residents = rng.choices((1, 2, 3, 4), (5, 3, 1, 1))[0]
-    return MadeHome(f"made-{seed}", rooms, tuple(sensors), labels, meaning, phrases, n_residents, rng.random() < 0.5)
+    return MadeHome(f"made-{seed}", rooms, tuple(sensors), labels, meaning, n_residents, rng.random() < 0.5)
 
 
 def _rooms(rng: random.Random, words: Words, style: str) -> dict[str, str]:
@@ -218,8 +218,8 @@ def _can_be_seen(what: Mapping[str, Any], things: set[str], rooms: Mapping[str, 
 
 def _labels(
     rng: random.Random, possible: Sequence[str], words: Words, recorded: bool
-) -> tuple[dict[int, str], dict[str, int], dict[int, str]]:
-    """Label set of a home that can tell these concepts, some merged, some left out; what they mean; their phrases."""
+) -> tuple[dict[int, str], dict[str, int]]:
+    """Label set of a home that can tell these concepts, some merged, some left out; and what they mean."""
     tables = grammar()
     wanted = rng.randint(FEWEST + 1, MOST - 1)  # and one for all others
     groups: list[tuple[tuple[str, ...], Mapping[str, Any]]] = [
@@ -244,20 +244,38 @@ def _labels(
     style, form = rng.choice(LABEL_STYLES), rng.randrange(2)
     labels: dict[int, str] = {}
     meaning: dict[str, int] = {}
-    phrases: dict[int, str] = {}
     taken: set[str] = set() if recorded else set(recorded_names())
+    taken |= kept_names() if words == "train" else set()
     with_others = rng.random() < 0.3
     for concepts, entry in groups:
-        name = free_name(rng, wordings(entry, words), taken, style, form)
-        if name:
+        names = [in_form(name, form) for name in wordings(entry, words)]
+        if words == "train":
+            names = [said_otherwise(rng, name) for name in names]
+        if name := free_name(rng, names, taken, style, form):
             meaning |= dict.fromkeys(concepts, len(labels))
-            phrases |= {len(labels): entry["says"]} if "of" in entry else {}
             labels[len(labels)] = name
     meaning = {name: meaning[what["variant_of"]] for name, what in variants if what["variant_of"] in meaning} | meaning
     if with_others and (name := free_name(rng, tables["others"], taken, style, form)):
         meaning = dict.fromkeys([*tables["activities"], "others"], len(labels)) | meaning
         labels[len(labels)] = name
-    return labels, meaning, phrases
+    return labels, meaning
+
+
+@lru_cache(maxsize=1)
+def kept_names() -> frozenset[str]:
+    """Names that validation and odd homes use, bare: no training home says otherwise what would be one of them."""
+    tables = grammar()
+    entries = [*tables["activities"].values(), *tables["merges"].values()]
+    names = [name for entry in entries for name in wordings(entry, "validation")]
+    return frozenset(bare_name(in_form(name, form)) for name in names for form in (0, 1))
+
+
+def said_otherwise(rng: random.Random, name: str) -> str:
+    """A name with other words of the grammar's for some of its own, and words around it: to be read, not remembered."""
+    tables = grammar()
+    synonyms = tables["synonyms"]
+    words = [rng.choice(synonyms[w]) if w in synonyms and rng.random() < OTHERWISE else w for w in name.split()]
+    return " ".join(" ".join([rng.choice(tables["around"]), *words, rng.choice(tables["after"])]).split())
 
 
 def in_form(name: str, form: int) -> str:

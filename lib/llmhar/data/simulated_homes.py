@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple
@@ -71,6 +71,8 @@ class Day:
     made: tuple[MadeEvent, ...]
     """As many as the session has events, in the same order."""
     session: Session
+    mostly: Mapping[tuple[str, str, int | None], str] = field(default_factory=dict)
+    """Room, part of day and label -> the concept that is mostly meant; of days whose other events were left out."""
 
 
 def make_day(seed: str, words: Words = "train", *, dataset: str = "simulated_homes", recorded: bool = False) -> Day:

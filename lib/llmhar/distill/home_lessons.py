@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from llmhar.data.events import SensorEvent, Session, Window
-from llmhar.data.grammar import MadeHome, Words, bare_name, grammar, recorded_names
+from llmhar.data.grammar import Words, bare_name, grammar, recorded_names
 from llmhar.data.simulated_homes import Day, MadeEvent, make_day
 from llmhar.distill.examples import Example, LeakError, items_text
 from llmhar.text.common_sense import PARTS_OF_DAY
@@ -24,8 +24,10 @@ from llmhar.text.serialize import clean_text
 
 LISTED = FORMS["listed"]
 """The prompt of a student that goes from home to home."""
-SIZES = (10, 10, 10, 10, 6, 4, 12)
-"""Events in a window: mostly S1's ten, some fewer or more, so that a last window is nothing new."""
+SIZES = (10, 10, 8, 6, 5, 4, 4, 12)
+"""Events in a window: S1's ten and fewer, for more homes and names in the same time; a last window is nothing new."""
+GAPS = 0.35
+"""Share of windows with gaps."""
 TRIES = 6
 """Windows looked at; the one that shows and tells most is taken, as a day is mostly the same."""
 MAX_ITEMS = 1000
@@ -53,19 +55,31 @@ def lessons(
 def days_and_windows(
     n: int, seed: str, *, words: Words = "train", recorded: bool = False
 ) -> Iterator[tuple[Day, Window]]:
-    """``n`` made-up homes with a window of a day in each; arguments as :func:`lessons` takes them."""
+    """``n`` made-up homes with a window of a day in each; arguments as :func:`lessons` takes them.
+
+    A third of the windows have gaps: of a few activities of the day an event or two, as in homes of few sensors. Their
+    days hold no other events.
+    """
     found = number = 0
     while found < n:
         day = make_day(f"{seed}-{number}", words, recorded=recorded)
         number += 1
-        window = _window(random.Random(f"window:{day.session.session_id}"), day)
-        if window is not None:
+        rng = random.Random(f"window:{day.session.session_id}")
+        chosen = _with_gaps(rng, day) if rng.random() < GAPS else _window(rng, day)
+        if chosen:
             found += 1
-            yield day, window
+            yield _only(day, chosen)
 
 
-def _window(rng: random.Random, day: Day) -> Window | None:
-    """A window of a day in which every event has an activity; None where none was found."""
+def _only(day: Day, chosen: Sequence[int]) -> tuple[Day, Window]:
+    """These events of a day as its only window."""
+    events = tuple(day.session.events[i] for i in chosen)
+    short = replace(day, made=tuple(day.made[i] for i in chosen), session=replace(day.session, events=events))
+    return replace(short, mostly=_mostly(day)), Window(day.session.session_id, 0, events)
+
+
+def _window(rng: random.Random, day: Day) -> list[int]:
+    """Events of a window in a row, in which every event has an activity; none where none was found."""
     events, size, told = day.session.events, rng.choice(SIZES), _told(day)
     best: tuple[float, int] | None = None
     for _ in range(TRIES if rng.random() < 0.6 else 1):
@@ -75,9 +89,23 @@ def _window(rng: random.Random, day: Day) -> Window | None:
             shown = len({event.activity_id for event in inside})
             telling = sum(told[start : start + size]) / len(inside)
             best = max(best or (0, start), (shown + WORTH * telling, start))
-    if best is None:
-        return None
-    return Window(day.session.session_id, best[1], events[best[1] : best[1] + size])
+    return list(range(best[1], min(best[1] + size, len(events)))) if best else []
+
+
+def _with_gaps(rng: random.Random, day: Day) -> list[int]:
+    """An event or two of each of some activities, that can be told, in the order of the day."""
+    at: dict[int, list[int]] = defaultdict(list)
+    for i, (event, told) in enumerate(zip(day.session.events, _told(day))):
+        if told and event.activity_id is not None:
+            at[event.activity_id].append(i)
+    some = rng.sample(list(at), min(len(at), rng.randint(2, 6)))
+    firsts = [rng.choice(at[activity]) for activity in some]
+    return sorted({i for first in firsts for i in (first, first + 1)[: rng.randint(1, 2)] if i in at[_label(day, i)]})
+
+
+def _label(day: Day, i: int) -> int:
+    label = day.session.events[i].activity_id if i < len(day.session.events) else None
+    return -1 if label is None else label
 
 
 def _any(rng: random.Random, day: Day) -> int:
@@ -86,6 +114,14 @@ def _any(rng: random.Random, day: Day) -> int:
     for i, event in enumerate(day.session.events):
         at[event.activity_id].append(i)
     return rng.choice(at[rng.choice(list(at))])
+
+
+def _mostly(day: Day) -> dict[tuple[str, str, int | None], str]:
+    """Room, part of day and label -> what is mostly done so: the reason where no more than the room tells."""
+    counts: dict[tuple[str, str, int | None], Counter[str]] = defaultdict(Counter)
+    for me, event in zip(day.made, day.session.events):
+        counts[me.sensor.place, _when(event), event.activity_id][me.concept] += 1
+    return {where: seen.most_common(1)[0][0] for where, seen in counts.items()}
 
 
 def _told(day: Day) -> list[bool]:
@@ -104,8 +140,7 @@ def lesson(day: Day, window: Window, *, with_why: bool = True) -> Example:
     """The truth of a window, with a reason for each event or without."""
     rng = random.Random(f"lesson:{day.session.session_id}")
     session = shuffled(rng, day.session)
-    made = day.made[window.index : window.index + len(window.events)]
-    reasons = [why(day.home, made, i, event) for i, event in enumerate(window.events)] if with_why else None
+    reasons = [why(day, i, event) for i, event in enumerate(window.events)] if with_why else None
     return example_of(session, window, [event.activity_id for event in window.events], reasons)
 
 
@@ -129,16 +164,15 @@ def shuffled(rng: random.Random, session: Session) -> Session:
     return replace(session, activities=dict(rng.sample(list(session.activities.items()), len(session.activities))))
 
 
-def why(home: MadeHome, made: Sequence[MadeEvent], i: int, event: SensorEvent) -> str:
-    """The reason for one event of a window: its sensor, when, near what, and what that means."""
-    me = made[i]
+def why(day: Day, i: int, event: SensorEvent) -> str:
+    """The reason for one event of a day's only window: its sensor, when, near what, and what that means."""
+    me = day.made[i]
     activities = grammar()["activities"]
     if me.concept not in activities:
         return f"{me.sensor.plain}, nothing known"[:WHY_CHARS]
-    near = "" if _tells(me) else _helper(made, i)
-    says = activities[me.concept]["says"][0]
-    if not near and not _tells(me):  # no more than the room tells
-        says = home.phrases.get(-1 if event.activity_id is None else event.activity_id, says)
+    near = "" if _tells(me) else _helper(day.made, i)
+    concept = me.concept if near or _tells(me) else day.mostly[me.sensor.place, _when(event), event.activity_id]
+    says = activities[concept]["says"] if concept in activities else "nothing known"
     full = f"{me.sensor.plain} near {near}" if near else f"{me.sensor.plain} {_when(event)}"
     return f"{full}, {says}" if len(full) + len(says) + 2 <= WHY_CHARS else f"{me.sensor.plain}, {says}"[:WHY_CHARS]
 

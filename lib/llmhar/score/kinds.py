@@ -73,7 +73,7 @@ def _vocabulary() -> tuple[dict[str, frozenset[str]], dict[str, frozenset[str]]]
             wordings |= {bare_name(_form(name, form)): frozenset(entry["of"]) for name in entry["names"]}
     for key, entry in tables["activities"].items():
         own = frozenset([entry.get("variant_of", key)])
-        for name in (_form(name, form) for name in [key, *entry["names"], *entry["says"]] for form in (0, 1)):
+        for name in (_form(name, form) for name in [key, *entry["names"], entry["says"]] for form in (0, 1)):
             wordings[bare_name(name)] = own
             words |= {word: words.get(word, frozenset()) | own for word in _words(name)}
     words |= {_stem(word): frozenset([key]) for word, key in WORDS.items()}
