@@ -117,6 +117,7 @@ class WindowFirst:
 
     def __init__(self, prompt) -> None:
         self.messages = lambda window: tuple(reversed(prompt.messages(window)))
+        self.io_format = prompt.io_format
 
 
 def test_a_prompt_with_the_window_first_shares_no_prefix(measured, home):

@@ -16,7 +16,7 @@ from llmhar import paths
 from llmhar.ask import inference
 from llmhar.ask.asking import Asking
 from llmhar.ask.engines.registry import open_engine
-from llmhar.ask.models import HOME_MODEL, MODELS, ModelSpec
+from llmhar.ask.models import HOME_MODEL, MODELS, AskedAs, ModelSpec
 from llmhar.ask.store import Store
 from llmhar.ask.task import whole
 from llmhar.cli import app
@@ -25,12 +25,14 @@ from llmhar.data.own import make
 from llmhar.data.own.files import Wanted
 from llmhar.data.own.make import Plan
 from llmhar.data.registry import DATASETS, load
+from llmhar.distill.cards import update_about
 from llmhar.distill.shipping import ship
 from llmhar.distill.students import open_by_name
 from llmhar.records import Fingerprint, Generation
 from llmhar.run import ready
 from llmhar.score import label
 from llmhar.text.parsing import offered_names, parse_answer
+from llmhar.text.prompt import FORMS
 from llmhar.text.schema import answer_schema
 from tests.conftest import need
 from tests.data.test_loaders import FOLDERS
@@ -84,6 +86,7 @@ def homes(tmp_path_factory, simulated_home):
         patch.setenv("LLMHAR_HOME", str(folder / "home"))
         student = make_student("taught", "qwen3-tiny", method="lora")
         make_adapter(student)
+        update_about(student, {"prompt": FORMS["listed"], "asked": AskedAs(constrained=True, why=True)})
         ship(open_by_name("taught"))
         places = {}
         for name, files in FOLDERS.items():

@@ -295,7 +295,7 @@ def _read_list(answer: str) -> Items | None:
     for item in value:
         if not isinstance(item, dict) or item.keys() not in _KEYS or type(item["id"]) is not int:
             return None
-        items.found.append(Item(item["id"], item["activity"], 0, why_of(item)))
+        items.found.append(Item(item["id"], item["activity"], 0, why_of(item) if "why" in item else ""))
     return items
 
 
