@@ -70,7 +70,7 @@ if never_seen.counted:
 
 # %%
 rows = moving.ask_movers(movers, never_seen, home_asking, store)
-rows += moving.ask_controls(never_seen, home_asking, store) if never_seen.tasks else []
+rows += moving.ask_controls(never_seen, home_asking, store)
 moving.matrix_table(rows, never_seen)
 
 # %% [markdown]

@@ -74,6 +74,12 @@ def test_confidence_and_truth_of_every_scored_event(task):
     assert "rules" in own.stamp and "recorded" in own.stamp and task.data in own.stamp
 
 
+def test_events_that_are_only_shown_count_in_another_window(task):
+    shown = replace(task, windows=tuple(replace(w, n_context=len(w.events) - 1) for w in task.windows))
+    own = conf.by_tokens(score_answers(shown, RULES, answers_of(shown)))
+    assert len(own.right) == sum(1 for _ in shown.scored_events()) < sum(1 for _ in task.scored_events())
+
+
 def test_what_has_no_probabilities_is_refused(task):
     with pytest.raises(conf.ConfidenceError, match="no answer of rules came with probabilities"):
         conf.by_tokens(score_answers(task, RULES, answers_of(task, logprobs=False)))

@@ -5,6 +5,7 @@ The two prompts may differ; a student is always asked with the prompt that it wa
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,6 +51,11 @@ def is_here(name: str, data_dir: str | None = None) -> bool:
     dataset, _ = read_name(name)
     simulated = datasets.DATASETS[dataset].kind == "simulated"
     return simulated or data_dir is not None or (paths.data() / dataset).is_dir()
+
+
+def say_left_out(name: str) -> None:
+    """One line on stderr about data that are not on this machine."""
+    print(f"{name} is left out: its data are not in {paths.data()}; see: llmhar data list", file=sys.stderr)
 
 
 def prepare_course(

@@ -81,9 +81,15 @@ def _only(day: Day, chosen: Sequence[int]) -> tuple[Day, Window]:
 def _window(rng: random.Random, day: Day) -> list[int]:
     """Events of a window in a row, in which every event has an activity; none where none was found."""
     events, size, told = day.session.events, rng.choice(SIZES), _told(day)
+    of_activity: dict[int | None, list[int]] = defaultdict(list)
+    for i, event in enumerate(events):
+        of_activity[event.activity_id].append(i)
     best: tuple[float, int] | None = None
     for _ in range(TRIES if rng.random() < 0.6 else 1):
-        start = rng.randrange(max(len(events) - size, 1)) if rng.random() < 0.4 else max(_any(rng, day) - size // 2, 0)
+        if rng.random() < 0.4:
+            start = rng.randrange(max(len(events) - size, 1))
+        else:  # each activity as likely as the next: what is done seldom is learnt as well
+            start = max(rng.choice(of_activity[rng.choice(list(of_activity))]) - size // 2, 0)
         inside = events[start : start + size]
         if inside and all(event.activity_id is not None for event in inside):
             shown = len({event.activity_id for event in inside})
@@ -94,26 +100,14 @@ def _window(rng: random.Random, day: Day) -> list[int]:
 
 def _with_gaps(rng: random.Random, day: Day) -> list[int]:
     """An event or two of each of some activities, that can be told, in the order of the day."""
-    at: dict[int, list[int]] = defaultdict(list)
+    telling: dict[int, list[int]] = defaultdict(list)
     for i, (event, told) in enumerate(zip(day.session.events, _told(day))):
         if told and event.activity_id is not None:
-            at[event.activity_id].append(i)
-    some = rng.sample(list(at), min(len(at), rng.randint(2, 6)))
-    firsts = [rng.choice(at[activity]) for activity in some]
-    return sorted({i for first in firsts for i in (first, first + 1)[: rng.randint(1, 2)] if i in at[_label(day, i)]})
-
-
-def _label(day: Day, i: int) -> int:
-    label = day.session.events[i].activity_id if i < len(day.session.events) else None
-    return -1 if label is None else label
-
-
-def _any(rng: random.Random, day: Day) -> int:
-    """An event of an activity, each as likely as the next: what is done seldom is learnt as well."""
-    at: dict[int | None, list[int]] = defaultdict(list)
-    for i, event in enumerate(day.session.events):
-        at[event.activity_id].append(i)
-    return rng.choice(at[rng.choice(list(at))])
+            telling[event.activity_id].append(i)
+    some = rng.sample(list(telling), min(len(telling), rng.randint(2, 6)))
+    firsts = [rng.choice(telling[activity]) for activity in some]
+    can_be_told = {i for own in telling.values() for i in own}
+    return sorted({i for first in firsts for i in (first, first + 1)[: rng.randint(1, 2)] if i in can_be_told})
 
 
 def _mostly(day: Day) -> dict[tuple[str, str, int | None], str]:

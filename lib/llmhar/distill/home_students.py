@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
@@ -94,6 +95,7 @@ def home_student(
     """
     arm = choose(ARMS, name, f"no arm {name!r}; there are:")
     teaching = load_teaching(arm.teaching, seed=arm.seed)
+    examples: Sequence[Example]
     if not arm.teacher:
         examples = home_lessons(arm, teaching.n_examples or 0)
     elif store is None:
@@ -115,17 +117,18 @@ def home_student(
     return student
 
 
-def home_lessons(arm: HomeArm, n: int) -> list[Example]:
-    """The lessons of an arm, from ``n`` homes.
+@lru_cache(maxsize=2)
+def home_lessons(arm: HomeArm, n: int) -> tuple[Example, ...]:
+    """The lessons of an arm, from ``n`` homes; a day of each home takes a while, and a notebook opens a student twice.
 
     Raises:
         LeakError: a name of a recorded home, or a session that is kept for tests.
     """
     pairs = days_and_windows(n, f"homes-{arm.seed}", recorded=arm.recorded)
-    examples = [
+    examples = tuple(
         rules_lesson(day, window) if arm.answers == "rules" else lesson(day, window, with_why=arm.answers == "why")
         for day, window in pairs
-    ]
+    )
     refuse_leaks(examples, recorded=arm.recorded)
     return examples
 

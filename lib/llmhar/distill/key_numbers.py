@@ -9,7 +9,7 @@ from llmhar.distill.small import GatewayPoint
 from llmhar.distill.study import RULES, Confirmed, StudyResults
 from llmhar.distill.tables import f1_ratio, paired_scores
 from llmhar.distill.transfer import MatrixCell
-from llmhar.score.stats import Interval, compare_pairs
+from llmhar.score.stats import compare_pairs
 from llmhar.score.tables import Result
 
 Numbers = dict[str, float | int | str | None]
@@ -40,16 +40,12 @@ def key_numbers(teacher: Result, student: Result | None, compared: Mapping[str, 
     if student is not None:
         named["student"] = student
         numbers |= {"student": student.model.name, "student_missed_pct": student.overall.missed_pct}
-        numbers |= _numbers("student_of_teacher_f1", f1_ratio(student, teacher))
+        numbers |= f1_ratio(student, teacher).numbers("student_of_teacher_f1")
         for other in ("answer_only", "trees"):
             numbers |= _difference(student, other, compared)
     for name, result in named.items():
-        numbers |= _numbers(f"{name}_f1", result.macro_f1)
+        numbers |= result.macro_f1.numbers(f"{name}_f1")
     return numbers
-
-
-def _numbers(name: str, interval: Interval) -> Numbers:
-    return {name: interval.mean, f"{name}_low": interval.low, f"{name}_high": interval.high}
 
 
 def _difference(student: Result, other: str, compared: Mapping[str, Result]) -> Numbers:

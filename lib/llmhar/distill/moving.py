@@ -6,31 +6,29 @@ asked about recorded homes is locked beforehand (:func:`moving_choices`). Draws 
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 import pandas as pd
 
-from llmhar import paths
 from llmhar.ask.asking import Asking
 from llmhar.ask.models import MODELS, ModelSpec
 from llmhar.ask.store import Store
 from llmhar.ask.task import Task, prepare
 from llmhar.data.events import Windowing
 from llmhar.data.grammar import grammar
-from llmhar.distill.courses import is_here, read_name
+from llmhar.distill.courses import is_here, read_name, say_left_out
 from llmhar.distill.home_lessons import LISTED
 from llmhar.distill.home_students import ARMS, TEACHING, home_student
 from llmhar.distill.merging import merge
-from llmhar.distill.plan_lock import METRIC, windows_sha256
+from llmhar.distill.plan_lock import METRIC, asked_about
 from llmhar.distill.students import milestones
 from llmhar.distill.study import RULES, examine
 from llmhar.distill.teaching import load_teaching
 from llmhar.records import Sampling, sha256_of
 from llmhar.score.across_homes import Gap, compare, mean_f1
-from llmhar.score.controls import zero_shot_results
+from llmhar.score.controls import embeddings_result, majority_result
 from llmhar.score.matcher import matcher_result
 from llmhar.score.tables import KINDS, Result
 from llmhar.text.prompt import FORMS
@@ -84,7 +82,7 @@ def prepare_homes(names: Sequence[str], windowing: Windowing) -> Homes:
         named = bool(sign) and ":" not in column
         column, course = (column, rest) if named else (name, name)
         if not is_here(course):
-            print(f"{column} is left out: its data are not in {paths.data()}; see: llmhar data list", file=sys.stderr)
+            say_left_out(column)
             continue
         dataset, options = read_name(course)
         tasks[column] = prepare(dataset, None, LISTED, windowing, options)
@@ -108,16 +106,7 @@ def moving_choices(homes: Homes, asking: Asking) -> dict[str, Any]:
         "teaching": load_teaching(TEACHING).model_dump(mode="json", exclude_defaults=True),
         "grammar": sha256_of(grammar()),
         "answers": {"sampling": asdict(asking.sampling), "draw": asking.draw, "bound": "id, why, activity"},
-        "courses": [
-            {
-                "name": column,
-                "data": task.data,
-                "tested on": task.subset,
-                "test windows": windows_sha256(task),
-                "prompts": sorted(prompt.sha256 for prompt in task.prompts.values()),
-            }
-            for column, task in homes.tasks.items()
-        ],
+        "courses": [asked_about(column, task) for column, task in homes.tasks.items()],
     }
 
 
@@ -152,17 +141,13 @@ def named(model: ModelSpec, name: str) -> ModelSpec:
 
 def ask_controls(homes: Homes, asking: Asking, store: Store) -> list[Row]:
     """What needs no language model and no labelled day: scripts, embeddings, the matcher, the commonest activity."""
-    found: list[Row] = []
-    for name in RULES.values():
-        tasks = [task.reworded(FORMS["brief"]) for task in homes.tasks.values()]
-        results = examine([name], tasks, store, asking)[0]
-        found.append(Row(name, "script", dict(zip(homes.tasks, results))))
-    unfitted = {column: zero_shot_results(task) for column, task in homes.tasks.items()}
-    by_name = {name: {column: own[name] for column, own in unfitted.items()} for name in ("embeddings", "majority")}
-    by_name["matcher"] = {column: matcher_result(task) for column, task in homes.tasks.items()}
-    for name in ("embeddings", "matcher", "majority"):
-        shown = next((result.model.name for result in by_name[name].values()), name)
-        found.append(Row(shown, "control", by_name[name]))
+    if not homes.tasks:
+        return []
+    worded = replace(homes, tasks={column: task.reworded(FORMS["brief"]) for column, task in homes.tasks.items()})
+    found = [_ask(MODELS[name], "script", worded, asking, store) for name in RULES.values()]
+    for control in (embeddings_result, matcher_result, majority_result):
+        results = {column: control(task) for column, task in homes.tasks.items()}
+        found.append(Row(next(iter(results.values())).model.name, "control", results))
     return found
 
 
@@ -184,10 +169,9 @@ def learning_curve(names: Sequence[str], asking: Asking, store: Store) -> dict[i
     student = home_student(MAIN)
     task = prepare("validation_homes", None, LISTED, Windowing(n=VALIDATION_WINDOWS))
     bound = replace(asking, constrained=True, why=True)
-    stood = [merge(one)[0] for one in milestones(student).values()]
-    models = [named(model, model.name) for model in [student.parent, *stood, merge(student)[0]]]
-    seen = [0, *milestones(student), len(student.examples)]
-    return {n: result for n, (result,) in zip(seen, examine(models, [task], store, bound))}
+    stood = milestones(student) | {len(student.examples): student}
+    models = [named(model, model.name) for model in [student.parent, *(merge(one)[0] for one in stood.values())]]
+    return {n: result for n, (result,) in zip([0, *stood], examine(models, [task], store, bound))}
 
 
 def results_of(rows: Sequence[Row]) -> list[Result]:
@@ -278,18 +262,16 @@ def moving_numbers(rows: Sequence[Row], homes: Homes) -> dict[str, float | int |
     numbers: dict[str, float | int | str | None] = {"transfer_homes": len(homes.counted)}
     for row in rows:
         if row.name in KEYS:
-            f1 = mean_f1(row.results, homes.counted)
-            name = f"{KEYS[row.name]}_f1"
-            numbers |= {name: f1.mean, f"{name}_low": f1.low, f"{name}_high": f1.high}
+            numbers |= mean_f1(row.results, homes.counted).numbers(f"{KEYS[row.name]}_f1")
     numbers |= {f"transfer_f1_{column}": result.macro_f1.mean for column, result in own.results.items()}
     numbers["transfer_missed_pct"] = _missed(own, homes)
     free = next((row for row in rows if row.role == "free"), None)
     if free is not None:
         numbers["transfer_unbound_missed_pct"] = _missed(free, homes)
-    for name, key in {ARMS["answer"].words: "answer_only", "text embeddings": "embeddings",
-                      "pairwise matcher": "matcher", "rules-plain": "rules_plain"}.items():  # fmt: skip
-        if (gap := gaps_to_student(rows, homes).get(name)) is not None:
-            numbers |= {f"transfer_minus_{key}": gap.interval.mean, f"transfer_minus_{key}_p": gap.p}
+    for name, gap in gaps_to_student(rows, homes).items():
+        if name in KEYS and name != "rules":  # whose weights were fitted by hand: rules-plain stands for both
+            key = KEYS[name].replace("transfer", "transfer_minus", 1)
+            numbers |= {key: gap.interval.mean, f"{key}_p": gap.p}
     return numbers
 
 

@@ -33,6 +33,22 @@ def windows_sha256(task: Task) -> str:
     return sha256_of([shown, sorted((s.home, sorted(s.labels.items())) for s in task.sessions.values())])
 
 
+def asked_about(name: str, *tasks: Task) -> dict[str, Any]:
+    """A course's part of a plan: which windows are asked about, and under which prompts, JSON-ready.
+
+    Args:
+        name: of the course.
+        tasks: its test windows, under each prompt that somebody is asked with; the first one's are named.
+    """
+    return {
+        "name": name,
+        "data": tasks[0].data,
+        "tested on": tasks[0].subset,
+        "test windows": windows_sha256(tasks[0]),
+        "prompts": sorted({prompt.sha256 for task in tasks for prompt in task.prompts.values()}),
+    }
+
+
 def choices(study: Study, courses: Sequence[Course], arms: Sequence[str] = ()) -> dict[str, Any]:
     """Everything that could be chosen by looking at test answers, JSON-ready; engines and machines are not among it."""
     return {
@@ -49,15 +65,9 @@ def choices(study: Study, courses: Sequence[Course], arms: Sequence[str] = ()) -
         },
         "courses": [
             {
-                "name": course.name,
-                "data": course.test.data,
+                **asked_about(course.name, course.test, course.teacher_test),
                 "training sessions": list(course.training.sessions),
                 "training windows": windows_sha256(course.training),
-                "tested on": course.test.subset,
-                "test windows": windows_sha256(course.test),
-                "prompts": sorted(
-                    {prompt.sha256 for task in (course.test, course.teacher_test) for prompt in task.prompts.values()}
-                ),
             }
             for course in courses
         ],

@@ -5,15 +5,13 @@ S1's values stand beside ours as rows of their own. What was not run has no row:
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
 import pandas as pd
 
-from llmhar import paths
-from llmhar.distill.courses import Course, is_here
+from llmhar.distill.courses import Course, is_here, say_left_out
 from llmhar.distill.students import times
 from llmhar.distill.study import (
     RULES,
@@ -57,7 +55,7 @@ def further_courses(
     """
     here = {name: is_here(name, data_dir) for name in [*if_here, *test_on]}
     for name in [name for name, present in here.items() if not present]:
-        print(f"{name} is left out: its data are not in {paths.data()}; see: llmhar data list", file=sys.stderr)
+        say_left_out(name)
     taught = [name for name in dict.fromkeys(if_here) if here[name] and name not in datasets]
     tested = [name for name in dict.fromkeys(test_on) if here[name] and name not in (*datasets, *taught)]
     return taught, tested

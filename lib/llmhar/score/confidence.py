@@ -115,8 +115,9 @@ def _judged(result: Result, labelled: Sequence[Sequence[tuple[int | None, float]
     rows = []
     for window, pairs in zip(result.task.windows, labelled):
         labels = result.task.sessions[window.session_id].labels
-        for event, (label, confidence) in zip(window.events, pairs):
-            truth = true_activity(event.activity_ids, labels, label)
+        for i in window.counted:
+            label, confidence = pairs[i]
+            truth = true_activity(window.events[i].activity_ids, labels, label)
             if truth is not None:
                 rows.append((confidence, label == truth, (result.task.data, window.session_id)))
     stamp = f"{result.model.name}, revision {result.revision}, {result.made_by}; {result.task.data}; {what}"

@@ -20,10 +20,14 @@ def _stamp(judged: Mapping[str, Judged]) -> str:
     return "\n".join(lines)
 
 
-def _as_percent(axes: Axes) -> None:
+def _finish(axes: Axes, title: str, xlabel: str, ylabel: str) -> None:
+    """Axes of shares, the legend below them."""
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_formatter(PercentFormatter(1.0, 0, " %"))
+    axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), xlabel=xlabel, ylabel=ylabel)
     axes.grid(alpha=0.25)
+    axes.legend(loc="upper left", bbox_to_anchor=(0.0, -0.14), frameon=False)
+    axes.set_title(title, loc="left")
 
 
 def reliability_curves(judged: Mapping[str, Judged], n_bins: int = BINS) -> Figure:
@@ -37,21 +41,15 @@ def reliability_curves(judged: Mapping[str, Judged], n_bins: int = BINS) -> Figu
     axes.plot([0, 1], [0, 1], color="0.5", linestyle="--", linewidth=1, label="as sure as right")
     for row, ((name, own), colour) in enumerate(zip(judged.items(), colours(len(judged)))):
         bins, error = reliability(own, n_bins), calibration_error(own, n_bins)
-        known = f"[{error.low:.2f}, {error.high:.2f}]" if error.low == error.low else "(no interval)"
-        label = plain(f"{name}: ECE {error.mean:.2f} {known}")
+        label = plain(f"{name}: ECE {error.brief}")
         x, y = [each.confidence for each in bins], [each.accuracy.mean for each in bins]
         axes.plot(x, y, marker=MARKS[row % len(MARKS)], color=colour, label=label)
         for each in bins:
             if each.accuracy.low == each.accuracy.low:
                 bounds = [each.accuracy.low, each.accuracy.high]
                 axes.plot([each.confidence] * 2, bounds, color=colour, alpha=0.4, linewidth=2)
-    axes.set_xlim(-0.02, 1.02)
-    axes.set_ylim(-0.02, 1.02)
-    axes.set_xlabel("confidence (mean of a bin; bins hold equally many events)")
-    axes.set_ylabel("labels that are right")
-    _as_percent(axes)
-    axes.legend(loc="upper left", bbox_to_anchor=(0.0, -0.14), frameon=False)
-    axes.set_title("Are sure labels right as often as they claim?", loc="left")
+    xlabel = "confidence (mean of a bin; bins hold equally many events)"
+    _finish(axes, "Are sure labels right as often as they claim?", xlabel, "labels that are right")
     return stamp_wrapped(figure, f"{_stamp(judged)}\nBars: 95 % intervals over sessions.")
 
 
@@ -65,9 +63,7 @@ def risk_coverage_curves(judged: Mapping[str, Judged], thresholds: Mapping[str, 
     figure, axes = axes_of(7.5, 5.6)
     for row, ((name, own), colour) in enumerate(zip(judged.items(), colours(len(judged)))):
         curve, mark = risk_coverage(own), MARKS[row % len(MARKS)]
-        area = curve.area
-        known = f"[{area.low:.2f}, {area.high:.2f}]" if area.low == area.low else "(no interval)"
-        label = plain(f"{name}: area {area.mean:.2f} {known}")
+        label = plain(f"{name}: area {curve.area.brief}")
         every = max(1, len(curve.coverage) // 8)
         axes.plot(curve.coverage, curve.risk, color=colour, label=label, marker=mark, markevery=every, markersize=5)
         axes.axhline(1 - own.accuracy, color=colour, linestyle=":", linewidth=1)
@@ -79,11 +75,6 @@ def risk_coverage_curves(judged: Mapping[str, Judged], thresholds: Mapping[str, 
             what = f"from {chosen.value:.2f} on (chosen for {chosen.wanted}): {ends}"
             look = {"markersize": 13, "markerfacecolor": "none", "color": colour, "linestyle": "none"}
             axes.plot(*at, marker=mark, label=plain(what), **look)
-    axes.set_xlim(-0.02, 1.02)
-    axes.set_ylim(-0.02, 1.02)
-    axes.set_xlabel("events that keep their label")
-    axes.set_ylabel("of these, wrong")
-    _as_percent(axes)
-    axes.legend(loc="upper left", bbox_to_anchor=(0.0, -0.14), frameon=False)
-    axes.set_title("What is wrong among the labels that are kept", loc="left")
+    title = "What is wrong among the labels that are kept"
+    _finish(axes, title, "events that keep their label", "of these, wrong")
     return stamp_wrapped(figure, f"{_stamp(judged)}\nDotted: all labels kept, which a useless confidence would equal.")

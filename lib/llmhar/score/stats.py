@@ -63,6 +63,10 @@ class Interval(NamedTuple):
         bounds = f"[{self.low:.2f}, {self.high:.2f}]" if self.low == self.low else "(no interval)"
         return f"{self.mean:.2f} {bounds}" if self.mean == self.mean else "not measured"
 
+    def numbers(self, name: str) -> dict[str, float]:
+        """Mean and bounds as key numbers: ``name``, ``name_low``, ``name_high``."""
+        return {name: self.mean, f"{name}_low": self.low, f"{name}_high": self.high}
+
     @property
     def within(self) -> Interval:
         """The interval of a share, cut at 0 and 1 (t knows neither)."""

@@ -58,6 +58,11 @@ def _schema(
     }
 
 
+def is_spaced(schema: Mapping[str, Any]) -> bool:
+    """Whether answers of a schema are spaced as lessons are."""
+    return schema.get("$comment") == SPACED
+
+
 def has_whys(schema: Mapping[str, Any]) -> bool:
     """Whether the items of a schema that :func:`answer_schema` made hold a "why"."""
     return any("why" in item.get("properties", ()) for item in schema.get("prefixItems", ()))

@@ -83,9 +83,9 @@ class Moves(NamedTuple):
 
     def numbers(self) -> dict[str, float]:
         """Key numbers, for run.json."""
-        named = {"probe_cited_pct": self.cited, "probe_control_pct": self.control, "probe_gap": self.gap}
-        found = {name + end: v for name, i in named.items() for end, v in zip(("", "_low", "_high"), i[1:4])}
-        return found | {"probe_p": self.p, "probe_events": self.n_pairs, "probe_citing_pct": self.citing_pct}
+        moved = self.cited.numbers("probe_cited_pct") | self.control.numbers("probe_control_pct")
+        others = {"probe_p": self.p, "probe_events": self.n_pairs, "probe_citing_pct": self.citing_pct}
+        return moved | self.gap.numbers("probe_gap") | others
 
 
 def probe_evidence(

@@ -30,7 +30,7 @@ from llmhar.ask.engines.worker import (
     sentence,
     too_long,
 )
-from llmhar.text.schema import SPACED
+from llmhar.text.schema import is_spaced
 
 
 @dataclass
@@ -131,7 +131,7 @@ class TransformersBackend:
     def _grammar(self, schema: Any) -> xgrammar.GrammarMatcher | None:
         if not schema:
             return None
-        spacing = SPACED_JSON if schema.get("$comment") == SPACED else COMPACT_JSON
+        spacing = SPACED_JSON if is_spaced(schema) else COMPACT_JSON
         compiled = self._grammars.compile_json_schema(json.dumps(schema), **spacing)
         return xgrammar.GrammarMatcher(compiled)
 

@@ -10,6 +10,7 @@ import json
 import os
 import time
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
@@ -29,7 +30,7 @@ from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
 from llmhar.ask.engines.logprobs import LEAST, TOP
 from llmhar.ask.engines.registry import multiplies_bfloat16
 from llmhar.ask.engines.worker import SPACED_JSON, Emit, Inbox, Task, logprobs_of, render, seed_of, sentence, too_long
-from llmhar.text.schema import SPACED
+from llmhar.text.schema import is_spaced
 
 BLOCK = 32
 """Tokens of a cache block on CPU: prefixes are shared in whole blocks (vLLM's own default there is 128)."""
@@ -37,12 +38,16 @@ LORA_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
 """The values that vLLM takes for max_lora_rank."""
 
 
-@lru_cache(maxsize=256)
-def _bound(schema: str) -> StructuredOutputsParams:
+def _bound(schema: Mapping[str, Any]) -> StructuredOutputsParams:
     """How vLLM binds an answer. It knows one spacing for all; another goes as the grammar that xgrammar makes of it."""
-    if json.loads(schema).get("$comment") != SPACED:
-        return StructuredOutputsParams(json=schema)
-    return StructuredOutputsParams(grammar=str(xgrammar.Grammar.from_json_schema(schema, **SPACED_JSON)))
+    if not is_spaced(schema):
+        return StructuredOutputsParams(json=dict(schema))
+    return StructuredOutputsParams(grammar=_spaced_grammar(json.dumps(dict(schema))))
+
+
+@lru_cache(maxsize=256)
+def _spaced_grammar(schema: str) -> str:
+    return str(xgrammar.Grammar.from_json_schema(schema, **SPACED_JSON))
 
 
 @dataclass
@@ -216,7 +221,7 @@ class VllmBackend:
             max_tokens=sampling.max_tokens,
             seed=seed_of(task.request),
             thinking_token_budget=sampling.thinking_budget,
-            structured_outputs=_bound(json.dumps(dict(schema))) if schema else None,
+            structured_outputs=_bound(schema) if schema else None,
             logprobs=TOP if task.request.logprobs else None,  # "raw" ones: at temperature 1, behind the schema's mask
             output_kind=RequestOutputKind.DELTA,
         )
