@@ -2,8 +2,9 @@
 VENV ?= .venv
 BIN := $(VENV)/bin
 PROFILE ?= demo
-FETCH = $(BIN)/llmhar models fetch smollm2-135m smollm2-135m-l16 smollm2-135m-l8 smollm2-135m-l4
+FETCH = $(BIN)/llmhar models fetch smollm2-135m smollm2-135m-l16 smollm2-135m-l8 smollm2-135m-l4 llmhar-home-135m
 export PYTHONDONTWRITEBYTECODE=
+export LLMHAR_ALL_EXAMPLES=$(SLOW)
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo lab test check notebooks lock bench record
@@ -18,13 +19,13 @@ demo: setup  ## fetch the small model (sha256 checked), run all notebooks into r
 	@$(FETCH)
 	$(BIN)/llmhar run demo
 
-lab: setup  ## open JupyterLab at the tour
-	@$(FETCH)
-	$(BIN)/jupyter lab notebooks/00_tour.ipynb
+lab: setup  ## open JupyterLab at the tour with the demo's settings; in a container LAB=--ip=0.0.0.0
+	@$(FETCH) || echo "without weights: notebooks run with PROFILE=smoke"
+	LLMHAR_PROFILE=$(PROFILE) $(BIN)/jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root )$(LAB) notebooks/00_tour.ipynb
 
-test: setup  ## run the tests with coverage; SLOW=1: all, the slow ones too (servers, whole notebooks)
+test: setup  ## run the tests; COV=1: with coverage; SLOW=1: all, the slow ones too (servers, whole notebooks)
 	@$(FETCH) qwen3-tiny || echo "without weights: tests that need them skip"
-	$(BIN)/python -m pytest $(if $(SLOW),,-m "not slow" -n 2 --dist loadfile --cov --cov-report=term --cov-fail-under=95)
+	$(BIN)/python -m pytest $(if $(SLOW),,-m "not slow" -n 2 --dist loadfile --no-loadscope-reorder)$(if $(COV), --cov --cov-report=term --cov-fail-under=95)
 
 check: setup  ## ruff, mypy, notebook sync and hygiene, who imports whom
 	$(BIN)/ruff check lib tests notebooks/src

@@ -1,16 +1,19 @@
 """The command line, as people and scripts call it: forms, exit codes, stdout and stderr."""
 
 import json
-import subprocess
-import sys
+import re
+import shlex
 from pathlib import Path
 
 import pytest
+import typer
 
 from llmhar.data import simulated
 from llmhar.data.registry import DATASETS
 from llmhar.fusion.clips.registry import CLIPSETS
 from llmhar.fusion.encoders.weights_files import WEIGHTS
+from llmhar.run.commands import help
+from tests.command import call
 
 ROOT = Path(__file__).parents[1]
 SHARED = ROOT.parent / "shared" / "data"
@@ -18,14 +21,7 @@ SHARED = ROOT.parent / "shared" / "data"
 
 def llmhar(*arguments, stdin="", code=0, cwd=None):
     """Run a command; returns stdout. Fails where the exit code is another or a traceback shows."""
-    done = subprocess.run(
-        [sys.executable, "-m", "llmhar.cli", *map(str, arguments)],
-        input=stdin,
-        capture_output=True,
-        text=True,
-        cwd=cwd,
-        check=False,
-    )
+    done = call(*arguments, stdin=stdin, cwd=cwd)
     assert done.returncode == code, (done.returncode, done.stdout, done.stderr)
     assert "Traceback" not in done.stderr
     if code:
@@ -33,6 +29,38 @@ def llmhar(*arguments, stdin="", code=0, cwd=None):
         assert not done.stdout.strip()
         return done.stderr
     return done.stdout
+
+
+def test_the_version_is_told():
+    said = llmhar("--version")
+    assert re.fullmatch(r"llmhar \d+\.\d+\.\d+\S* \(commit ([0-9a-f]{40}(\+dirty)?|unknown)\)\n", said)
+
+
+def commands_below(command, name=""):
+    """Each command of a group by its whole name."""
+    if not isinstance(command, typer.core.TyperGroup):
+        return {name: command}
+    below = [commands_below(sub, f"{name} {key}".strip()) for key, sub in command.commands.items()]
+    return {key: sub for part in below for key, sub in part.items()}
+
+
+def test_each_command_has_a_group_and_an_example_that_it_understands():
+    from llmhar.cli import app
+
+    program = typer.main.get_command(app)
+    assert set(program.commands) == {name for names in help.PANELS.values() for name in names}
+    assert all(command.rich_help_panel in help.PANELS for command in program.commands.values())
+    found = commands_below(program)
+    assert set(found) == set(help.EXAMPLES)
+    for name, command in found.items():
+        words = shlex.split(help.EXAMPLES[name].partition(" <")[0])
+        assert words[: 1 + len(name.split())] == ["llmhar", *name.split()] and help.EXAMPLES[name] in command.epilog
+        parser = command.make_parser(command.context_class(command))
+        given, left, _ = parser.parse_args(words[1 + len(name.split()) :])  # an unknown option raises
+        missing = [
+            p.name for p in command.params if p.required and not isinstance(given.get(p.name), str | list | tuple)
+        ]
+        assert left == [] and missing == [], name
 
 
 @pytest.fixture

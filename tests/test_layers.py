@@ -38,7 +38,11 @@ MAY_IMPORT = (
 # 17,538 after the house was re-laid; Truth brought controls, arms, plan.lock, spans of results, items of answers.
 # Any home: loaders for CASAS and Kasteren, homes of a user's own, labels out, models by name, API runs, students to go.
 # A student that moves house: the grammar of made-up homes, a day lived in each, lessons, the pairwise matcher.
-MAX_LINES_TOTAL, MAX_LINES_MODULE = 27_000, 300
+# Pages that speak: one writer of tables, findings made from records, reports folded, colours, guess mode.
+# Pages that teach: a form, a home with faults, two readings, the way, one window's lesson, a timeline, live profiles.
+# An engine that stays for the next notebook: the run owns its process and lends it; no killed notebook leaves one.
+# Students in the record (opened on any machine), several data sets to confirm on, what a student buys.
+MAX_LINES_TOTAL, MAX_LINES_MODULE = 29_890, 300
 # Child processes: what runs there may import torch and vllm; nothing else in the library may.
 CHILD_ONLY = {
     "ask/engines/worker.py", "ask/engines/vllm.py", "ask/engines/transformers.py", "ask/engines/onnx.py",

@@ -1,5 +1,6 @@
 """The Makefile: ten targets, each with help, and one name a bench."""
 
+import os
 import re
 import shutil
 import subprocess
@@ -32,7 +33,9 @@ def test_help_has_a_line_a_target():
 @pytest.mark.parametrize(
     ("arguments", "command"),
     [
-        (("test",), 'python -m pytest -m "not slow" -n 2 --dist loadfile --cov --cov-report=term --cov-fail-under=95'),
+        (("test",), 'python -m pytest -m "not slow" -n 2 --dist loadfile --no-loadscope-reorder'),
+        (("test", "COV=1"), 'python -m pytest -m "not slow" -n 2 --dist loadfile --no-loadscope-reorder --cov '
+                            "--cov-report=term --cov-fail-under=95"),
         (("test", "SLOW=1"), "python -m pytest"),
         (("bench",), "python -m tests.bench"),
         (("bench", "ONLY=faults", "ARGS=--resume --quick"), "python -m tests.bench faults --resume --quick"),
@@ -42,6 +45,16 @@ def test_help_has_a_line_a_target():
 )  # fmt: skip
 def test_what_a_target_runs(arguments, command):
     assert make("-n", *arguments).splitlines()[-1].strip() == f"/nowhere/bin/{command}"
+
+
+def test_lab_opens_with_the_demo_s_settings_and_as_root():
+    root = " --allow-root" if os.getuid() == 0 else ""
+    for arguments, profile, given in (
+        ((), "demo", ""),
+        (("PROFILE=smoke", "LAB=--ip=0.0.0.0"), "smoke", " --ip=0.0.0.0"),
+    ):
+        last = " ".join(make("-n", "lab", *arguments).splitlines()[-1].split())
+        assert last == f"LLMHAR_PROFILE={profile} /nowhere/bin/jupyter lab{root}{given} notebooks/00_tour.ipynb"
 
 
 def test_every_bench_has_a_name_and_help():
@@ -70,6 +83,6 @@ def test_a_name_means_its_module(given, module, rest):
 
 
 def test_an_unknown_bench_says_which_there_are():
-    with pytest.raises(SystemExit, match=r"no bench is called 'sped'; there are: bench, faults, security, speed"):
+    with pytest.raises(SystemExit, match=r"no bench is called 'sped'; there are: bench, faults, all, security, speed"):
         benches.command(["sped"])
     assert benches.command(["--help"]) == benches.command(["help"]) == []

@@ -1,18 +1,29 @@
 """Numbers that notebooks state in words: each stands in its notebook, and is computed here."""
 
+import functools
+import json
 import re
+import tempfile
+from pathlib import Path
 
 import pytest
 import scipy.stats
 
 from llmhar import paths
 from llmhar.ask.models import MODELS
-from llmhar.ask.task import prepare
+from llmhar.ask.store import Store
+from llmhar.ask.task import one_window, prepare
 from llmhar.data.events import Windowing
 from llmhar.distill.recipe import Recipe
+from llmhar.run.findings import interval_text
+from llmhar.run.table_html import number_text
 from llmhar.score import stats
+from llmhar.score.evaluate import evaluate
 from llmhar.score.published import published
 from llmhar.score.token_tables import token_table
+from llmhar.text.prompt import PromptForm
+from llmhar.traces import lesson
+from tests.tools.notebook_sync import SOURCES, class_target
 
 
 def text_of(notebook):
@@ -45,7 +56,54 @@ def lesson_minutes():
     return sum(minutes) + 2 == 45  # two for the speaker's own words at its beginning
 
 
+@functools.cache
+def lesson_window():
+    """What the lesson's first exercise shows, as the rules answer it; and its drops."""
+    task = one_window(prepare("simulated", form=PromptForm("s1-blank", answer="name")), 0, 4)
+    with tempfile.TemporaryDirectory() as folder, Store(Path(folder) / "store.sqlite") as store:
+        (result,) = evaluate(task, ["rules"], store=store).results
+        drops = [lesson.without(result, dropped, store) for dropped in range(10)]
+    return task, result, drops
+
+
+def rules_label_the_kitchen_as_breakfast():
+    task, result, _ = lesson_window()
+    (window,) = task.windows
+    home = task.sessions[window.session_id]
+    labels = [home.activities[prediction.label] for prediction in result.readings[0].predictions]
+    table = lesson.check_guess(window, home, labels)
+    wrong = table[table["right"] == "no"]
+    rooms = {"bathroom": "taking shower", "kitchen": "preparing breakfast"}
+    others = [set(event.residents) for event in window.events]
+    fridge = set.union(*(others[i] for i in wrong.index))
+    return (
+        list(table["right"]).count("yes") == 8
+        and labels == [rooms[event.room] for event in window.events]
+        and set(wrong["truth"]) == {"grabing food or drinks"}
+        and all("fridge" in event for event in wrong["event"])
+        and all(fridge.isdisjoint(others[i]) for i in range(10) if i not in wrong.index)
+    )
+
+
+def words_of_the_longest_form():
+    task, _, _ = lesson_window()
+    costs = token_table(task, None).costs["mean"]
+    return f"{costs.max() / costs.min():.2f}" == "1.77"
+
+
+def no_drop_moves_a_label():
+    _, _, drops = lesson_window()
+    return not any((table["changed"] == "yes").any() for table in drops)
+
+
 CLAIMS = [
+    (
+        "07_lesson",
+        "what the rules answer too: 8 of 10. The fridge was a third resident's",
+        rules_label_the_kitchen_as_breakfast,
+    ),
+    ("07_lesson", "In words it is 1.77 on this window", words_of_the_longest_form),
+    ("07_lesson", "none of the ten drops moves any label of this window", no_drop_moves_a_label),
     ("03_scaling", "With six sessions the smallest p of a pair is 1/32", fewest_p),
     ("07_lesson", "with six sessions t = 2.571", student_t),
     ("04_distillation", "500 steps being 32 epochs of 126 windows and 8 of 544 make batches of 8", s1_epochs),
@@ -58,6 +116,81 @@ CLAIMS = [
 def test_what_a_notebook_says_is_so(notebook, words, holds):
     assert words in text_of(notebook), "the sentence changed: change its check too"
     assert holds()
+
+
+SAW = {
+    "00_tour": [
+        "on this window of {n_events} events the rules reach macro F1 {macro_f1_rules}",
+        "the untaught model reaches {macro_f1_smollm2-135m} and leaves {missed_pct_smollm2-135m} % of the events",
+        "taught on made-up homes reaches {macro_f1_llmhar-home-135m}, the control by embeddings {macro_f1_embeddings}",
+    ],
+    "01_serialization": [
+        "costs {tokens_lines} tokens as lines and {tokens_intervals} as intervals: {ratio} times as many",
+        "with {tokens_s1-json} tokens",
+        "over {windows_test} test windows of {events} events",
+    ],
+    "02_prompting": [
+        "rules reach macro F1 {macro_f1_rules}{of rules}",
+        "without the hand-written habits {macro_f1_rules-plain}{of rules-plain}",
+        "reaches {macro_f1_smollm2-135m} and leaves {missed_pct_smollm2-135m} % of the events",
+        "never on this one, reaches {macro_f1_llmhar-home-135m}{of llmhar-home-135m}",
+        "control by embeddings {macro_f1_embeddings}",
+        "over {windows} windows of {sessions} sessions",
+    ],
+    "03_scaling": [
+        "rules reach macro F1 {macro_f1_rules}, trees that learnt this home's labels {macro_f1_trees_(truth)}",
+        "text embeddings {macro_f1_text_embeddings}, the commonest activity alone {macro_f1_majority_class}",
+        "of up to 135M parameters reach {macro_f1_smollm2-135m}",
+        "fall from {missed_pct_free} % to {missed_pct_schema} %",
+    ],
+    "06_traces": [
+        "{n_traces} traces",
+        "on {windows} windows",
+        "the rules reach macro F1 {macro_f1_rules} on them, the untaught model reaches {macro_f1_smollm2-135m}",
+        "homes {macro_f1_llmhar-home-135m}, the control by embeddings {macro_f1_embeddings}",
+    ],
+    "07_lesson": [
+        "takes {token_ratio} times",
+        "macro F1 {macro_f1_rules}{of rules} over {n_sessions} sessions, the untaught model {macro_f1_smollm2-135m}",
+    ],
+}
+"""What each notebook says that the recorded demo showed: its sentences, with names of recorded numbers in braces."""
+
+
+def recorded(notebook):
+    """Numbers of the recorded demo as texts, by the names that SAW uses."""
+    run = json.loads((paths.record() / "demo" / notebook / "run.json").read_text(encoding="utf-8"))
+    numbers = dict(run["key_numbers"])
+    for row in run["scores"]:
+        numbers |= {"n_events": row["n_events"], "n_sessions": row["n_sessions"]}
+    if notebook == "01_serialization":
+        numbers["ratio"] = numbers["tokens_intervals"] / numbers["tokens_lines"]
+    if notebook == "06_traces":
+        numbers["windows"] = numbers["n_traces"] // len(run["models"])
+    texts = {name: number_text(value) for name, value in numbers.items() if isinstance(value, int | float)}
+    return texts | {
+        f"of {row['model']}": interval_text(row["macro_f1_low"], row["macro_f1_high"]) for row in run["scores"]
+    }
+
+
+@pytest.mark.parametrize("notebook", SAW)
+def test_what_we_saw_is_what_the_record_holds(notebook):
+    numbers = recorded(notebook)
+    text = text_of(notebook)
+    cell = text[text.index("**What the recorded demo showed**") :].partition("%%")[0].partition("differ):")[2]
+    for sentence in SAW[notebook]:
+        told = re.sub(r"\{([^}]*)\}", lambda found: numbers[found[1]], sentence)
+        assert told in cell, told
+        cell = cell.replace(told, "")
+    assert not re.search(r"\d", cell), f"a number that no record is compared with: {cell}"
+
+
+@pytest.mark.parametrize("notebook", SAW)
+def test_each_notebook_that_teaches_asks_five_questions_with_folded_answers(notebook):
+    text = text_of(notebook)
+    part = text[text.index("## Five questions") :]
+    assert len(re.findall(r"\*\*\d\.\*\* [^<]+\? <details><summary>answer</summary>[^<]+</details>", part)) >= 4
+    assert part.count("<details><summary>answer</summary>") == part.count("</details>") == 5
 
 
 def tokenizer():
@@ -75,3 +208,14 @@ def test_tokens_that_speakers_notes_name(simulated_home):
     assert "(About thirty; digits are split.)" in text_of("00_tour")
     task = prepare("simulated", simulated_home, windowing=Windowing(n=2))
     assert 25 < token_table(task, "smollm2-135m").costs.loc["s1-json", "per event"] < 35
+
+
+def test_each_exercise_of_the_lesson_has_stars_minutes_hints_in_steps_and_what_to_expect():
+    text = text_of("07_lesson")
+    parts = re.split(r"## (?=\d\. )", text)[1:]
+    assert len(parts) == 5 and all(re.match(r"\d\. [^#]*? ★{1,3} \(\d+ min\)", part) for part in parts)
+    for part in parts:
+        steps = [int(found) for found in re.findall(r"<details><summary>hint (\d)</summary>[^<]+</details>", part)]
+        assert len(steps) >= 2 and steps == list(range(1, len(steps) + 1))
+        assert part.count("**Expect:**") == 1 and part.index("hint 1") < part.index("**Expect:**")
+    assert "**Expect:**" not in class_target(SOURCES / "07_lesson.py").read_text(encoding="utf-8")

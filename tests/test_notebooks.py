@@ -75,6 +75,13 @@ def test_every_code_cell_is_introduced(source):
     assert sum(c.cell_type == "markdown" for c in cells) * 3 >= sum(c.cell_type == "code" for c in cells)
 
 
+def test_tables_are_written_our_way_from_the_first_on(source):
+    """``publish`` brings the writer of tables: before it data frames look as pandas writes them."""
+    own = [c for c in derive(source).cells if c.cell_type == "code" and not c.metadata.get("tags")]
+    first = own[0].source
+    assert "from llmhar.run.publish import publish" in first
+
+
 def test_parameters_have_type_default_and_help(source):
     parameters = parameters_of(target(source))
     assert parameters
@@ -90,6 +97,32 @@ def sections_of(profile):
 def test_profiles_fit_the_parameters(source, profile):
     overrides = sections_of(profile)[source.stem]
     settings.resolve(parameters_of(target(source)), overrides, {}, f"{profile}, {source.stem}")
+
+
+@pytest.mark.parametrize("profile", settings.PROFILES)
+def test_a_live_notebook_offers_the_profiles(source, profile, monkeypatch, capsys):
+    (cell,) = [c for c in derive(source).cells if "profile" in c.metadata.get("tags", [])]
+    monkeypatch.delenv("LLMHAR_HEADLESS", raising=False)
+    overrides = sections_of(profile)[source.stem]
+    values = settings.resolve(parameters_of(target(source)), overrides, {}, "")
+    for text, named in ((cell.source, profile), (cell.source.replace("profile=None", f'profile="{profile}"'), "")):
+        monkeypatch.setenv("LLMHAR_PROFILE", named)
+        names: dict[str, object] = {}
+        exec(text, names)
+        assert {name: names[name] for name in values} == values
+        said = capsys.readouterr().out
+        assert said.startswith(f"Settings of profile {profile}: ") and all(name in said for name in overrides)
+
+
+def test_settings_of_a_run_stand(source, monkeypatch):
+    monkeypatch.setenv("LLMHAR_PROFILE", "demo")
+    monkeypatch.setenv("LLMHAR_HEADLESS", "1")
+    assert settings.live_settings(source.stem) == {}
+    monkeypatch.delenv("LLMHAR_HEADLESS")
+    monkeypatch.delenv("LLMHAR_PROFILE")
+    assert settings.live_settings(source.stem) == {}
+    with pytest.raises(settings.SettingsError, match="unknown profile 'demmo'; there are: smoke, demo"):
+        settings.live_settings(source.stem, profile="demmo")
 
 
 def test_profiles_name_known_models(source):

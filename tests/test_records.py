@@ -10,6 +10,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from llmhar.records import VERDICTS, Fingerprint, Generation, Prediction, Request, Sampling, canonical_json, sha256_of
+from tests.generated import examples
 
 BASE = Request(
     model_id="org/model",
@@ -57,7 +58,7 @@ def test_no_ingredient_is_forgotten():
     assert set(OTHER) == own | {f.name for f in fields(Sampling)}
 
 
-@settings(max_examples=1000, **GENERATED)
+@settings(max_examples=examples(1000), **GENERATED)
 @given(requests, st.data())
 def test_each_ingredient_alone_changes_the_key(request, data):
     name = data.draw(st.sampled_from(sorted(OTHER)))
@@ -192,3 +193,19 @@ def test_generation_is_ok_unless_it_failed():
 def test_verdicts():
     assert VERDICTS == ("ok", "missing", "duplicate", "unknown_label", "cut", "malformed")
     assert Prediction(3, "ok", 7) == (3, "ok", 7)
+
+
+def test_a_key_is_the_hash_of_the_whole_request_in_canonical_json_whatever_was_hashed_before():
+    """Keys are put together of pieces that are kept; equal values of other types are other pieces."""
+    chat = ({"role": "system", "content": 'a "b" \ud800 é\u2028'}, {"content": "c", "role": "user"})
+    for changes in ({}, {"seed": True}, {"seed": 1}, {"temperature": 1}, {"temperature": 1.0}, {"max_tokens": 1.0}):
+        for made in (
+            replace(BASE, sampling=replace(BASE.sampling, **changes)),
+            Request("m", "r", "t", chat, schema={"b": [1, True], "a": None}, sampling=Sampling(**changes)),
+            Request("m", "r", "t", chat[::-1], sampling=Sampling(**changes), logprobs=True),
+        ):
+            whole = made.to_json()
+            del whole["adapter_path"]
+            for name in ("temperature", "top_p"):
+                whole["sampling"][name] = float(whole["sampling"][name])
+            assert made.key == sha256_of(whole)

@@ -331,3 +331,13 @@ def test_options_fit_their_defaults():
             check_options(options, defaults, "box x")
     with pytest.raises(LookupError, match="box x has no option 'n'; it has: none"):
         check_options({"n": 1}, {}, "box x", LookupError)
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [("a,b", ["a", "b"]), ("[a,b]", ["a", "b"]), ("['a', \"b\"]", ["a", "b"]), ("[]", []), ("", []), ("[ a ]", ["a"])],
+)
+def test_lists_of_options_have_brackets_or_not(text, parts):
+    parameters = read_parameters('names: list[str] = ["x"]  # some names\nsizes: list[int] = [1]  # some sizes')
+    assert resolve(parameters, {}, {"names": text}, "here")["names"] == parts
+    assert resolve(parameters, {}, {"sizes": "[1, 2]"}, "here")["sizes"] == [1, 2]

@@ -33,6 +33,8 @@ LIB = Path(llmhar.__file__).parent
 CONTRIBUTING = Path(__file__).parents[1] / "CONTRIBUTING.md"
 FIXTURES = Path(__file__).parent / "fixtures"
 SHARED = {"paths.py", "records.py", "settings.py"}
+HALVES = {"ask/stored.py"}
+"""The other half of a module on the way, which names it."""
 MOST = 20
 HEADINGS = {
     "event": "The way of one event, from its file to a figure",
@@ -61,7 +63,7 @@ def walked(way: Callable[..., object], *given: object) -> set[str]:
         way(*given)
     finally:
         sys.setprofile(None)
-    return ran - SHARED
+    return ran - SHARED - HALVES
 
 
 def nothing() -> tuple[()]:

@@ -14,12 +14,11 @@ from typing import Annotated, Literal
 
 import typer
 
-from llmhar.run.commands import data, labels, models, students
+from llmhar.run.commands import data, help, labels, models, students
 from llmhar.run.commands.shared import Json, pairs_of
 from llmhar.run.terminal import print_json, print_line, print_table
 
-HELP = "Language models for human activity recognition at home."
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=HELP)
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 app.add_typer(data.app, name="data")
 app.add_typer(models.app, name="models")
 app.add_typer(students.app, name="students")
@@ -102,14 +101,18 @@ def run(  # noqa: PLR0913 - options of a command
     profile: Annotated[str, typer.Argument(help="smoke, demo, demo-full, paper or api.")],
     notebooks: Annotated[list[str] | None, typer.Argument(help="Names or numbers; default: all.")] = None,
     p: Annotated[list[str] | None, typer.Option("-p", help="Parameter, name=value (repeatable).")] = None,
-    jobs: Annotated[int, typer.Option("-j", min=1, help="Notebooks at a time.")] = 1,
+    jobs: Annotated[int | None, typer.Option("-j", min=1, help="At a time; default: 1, or 2 that ask nobody.")] = None,
     engine: Annotated[str | None, typer.Option(help="Short for -p engine=NAME.")] = None,
     address: Annotated[str | None, typer.Option(help="Ray cluster of --engine ray: HOST:6379 or auto.")] = None,
     name: Annotated[str, typer.Option(help="Keep these settings' report beside the profile's own, as TRIAL.")] = "",
     max_usd: Annotated[float | None, typer.Option(min=0, help="Most US dollars that servers may be paid.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Run notebooks too whose report stands.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Run notebooks through papermill into reports/PROFILE. Run again to resume; a failed run replaces nothing."""
+    """Run notebooks through papermill into reports/PROFILE. Run again to resume; a failed run replaces nothing.
+
+    A report stands, and is not made again, while its notebook, settings, code, data and answers are as they were.
+    """
     from llmhar.ask import spending
     from llmhar.run.aside import aside, later_run
     from llmhar.run.jobs import plan_jobs
@@ -124,14 +127,16 @@ def run(  # noqa: PLR0913 - options of a command
     planned = plan_jobs(profile, notebooks or [], options, Path.cwd(), name)
     spending.begin(max_usd)
     refuse_if_not_ready(planned)
-    done = run_jobs(planned, jobs)
+    done = run_jobs(planned, jobs, force=force)
     if spent := spending.end():
         print_line(spent, to_stderr=True)
     if as_json:
         print_json(done)
     else:
         for job, row in zip(planned, done):
-            print_line(f"{row['notebook']}: {row['status']} in {row['seconds']:.0f} s {row['cause']}".rstrip())
+            stands = "; nothing has changed since, so it stands (--force runs it again)" if "stands" in row else ""
+            said = f"{row['notebook']}: {row['status']} in {row['seconds']:.0f} s{stands} {row['cause']}"
+            print_line(said.rstrip())
             if later_run(job.folder):
                 print_line(f"  the last good report stands: {job.folder}; this run's own is in {aside(job.folder)}")
         print_line(f"index: {planned[0].folder.parent / 'index.html'}")
@@ -197,6 +202,9 @@ def explore(
     if as_json:
         return print_json({"path": str(html), "bytes": size})
     print_line(f"{html}: {size / 1e6:.1f} MB")
+
+
+help.dress(app)
 
 
 def main() -> None:

@@ -15,8 +15,12 @@ import errno
 import fcntl
 import hashlib
 import os
+import shutil
+import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from glob import escape
 from pathlib import Path
 
 import platformdirs
@@ -110,6 +114,7 @@ def replacing(target: Path) -> Iterator[Path]:
     temporary = target.with_name(f".{target.name}.{os.getpid()}.part")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
+        _sweep(target)
         yield temporary
         with open(temporary, "rb") as written:
             os.fsync(written.fileno())
@@ -117,12 +122,75 @@ def replacing(target: Path) -> Iterator[Path]:
     except OSError as error:
         if error.errno not in _CURES:
             raise
-        # The system's own words name no file where a write fails, and else the temporary one.
-        said = f"{error.strerror}; what was there before is whole; {_CURES[error.errno]} and run again"
-        raise OSError(error.errno, said, str(target)) from error
+        raise _explained(error, target) from error
     finally:
         with suppress(OSError):  # a read-only folder: there is nothing to take away
             temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def replacing_folder(target: Path) -> Iterator[Path]:
+    """Yield an empty folder, alone in a hidden one beside ``target``; on success it takes the target's place.
+
+    What was there before goes when the new one stands; after a kill between the two the next call puts it back.
+
+    Raises:
+        OSError: a full disk or a folder that cannot be written; names the target and the cure.
+    """
+    work: Path | None = None
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        _sweep(target)
+        work = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=f".{os.getpid()}.part", dir=target.parent))
+        (work / "fresh").mkdir()
+        yield work / "fresh"
+        if target.exists():
+            os.replace(target, work / _BEFORE)
+        os.replace(work / "fresh", target)
+    except OSError as error:
+        if error.errno not in _CURES:
+            raise
+        raise _explained(error, target) from error
+    finally:
+        if work:
+            _take_away(work, target)
+
+
+STALE_S = 60.0
+"""Seconds without a change after which a temporary file of a process that is not here is taken for a killed one's."""
+_BEFORE = "before"
+
+
+def _explained(error: OSError, target: Path) -> OSError:
+    """The error in words that name ``target`` and the cure."""
+    # The system's own words name no file where a write fails, and else the temporary one.
+    said = f"{error.strerror}; what was there before is whole; {_CURES[error.errno]} and run again"
+    return OSError(error.errno, said, str(target))
+
+
+def _sweep(target: Path) -> None:
+    """Take away temporary files of ``target`` that killed processes left; on a shared disk others may still write."""
+    for left in target.parent.glob(f".{escape(target.name)}.*.part"):
+        pid = left.name.removesuffix(".part").rpartition(".")[2]
+        try:
+            changed = max(file.stat().st_mtime for file in (left, *left.rglob("*")))
+            if pid.isdecimal() and time.time() - changed > STALE_S:
+                os.kill(int(pid), 0)
+        except (ProcessLookupError, OverflowError):
+            _take_away(left, target)
+        except OSError:
+            continue  # it has gone, or the process is another user's
+
+
+def _take_away(left: Path, target: Path) -> None:
+    """Delete a temporary file or folder; where a kill came between two moves, what was there before is put back."""
+    if not left.is_dir():
+        left.unlink(missing_ok=True)
+        return
+    is_ours = left.name.count(".") == target.name.count(".") + 4  # not another target's whose name begins as this one's
+    if is_ours and not target.exists() and (left / _BEFORE).exists():
+        os.replace(left / _BEFORE, target)
+    shutil.rmtree(left, ignore_errors=True)
 
 
 @contextmanager

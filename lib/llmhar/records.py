@@ -10,7 +10,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any, Literal, NamedTuple
 
 Verdict = Literal["ok", "missing", "duplicate", "unknown_label", "cut", "malformed"]
@@ -27,7 +27,10 @@ def canonical_json(value: Any) -> str:
     Raises:
         ValueError: NaN or infinity, which JSON has no word for.
     """
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return _encode(value)
+
+
+_encode = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode
 
 
 def unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -65,6 +68,16 @@ class Sampling:
     """Most thinking tokens before the engine closes the thinking block; None = no limit."""
 
 
+class Pieces(NamedTuple):
+    """A request as canonical JSON in pieces of which many requests share most."""
+
+    rest: str
+    """Everything but schema and texts of messages."""
+    schema: str
+    texts: tuple[str, ...]
+    """Of each message."""
+
+
 @dataclass(frozen=True)
 class Request:
     """One question to one model."""
@@ -96,11 +109,14 @@ class Request:
     def key(self) -> str:
         """sha256 over everything but the adapter's path."""
         hidden = {"adapter_path"} if self.logprobs else {"adapter_path", "logprobs"}
-        parts = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in hidden}
-        sampling = asdict(self.sampling)
-        for name in ("temperature", "top_p"):  # 1 and 1.0 ask for the same but differ in JSON
-            sampling[name] = float(sampling[name])
-        return sha256_of({**parts, "messages": [dict(m) for m in self.messages], "sampling": sampling})
+        # The canonical JSON of all fields, put together of pieces: static messages are encoded once for all windows.
+        static = [_message_json(tuple(message.items())) for message in self.messages[:-1]]
+        last = [canonical_json(dict(message)) for message in self.messages[-1:]]
+        drawn = _sampling_json(*(getattr(self.sampling, name) for name in _DRAWN))
+        made = {"messages": f"[{','.join(static + last)}]", "sampling": drawn}
+        parts = {name: made.get(name) or _field_json(getattr(self, name)) for name in _FIELDS if name not in hidden}
+        text = ",".join(f'"{name}":{part}' for name, part in parts.items())
+        return hashlib.sha256(f"{{{text}}}".encode("utf-8", "surrogatepass")).hexdigest()
 
     def to_json(self) -> dict[str, Any]:
         """A JSON-ready dictionary that :meth:`from_json` reads back."""
@@ -111,6 +127,43 @@ class Request:
     def from_json(cls, value: Mapping[str, Any]) -> Request:
         """Inverse of :meth:`to_json`."""
         return cls(**{**value, "messages": tuple(value["messages"]), "sampling": Sampling(**value["sampling"])})
+
+    def pieces(self) -> Pieces:
+        """The whole request, for :meth:`from_pieces`."""
+        rest = self.to_json()
+        schema = canonical_json(rest.pop("schema"))
+        texts = tuple(canonical_json(message.pop("content")) for message in rest["messages"])
+        return Pieces(canonical_json(rest), schema, texts)
+
+    @classmethod
+    def from_pieces(cls, rest: str, schema: str, *texts: str) -> Request:
+        """Inverse of :meth:`pieces`."""
+        read = json.loads(rest)
+        messages = [m | {"content": json.loads(text)} for m, text in zip(read["messages"], texts, strict=True)]
+        return cls.from_json(read | {"messages": messages, "schema": json.loads(schema)})
+
+
+_FIELDS, _DRAWN = (sorted(field.name for field in fields(kind)) for kind in (Request, Sampling))
+
+
+@lru_cache(1000)
+def _message_json(items: tuple[tuple[str, str], ...]) -> str:
+    return canonical_json(dict(items))
+
+
+def _field_json(value: Any) -> str:
+    return _scalar_json(value) if value is None or isinstance(value, str | int) else canonical_json(value)
+
+
+_scalar_json = lru_cache(1000, typed=True)(canonical_json)
+
+
+@lru_cache(1000, typed=True)  # 1 and True are equal, and differ in JSON
+def _sampling_json(*drawn: Any) -> str:
+    values = dict(zip(_DRAWN, drawn))
+    for name in ("temperature", "top_p"):  # 1 and 1.0 ask for the same but differ in JSON
+        values[name] = float(values[name])
+    return canonical_json(values)
 
 
 @dataclass(frozen=True, slots=True)

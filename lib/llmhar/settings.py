@@ -13,12 +13,14 @@ import functools
 import importlib.metadata
 import math
 import operator
+import os
 import platform
 import re
 import reprlib
 import subprocess
+import sys
 import tokenize
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from io import StringIO
 from pathlib import Path
@@ -140,11 +142,13 @@ def _words(kind: Any) -> list[Any]:
 
 
 def _from_text(parameter: Parameter, text: str) -> Any:
-    """Value of ``-p name=text``: lists are split at commas, ``none`` and ``true``/``false`` are words."""
+    """Value of ``-p name=text``: ``[a,b]`` and ``a,b`` are lists; ``none``, ``true``, ``false`` are words."""
     if "None" in parameter.type_text and text.casefold() in ("none", "null"):
         return None
     if parameter.type_text.startswith("list"):
-        parts = [part.strip() for part in text.split(",") if part.strip()]
+        bare = text.strip()
+        bare = bare[1:-1] if bare.startswith("[") and bare.endswith("]") else bare
+        parts = [part.strip().strip("\"'") for part in bare.split(",") if part.strip()]
         inner = parameter._replace(type_text=parameter.type_text[5:-1])
         return [_from_text(inner, part) for part in parts]
     for word in _words(parameter.type):
@@ -233,6 +237,19 @@ def _refuse_doubles(node: yaml.Node | None, path: Path, levels: int = 2) -> None
         _refuse_doubles(value, path, levels - 1)
 
 
+@contextlib.contextmanager
+def without_grammar_of_addresses() -> Iterator[None]:
+    """Import nbformat in here: its jsonschema would build a grammar of web addresses, half of the import's time, where
+    the package for it is installed. No schema of notebooks needs it.
+    """
+    absent = sys.modules.setdefault("rfc3987_syntax", None) is None  # type: ignore[arg-type]
+    try:
+        yield
+    finally:
+        if absent:
+            del sys.modules["rfc3987_syntax"]
+
+
 def notebook_names() -> list[str]:
     """All notebooks, in the order they are read and run: ``04_distillation`` before ``04b_transfer``."""
     files = (paths.root() / "notebooks").glob("*.ipynb")
@@ -245,7 +262,8 @@ def parameters_of(notebook: Path) -> dict[str, Parameter]:
     Raises:
         SettingsError: no such cell, or two.
     """
-    import nbformat
+    with without_grammar_of_addresses():
+        import nbformat
 
     cells = [c for c in nbformat.read(notebook, as_version=4).cells if "parameters" in c.metadata.get("tags", [])]
     if len(cells) != 1:
@@ -271,6 +289,32 @@ def read_profile(path: Path, notebooks: Collection[str]) -> dict[str, dict[str, 
                 f"theirs; there are: {', '.join(notebooks)}"
             )
     return {name: _mapping(part, f"{path}, section {name}", "`name: value` lines") for name, part in sections.items()}
+
+
+def live_settings(notebook: str, profile: str | None = None) -> dict[str, Any]:
+    """A profile's settings for a notebook that somebody works in; none where a run has given it its own.
+
+    Says on stdout what it changed. Where it returns nothing, the cell of parameters stands.
+
+    Args:
+        notebook: its name, "00_tour".
+        profile: name in :data:`PROFILES`; None = what ``LLMHAR_PROFILE`` names, as ``make lab`` sets it, if anything.
+
+    Raises:
+        SettingsError: no such profile, or settings that do not fit the notebook.
+    """
+    name = profile or os.environ.get("LLMHAR_PROFILE", "")
+    if not name or os.environ.get("LLMHAR_HEADLESS"):
+        return {}
+    choose(dict.fromkeys(PROFILES), name, f"unknown profile {name!r}; there are:")
+    overrides = read_profile(paths.profile_file(name), notebook_names()).get(notebook, {})
+    where = f"params/profiles/{name}.yaml, section {notebook}"
+    values = resolve(parameters_of(paths.notebook_file(notebook)), overrides, {}, where)
+    changed = (
+        ", ".join(f"{setting} = {values[setting]!r}" for setting in overrides) or "the cell of parameters as it is"
+    )
+    print(f"Settings of profile {name}: {changed}.")
+    return values
 
 
 def _mapping(content: Any, where: str, needed: str) -> dict[str, Any]:

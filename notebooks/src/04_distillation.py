@@ -24,7 +24,7 @@
 
 # %% tags=["parameters"]
 datasets: list[str] = ["simulated"]  # one course each; loader options: "uci_adl:home=A"
-confirm_on: str | None = None  # data that nothing was chosen by: the first student is asked there
+confirm_on: list[str] = []  # data that nothing was chosen by: the first student is asked there
 data_dir: str | None = None  # folder of a single data set; None = LLMHAR_DATA/<name>
 teacher: str = "rules"  # whose traces are learnt: a name from params/models.yaml
 students: list[str] = []  # who learns: names from params/models.yaml
@@ -50,11 +50,18 @@ session_counts: list[int] = []  # S1 Figure 4: training sessions of each point; 
 student_name: str | None = None  # a name of its own for the first student, to ask it by later
 
 # %% [markdown]
-# ## What is taught
+# ## One window on its way
 #
-# Training sessions are cut into windows and the teacher is asked about each, through the store.
-# Test sessions never are. How students are taught has a name, and stands in
-# `params/teachings.yaml`.
+# A **trace** is what the teacher wrote about one training window. A **training example** puts it
+# below the prompt that the student will be asked with. Then the student is asked that very prompt.
+# **Predict before you look:** what will the student copy, the form or the reasons? (Where students
+# are to be trained, this is where it happens: the first run takes its time, the next ones none.)
+
+# %% tags=["profile"]
+# `make lab` opens with the demo's settings; or name a profile here: "smoke", "demo-full", "paper"
+from llmhar.settings import live_settings
+
+globals().update(live_settings("04_distillation", profile=None))
 
 # %%
 from llmhar.ask.asking import Asking
@@ -77,24 +84,44 @@ lessons = load_teaching(
 windowing = Windowing(window_size, n_windows, seed, lessons.step, part, least_events)
 forms = FORMS[teacher_prompt], FORMS[student_prompt]
 taught_on = courses.prepare_courses(datasets, data_dir, *forms, windowing)
-tables.courses_table(taught_on)
 
 # %% [markdown]
-# All that is asked stands in one record: who teaches whom, how, and how all of them answer. Below
-# it, the prompt of a student and what it is to say: the teacher's own text.
+# All that is asked stands in one record: who teaches whom, how, and how all of them answer.
 
 # %%
-limits = Sampling(max_tokens=max_tokens, seed=seed)
 cards = {"tensor_parallel_size": n_gpus}
+limits = Sampling(max_tokens=max_tokens, seed=seed)
 asking = Asking(
     sampling=limits, draw=sampling, thinking=thinking, engine=engine, engine_options=cards
 )
 store = Store()
 plan = study.Study(MODELS[teacher], tuple(students), lessons, asking, store, serve, student_name)
 look = look_up(choices(plan, taught_on, arms))
-print(look.words)
+
+# %%
+from llmhar.distill.worked_window import worked_window
+
 training_sets = [study.teach(course, plan) for course in taught_on]
-print(training_sets[0].first_example)
+taught = study.train_students(plan, training_sets)
+worked_window(taught, store, asking)
+
+# %% [markdown]
+# The student has seen this window in training: what it answers shows what it learnt by heart. How
+# it answers about days that it has never seen is what the scores below are about. And they look at
+# labels alone. A student may write "the coffee machine in the morning, so preparing breakfast",
+# answer "resting on the couch", and be marked right because the truth was the couch: a right label
+# and a worthless explanation. Further below, such cases are looked for.
+
+# %% [markdown]
+# ## What is taught
+#
+# Training sessions are cut into windows and the teacher is asked about each, through the store.
+# Test sessions never are. How students are taught has a name, and stands in
+# `params/teachings.yaml`.
+
+# %%
+print(look.words)
+tables.courses_table(taught_on)
 
 # %% [markdown]
 # The funnel says what each filter would leave; S1 used none. "Correct" looks at the truth of
@@ -128,7 +155,6 @@ tables.share_table().round(2)
 # also folded into their base weights.
 
 # %%
-taught = study.train_students(plan, training_sets)
 taught_arms = study.train_arms(taught, arms)
 every = [*taught.students, *taught_arms.values()]
 tables.training_table([one.student for one in every]).T
@@ -145,9 +171,7 @@ figures.loss_curve(trained) if trained else "nobody is taught in this profile"
 # is not run for students whose weights are their own). A failed check stops the study.
 
 # %%
-confirming = None
-if confirm_on and students:
-    confirming = courses.prepare_course(confirm_on, data_dir, *forms, windowing)
+confirming = courses.prepare_further(confirm_on if students else [], *forms, windowing)
 tables.audit_table(audit.audit_students(every, taught_on, confirming))
 
 # %% [markdown]
@@ -181,8 +205,9 @@ bars = figures.students_bars(results.teacher, results.untrained, results.scored,
 bars
 
 # %% [markdown]
-# The same question on other days: the first student, as it stands last, with all that stands
-# beside it. The controls keep what they learnt.
+# The same question on other days, and in homes of other people: the first student, as it stands
+# last, with all that stands beside it. Controls keep what they learnt; trees and tables stay away
+# where activities have other names, and so does a student whose prompt names none: it is wrong.
 
 # %%
 confirmed = study.confirm(confirming, taught, taught_arms)
@@ -192,9 +217,9 @@ tables.confirm_table(confirmed) if confirmed else "not run in this profile"
 # ## Table 2: taught on one home, tested on another
 #
 # S1's cross-dataset matrix, for the data sets of this study; `04b_transfer` adds others. Rows of
-# ours that were not run are left out, not zero. Mind the prompt: the demo's students are asked
-# without a list of labels, so one that was taught on one home cannot know what another calls its
-# activities; S1's prompt lists them.
+# ours that were not run are left out, not zero. Mind the prompt: S1's lists the activities, as does
+# `listed`; a student asked by the prompt `student`, which names none, cannot know what another home
+# calls its activities.
 
 # %%
 cells = matrix_cells(results)
@@ -228,6 +253,18 @@ picks = excerpts.pick_events(trio, 4) if trio else []
 excerpts.excerpts_html(trio, picks) if trio else "nobody was taught"
 
 # %% [markdown]
+# ## Right, but not for the reason given
+#
+# The case from above: the reason of an event names one activity of the list, the label is another
+# one, and the label is right. Reasons in other words than the list's are not counted.
+
+# %%
+from llmhar.traces.parted import parted_html, parted_text
+
+print(parted_text([results.teacher, *results.scored]))
+parted_html([results.teacher, *results.scored[:1]])
+
+# %% [markdown]
 # ## The students' cards
 #
 # What each was taught, by whom, on which sessions, and these scores, in its folder. Its name, or
@@ -250,7 +287,7 @@ publish(
     | key_numbers.matrix_numbers(cells),
     table=tables.key_columns(scores),
     figure=bars,
-    results=results.shown + ([*confirmed[:2], *confirmed.compared.values()] if confirmed else []),
+    results=results.shown + [result for one in confirmed for result in one.every],
     kinds=[PUBLISHED],
 )
 store.close()

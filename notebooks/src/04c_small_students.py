@@ -51,6 +51,12 @@ n_probes: int = 0  # citations of teacher and best student that are probed; 0 = 
 #
 # Trained here only where they do not stand yet, and audited as in `04_distillation`.
 
+# %% tags=["profile"]
+# `make lab` opens with the demo's settings; or name a profile here: "smoke", "demo-full", "paper"
+from llmhar.settings import live_settings
+
+globals().update(live_settings("04c_small_students", profile=None))
+
 # %%
 from llmhar.ask.asking import Asking
 from llmhar.ask.models import MODELS

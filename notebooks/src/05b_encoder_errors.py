@@ -32,6 +32,7 @@ sampling: str = "model"  # model: makers' values, by mode; hosted: max_tokens to
 max_tokens: int = 256  # most tokens a model may write
 n_guesses: int = 3  # classes shown a step
 dose_models: list[str] = ["rules"]  # who answers about spoilt guesses: names from models.yaml
+fusers: list[str] = []  # students of made-up clips, asked too: truth, llmhar-fusion-135m ...
 dose_alone: bool = False  # also vary one modality with the others held at 50 %
 motion_sizes: list[str] = []  # motion encoders that are compared and each fed into the fusion
 cross_validate: bool = False  # five folds by person for them, beside a random forest (minutes)
@@ -40,12 +41,18 @@ student: str | None = None  # who is taught to fuse: a name from params/models.y
 student_steps: int = 200  # optimizer steps of that
 seed: int = 0  # of subsets and draws
 
+# %% tags=["profile"]
+# `make lab` opens with the demo's settings; or name a profile here: "smoke", "demo-full", "paper"
+from llmhar.settings import live_settings
+
+globals().update(live_settings("05b_encoder_errors", profile=None))
+
 # %%
 from pathlib import Path
 
 from llmhar.ask.asking import Asking
 from llmhar.ask.store import Store
-from llmhar.fusion import doses, error_study, figures, motion_capacity, study, tables, views
+from llmhar.fusion import doses, error_study, figures, motion_capacity, study, tables, taught, views
 from llmhar.fusion.answerers.prompt import FusionForm
 from llmhar.fusion.clips.registry import load_clipset
 from llmhar.fusion.encoders.observe import Observing, observe
@@ -79,7 +86,8 @@ plan = study.plan(clips, observed, FusionForm(n_guesses=n_guesses), n_llm_clips,
 limits = Sampling(max_tokens=max_tokens, seed=seed)
 asking = Asking(sampling=limits, draw=sampling, constrained=constrained, engine=engine)
 task, planned = plan.task_for(dose_models), doses.plan_doses(alone=dose_alone)
-spoilt = error_study.dose_experiment(task, dose_models, planned, store, asking, seed)
+answerers = [*dose_models, *taught.fuser_models(fusers)]
+spoilt = error_study.dose_experiment(task, answerers, planned, store, asking, seed)
 spoilt.verdicts.round(3)
 
 # %% [markdown]
@@ -88,6 +96,14 @@ spoilt.verdicts.round(3)
 # %%
 curves = figures.dose_curves(spoilt.curves, plan.about, len(clips.labels), doses.HELD)
 curves
+
+# %% [markdown]
+# Where do the curves cross? The accuracy of a guess from which another is ahead, with its interval
+# over recordings, and how often they cross at all when recordings are drawn anew. Who is ahead
+# below that stands in the last column; no number: one is ahead all the way.
+
+# %%
+spoilt.crossings.round(3)
 
 # %% [markdown]
 # ## Capacity and granularity of the motion encoder (open question 3)
@@ -115,16 +131,16 @@ fed if len(fed) else "not run in this profile"
 
 # %%
 lesson = (plan.task, teacher, student, student_steps, store, asking)
-taught = error_study.distilled(*lesson) if student else []
-tables.cell_table(study.cells(taught), plan.about).round(3) if taught else "not run in this profile"
+pupils = error_study.distilled(*lesson) if student else []
+tables.cell_table(study.cells(pupils), plan.about).round(3) if pupils else "not run in this profile"
 
 # %%
 publish(
-    error_study.key_numbers(spoilt, taught),
+    error_study.key_numbers(spoilt, pupils) | motion_capacity.numbers(capacity, fed),
     table=spoilt.verdicts.round(3),
     figure=curves,
-    kinds=[*study.kind_names([*spoilt.asked, *taught]), "baseline, no LLM", clips.kind],
+    kinds=[*study.kind_names([*spoilt.asked, *pupils]), "baseline, no LLM", clips.kind],
     datasets=[plan.about.marked],
-    engines=study.engines([*spoilt.asked, *taught]),
+    engines=study.engines([*spoilt.asked, *pupils]),
 )
 store.close()

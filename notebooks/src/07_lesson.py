@@ -17,12 +17,14 @@
 # Five small experiments, each in three beats: **predict before you look, measure, explain.** Write
 # your prediction down first; a prediction that cannot be wrong teaches nothing. All data are
 # simulated and made on this machine; no network is needed. (`00_tour` shows the same path once,
-# without exercises, in ten minutes.)
+# without exercises, in ten minutes.) Each exercise says how hard it is (★ look, ★★ think,
+# ★★★ reason from what you saw before) and its minutes; its hints unfold one after the other.
 
 # %% [markdown] tags=["speaker"]
 # **Speaker's note (2 min).** The class gets `notebooks/class/07_lesson.ipynb`: the same lesson
 # without solutions and notes. Run this one beforehand once, so that all answers are in the store.
-# Ask who has a smart plug or a motion sensor at home.
+# Ask who has a smart plug or a motion sensor at home. "Expect" in these notes is what we think
+# that a class will say; no class was measured.
 
 # %% tags=["parameters"]
 dataset: str = "simulated"  # a data set of `llmhar data list`
@@ -38,11 +40,24 @@ seed: int = 0  # seed of the windows drawn
 tokenizer: str | None = None  # whose tokens count: a name from params/models.yaml; None = words
 
 # %% [markdown]
-# ## 1. Be the model (10 min)
+# ## 1. Be the model ★ (10 min)
 #
-# Ten events of one home, as a model reads them. Several people live here. **Predict:** what is
-# each event part of? Take your labels from the list, one an event, and put them into `my_labels`.
-# "?" is allowed.
+# Ten events of one home; a model is told the same. Several people live here. **Predict:** what is
+# each event part of? Choose a label an event in the form; "?" is allowed. The truth shows itself
+# when all ten are chosen. (In a report, without menus, write beside the events and unfold.)
+#
+# <details><summary>hint 1</summary>Begin with the events whose sensor belongs to one activity
+# only: an appliance, a couch.</details>
+# <details><summary>hint 2</summary>Which events are neighbours in time but lie in other rooms?
+# Nobody is in two rooms at once: they belong to two people.</details>
+# <details><summary>hint 3</summary>Some sensors serve several activities, such as a fridge. Who
+# opens it need not be who stands beside it.</details>
+
+# %% tags=["profile"]
+# `make lab` opens with the demo's settings; or name a profile here: "smoke", "demo-full", "paper"
+from llmhar.settings import live_settings
+
+globals().update(live_settings("07_lesson", profile=None))
 
 # %%
 from pathlib import Path
@@ -56,8 +71,8 @@ from llmhar.run.publish import publish
 from llmhar.score import figures, stats, tables, token_tables
 from llmhar.score.evaluate import evaluate
 from llmhar.text.prompt import PromptForm
-from llmhar.text.serialize import SERIALIZERS
 from llmhar.traces import lesson
+from llmhar.traces.label_form import LabelForm
 from llmhar.traces.view import show_traces, window_html
 
 # %%
@@ -67,19 +82,13 @@ single = one_window(
 )
 shown = single.windows[0]
 home = single.sessions[shown.session_id]
-print(SERIALIZERS["sentences"](shown))
-
-# %%
-print(" | ".join(lesson.activity_names(home)))
-
-# %%
-my_labels = ["?"] * len(shown.events)  # your labels, one an event
-lesson.check_guess(shown, home, my_labels)[["time", "event", "guess"]]
+form = LabelForm(shown, home)  # what was chosen stands in form.labels
+form
 
 # %% [markdown] tags=["solution"]
 # Look at the truth only now. Two things make it hard: several people act at once, so neighbours in
-# the list need not belong together; and a sensor says where something happened, not why. People
-# usually get the kitchen right and the corridor wrong. So do models.
+# the list need not belong together; and a sensor says where something happened, not why. In the
+# lesson's own window the fridge is the trap: a third person opened it, while breakfast was made.
 
 # %% tags=["solution"]
 window_html(shown, home)
@@ -89,13 +98,21 @@ window_html(shown, home)
 # showing the truth: that is the ceiling of any single label. Ask what they looked at: room?
 # appliance? clock? the line before? Write the four words on the board; they come back in
 # experiment 5.
+#
+# **Expect:** shower for what the bathroom says and breakfast for the whole kitchen. That is what
+# the rules answer too: 8 of 10. The fridge was a third resident's, who grabbed food in between.
 
 # %% [markdown]
-# ## 2. How much text is a home? (6 min)
+# ## 2. How much text is a home? ★ (6 min)
 #
 # The same ten events can be written as a JSON list, as sentences, or as bare lines. **Predict:**
 # how many times longer is the longest form than the shortest, in tokens (or words)? Then run the
 # cell.
+#
+# <details><summary>hint 1</summary>Count for one event what is said again with each of the ten:
+# names of fields, quotes, brackets.</details>
+# <details><summary>hint 2</summary>A form that writes a start and an end for each use of a sensor
+# writes two clocks; how long is a clock?</details>
 
 # %%
 my_ratio = None  # e.g. 1.5
@@ -114,13 +131,21 @@ costs.round(1)
 # %% [markdown] tags=["speaker"]
 # **Speaker's note.** A surprise for most: digits are split, so a clock such as 07:28:12 costs
 # eight tokens. Ask what one could leave out.
+#
+# **Expect:** 1.2 to 1.5, for people count words. In words it is 1.77 on this window, in tokens
+# more, for the clocks.
 
 # %% [markdown]
-# ## 3. Ask (9 min)
+# ## 3. Ask ★★ (9 min)
 #
 # Windows from all test sessions go to each model. `rules` is no language model: it knows words of
 # rooms and appliances. **Predict** two numbers for it: what share of events gets an answer that
 # can be read, and its macro F1 (1 is perfect; guessing is near 0).
+#
+# <details><summary>hint 1</summary>A scripted reader writes its answer by the same rule each time:
+# what share of its answers can be ill-formed?</details>
+# <details><summary>hint 2</summary>Of your own ten labels, how many did the words of room and
+# appliance alone decide? A rare activity counts as much as a frequent one.</details>
 
 # %%
 my_answered, my_f1 = None, None  # e.g. 95 and 0.5
@@ -149,12 +174,22 @@ show_traces(results, n_static=1)
 # **Speaker's note.** Find one event where the reasoning is sensible and the label wrong, and one
 # the other way round. If a language model is among `models`, read a ramble aloud. It is funny, and
 # it is the point.
+#
+# **Expect:** 100 % and 0.8, from the 8 of 10 just seen. The first is right. Macro F1 is lower than
+# the share of right labels: what the rules never name, such as grabbing food, counts as 0 in full.
 
 # %% [markdown]
-# ## 4. How sure may we be? (8 min)
+# ## 4. How sure may we be? ★★★ (8 min)
 #
 # One score a session. **Exercise:** compute the 95 % interval of the first model's mean by hand:
 # mean ± t · s / √n (with six sessions t = 2.571). **Predict** first: how wide will it be?
+#
+# <details><summary>hint 1</summary>The interval reaches as far above the mean as below it: its
+# width is twice t · s / √n.</details>
+# <details><summary>hint 2</summary>s, the standard deviation, is near a third of the distance
+# between the best and the worst of six sessions.</details>
+# <details><summary>hint 3</summary>√6 is 2.45, so t / √n is about 1: the width is a little more
+# than twice s.</details>
 
 # %%
 scores = tables.session_table(results)
@@ -180,13 +215,25 @@ sessions
 # %% tags=["solution"]
 print(f"p {stats.least_p(worked.n):.4f} with {worked.n} sessions")
 
+# %% [markdown] tags=["speaker"]
+# **Speaker's note.** Let one half of the class work it out on paper, the other guess from the
+# column of scores.
+#
+# **Expect:** half of the true width, for "plus or minus" is forgotten; or a tiny one, from taking
+# events for n.
+
 # %% [markdown]
-# ## 5. What did it look at? (8 min)
+# ## 5. What did it look at? ★★★ (8 min)
 #
 # Take evidence away and ask again: if the label stays, the evidence did not matter. Choose an
 # event of your window, guess which *other* event its label hangs on, and drop that one.
 # **Predict:** will the label change? (A model that gives each event a reason shows it before and
 # after.)
+#
+# <details><summary>hint 1</summary>Which events does the model's reasoning name? Drop one of
+# those, then one that it does not name.</details>
+# <details><summary>hint 2</summary>Does the reasoning about your event name any other event? If
+# not, what could a drop change?</details>
 
 # %%
 dropped = 0  # id of the event that you take away
@@ -203,6 +250,42 @@ lesson.without(answered, dropped, store, asking)
 # **Speaker's note.** Collect ten drops from the class in a table on the board: dropped event,
 # changed or not. Then ask for the words from experiment 1 again: room, appliance, clock,
 # neighbour. Which of them does this model use?
+#
+# **Expect:** most say that the label will change. With the rules none of the ten drops moves any
+# label of this window: each event is decided by its own room, appliance and clock.
+
+# %% [markdown]
+# **What the recorded demo showed** (`reports/record/demo`; your run may differ):
+#
+# - the most costly way of writing takes 2.44 times as many tokens as the cheapest;
+# - the rules reach macro F1 0.689 [0.619, 0.758] over 6 sessions, the untaught model 0.
+
+# %% [markdown]
+# ## Five questions
+#
+# **1.** Your guesses and the truth differ. Who is right?
+#
+# <details><summary>answer</summary>The truth is what an annotator wrote; where residents cross,
+# two careful people differ too.</details>
+#
+# **2.** Which costs more tokens, the clock or the sensor's name?
+#
+# <details><summary>answer</summary>The clock: digits are split.</details>
+#
+# **3.** A model labels nothing and another labels everything wrongly. Which has the higher macro
+# F1?
+#
+# <details><summary>answer</summary>Neither: both have 0. The verdicts tell them apart.</details>
+#
+# **4.** What would halve the interval?
+#
+# <details><summary>answer</summary>Four times as many sessions, for it shrinks with their square
+# root.</details>
+#
+# **5.** An event was dropped and the label stayed. Was the event unimportant?
+#
+# <details><summary>answer</summary>For this label, yes; or others said the same. One drop is one
+# observation.</details>
 
 # %% [markdown]
 # ## What to take home (2 min)

@@ -1,6 +1,5 @@
 """The store: exactly once, keyed by content, whole after any kill."""
 
-import json
 import multiprocessing
 import os
 import random
@@ -14,8 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from llmhar.ask.store import FORMAT, Ask, PassCost, Store, StoreError
-from llmhar.records import Fingerprint, Generation, Request, Sampling
+from llmhar.ask.store import FORMAT, Ask, Store, StoreError
+from llmhar.ask.stored import PassCost
+from llmhar.records import Fingerprint, Generation, Request, Sampling, canonical_json
 
 CPU = Fingerprint("vllm", "1", "bfloat16", "cpu")
 GPU = Fingerprint("vllm", "1", "bfloat16", "cuda:A100")
@@ -44,6 +44,47 @@ def test_a_success_is_found_whole(store):
     assert store.request(made.key) == made
 
 
+def test_what_requests_share_stands_once(store):
+    system = "a long static text " * 200
+    made = [
+        Request("m", "r", "t", ({"role": "system", "content": system}, {"role": "user", "content": f"window {n}"}),
+                schema=schema, sample_index=sample, logprobs=n == 1)
+        for n in range(5) for sample in (0, 1) for schema in (None, {"type": "array", "maxItems": 3})
+    ]  # fmt: skip
+    store.note_asks(ask(one, n) for n, one in enumerate(made))
+    assert [store.request(one.key) for one in made] == made
+    assert [store.request(one.key).key for one in made] == [one.key for one in made]
+    texts = [text for (text,) in store._db.execute("SELECT json FROM parts")]
+    assert sum(system in text for text in texts) == 1 and len(texts) == 2 + 1 + 5 + 2 * 2
+    (longest,) = store._db.execute("SELECT max(length(request)) FROM requests").fetchone()
+    assert longest < 40
+    (number,) = store._db.execute("SELECT id FROM parts WHERE json = '\"window 3\"'").fetchone()
+    store._db.execute("DELETE FROM parts WHERE id = ?", (number,))
+    with pytest.raises(StoreError, match=r"a part of request .* is missing"):
+        [store.request(one.key) for one in made]
+
+
+def test_requests_that_an_older_llmhar_wrote_whole_are_read_and_become_short(store, monkeypatch):
+    old, other = request("old", schema={"type": "array"}, sampling=Sampling(seed=4)), request("another")
+    for one in (old, other):
+        row = (one.key, canonical_json(one.to_json()))
+        store._db.execute("INSERT INTO requests VALUES (?, ?)", row)
+    assert store.request(old.key) == old and not store._has("parts")
+    store.add(Generation(old.key, "its answer", "stop"), CPU)
+    with monkeypatch.context() as patch:  # killed in the middle: nothing has changed
+        patch.setattr(Store, "_row", lambda self, one, places: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            store.note_asks([ask(old)])
+    assert store.request(old.key) == old and not store._has("parts")
+    store.note_asks([ask(old)])
+    rows = dict(store._db.execute("SELECT key, request FROM requests"))
+    assert rows[old.key].startswith("[") and rows[other.key].startswith("{")
+    assert store.request(old.key) == old and store.request(other.key) == other
+    assert store.find([old.key])[old.key].generation.text == "its answer"
+    store.note_asks([ask(old)])
+    assert dict(store._db.execute("SELECT key, request FROM requests")) == rows
+
+
 def test_how_likely_an_answer_was_stands_beside_it(store):
     plain, sure = request("plain"), request("sure", logprobs=True)
     store.note_asks([ask(plain), ask(sure)])
@@ -64,6 +105,57 @@ def test_how_likely_an_answer_was_stands_beside_it(store):
             (plain.key,),
         )
     assert store.counts()["successes"] == 4 and store._db.execute("PRAGMA user_version").fetchone() == (FORMAT,)
+
+
+@pytest.mark.parametrize("change", [
+    "text = replace(text, 'cook', 'rook')", "text = CAST(x'ff' || text AS TEXT)", "text = x'00'", "seconds = 2",
+    "finish_reason = 'length'", "output_tokens = 8", "output_tokens = 'x'", "fingerprint = '{\"engine\":'",
+    "fingerprint = replace(fingerprint, 'vllm', 'vlln')",
+])  # fmt: skip
+def test_an_answer_whose_letters_changed_is_told_never_read_and_asked_anew(store, change, capsys):
+    made, other = request(), request("other")
+    store.note_asks([ask(made), ask(other)])
+    answer, kept = Generation(made.key, "cook", "stop", "", 1, 2, 3, 1.5), Generation(other.key, "read", "stop")
+    store.add(answer, CPU), store.add(kept, CPU)
+    store._db.execute(f"UPDATE attempts SET {change} WHERE request_key = ?", (made.key,))
+    assert store.find([made.key, other.key]) == {other.key: (kept, CPU)}
+    assert f"1 of the answers in {store.path} damaged" in capsys.readouterr().err
+    assert "run again: what is missing is asked anew" in store.failures([made.key])[made.key]
+    assert store.counts() == {"requests": 2, "successes": 1, "failures": 1, "asks": 2, "runs": 0}
+    assert store.attempts([made.key])
+    assert store.add(answer, CPU) and store.find([made.key])[made.key] == (answer, CPU)
+    assert not capsys.readouterr().err
+
+
+def test_how_likely_an_answer_was_is_part_of_its_checksum(store, capsys):
+    made = request(logprobs=True)
+    store.note_asks([ask(made)])
+    store.add(Generation(made.key, "b", "stop", logprobs="[[0,1,-0.5]]"), CPU)
+    store._db.execute("UPDATE logprobs SET tokens = '[[0,1,-0.6]]'")
+    assert store.find([made.key]) == {} and "damaged" in capsys.readouterr().err
+
+
+def test_answers_without_a_checksum_are_read_as_they_are(store, capsys):
+    made = request()
+    store.note_asks([ask(made)])
+    store.add(Generation(made.key, "of an older llmhar", "stop"), CPU)
+    store._db.execute("DROP TABLE sums")
+    assert store.find([made.key])[made.key].generation.text == "of an older llmhar" and not capsys.readouterr().err
+    store.add(Generation(made.key, "of a GPU", "stop"), GPU)
+    assert store.find([made.key])[made.key].generation.text == "of an older llmhar"
+    assert store.find([made.key], GPU)[made.key].generation.text == "of a GPU"
+    store._db.execute("UPDATE attempts SET text = CAST(x'ff' AS TEXT) WHERE id = 1")  # but never what is no text
+    assert store.find([made.key])[made.key].generation.text == "of a GPU"
+
+
+def test_a_damaged_answer_in_a_store_that_cannot_be_written_is_left_out(store, capsys):
+    made = request()
+    store.note_asks([ask(made)])
+    store.add(Generation(made.key, "cook", "stop"), CPU)
+    store._db.execute("UPDATE attempts SET text = 'rook'")
+    store._db.execute("PRAGMA query_only = ON")
+    for _ in range(2):
+        assert store.find([made.key]) == {} and "damaged" in capsys.readouterr().err
 
 
 def test_one_success_per_request_and_fingerprint(store):
@@ -332,13 +424,12 @@ def test_a_read_only_connection_reads_notes(tmp_path):
 
 
 def test_requests_that_are_here_are_not_serialised_again(tmp_path, monkeypatch):
-    from llmhar.ask import store as module
-
     asks = [Ask("d", "s", i, "m", request(f"question {i}")) for i in range(700)]
     with Store(tmp_path / "store.sqlite") as store:
         store.note_asks(asks[:600])
         written = []
-        monkeypatch.setattr(module, "canonical_json", lambda value: written.append(1) or json.dumps(value))
+        whole = Store._row
+        monkeypatch.setattr(Store, "_row", lambda *given: written.append(1) or whole(*given))
         store.note_asks(asks)
         assert len(written) == 100
         assert store.counts()["requests"] == store.counts()["asks"] == 700

@@ -22,9 +22,11 @@ class Bench(NamedTuple):
 BENCHES: dict[str, Bench] = {
     "bench": Bench("bench", "speed, scale and growth in one table: proof/bench.md (--only NAME, --resume)"),
     "faults": Bench("faults", "kill -9, full disks, broken files, APIs, hostile answers: proof/faults.md (--resume)"),
+    "all": Bench("every", "bench, faults and security: all tables on this commit (--only NAME, --quick)"),
     "security": Bench("security", "injection, secrets, gates, vulnerabilities, licences: proof/security.md"),
     "speed": Bench("speed", "rates of loader, prompts, parsing and store"),
     "scale": Bench("scale", "Ray on two nodes of this machine: throughput, a lost node, flat memory"),
+    "demo": Bench("demo", "the demo at commit ed81958 against now, in pairs: cold, warm, forced, first answer"),
     "explorer": Bench("explorer", "10,000 traces in a browser: file size, first paint, next window"),
     "agreement": Bench("agreement", "the same 20 windows through vllm and transformers"),
     "calibration": Bench("calibration", "size, coverage and power of the study's statistics on simulated nulls"),
@@ -34,8 +36,12 @@ BENCHES: dict[str, Bench] = {
     "growth": Bench("growth", "a part of bench: time and memory with more windows"),
     "own-code": Bench("own_code", "a part of bench: overhead of the library's own code"),
     "peers": Bench("peers", "a part of bench: beside lm-evaluation-harness"),
+    "inspect-ai": Bench("peers_inspect", "a part of bench: beside inspect_ai, one server for both"),
     "kills": Bench("faults_kill", "a part of faults: kill -9 at random points"),
     "store": Bench("faults_store", "a part of faults: four writers, disks, clocks"),
+    "loaders": Bench("faults_loaders", "a part of faults: damaged files for every loader (ARGS=1000 of each)"),
+    "checksums": Bench("checksums", "a part of bench: what checksums add to the look-up of stored answers"),
+    "ages": Bench("ages", "which recorded rows are older than their code"),
 }  # fmt: skip
 
 

@@ -31,19 +31,21 @@ import psutil
 
 from llmhar import paths
 from llmhar.ask.engines.child import last_words
-from tests.bench import verdicts
+from tests.bench import ages, verdicts
 from tests.bench.verdicts import Claim, exit_code, table_text, tally, write_report
 from tests.memory import peak_memory
 
 ROOT = Path(__file__).parents[2]
 PARTS: dict[str, str] = {
-    "scale": "tests.bench.bench:scale_claims",
+    "scale": "tests.bench.scale:claims",
     "own code": "tests.bench.own_code:claims",
     "growth": "tests.bench.growth:claims",
     "engines": "tests.bench.engines:claims",
     "peers": "tests.bench.peers:claims",
+    "inspect_ai": "tests.bench.peers_inspect:claims",
     "explorer": "tests.bench.explorer:claims",
     "training": "tests.bench.training:claims",
+    "checksums": "tests.bench.checksums:claims",
     "statistics": "tests.bench.calibration:claims",
 }
 """Name -> module and function, imported in the part's own process: ``claims(*, quick: bool) -> list[Claim]``."""
@@ -68,13 +70,6 @@ class Part(NamedTuple):
     """Most resident bytes of its process and their children together, at one moment."""
     load: tuple[float, float]
     """Of the machine, over one minute, before and after it."""
-
-
-def scale_claims(*, quick: bool = False) -> list[Claim]:
-    """Two Ray nodes; ``quick``: a tenth of the windows."""
-    from tests.bench import scale
-
-    return scale.claims(10_000 if quick else 100_000)
 
 
 # The child.
@@ -128,7 +123,8 @@ def run_part(name: str, target: str, *, quick: bool, limit_s: float = LIMIT_S) -
             found = [broken(ended, last_words(log) or "it said nothing")]
         if found[0].claim == BROKEN:
             print(log.read_text(encoding="utf-8", errors="replace")[-4000:], file=sys.stderr)
-    named = [replace(claim, claim=f"{name}: {claim.claim}") for claim in found]
+    made = ages.stamp(target.partition(":")[0])
+    named = [replace(claim, claim=f"{name}: {claim.claim}", made=made) for claim in found]
     return Part(name, named, time.perf_counter() - start, peak.bytes, (before, os.getloadavg()[0]))
 
 

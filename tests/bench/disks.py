@@ -7,6 +7,7 @@ returns what was seen; :func:`judge` makes a claim of it.
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import random
 import re
@@ -17,7 +18,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from llmhar import paths
-from llmhar.ask.store import Ask, Store
+from llmhar.ask.store import Ask, Store, StoreError
 from llmhar.records import Fingerprint, Generation, Request
 from tests.bench.verdicts import Claim
 
@@ -224,3 +225,51 @@ def damaged_store(folder: Path, how: Callable[[bytes], bytes], open_store: OpenS
     for rest in folder.glob("store.sqlite-*"):
         rest.unlink()
     return Seen(said, lost + bool(error_of(lambda: use_store(path, open_store))))
+
+
+def flipped_bytes(
+    folder: Path, n: int, open_store: OpenStore = Store, seed: int = 0
+) -> tuple[int, int, int, list[str]]:
+    """A byte of a store is changed, in turn within an answer's text and anywhere in the file; all is read, and what is
+    missing is asked anew.
+
+    Args:
+        folder: an empty one.
+        n: changed bytes, each in a fresh copy of one store.
+        open_store: opens the store that is read.
+        seed: of the draw of bytes.
+
+    Returns:
+        Answers that were read otherwise than they were stored; changes within an answer that nobody was told of;
+        answers that were still missing after they had been asked anew; the first messages.
+    """
+    dice, path, n_asks = random.Random(seed), folder / "store.sqlite", 60
+    use_store(path, n=n_asks)
+    whole, keys = path.read_bytes(), [request(i).key for i in range(n_asks)]
+    texts = [place for i in range(n_asks) if (place := whole.find(answer(i, 500).text.encode())) >= 0]
+    true = {request(i).key: answer(i, 500) for i in range(n_asks)}
+    other = untold = lost = 0
+    said: list[str] = []
+    for number in range(n):
+        inside = number % 2 == 0
+        place = dice.choice(texts) + dice.randrange(500) if inside else dice.randrange(len(whole))
+        changed = bytearray(whole)
+        changed[place] ^= dice.randrange(1, 256)
+        path.write_bytes(changed)
+        heard = io.StringIO()
+        try:
+            with contextlib.redirect_stderr(heard), open_store(path) as store:
+                for _ in range(3):  # what is written beside damage may show more of it
+                    found = {key: stored.generation for key, stored in store.find(keys).items()}
+                    other += sum(true[key] != found[key] for key in found.keys() & true.keys())
+                    for key in true.keys() - found.keys():
+                        store.add(true[key], CPU)
+                lost += len(true.keys() - store.find(keys).keys())
+                store.failures(keys), store.attempts(keys), store.counts()
+        except StoreError as error:  # names file and cure: the whole store is damaged
+            heard.write(str(error))
+        untold += inside and path.name not in heard.getvalue()
+        said += [heard.getvalue()[:300]] * bool(heard.getvalue() and len(said) < 3)
+        for rest in folder.glob("store.sqlite-*"):
+            rest.unlink()
+    return other, untold, lost, said

@@ -7,7 +7,6 @@ what was measured: tests/proof/test_bench_engines.py plants faults and sees each
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import os
 import statistics
@@ -34,7 +33,7 @@ from llmhar.text.prompt import PromptForm
 from tests.bench import engines_adapters
 from tests.bench.engines_steps import Interval, Pass, read_steps, spread
 from tests.bench.scale import Watched
-from tests.bench.verdicts import Claim, at_least, at_most, exit_code, not_measured, table_text
+from tests.bench.verdicts import Claim, at_least, at_most, not_measured, print_claims
 
 ROOT = Path(__file__).parents[2]
 MODEL = "smollm2-135m"
@@ -278,14 +277,5 @@ def claims(*, quick: bool = False) -> list[Claim]:
     return found
 
 
-def main() -> int:
-    """Print the table."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="one round at small sizes")
-    found = claims(quick=parser.parse_args().quick)
-    print(table_text(found))
-    return exit_code(found)
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(print_claims(claims, __doc__, "one round at small sizes"))

@@ -19,6 +19,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+from tests.bench import ages
 from tests.bench.verdicts import Claim, exit_code, keep, kept, table_text, tally, write_report
 
 Part = Callable[..., Sequence[Claim]]
@@ -47,8 +48,8 @@ NOTES = (
     "are repeated to a megabyte behind an open string, an open item, an open thinking block.",
     "`loaders`: each file is read in a child process with bounded address space; its resident set is sampled by the "
     "kernel (VmHWM, set back before each file). Damage is drawn from a seed. A clear error is the loader's own, at "
-    "most 1,000 characters, with the file's name. Not damaged here: PAMAP2's and USC-HAD's files, weights, and the "
-    "store (that is `store`'s).",
+    "most 1,000 characters, with the file's name. Homes' books must balance: no row that was read stands nowhere, "
+    "no line of a CASAS or Kasteren file is unread. Not damaged here: weights, and the store (that is `store`'s).",
 )
 
 
@@ -62,6 +63,7 @@ def collect(parts: Mapping[str, Part], *, quick: bool, resume: bool = False) -> 
             before = kept(f"faults {name}") if resume else None
             own = before[0] if before else list(part(quick=quick))
             problem = "" if own else "it claims nothing"
+            own = [replace(claim, made=claim.made or ages.stamp(f"tests.bench.faults_{name}")) for claim in own]
             if own and not quick and not exit_code(own):
                 keep(f"faults {name}", own)
         except Exception as error:  # any at all: the other parts' rows must not be lost with it
@@ -70,6 +72,7 @@ def collect(parts: Mapping[str, Part], *, quick: bool, resume: bool = False) -> 
         if problem:
             own = [Claim(f"part {name} runs to its end", "no exception", problem[:300], "missed",
                          f"python -m tests.bench.faults --only {name} shows where")]  # fmt: skip
+        own = [claim if claim.made else replace(claim, made=ages.stamp(f"tests.bench.faults_{name}")) for claim in own]
         found += _named_apart(own, name, found)
         print(f"{name}: {tally(own)}, {time.perf_counter() - started:.0f} s", file=sys.stderr, flush=True)
     return found

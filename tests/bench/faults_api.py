@@ -24,10 +24,13 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from llmhar.ask import spending
 from llmhar.ask.asking import Asking
 from llmhar.ask.engines.base import Engine, EngineError
 from llmhar.ask.inference import collect, run_asks
+from llmhar.ask.spending import cost_of
 from llmhar.ask.store import Ask, Store
+from llmhar.records import Generation
 from tests.ask.engines import test_openai as fake
 from tests.ask.engines.test_contract import ask
 from tests.bench.verdicts import Claim, at_most, exactly
@@ -57,6 +60,8 @@ FAULTS: dict[str, Fault] = {
     "429, Retry-After 1 s": Fault((429, {"error": {"message": "slow down"}}, {"Retry-After": "1"})),
     "429 without a word": Fault((429, b"", {})),
     "429, Retry-After an hour": Fault((429, {"error": {"message": "quota"}}, {"Retry-After": "3600"}), False),
+    "429, Retry-After a date long past": Fault((429, b"", {"Retry-After": "Wed, 21 Oct 2015 07:28:00 GMT"})),
+    "429, Retry-After a date far ahead": Fault((429, b"", {"Retry-After": "Wed, 21 Oct 2099 07:28:00 GMT"}), False),
     "500": Fault((500, {"error": {"message": "on fire"}}, {})),
     "503": Fault((503, b"<html>busy</html>", {"retry-after-ms": "10"})),
     "garbage bytes": Fault((200, bytes(range(256)) * 40, {}), False),
@@ -67,6 +72,8 @@ FAULTS: dict[str, Fault] = {
     "half an answer, then nothing": Fault((200, _WHOLE, {"Content-Length": "99999"})),
     "more than its Content-Length": Fault((200, _WHOLE, {"Content-Length": "20"}), False),
     "byte after byte, slowly": Fault("drip"),
+    "with an unknown finish word": Fault((200, fake.completion("an answer", "weather_changed"), {}), False),
+    "without an end": Fault("endless"),
     "nothing, ever": Fault("never"),
     "by hanging up": Fault("hang up"),
 }
@@ -249,6 +256,62 @@ def gone_claim(n: int = 160, answered: int = 40, at_once: int = N) -> Claim:
                    result.n_wrong + (not result.ended), "windows", why=why)  # fmt: skip
 
 
+ODD: dict[str, Callable[[str], dict[str, Any]]] = {
+    "a finish word of its own": lambda text: fake.completion(text, "end_turn"),
+    "no finish word": lambda text: fake.completion(text, None),
+    "content in parts": lambda text: fake.completion([{"type": "text", "text": one} for one in text]),  # type: ignore[arg-type]
+}
+"""Replies that are odd and whole: name -> what the server sends for a text."""
+USAGE = {"prompt_tokens": 1000, "completion_tokens": 100, "total_tokens": 1100}
+PAID_FOR = 5.5
+"""Answers that the limit of the run in :func:`limit_claim` has room for."""
+
+
+class Odd(Weather):
+    """Every window is answered at once, in an odd form."""
+
+    def __init__(self, form: Callable[[str], dict[str, Any]]) -> None:
+        super().__init__(Fault("none"), (), 0)
+        self.form = form
+
+    def __call__(self, body: dict[str, Any]) -> Reply:
+        status, _, headers = super().__call__(body)
+        return status, self.form(answer(int(body["messages"][-1]["content"].rpartition(" ")[2]))), headers
+
+
+def odd_claim(name: str, form: Callable[[str], dict[str, Any]], open_with: Open = open_client) -> Claim:
+    """Odd replies are read as what they say, and stored."""
+    result = run_in(Odd(form), open_with)
+    return exactly(f"API that answers with {name}: windows lost, left without a reason or asked twice", 0,
+                   result.n_wrong + len(result.reasons), "windows", why=_told(result))  # fmt: skip
+
+
+def limit_claim(open_with: Open = open_client, n: int = N) -> Claim:
+    """A limit of dollars is reached in mid-run; with more the next run asks the rest: all is counted to the token."""
+    weather = Odd(lambda text: fake.completion(text, usage=USAGE))
+    asks = [Ask("bench", "s", i, fake.MODEL.name, ask(f"window {i}")) for i in range(n)]
+    each = cost_of([Generation("", prompt_tokens=1000, output_tokens=100)], fake.MODEL.prices).usd or 0.0
+    said, spent = "", list[float]()
+    with (tempfile.TemporaryDirectory() as folder, served(weather) as server, pytest.MonkeyPatch.context() as patch,
+          Store(Path(folder, "s.sqlite")) as store):  # fmt: skip
+        for number, limit in enumerate((PAID_FOR * each, 1000 * each)):
+            ledger = Path(folder, f"spent-{number}.txt")
+            patch.setenv(spending.LEDGER, str(ledger))
+            patch.setenv(spending.LIMIT, repr(limit))
+            try:
+                run_asks(asks, fake.MODEL, store, asking=Asking(progress=False, open_with=lambda: open_with(server)))
+            except EngineError as error:
+                said = str(error)
+            spent.append(sum(float(line.split()[0]) for line in ledger.read_text().splitlines()))
+        found = store.find([one.request.key for one in asks])
+    wrong = [i for i, one in enumerate(asks) if one.request.key not in found or weather.asked[i] != 1]
+    wanted = (int(PAID_FOR) * each, (n - int(PAID_FOR)) * each)
+    off = [f"${one:.6f} counted, ${true:.6f} used" for one, true in zip(spent, wanted) if abs(one - true) > each / 1e6]
+    why = f"limit of {PAID_FOR:g} answers, {n} windows, then more: {said[:120] or 'it was never reached'}"
+    return exactly("a limit of dollars in mid-run: windows lost or asked twice, sums that are wrong", 0,
+                   len(wrong) + len(off) + (not said), "faults", why="; ".join([why, *off]))  # fmt: skip
+
+
 def claims(*, quick: bool = False) -> list[Claim]:
     """All claims of the API; ``quick`` tries one fault of each kind."""
     names = ("429, Retry-After 1 s", "500", "garbage bytes", "by hanging up") if quick else tuple(FAULTS)
@@ -261,6 +324,8 @@ def claims(*, quick: bool = False) -> list[Claim]:
     why = f"the longest: {slowest}; {RETRIES + 1} attempts of {TIMEOUT_S:g} s each, {N} windows at once"
     return [
         *found,
+        *(odd_claim(name, form) for name, form in ODD.items()),
         gone_claim(),
+        limit_claim(),
         at_most("API that stays broken: seconds until the run ends", PATIENCE_S, longest, "s", why=why),
     ]

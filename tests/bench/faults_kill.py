@@ -1,4 +1,4 @@
-"""Claims of "Faults" about kill -9: at 200 random points of generation, training, notebook and report, then run again.
+"""Claims of "Faults" about kill -9: at random points of generation, training, notebook, report and all that writes out.
 
 `python -m tests.bench.faults_kill [KIND …]` prints them, `make bench ONLY=faults` has them. The machinery is in
 :mod:`tests.bench.kills`; papermill, Jupyter's kernel, TRL and SQLite run for real.
@@ -12,6 +12,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Mapping
 from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from pathlib import Path
 from unittest.mock import patch
 
@@ -19,9 +20,10 @@ from tests.bench.faults_store import has_weights
 from tests.bench.kills import Filling, Tally, Work, campaign
 from tests.bench.verdicts import Claim, at_least, at_most, exactly, exit_code, not_measured, table_text
 
-KILLS = {"generation": 110, "report": 50, "notebook": 20, "training": 20}
-QUICK = {"generation": 12, "report": 6}
-"""Kills of each kind, 200 in all; and those of ``quick``."""
+KILLS = {"generation": 110, "report": 50, "notebook": 20, "training": 20,
+         **dict.fromkeys(("data new", "label", "students export", "record"), 50)}  # fmt: skip
+QUICK = {"generation": 12, "report": 6, "data new": 6, "label": 3, "students export": 3, "record": 3}
+"""Kills of each kind, 400 in all; and those of ``quick``."""
 AGAIN = {"generation": (1, "answers"), "training": (2, "steps")}
 """Most work that one kill may cost: the answer in flight; the steps since the last checkpoint."""
 SHOWN_BY = "tests/proof/test_faults_kill.py"
@@ -48,8 +50,21 @@ def _training(scratch: Path) -> Work:
     return Training(scratch)
 
 
+def _making(scratch: Path) -> Work:
+    from tests.bench.kills_homes import Making
+
+    return Making(scratch)
+
+
+def _replacing(kind: str, scratch: Path) -> Work:
+    from tests.bench.kills_outputs import OUTPUTS
+
+    return OUTPUTS[kind](scratch)
+
+
 WORKS: dict[str, Callable[[Path], Work]] = {
     "generation": Filling, "report": _reporting, "notebook": _executing, "training": _training,
+    "data new": _making, **{kind: partial(_replacing, kind) for kind in ("label", "students export", "record")},
 }  # fmt: skip
 
 
@@ -116,6 +131,10 @@ TABLES = {
     "generation": "score, session and verdict tables and all stored answers, byte by byte",
     "report": "pages, notebooks, figures and index by hash; run.json but for its seconds",
     "notebook": "key numbers, table, figure, index card and all stored answers; not the times that papermill notes",
+    "data new": "home.yaml and events.parquet, byte by byte",
+    "label": "the table and all stored answers, byte by byte",
+    "students export": "names and hashes of all files",
+    "record": "names and hashes of all files",
     "training": "sha256 of the adapter, every step's loss, the first batches; one thread",
 }
 

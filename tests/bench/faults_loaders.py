@@ -4,7 +4,8 @@ A file may be read, or refused with the loader's own error that names it. Anythi
 message without a file's name, a hostile archive that is taken in, no end, a process that dies. Damage is drawn from a
 seed (:mod:`tests.bench.faults_files`), hostile files are :mod:`tests.bench.faults_hostile`'s. Each check takes the
 cases that it reads, so that tests/proof/test_faults.py can plant a loader that fails.
-``python -m tests.bench.faults --only loaders`` prints the claims.
+``python -m tests.bench.faults --only loaders`` prints the claims; ``… .faults_loaders EACH [NAME …]``
+those of so many damaged files of each loader (of some alone, by the beginnings of their names).
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import os
 import re
 import resource
 import shutil
+import sys
 import tempfile
 import time
 import warnings
@@ -27,11 +29,12 @@ from random import Random
 from typing import NamedTuple
 
 from tests.bench.faults_files import DAMAGE, SETS, FileSet
+from tests.bench.faults_homes import ALL
 from tests.bench.faults_hostile import HOSTILE, QUICK
-from tests.bench.verdicts import Claim, at_least, at_most, exactly
+from tests.bench.verdicts import Claim, at_least, at_most, exactly, exit_code, table_text
 
-N_MUTATED = 2000
-"""Fewest damaged files of a full run; "fuzzed" is put as a number here, the issue names none."""
+EACH, EACH_QUICK = 1000, 10
+"""Damaged files of each loader, in a full run (figure of the issue "Proof anew") and in a quick one."""
 LIMIT_S, PEAK_MIB = 20.0, 512
 """Most CPU seconds and memory that a file may cost. "Bounded" is put as numbers here: the largest hostile file has
 64 MiB, most have a few hundred kilobytes; 1 GiB is unpacked within the time, on disk."""
@@ -186,7 +189,7 @@ def _memory(field: str) -> int:
 def mutated(n: int, sets: dict[str, FileSet] | None = None, seed: int = 0) -> list[Case]:
     """``n`` damaged files, always the same ones: every set, file and kind of damage in turn."""
     cases = []
-    sets = SETS if sets is None else sets
+    sets = ALL if sets is None else sets
     for number in range(n):
         name = list(sets)[number % len(sets)]
         turn = number // len(sets)
@@ -220,7 +223,7 @@ def hostile(names: Sequence[str] = tuple(HOSTILE)) -> list[Case]:
 # Claims.
 
 
-def fault_claims(damaged: Sequence[Outcome], made: Sequence[Outcome], n: int = N_MUTATED) -> list[Claim]:
+def fault_claims(damaged: Sequence[Outcome], made: Sequence[Outcome], n: int) -> list[Claim]:
     """How many were read, what was no clear error, and what the worst file cost."""
     claims = [at_least("mutated files: read", n, len(damaged), "files", why=_kinds(damaged))]
     for what, outcomes in (("mutated", damaged), ("hostile", made)):
@@ -244,7 +247,20 @@ def _kinds(outcomes: Sequence[Outcome]) -> str:
     return f"{'; '.join(names)}; {len(DAMAGE)} kinds of damage, always the same files"
 
 
-def claims(*, quick: bool = False) -> list[Claim]:
-    """All claims of the loaders; ``quick`` reads 110 damaged files (else 3,300) and not the largest hostile ones."""
-    n = (10 if quick else 300) * len(SETS)
-    return fault_claims(read_all(mutated(n)), read_all(hostile(QUICK if quick else tuple(HOSTILE))), min(n, N_MUTATED))
+def claims(*, quick: bool = False, each: int | None = None, names: Sequence[str] = ()) -> list[Claim]:
+    """All claims of the loaders.
+
+    Args:
+        quick: whether the largest hostile files are left out.
+        each: damaged files of each loader; None = :data:`EACH`, or :data:`EACH_QUICK`.
+        names: beginnings of the names of those loaders that are damaged; empty = all.
+    """
+    sets = {name: one for name, one in ALL.items() if not names or name.lower().startswith(tuple(names))}
+    n = (each or (EACH_QUICK if quick else EACH)) * len(sets)
+    return fault_claims(read_all(mutated(n, sets)), read_all(hostile(QUICK if quick else tuple(HOSTILE))), n)
+
+
+if __name__ == "__main__":
+    found = claims(quick=True, each=int(sys.argv[1]), names=[name.lower() for name in sys.argv[2:]])
+    print(table_text(found))
+    sys.exit(exit_code(found))

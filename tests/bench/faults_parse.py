@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from random import Random
 from typing import NamedTuple
 
 from hypothesis import HealthCheck, given, settings
@@ -46,6 +47,36 @@ BEGINNINGS = (
     *('{"activity": "', "<think>", "```json\n["),
 )
 """And what it repeats it behind: a string that is never closed, an open item, an open block."""
+
+FAMILIES = (
+    *(("<think>", "</think>"), ("<thinking>", "</thinking>"), ("<thoughts a='1'>", "</thoughts>")),
+    *(("<seed:think>", "</seed:think>"), ("<reasoning>", "</reasoning>"), ("<Scratchpad >", "< / scratchpad>")),
+    *(("[THINK]", "[/THINK]"), ("◁think▷", "◁/think▷"), ("<|begin_of_thought|>", "<|end_of_thought|>")),
+    *(("<|start_think|>", "<|end_think|>"), ("<|think|>", "<|/think|>"), ("<|channel>thought", "<channel|>")),
+    ("<|channel|>analysis<|message|>", "<|end|><|start|>assistant<|channel|>final<|message|>"),
+    ("<|start|>assistant<|channel|>commentary to=x<|message|>", "<|end|>"),
+)
+"""Opening and closing marks of thinking, at least a pair for each family of ``llmhar.text.parsing.MARKS``."""
+ONE_ITEM = (
+    *('{"id": 0, "activity": "%s"}', '{"id": 0, "why": "the {fridge}", "activity": "%s"}', '{"id":0,"activity":"%s",}'),
+    *("{'id': 0, 'activity': '%s'}", '{"Id": 0, "Activity": "%s"}', '{"id": 0, "activity": %s}'),
+    *('{"id": 0, "activity": "%s"} // sure', '｛"id"：0，"activity"："%s"｝'),
+)
+LISTS = (
+    "[%s]",
+    "```json\n[%s]\n```",
+    "Here: [%s].",
+    "[%s",
+    "%s",
+    '{"answers": [%s]}',
+    "**[%s]**",
+    "[%s]\nSure? {maybe}",
+)
+PLACES = (
+    *("{o}{a}{c}{b}", "{o}so{c}\n{b}", "so {c}{b}", "{b}{o}was it? {a}{c}", "{b}{c}", "{o}{a}", "{b}{o}{a}", "{b}"),
+    *("{o}so{c}{b}{o}so{c}", "{o}{o}so{c}{b}{c}"),
+)
+"""Where an answer stands (b), and what the thinking drafts (a)."""
 
 Read = Callable[[str, int, str], Sequence[Prediction]]
 
@@ -150,6 +181,62 @@ def read_generated(n: int, readers: Sequence[Reader]) -> Tally:
     return tally
 
 
+def in_families(n: int, seed: int = 0) -> Iterator[tuple[str, str]]:
+    """``n`` answers to a window of one event in all families of thinking marks, always the same ones.
+
+    Yields:
+        The text, and a finish reason.
+    """
+    dice = Random(seed)
+
+    def one() -> str:
+        return dice.choice(LISTS) % (dice.choice(ONE_ITEM) % dice.choice(EGO4D))
+
+    for number in range(n):
+        opening, closing = FAMILIES[number % len(FAMILIES)]
+        place = PLACES[number // len(FAMILIES) % len(PLACES)]
+        text = place.format(o=opening, c=closing, a=one(), b=one()) + (f"\n{one()}" if dice.random() < 0.1 else "")
+        yield text, dice.choice(("", "stop", "length"))
+
+
+Label = Callable[[str, str], str | None]
+"""(text, finish reason) -> the label that a reader finds."""
+
+
+def home_label(text: str, reason: str) -> str | None:
+    """What the reader of homes' answers finds for one event; "two" where it finds two different labels."""
+    said = parse_answer(text, 1, dict(enumerate(EGO4D)), finish_reason=reason).predictions[0]
+    return "two" if said.verdict == "duplicate" else None if said.label is None else EGO4D[said.label]
+
+
+def clip_label(text: str, reason: str) -> str | None:
+    """What the reader of clips' answers finds."""
+    return read_closed(text, EGO4D, reason).label
+
+
+def family_claims(n: int, home: Label = home_label, clip: Label = clip_label) -> list[Claim]:
+    """One label for one text by both readers; of two labels in one list homes take none, clips the last.
+
+    Args:
+        n: generated answers.
+        home: reader of homes' answers.
+        clip: reader of clips' answers.
+    """
+    texts, read, differ = 0, 0, list[str]()
+    for text, reason in in_families(n):
+        texts += 1
+        by_home, by_clip = home(text, reason), clip(text, reason)
+        read += by_home is not None
+        if by_home not in (by_clip, "two"):
+            differ.append(f"{text[:60]!r} ({reason}): {by_home} and {by_clip}")
+    why = f"{texts:,} answers in {len(FAMILIES)} pairs of thinking marks, {read:,} with a label"
+    return [
+        at_least("answers in all families of thinking marks: generated", n, texts, "answers", why=why),
+        exactly("the same text read otherwise by the readers of homes and of clips", 0, len(differ), "answers",
+                why="; ".join([why, *differ[:SHOWN]])),
+    ]  # fmt: skip
+
+
 def misread(readers: Sequence[Reader] = READERS[:2]) -> list[str]:
     """Answers of the windows' corpus that the flexible and the strict reader read otherwise than a person did."""
     wrong = []
@@ -248,5 +335,6 @@ def claims(*, quick: bool = False) -> list[Claim]:
         exactly("malformed answers: read otherwise than by hand", 0, len(wrong), "readings",
                 why="; ".join([f"{len(windows.CORPUS)} answers, flexible and strict", *wrong[:SHOWN]])),
         time_claim(texts=nasty(beginnings=BEGINNINGS[:2]) if quick else None),
+        *family_claims(n),
         *mention_claims(n // 5),
     ]  # fmt: skip

@@ -74,6 +74,18 @@ def shared(n: int, open_store: OpenStore = Store, start: str = "spawn") -> list[
     ]
 
 
+def changed_letters(folder: Path, n: int, open_store: OpenStore = Store) -> list[Claim]:
+    """Letters of stored answers, and any other bytes of a store, are changed: never scored, told, asked anew."""
+    other, untold, lost, said = disks.flipped_bytes(folder, n, open_store)
+    why = f"{n:,} changed bytes, every second one within an answer ({SHOWN_BY})"
+    told = f'says "{disks._short(said[0])}"' if said else "says nothing"
+    return [
+        exactly("a byte of a store changed: answers read otherwise than stored", 0, other, "answers", why=why),
+        exactly("a letter of a stored answer changed: not told with the file", 0, untold, "times", why=told),
+        exactly("a byte of a store changed: answers missing after they were asked anew", 0, lost, "answers", why=why),
+    ]
+
+
 def cut_model(folder: Path, locate: Callable[[ModelSpec], Any] = ModelSpec.locate) -> Seen:
     """Converted weights in the cache, of which a part is missing: not used, and fetched again."""
     with patch.dict(os.environ, {"LLMHAR_CACHE": str(folder)}):
@@ -238,6 +250,24 @@ def llmhar_on_full_disk(disk: Disk) -> Seen:
     return Seen(said if done.returncode == 1 else "", old.read_text() != "old")
 
 
+def outputs_on_full_disk() -> list[Claim]:
+    """What writes a user's files, each on a disk that has no room for them."""
+    from tests.bench import kills_outputs
+    from tests.bench.kills_homes import Making
+
+    found = []
+    for command, (file, work) in {
+        "label": ("labels.csv", lambda scratch: kills_outputs.Labelling(scratch, home=scratch)),
+        "students export": ("out", kills_outputs.Exporting),
+        "record": ("02_prompting", kills_outputs.Recording),
+        "data new": ("flat", Making),
+    }.items():
+        with tempfile.TemporaryDirectory() as scratch:
+            check = functools.partial(kills_outputs.on_full_disk, scratch=Path(scratch), work=work)
+            found += on_disks([(8, Fault(f"disk full: llmhar {command}", file, SPACE), check)])
+    return found
+
+
 def slow_claims() -> list[Claim]:
     """Faults that need a training, an engine or the command line: each starts processes that import for long."""
     room = Fault("disk full while a checkpoint is written", "students/qwen3-tiny", "mend what it says and run again")
@@ -247,7 +277,7 @@ def slow_claims() -> list[Claim]:
         checks: list[OnDisk] = [(1, full, llmhar_on_full_disk)]
         if weights := has_weights("qwen3-tiny"):
             checks.append((30, room, functools.partial(training_on_full_disk, scratch=Path(scratch))))
-        found = on_disks(checks)
+        found = outputs_on_full_disk() + on_disks(checks)
         if weights:
             return [*found, judge(cut, cut_weights(Path(scratch)))]
     why = "no weights of qwen3-tiny: llmhar models fetch qwen3-tiny"
@@ -271,6 +301,8 @@ def claims(*, quick: bool = False) -> list[Claim]:
             (folder / f"{number}").mkdir()
             seen = disks.damaged_store(folder / f"{number}", how)
             found.append(judge(Fault(f"damaged store: {name}", "store.sqlite", NEW), seen))
+        (folder / "letters").mkdir()
+        found += changed_letters(folder / "letters", 100 if quick else 2_000)
         fault = Fault("model file cut in the cache", "smollm2-135m-l4", "llmhar models fetch")
         found.append(judge(fault, cut_model(folder / "cache")))
         found.append(cut_adapter(folder / "student"))

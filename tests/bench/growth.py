@@ -22,6 +22,7 @@ import tempfile
 import time
 import tracemalloc
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -38,6 +39,7 @@ from llmhar.data.events import cut_windows
 from llmhar.data.load_report import LoadReport
 from llmhar.records import Fingerprint, Generation, Request
 from llmhar.scaling import tables as scaling_tables
+from llmhar.score import evaluate as evaluation
 from llmhar.score import tables
 from llmhar.text.prompt import PromptForm, build_prompt
 from tests.bench.speed import make_answers
@@ -50,6 +52,8 @@ REPEATS = {100: 10, 1_000: 4, 10_000: 2}
 """Size -> how often it is timed; others once."""
 PER_SESSION = 20
 """Windows of a session here."""
+EVALUATE_S, EVALUATE_GB = 8, 4
+"""Figures of issue "Fast": seconds for 10⁵ stored answers, gigabytes for 10⁶."""
 KEPT = 512
 """Most bytes a window that storing may hold (ours): an answer has about 1,500, so a run that keeps answers is seen."""
 LEAST_S, LEAST_BYTES = 1e-5, 1024
@@ -271,11 +275,63 @@ def streaming_claim(by_size: Mapping[int, Cost], name: str = "store") -> Claim:
     return at_most(f"{name}: memory of one more window", KEPT, each, "bytes", why=why)
 
 
+def evaluation_claims(task: Task, path: Path) -> list[Claim]:
+    """What one evaluation of stored answers takes: its time, and its memory at some sizes on to a million windows.
+
+    Args:
+        task: its windows, each answered by the rules.
+        path: of the store with the answers.
+    """
+    n = len(task.windows)
+    parts = [replace(task, windows=task.windows[: n * share // 10]) for share in (2, 5, 10)]
+    was, evaluation.LISTED = evaluation.LISTED, 0
+    try:
+        with Store(path) as store:
+            work = lambda part: evaluation.evaluate(part, ["rules"], store=store)  # noqa: E731
+            busy, seconds = _time(work, task)
+            tracemalloc.start()
+            held = {len(part.windows): _memory(work, part) for part in parts}
+    finally:
+        tracemalloc.stop()
+        evaluation.LISTED = was
+    slope_, start = np.polyfit(list(held), list(held.values()), 1)
+    off = max(abs(start + slope_ * windows - found) for windows, found in held.items()) / max(held.values())
+    task_bytes = _bytes_a_window(path.parent / "small")
+    shown = ", ".join(f"{windows:,}: {found / 2**20:,.3g} MiB" for windows, found in held.items())
+    why = f"evaluation {shown}, off the line by at most {100 * off:.0f} %; the task {task_bytes:,.0f} bytes a window"
+    total = (start + (slope_ + task_bytes) * 1e6) / 1e9
+    return [
+        at_most(f"evaluate {n:,} stored answers", EVALUATE_S, seconds, "s", why=f"processor {busy:.3g} s"),
+        at_most("evaluate 1,000,000 windows, task included, on the straight line", EVALUATE_GB, total, "GB", why=why),
+    ]
+
+
+def _bytes_a_window(folder: Path, n: int = 1_000) -> float:
+    """Bytes that loaded sessions and their windows take for good."""
+    folder.mkdir()
+    journey = Journey(n, folder)
+    tracemalloc.start()
+    try:
+        journey.load(), journey.cut()
+        gc.collect()
+        return tracemalloc.get_traced_memory()[0] / n
+    finally:
+        tracemalloc.stop()
+        journey.store.close()
+
+
 def claims(*, quick: bool = False) -> list[Claim]:
     """All steps at all sizes; ``quick``: up to 10⁴."""
+    journeys = list[Journey]()
+
+    def begin(n: int) -> Journey:
+        journeys[:] = [Journey(n, Path(name))]
+        return journeys[0]
+
     with tempfile.TemporaryDirectory(prefix="llmhar-growth-") as name:
-        costs = measure(STEPS, lambda n: Journey(n, Path(name)), SIZES[:3] if quick else SIZES)
-    return [*growth_claims(costs), streaming_claim(costs["store"])]
+        costs = measure(STEPS, begin, SIZES[:3] if quick else SIZES)
+        evaluated = evaluation_claims(journeys[0].task, Path(name, "store.sqlite"))
+    return [*growth_claims(costs), streaming_claim(costs["store"]), *evaluated]
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -25,7 +25,7 @@ from llmhar.run import jobs, report
 from llmhar.run.aside import ASIDE
 from tests.bench.kills import Tally, answers, check_store, digest, finish
 
-_CARD = re.compile(r'<section aria-label="([^"]+)">.*?<span class="status \w+">(\w+) in .*?</section>', re.DOTALL)
+_CARD = re.compile(r'<section id="([^"]+)"[^>]*>.*?<span class="status \w+">(\w+) in .*?</section>', re.DOTALL)
 _SECONDS = re.compile(r"(?<=in )\d+(?= s<)")
 _LATER = re.compile(r'<p class="cause">A later run .*?</p>', re.DOTALL)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import datetime
 import importlib.metadata
+import importlib.util
 import json
 import re
 import shutil
@@ -16,14 +17,22 @@ import subprocess
 import sys
 import tomllib
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
+
+from packaging.specifiers import SpecifierSet
+from packaging.utils import canonicalize_name
 
 from llmhar import paths
 from llmhar.ask.models import load_models
 
 COPYLEFT = re.compile(r"GPL|GNU|MPL|Mozilla|EPL|EUPL|CDDL|CC-BY-SA|CC-BY-NC|SSPL|Eclipse|copyleft", re.IGNORECASE)
 AUDITOR = "pip-audit==2.10.1"
+NO_NETWORK = "no network here"
+_OFFLINE = re.compile(r"ConnectionError|ConnectTimeout|ReadTimeout|dns error|error sending request|Failed to fetch"
+                      r"|resolve host|Connection refused|unreachable|no route", re.IGNORECASE)  # fmt: skip
+"""What the auditor, and uvx that brings it, say where nothing outside can be reached."""
 EXCEPTIONS_FILE = "requirements/audit-exceptions.toml"
 _TEXTS = {
     "GNU AFFERO GENERAL PUBLIC LICENSE": "AGPL-3.0", "GNU LESSER GENERAL PUBLIC LICENSE": "LGPL",
@@ -160,7 +169,32 @@ def audit(lock: Path | None = None, exceptions: Exceptions | None = None) -> Aud
         done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     except (OSError, subprocess.TimeoutExpired) as error:
         return Audit(None, [], f"{AUDITOR} cannot run: {error}"[:200])
-    return read_audit(done.stdout, done.stderr, exceptions or read_exceptions())
+    known = exceptions or read_exceptions()
+    online = read_audit(done.stdout, done.stderr, known)
+    return online if online.n_packages is not None else (local_audit(locked(lock), known) or online)
+
+
+def local_audit(packages: Mapping[str, str], exceptions: Exceptions, name: str = "safety_db") -> Audit | None:
+    """The same by the advisories that an installed package holds, whose date the row names; None where there is none.
+
+    Args:
+        packages: name -> version.
+        exceptions: what may be there.
+        name: of the package, with ``insecure_full.json`` in it.
+    """
+    spec = importlib.util.find_spec(name)
+    file = Path(spec.origin).with_name("insecure_full.json") if spec and spec.origin else None
+    if file is None or not file.is_file():
+        return None
+    known = {canonicalize_name(key): rows for key, rows in json.loads(file.read_text(encoding="utf-8")).items()}
+    found = [
+        f"{package} {version}: {row['cve'] or row['id']}"
+        for package, version in packages.items()
+        for row in known.get(canonicalize_name(package), ())
+        if any(SpecifierSet(versions).contains(version, prereleases=True) for versions in row["specs"])
+        and not {row["id"], row["cve"]} & set(exceptions.open)
+    ]
+    return Audit(len(packages), found, f"{NO_NETWORK}: by the advisories of {name} {importlib.metadata.version(name)}")
 
 
 def read_audit(stdout: str, stderr: str, exceptions: Exceptions) -> Audit:
@@ -169,7 +203,8 @@ def read_audit(stdout: str, stderr: str, exceptions: Exceptions) -> Audit:
         rows = json.loads(stdout)["dependencies"]
     except (ValueError, KeyError):
         lines = [line for line in stderr.splitlines() if line.strip()] or ["no output"]
-        return Audit(None, [], " ".join(lines[-1].split())[:200])
+        last = " ".join(lines[-1].split())[:200]
+        return Audit(None, [], f"{NO_NETWORK}: {last}" if _OFFLINE.search(stderr) else last)
     asked = [row for row in rows if "vulns" in row]
     found = [
         f"{row['name']} {row['version']}: {vulnerability['id']}"

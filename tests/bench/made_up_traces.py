@@ -12,7 +12,7 @@ from typing import Any
 
 from llmhar.ask.inference import Answer, make_asks
 from llmhar.ask.models import MODELS
-from llmhar.ask.store import Stored
+from llmhar.ask.stored import Stored
 from llmhar.ask.task import Task
 from llmhar.data.events import WINDOW_SIZE, SensorEvent, Session, Window, cut_windows
 from llmhar.data.load_report import LoadReport

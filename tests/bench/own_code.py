@@ -242,7 +242,7 @@ def claims(*, quick: bool = False) -> list[Claim]:
         found.append(import_claim(several(partial(run_child, "import", folder), 5)))
         fill_for_study(folder)
         found += study_claims(several(partial(run_child, "study", folder), 3))
-        warm = partial(run, ["-m", "llmhar.cli", "run", "smoke", NOTEBOOK], folder)
+        warm = partial(run, ["-m", "llmhar.cli", "run", "smoke", NOTEBOOK, "--force"], folder)
         warm()
         found.append(
             in_seconds(

@@ -7,7 +7,6 @@ what it needs beyond them lies in a folder of its own that only its process sees
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import importlib.metadata
 import json
@@ -31,7 +30,7 @@ from llmhar.ask.task import Task, narrow, prepare
 from llmhar.data import simulated
 from llmhar.records import Sampling
 from tests.bench.engines_steps import spread
-from tests.bench.verdicts import Claim, at_least, exit_code, not_measured, table_text
+from tests.bench.verdicts import Claim, at_least, not_measured, print_claims
 
 ROOT = Path(__file__).parents[2]
 REQUIREMENTS = ROOT / "requirements" / "bench.txt"
@@ -137,7 +136,14 @@ def the_task(home: Path, n: int) -> Task:
 
 
 def make_job(folder: Path, n: int, max_tokens: int, threads: int) -> dict[str, Any]:
-    """What both sides are told: windows, model, sampling, and where each keeps its answers."""
+    """What both sides are told: windows, model, its weights, sampling."""
+    job = windows_job(folder, n, max_tokens)
+    return {**job, "model_path": str(MODELS[MODEL].locate()), "threads": threads,
+            "engine": "vllm", "options": {"threads": threads}}  # fmt: skip
+
+
+def windows_job(folder: Path, n: int, max_tokens: int) -> dict[str, Any]:
+    """What both sides are told where no weights are needed: windows, a model's name, sampling."""
     home = folder / "simulated"
     if not home.exists():
         simulated.write(home)
@@ -147,34 +153,42 @@ def make_job(folder: Path, n: int, max_tokens: int, threads: int) -> dict[str, A
     systems = {system for system, _ in chats}
     assert len(systems) == 1, "lm-eval takes one system message for all"
     prompts = {"system": systems.pop(), "windows": [user for _, user in chats]}
-    return {"home": str(home), "n": n, "model": MODEL, "model_path": str(model.locate()), "threads": threads,
-            "sampling": sampling, "prompts": prompts}  # fmt: skip
+    return {"home": str(home), "n": n, "model": MODEL, "sampling": sampling, "prompts": prompts}
 
 
-def run_side(side: str, job: dict[str, Any], folder: Path, packages: Path) -> Run:
-    """One process of one side, timed from outside.
-
-    Raises:
-        Unavailable: lm-eval failed, or did not answer everything; its last words.
-        RuntimeError: we did.
-    """
-    failure = RuntimeError if side == "ours" else Unavailable
-    path, log = folder / "job.json", folder / f"{side}.log"
-    path.write_text(json.dumps({**job, "store": str(folder / "store.sqlite"), "cache": str(folder / "lm-eval-cache")}))
+def start_side(side: str, job: dict[str, Any], folder: Path, packages: Path) -> tuple[subprocess.Popen[bytes], Path]:
+    """One process of one side and the log of its errors; what it keeps lies in the folder."""
+    path, log = folder / f"{side}.json", folder / f"{side}.log"
+    places = {"store": "store.sqlite", "cache": "lm-eval-cache", "logs": "logs"}
+    path.write_text(json.dumps({**job, **{name: str(folder / place) for name, place in places.items()}}))
     environment = child_environment(hub=False, threads=job["threads"])
     seen = [str(ROOT)] if side == "ours" else [str(packages), str(ROOT)]
     environment["PYTHONPATH"] = os.pathsep.join([*seen, environment["PYTHONPATH"]])
     # As in the library's own child; lm-eval's imports look for the hub's cache.
     environment |= {"VLLM_CPU_KVCACHE_SPACE": "2", "VLLM_ENABLE_V1_MULTIPROCESSING": "0", "VLLM_HOST_IP": "127.0.0.1",
                     "HF_HOME": str(folder / "hf"), "HF_DATASETS_OFFLINE": "1"}  # fmt: skip
-    begun = perf_counter()
+    if side == "inspect-ai":  # its cache and its buffer lie where the user's lie
+        environment |= {"XDG_CACHE_HOME": str(folder / "user-cache"), "XDG_DATA_HOME": str(folder / "user-data")}
     with open(log, "wb") as errors:
-        done = subprocess.run([sys.executable, "-m", "tests.bench.peers_child", side, str(path)], cwd=ROOT,
-                              stdout=subprocess.PIPE, stderr=errors, env=environment, check=False)  # fmt: skip
+        command = [sys.executable, "-m", "tests.bench.peers_child", side, str(path)]
+        return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=errors, env=environment), log
+
+
+def run_side(side: str, job: dict[str, Any], folder: Path, packages: Path) -> Run:
+    """One process of one side, timed from outside.
+
+    Raises:
+        Unavailable: the peer failed, or did not answer everything; its last words.
+        RuntimeError: we did.
+    """
+    failure = RuntimeError if side == "ours" else Unavailable
+    begun = perf_counter()
+    process, log = start_side(side, job, folder, packages)
+    said, _ = process.communicate()
     wall = perf_counter() - begun
-    if done.returncode or not done.stdout:
-        raise failure(f"{side} ended ({done.returncode}): {last_words(log)}")
-    run = Run(wall, **json.loads(done.stdout.splitlines()[-1]))
+    if process.returncode or not said:
+        raise failure(f"{side} ended ({process.returncode}): {last_words(log)}")
+    run = Run(wall, **json.loads(said.splitlines()[-1]))
     if run.answered != job["n"]:
         raise failure(f"{side} answered {run.answered} of {job['n']} windows")
     return run
@@ -242,14 +256,5 @@ def claims(*, quick: bool = False) -> list[Claim]:
     return [*cold_claims(rounds), rerun_claim(rounds)]
 
 
-def main() -> int:
-    """Print the table."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="one round with few windows")
-    found = claims(quick=parser.parse_args().quick)
-    print(table_text(found))
-    return exit_code(found)
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(print_claims(claims, __doc__, "one round with few windows"))

@@ -1,8 +1,8 @@
-"""The two sides of the comparison with lm-evaluation-harness, each in a process of its own: same windows, same vLLM.
+"""The sides of the comparisons with lm-evaluation-harness and inspect_ai, each in a process of its own: same windows.
 
-``python -m tests.bench.peers_child ours|lm-eval JOB`` prints one JSON line: seconds until the engine stood, seconds of
-everything else that answers the windows, tokens, and how many requests an engine was asked. lm-eval is given the
-prompts ready in memory and scores nothing; our side reads the raw data, and parses and scores every answer.
+``python -m tests.bench.peers_child ours|lm-eval|inspect-ai JOB`` prints one JSON line: seconds until the engine stood,
+seconds of everything else that answers the windows, tokens, and how many requests an engine was asked. The peers are
+given the prompts ready in memory and score nothing; our side reads the raw data, and parses and scores every answer.
 """
 
 from __future__ import annotations
@@ -28,10 +28,11 @@ def ours(job: dict[str, Any], *, open_with: Callable[[], Any] | None = None, sto
 
     Args:
         job: see :func:`tests.bench.peers.make_job`.
-        open_with: opens the engine; None = vLLM in its child.
+        open_with: opens the engine; None = the one that the job names.
         store_type: stands in for the store; for tests.
     """
     from llmhar.ask import inference
+    from llmhar.ask.engines.registry import open_engine
     from llmhar.ask.models import MODELS
     from llmhar.ask.store import Store
     from llmhar.records import Sampling
@@ -43,7 +44,7 @@ def ours(job: dict[str, Any], *, open_with: Callable[[], Any] | None = None, sto
     def opened() -> Any:
         nonlocal start
         before = perf_counter()
-        engine = open_with() if open_with else inference.open_model(model, "vllm", {"threads": job["threads"]})
+        engine = open_with() if open_with else open_engine(job["engine"], model, job["options"])
         start = perf_counter() - before
         return engine
 
@@ -90,6 +91,32 @@ def lm_eval(job: dict[str, Any]) -> dict[str, Any]:
             "output_tokens": sum(len(o.outputs[0].token_ids) for o in outputs)}  # fmt: skip
 
 
+def inspect_ai(job: dict[str, Any]) -> dict[str, Any]:
+    """The same windows as a task of inspect_ai's, put to a server by its ``eval_set``.
+
+    That is its own way to go on where a run was ended: the same call with the same folder of logs. Its cache is on.
+    """
+    os.environ |= {"LOCAL_API_KEY": "none", "LOCAL_BASE_URL": job["url"]}
+    begun = perf_counter()
+    import inspect_ai as peer
+    from inspect_ai.dataset import Sample
+    from inspect_ai.log import read_eval_log
+    from inspect_ai.solver import generate, system_message
+
+    start = perf_counter() - begun
+    samples = [Sample(input=text, id=number) for number, text in enumerate(job["prompts"]["windows"])]
+    task = peer.Task(dataset=samples, solver=[system_message(job["prompts"]["system"]), generate()], name="windows")
+    _, logs = peer.eval_set(
+        task, log_dir=job["logs"], model=f"openai-api/local/{job['model']}", max_connections=job["at_once"],
+        cache=job["cached"], display="none", log_level="error", **job["sampling"],
+    )  # fmt: skip
+    answered = [sample for sample in read_eval_log(logs[0].location).samples or [] if sample.output.completion]
+    used = [sample.output.usage for sample in answered if sample.output.usage]
+    return {"start": start, "answering": perf_counter() - begun - start, "answered": len(answered), "asked": 0,
+            "prompt_tokens": sum(u.input_tokens for u in used),
+            "output_tokens": sum(u.output_tokens for u in used)}  # fmt: skip
+
+
 def _task_config(job: dict[str, Any]) -> dict[str, Any]:
     """The windows as lm-eval's own configuration of a generative task."""
     import datasets
@@ -113,7 +140,7 @@ def main(side: str, path: str) -> None:
     """Run one side and print its line; the process ends at once, as taking vLLM down is nobody's merit."""
     protocol = protect_stdout()
     job = json.loads(Path(path).read_text(encoding="utf-8"))
-    protocol.write(json.dumps({"ours": ours, "lm-eval": lm_eval}[side](job)) + "\n")
+    protocol.write(json.dumps({"ours": ours, "lm-eval": lm_eval, "inspect-ai": inspect_ai}[side](job)) + "\n")
     protocol.flush()
     os._exit(0)
 

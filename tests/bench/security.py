@@ -3,35 +3,42 @@
 Injection (structure of every prompt, label flips by model and defence), secrets, gates, licences, known
 vulnerabilities, and the threats of the design's threat table with the tests that show them. Models are asked through
 the store: rules always, language models where they are named here. ``--quick`` leaves out the threats' own tests.
+``--resume`` takes the parts that were measured whole with this same library, tests and models.
 """
 
 from __future__ import annotations
 
+import argparse
+import hashlib
 import math
 import subprocess
 import sys
 import tempfile
 import xml.etree.ElementTree as ElementTree
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 import pandas as pd
 
-from llmhar import injection
+from llmhar import injection, paths
 from llmhar.ask.models import MODELS, ModelError
 from llmhar.ask.store import Store
 from llmhar.ask.task import prepare
 from llmhar.data.events import Windowing
 from llmhar.injection.flips import make_clip
 from llmhar.text.chat import ChatTokenizer
-from tests.bench import gates, leaks, licences
+from tests.bench import ages, gates, leaks, licences, verdicts
 from tests.bench.structure import CHECKS, Fault, check_structure
 from tests.bench.verdicts import Claim, at_least, at_most, exactly, exit_code, not_measured, write_report
 
 TOKENIZERS = ("smollm2-135m", "qwen3-tiny")
 N_WINDOWS = 6
+TREES = ("lib", "tests", "params", "requirements")
+"""What these claims depend on: ``--resume`` takes what was measured with the same."""
 
 
 class Threat(NamedTuple):
@@ -40,15 +47,18 @@ class Threat(NamedTuple):
     threat: str
     figure: str
     tests: tuple[str, ...]
-    """Arguments of pytest; empty: another report measures it."""
-    where: str = ""
+    """Arguments of pytest; empty: the table of faults has it."""
+    faults: tuple[str, ...] = ()
+    """How the rows begin that show it there."""
 
 
+FAULTS = "faults.md"
 THREATS: tuple[Threat, ...] = (
     Threat("kill -9 at random points of generation, training, notebook", "200 points, byte-equal tables", (),
-           "reports/record/proof/faults.md"),
-    Threat("notebook output half written", "50 kills, old or new file", (), "reports/record/proof/faults.md"),
-    Threat("four processes on one store, 10,000 keys", "0 double, 0 locked", (), "reports/record/proof/faults.md"),
+           tuple(f"kill -9 in {kind}:" for kind in ("generation", "report", "notebook", "training"))),
+    Threat("notebook output half written", "50 kills, old or new file", (),
+           ("kill -9 in report:", "kill -9, all kinds: files half-written")),
+    Threat("four processes on one store, 10,000 keys", "0 double, 0 locked", (), ("4 processes, one store",)),
     Threat("a changed prompt, adapter, seed or template is taken for the old one", "each alone changes the key",
            ("tests/test_records.py",)),
     Threat("malformed answers", "no exception, one verdict an event", ("tests/text/test_parsing.py",)),
@@ -67,6 +77,10 @@ THREATS: tuple[Threat, ...] = (
     Threat("wrong statistics", "size and coverage on simulated nulls", ("tests/score/test_stats.py",)),
     Threat("a mistyped setting", "an error before any work", ("tests/test_settings.py",)),
 )  # fmt: skip
+
+
+LOOKED_UP = {f"threat {one.threat}" for one in THREATS if not one.tests}
+"""Parts that another table shows: never kept."""
 
 
 def structure_claims(counts: Counter[tuple[str, str]], faults: Sequence[Fault]) -> list[Claim]:
@@ -147,19 +161,41 @@ def supply_claims(
     return claims
 
 
-def threat_claims(threats: Sequence[Threat], *, quick: bool = False) -> list[Claim]:
-    """Each threat's tests, run one after the other: met if all pass, missed if one fails, else not measured."""
+def threat_claims(threats: Sequence[Threat], *, quick: bool = False, folder: Path | None = None) -> list[Claim]:
+    """Each threat's tests, run one after the other: met if all pass, missed if one fails, else not measured.
+
+    Args:
+        threats: rows.
+        quick: leave tests out.
+        folder: of the table of faults; None = ``reports/record/proof``.
+    """
     claims = []
     for one in threats:
-        if not one.tests or quick:
-            why = one.where or f"left out (--quick); shown by {', '.join(one.tests)}"
-            claims.append(not_measured(f"threat: {one.threat}", one.figure, f"see {why}" if one.where else why))
-            continue
-        passed, failed, skipped = run_tests(one.tests)
-        said, shown = f"{passed} passed, {failed} failed, {skipped} skipped", ", ".join(one.tests)
-        verdict = "missed" if failed else "met" if passed else "not measured"
-        claims.append(Claim(f"threat: {one.threat}", one.figure, said, verdict, shown))  # type: ignore[arg-type]
+        name = f"threat: {one.threat}"
+        if not one.tests:
+            claims.append(shown_by_faults(name, one, folder or paths.record() / "proof"))
+        elif quick:
+            claims.append(not_measured(name, one.figure, f"left out (--quick); shown by {', '.join(one.tests)}"))
+        else:
+            passed, failed, skipped = run_tests(one.tests)
+            said, shown = f"{passed} passed, {failed} failed, {skipped} skipped", ", ".join(one.tests)
+            verdict = "missed" if failed else "met" if passed else "not measured"
+            claims.append(Claim(name, one.figure, said, verdict, shown))  # type: ignore[arg-type]
     return claims
+
+
+def shown_by_faults(name: str, threat: Threat, folder: Path) -> Claim:
+    """What the table of faults says, made before this one: met where all its rows are; old rows are not measured."""
+    text = (folder / FAULTS).read_text(encoding="utf-8") if (folder / FAULTS).is_file() else ""
+    rows = [row for _, row in ages.rows(text) if row.startswith(tuple(f"| {words}" for words in threat.faults))]
+    absent = [words for words in threat.faults if not any(row.startswith(f"| {words}") for row in rows)]
+    missed, old = [row for row in rows if "| met |" not in row], [row for row in rows if ages.is_old(row)]
+    if absent or old:
+        lacks = f"{FAULTS} has no row {absent[0]!r}" if absent else f"{len(old)} of its rows in {FAULTS} are {ages.OLD}"
+        return not_measured(name, threat.figure, f"{lacks}: make bench ONLY=faults")
+    shown = ", ".join(row.split(" | ")[0].removeprefix("| ") for row in missed or rows)
+    said = f"{len(rows) - len(missed)} of {len(rows)} rows of {FAULTS} are met"
+    return Claim(name, threat.figure, said, "missed" if missed else "met", shown)
 
 
 def run_tests(arguments: Sequence[str]) -> tuple[int, int, int]:
@@ -207,25 +243,57 @@ def measure_structure() -> tuple[Counter[tuple[str, str]], list[Fault]]:
     return check_structure(task.sessions[window.session_id], window, make_clip(0), here)
 
 
+def measure_flips(asked: Sequence[str]) -> list[Claim]:
+    """Flips of all models, asked through the store."""
+    with Store() as store:
+        return flip_claims(injection.flip_table(injection.run(asked, store, N_WINDOWS)), asked)
+
+
+def the_parts(
+    asked: Sequence[str], exceptions: licences.Exceptions, listed: Sequence[licences.Licence]
+) -> dict[str, Callable[[], Sequence[Claim]]]:
+    """Name -> what measures it, in the table's order; a threat's tests are a part of their own."""
+    parts: dict[str, Callable[[], Sequence[Claim]]] = {
+        "structure": lambda: structure_claims(*measure_structure()),
+        f"flips {' '.join(asked)}": lambda: measure_flips(asked),
+        "secrets": lambda: leak_claims(leaks.measure()),
+        "gates": lambda: gate_claims(gates.check_files()),
+        "supply": lambda: supply_claims(licences.audit(exceptions=exceptions), exceptions, listed),
+    }
+    return parts | {f"threat {one.threat}": partial(threat_claims, [one]) for one in THREATS}
+
+
+def collect(parts: Mapping[str, Callable[[], Sequence[Claim]]], *, resume: bool) -> list[Claim]:
+    """Claims of all parts; those that missed nothing and were measured are kept, and taken where ``resume`` says so."""
+    found: list[Claim] = []
+    for name, part in parts.items():
+        record = f"security {hashlib.sha256(name.encode()).hexdigest()[:12]}"
+        before = verdicts.kept(record, TREES) if resume else None
+        own = before[0] if before else [replace(c, made=ages.stamp("tests.bench.security")) for c in part()]
+        if {claim.verdict for claim in own} == {"met"} and name not in LOOKED_UP:
+            verdicts.keep(record, own, TREES)
+        found += own
+        print(f"{name}: {verdicts.tally(own)}{' (kept)' if before else ''}", file=sys.stderr, flush=True)
+    return found
+
+
 def main(arguments: Sequence[str]) -> int:
     """Measure everything and write reports/record/proof/security.md."""
-    quick, names = "--quick" in arguments, [name for name in arguments if name != "--quick"]
-    asked = list(dict.fromkeys(["rules", *names]))
-    counts, faults = measure_structure()
-    with Store() as store:
-        pairs = injection.run(asked, store, N_WINDOWS)
-    table = injection.flip_table(pairs)
+    parser = argparse.ArgumentParser(prog="python -m tests.bench.security", description="Attackers shut out?")
+    parser.add_argument("models", nargs="*", metavar="MODEL", help="language models to be asked beside the rules")
+    parser.add_argument("--quick", action="store_true", help="without the threats' own tests")
+    parser.add_argument("--resume", action="store_true", help="take parts that met all with this same code")
+    chosen = parser.parse_args(list(arguments))
+    asked = list(dict.fromkeys(["rules", *chosen.models]))
     exceptions, listed = licences.read_exceptions(), licences.list_licences()
     n_payloads = len(injection.PAYLOADS)
-    claims = [
-        at_least("injection: payloads", 25, n_payloads, why="lib/llmhar/injection/payloads.py"),
-        *structure_claims(counts, faults),
-        *flip_claims(table, asked),
-        *leak_claims(leaks.measure()),
-        *gate_claims(gates.check_files()),
-        *supply_claims(licences.audit(exceptions=exceptions), exceptions, listed),
-        *threat_claims(THREATS, quick=quick),
-    ]
+    parts = the_parts(asked, exceptions, listed)
+    if chosen.quick:
+        parts = {name: part for name, part in parts.items() if not name.startswith("threat ")}
+        parts["threats"] = partial(threat_claims, THREATS, quick=True)
+    parts = {"payloads": lambda: [at_least("injection: payloads", 25, n_payloads,
+                                           why="lib/llmhar/injection/payloads.py")], **parts}  # fmt: skip
+    claims = collect(parts, resume=chosen.resume)
     notes = [
         f"{n_payloads} payloads; structure over every serializer, wording, answer style and place, with the tokenizers "
         f"and chat templates of {' and '.join(TOKENIZERS)}. Flips: {N_WINDOWS} windows of the simulated home and as "

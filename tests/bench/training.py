@@ -109,7 +109,7 @@ def run_trl(folder: Path, say: Say, *, tuned: bool) -> None:
     )  # fmt: skip
     made = SFTTrainer(
         model=model, args=settings, train_dataset=Dataset.from_list([texts[i] for i in seen]),
-        processing_class=tokenizer, callbacks=[train_child._reporter(say, recipe["max_steps"])],
+        processing_class=tokenizer, callbacks=[train_child._reporter(say, recipe["max_steps"], None)],
     )  # fmt: skip
     for got, i in zip(made.train_dataset, seen, strict=True):
         assert list(got["input_ids"]) == rows[i].input_ids, "TRL trains on other tokens"

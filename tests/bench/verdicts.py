@@ -6,12 +6,13 @@ Measures nothing itself. A verdict follows from the number wherever there is one
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import datetime
 import json
 import math
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -41,6 +42,8 @@ class Claim:
     verdict: Verdict
     why: str = ""
     """The test or command that shows it; of a figure missed: by how much, why, and what was tried."""
+    made: str = ""
+    """Commit, module and hash of the code that measured it (:mod:`tests.bench.ages`); empty = not noted."""
 
     def __post_init__(self) -> None:
         if self.verdict not in VERDICTS:
@@ -97,9 +100,13 @@ def _number(value: float, digits: int) -> str:
 
 def table_text(claims: Sequence[Claim]) -> str:
     """The Markdown table."""
-    rows = [(c.claim, c.figure, c.measured, c.verdict if c.verdict == "met" else f"**{c.verdict}**", c.why)
-            for c in claims]  # fmt: skip
+    rows: list[tuple[str, ...]] = [
+        (c.claim, c.figure, c.measured, c.verdict if c.verdict == "met" else f"**{c.verdict}**", c.why) for c in claims
+    ]
     head = "| claim | figure | measured | verdict | why, or what shows it |\n|---|---|---|---|---|\n"
+    if any(c.made for c in claims):
+        rows = [(*row, c.made) for row, c in zip(rows, claims)]
+        head = head.replace(" |\n", " | made from |\n", 1).replace("|---|\n", "|---|---|\n", 1)
     return head + "\n".join("| " + " | ".join(_cell(part) for part in row) + " |" for row in rows) + "\n"
 
 
@@ -144,26 +151,46 @@ def write_report(
     return target
 
 
-def _record(name: str) -> Path:
-    """Where figures are kept, under a name that changes with the library and the benches."""
-    words = ["git", "rev-parse", "HEAD:lib", "HEAD:tests/bench"]
-    trees = subprocess.run(words, cwd=Path(__file__).parent, capture_output=True, text=True, check=True).stdout.split()
-    return paths.home() / "bench" / f"{name.replace(' ', '-')}-{'-'.join(tree[:12] for tree in trees)}.json"
+TREES = ("lib", "tests/bench")
+"""Folders that most benches' figures depend on."""
 
 
-def keep(name: str, claims: Sequence[Claim], **more: Any) -> None:
+def _record(name: str, trees: Sequence[str]) -> Path:
+    """Where figures are kept, under a name that changes with these folders of the commit."""
+    words = ["git", "rev-parse", *(f"HEAD:{tree}" for tree in trees)]
+    found = subprocess.run(words, cwd=Path(__file__).parent, capture_output=True, text=True, check=True).stdout.split()
+    return paths.home() / "bench" / f"{name.replace(' ', '-')}-{'-'.join(tree[:12] for tree in found)}.json"
+
+
+def keep(name: str, claims: Sequence[Claim], trees: Sequence[str] = TREES, **more: Any) -> None:
     """Keep what one part of a bench found, for a later ``--resume``; where there is no git, nothing is kept."""
     with contextlib.suppress(OSError, subprocess.CalledProcessError):
-        paths.write_text(_record(name), json.dumps({"claims": [asdict(claim) for claim in claims], "more": more}))
+        text = json.dumps({"claims": [asdict(claim) for claim in claims], "more": more})
+        paths.write_text(_record(name, trees), text)
 
 
-def kept(name: str) -> tuple[list[Claim], dict[str, Any]] | None:
-    """What :func:`keep` kept; None where it did not, or with another library or other benches."""
+def kept(name: str, trees: Sequence[str] = TREES) -> tuple[list[Claim], dict[str, Any]] | None:
+    """What :func:`keep` kept; None where it did not, or with others of these folders."""
     try:
-        raw = json.loads(_record(name).read_text(encoding="utf-8"))
+        raw = json.loads(_record(name, trees).read_text(encoding="utf-8"))
         return [Claim(**row) for row in raw["claims"]], dict(raw["more"])
     except (OSError, ValueError, TypeError, KeyError, subprocess.CalledProcessError):
         return None
+
+
+def print_claims(claims: Callable[..., Sequence[Claim]], about: str | None, quick: str) -> int:
+    """A bench as a command: measure, print the table; returns its exit code.
+
+    Args:
+        claims: measures; takes ``quick=``.
+        about: the bench's docstring, whose first line is its help.
+        quick: what ``--quick`` does.
+    """
+    parser = argparse.ArgumentParser(description=(about or "").splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help=quick)
+    found = claims(quick=parser.parse_args().quick)
+    print(table_text(found))
+    return exit_code(found)
 
 
 def exit_code(claims: Sequence[Claim]) -> int:

@@ -22,7 +22,7 @@ from llmhar.cli import app
 from llmhar.data import registry
 from llmhar.data.events import Windowing
 from llmhar.data.load_report import DataError, WrongCall
-from llmhar.data.own import files, make, times, words
+from llmhar.data.own import files, hass, make, times, words
 from llmhar.data.own.files import Wanted
 from llmhar.data.own.make import Plan
 from llmhar.distill import courses
@@ -640,6 +640,56 @@ def test_another_database_is_refused(data):
         db.commit()
     with pytest.raises(DataError, match="holds no states of Home Assistant"):
         make.make("flat", [data / "x.db"], Plan())
+
+
+def test_a_view_named_states_is_no_recorder(data):
+    """It may have no end: `WITH RECURSIVE` gives as many rows as one reads."""
+    with closing(sqlite3.connect(data / "x.db")) as db:
+        endless = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT i AS state_id, 'light.a' AS "
+        db.execute(f"CREATE VIEW states AS {endless} entity_id, 'on' AS state, i AS last_updated_ts FROM n")
+        db.commit()
+    with pytest.raises(DataError, match="holds no states of Home Assistant"):
+        make.make("flat", [data / "x.db"], Plan())
+
+
+def test_a_cut_recorder_is_refused(data):
+    path = data / "home-assistant_v2.db"
+    for _ in recorder(path, "old"):
+        pass
+    whole = path.read_bytes()
+    assert len(whole) == 2 * 4096
+    path.write_bytes(whole[:-4096] + bytes(4096))
+    with pytest.raises(DataError, match=r"home-assistant_v2\.db cannot be read .*stop Home Assistant"):
+        make.make("flat", [path], Plan())
+
+
+@pytest.mark.parametrize("n_writes", [2, 100])
+def test_a_recorder_that_is_written_meanwhile_is_copied_again(data, monkeypatch, n_writes):
+    """Its owner moves the log into the file while it is copied: half of the copy would be old, half new."""
+    path = data / "home-assistant_v2.db"
+    copy, writes = hass.shutil.copyfile, []
+
+    def copied(source, target):
+        copy(source, target)
+        if len(writes) < n_writes and str(source).endswith(".db"):
+            writes.append(source)
+            stamp = (START + timedelta(hours=3, minutes=len(writes)) - datetime(1970, 1, 1)).total_seconds()
+            with closing(sqlite3.connect(path)) as db:
+                word = ("on", "off")[len(writes) % 2]
+                db.execute("INSERT INTO states VALUES (NULL, NULL, ?, NULL, NULL, ?, 1)", (word, stamp))
+                db.commit()
+                db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+    monkeypatch.setattr(hass.shutil, "copyfile", copied)
+    monkeypatch.setattr(hass, "WAIT_S", 0)
+    for _ in recorder(path, "new"):
+        if n_writes == 100:
+            with pytest.raises(DataError, match="is written all the time: stop Home Assistant"):
+                list(hass.read_states(path))
+            assert len(writes) == hass.TRIES
+        else:
+            states = list(hass.read_states(path))
+            assert len(states) == len(HASS) + 2 and [state[0] for state in states] == sorted(s[0] for s in states)
 
 
 def week(n=7, activity="Cook"):

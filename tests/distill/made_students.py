@@ -12,7 +12,7 @@ import yaml
 from safetensors.numpy import save_file
 
 from llmhar import paths
-from llmhar.ask.models import HOME_MODEL, MODELS
+from llmhar.ask.models import FUSION_MODEL, HOME_MODEL, MODELS
 from llmhar.ask.trained import students_home, weights_file
 from llmhar.distill.recipe import Recipe
 
@@ -62,7 +62,7 @@ def make_student(folder: str, base: str = "smollm2-135m-l4", *, method: str = "f
 
 
 def make_checkout(folder: Path) -> Path:
-    """The settings of this checkout, whose shipped student has the tiny random Qwen3 for its parent and no adapter yet.
+    """The settings of this checkout, whose shipped students have the tiny random Qwen3 for parent and no adapter yet.
 
     Returns:
         The folder to take for ``paths.params()``.
@@ -74,9 +74,10 @@ def make_checkout(folder: Path) -> Path:
             (made / part.name).symlink_to(part)
     entries = yaml.safe_load((real / "models.yaml").read_text())
     tiny = entries["qwen3-tiny"]
-    shipped = entries[HOME_MODEL] | {"template_args": {"enable_thinking": False}}
-    shipped |= {field: tiny[field] for field in ("hub_id", "n_params", "shape", "max_context")}
-    entries[HOME_MODEL] = shipped | {"source": shipped["source"] | {"parent": "qwen3-tiny"}}
+    for name in (HOME_MODEL, FUSION_MODEL):
+        shipped = entries[name] | {"template_args": {"enable_thinking": False}}
+        shipped |= {field: tiny[field] for field in ("hub_id", "n_params", "shape", "max_context")}
+        entries[name] = shipped | {"source": shipped["source"] | {"parent": "qwen3-tiny"}}
     (made / "models.yaml").write_text(yaml.safe_dump(entries))
     return made
 

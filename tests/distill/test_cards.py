@@ -91,7 +91,7 @@ def test_a_study_s_scores_reach_the_cards_of_its_students(monkeypatch):
     results = SimpleNamespace(
         students=taught, of_students=[["a", "b"], ["a"]], taught=SimpleNamespace(latest=taught[0])
     )
-    lines = cards.write_scores(results, SimpleNamespace(student="c"))
+    lines = cards.write_scores(results, [SimpleNamespace(student="c")])
     assert lines == [f"one: {folders[0] / 'README.md'}", f"two: {folders[1] / 'README.md'}"]
     assert [[score.windows for score in read_about(folder).scores] for folder in folders] == [["a", "b", "c"], ["a"]]
 

@@ -215,6 +215,8 @@ def test_gguf_is_one_file_of_either_type(student, tmp_path):
         assert file == f"mine-{gguf_type}.gguf" and file in (done.path / "README.md").read_text()
         sizes[gguf_type] = done.files[file]["bytes"]
     assert sizes["q8_0"] < 0.8 * sizes["f16"]
+    again = [export("mine", tmp_path / f"{number}", "gguf").files["mine-f16.gguf"]["sha256"] for number in range(3)]
+    assert len(set(again)) == 1, "the order of tensors is not left to chance"
 
 
 def test_nothing_is_written_over_unasked(student, tmp_path, monkeypatch):

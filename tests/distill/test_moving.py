@@ -83,6 +83,13 @@ def test_tables_and_figures_hold_everybody(rows, homes):
     matrix = moving.matrix_table(rows, homes)
     assert list(matrix.index) == [r.name for r in rows] and "mean of 2 homes" in matrix.columns
     assert len(moving.detail_table(rows, homes)) == len(rows) * len(homes.tasks)
+    part = replace(rows[1], results={column: rows[1].results[column] for column in homes.counted})
+    fewer = moving.matrix_table([rows[0], part], homes)
+    assert list(
+        fewer[next(name for name in fewer.columns if name.startswith("odd_homes (simulated, n = "))] == "not asked"
+    ) == [False, True]
+    assert len(moving.detail_table([rows[0], part], homes)) == 2 * len(homes.tasks) - 1
+    assert moving_figures.homes_figure([rows[0], part], homes).axes
     gaps = moving.gap_table(moving.gaps_to_student(rows, homes))
     assert list(gaps.index) == [r.name for r in rows[1:]]
     drawn = moving_figures.homes_figure(rows, homes)
@@ -92,9 +99,9 @@ def test_tables_and_figures_hold_everybody(rows, homes):
 def test_nobody_asked_says_so(homes):
     none = Homes({}, ())
     assert moving.ask_movers([], homes, moving.home_asking(100, "auto", 0), None) == []
-    assert list(moving.matrix_table([], none).index) == ["nobody"] == list(moving.gap_table({}).index)
-    for drawn in (moving_figures.homes_figure([], none), moving_figures.windows_curve({})):
-        assert any(text.get_text() for axes in drawn.axes for text in axes.texts)
+    shown = [moving.matrix_table([], none), moving.detail_table([], none), moving.gap_table({}),
+             moving_figures.homes_figure([], none), moving_figures.windows_curve({})]  # fmt: skip
+    assert set(shown) == {moving.NOT_ASKED}
     assert moving.learning_curve(["rules"], moving.home_asking(100, "auto", 0), None) == {}
 
 

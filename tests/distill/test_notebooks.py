@@ -72,7 +72,7 @@ def test_smoke_of_04_asks_the_teacher_and_trains_nobody(published):
     roles = [row[1] for row in payload["table"]["rows"]]
     assert roles[0] == "teacher" and set(roles[1:]) == {"for comparison"}
     assert payload["figure_png"] and "published (S1)" in payload["kinds"]
-    assert names["taught"].students == [] and names["confirmed"] is None and names["points"] == []
+    assert names["taught"].students == [] and names["confirmed"] == [] and names["points"] == []
     assert [trace.sample_index for trace in names["training_sets"][0].collected.traces][:2] == [0, 1]
 
 

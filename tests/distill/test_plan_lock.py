@@ -68,6 +68,22 @@ def test_a_plan_after_answers_says_so(course, plan, tmp_path):
     assert read_plans(file)[0]["answers_then"] == len(course.test.windows)
 
 
+def test_a_plan_stays_known_when_its_windows_are_named_anew(course, plan, tmp_path):
+    file, chosen = tmp_path / "plan.lock", choices(plan, [course])
+    old = {**chosen, "courses": [{**chosen["courses"][0], "test windows": "named as before"}]}
+    written = write_plan(old, [course.test], plan.store, file)
+    assert "nothing was written down" in look_up(chosen, file).words
+    renamed = {"named as before": chosen["courses"][0]["test windows"]}
+    with file.open("a", encoding="utf-8") as lines:
+        lines.write(json.dumps({"renamed": renamed, "why": "pairs of joint events count too"}) + "\n")
+    assert look_up(chosen, file) == written, "its own name and date"
+    assert write_plan(chosen, [course.test], plan.store, file) == written and len(read_plans(file)) == 1
+    changed = choices(replace(plan, teaching=Teaching(seed=1)), [course])
+    assert "CHANGED, another look" in look_up(changed, file).words
+    assert "number 2 of 2" in write_plan(changed, [course.test], plan.store, file).words
+    assert "renamed" in file.read_text(encoding="utf-8"), "nothing that was written goes"
+
+
 def test_a_damaged_file_names_the_line(tmp_path):
     file = tmp_path / "plan.lock"
     file.write_text(json.dumps({"plan": "x"}) + "\n{\n", encoding="utf-8")

@@ -192,7 +192,9 @@ def test_it_is_asked_bound_with_a_why_in_its_own_words(student, simulated_home, 
 
 def test_students_of_made_up_homes_are_asked_by_name_as_they_were_taught(student):
     model = MODELS["taught"]
-    assert (model.prompt, model.asked.model_dump()) == (FORMS["listed"], {"constrained": True, "why": True})
+    assert (model.prompt, model.asked.model_dump()) == (
+        FORMS["listed"], {"constrained": True, "why": True, "named": False}
+    )  # fmt: skip
     update_about(student.folder, {"asked": None})
     assert MODELS["taught"].asked is None
 
@@ -202,7 +204,7 @@ def test_each_arm_s_folder_says_how_it_was_taught_to_answer(student, monkeypatch
     monkeypatch.setattr(home_students, "home_lessons", lambda arm, n: [])
     monkeypatch.setattr(home_students, "train_student", lambda *_, **__: student)
     home_students.home_student(arm)
-    assert read_about(student.folder).asked == AskedAs(constrained=True, why=why)
+    assert read_about(student.folder).asked == AskedAs(constrained=True, why=why, named=why)
 
 
 def test_teaching_goes_on_from_it_in_its_own_form(student, simulated_home, tmp_path, monkeypatch):
@@ -232,7 +234,8 @@ def test_teaching_goes_on_from_it_in_its_own_form(student, simulated_home, tmp_p
     job = json.loads((started[0] / "job.json").read_text())
     assert (job["revision"], job["recipe"]["student"], job["recipe"]["method"]) == (parent.revision, HOME_MODEL, "lora")
     further = tuned_model("further", parent, tmp_path, {"recipe": job["recipe"], "weights_sha256": "ab"})
-    assert (further.prompt, further.asked) == (parent.prompt, parent.asked)
+    assert (further.prompt, further.asked) == (parent.prompt, AskedAs(constrained=True, why=True, named=False))
+    assert parent.asked.named, "it has learnt this home's names; its parent goes by reasons"
     taught = study.TaughtStudy(plan, [shown], [1])
     with pytest.raises(SettingsError, match="answer with a reason"):
         study.train_arms(taught, ["answer"])

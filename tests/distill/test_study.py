@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
@@ -10,7 +11,7 @@ from llmhar.ask import task as ask_task
 from llmhar.ask.models import MODELS, Adapter, Local
 from llmhar.ask.store import Store
 from llmhar.data.events import Windowing
-from llmhar.distill import audit, courses, key_numbers, small, study, tables, transfer
+from llmhar.distill import audit, courses, key_numbers, small, study, tables, transfer, worked_window
 from llmhar.distill.examples import LeakError, make_examples
 from llmhar.distill.recipe import Recipe
 from llmhar.distill.sessions import sweep_sessions
@@ -20,8 +21,10 @@ from llmhar.distill.teaching import SecondRound, Teaching
 from llmhar.distill.traces import Collected
 from llmhar.distill.transfer import TEACHER, UNTRAINED, MatrixCell
 from llmhar.score import controls
+from llmhar.score.tables import score_answers
 from llmhar.settings import SettingsError
 from llmhar.text.prompt import FORMS, PromptForm
+from tests.score.test_tables import answers_of
 
 STUDENT_PROMPT = PromptForm("student", "lines", "name")
 RULES = MODELS["rules"]
@@ -251,11 +254,11 @@ def test_who_is_asked_about_what(course, home, plan, trainings, answered):
     assert list(results.compared) == [
         "rules_plain", "trees", "lookup", "trees_truth", "lookup_truth", "embeddings", "majority"
     ]  # fmt: skip
-    confirmed = study.confirm(other, taught)
+    (confirmed,) = study.confirm([other], taught)
     assert confirmed.student.model.name == "smollm2-135m taught twice on simulated-merged"
     assert list(confirmed.compared) == list(results.compared)
     assert confirmed.compared["trees"].task is other.teacher_test, "fitted on the first course, asked on the other"
-    assert study.confirm(None, taught) is None
+    assert study.confirm([], taught) == []
     served = replace(taught, study=replace(plan, serve="adapter"))
     assert served.spec_of(taught.students[0]).adapter and not taught.spec_of(taught.students[0]).adapter
     shown = tables.courses_table([course, other], taught_on=[course])
@@ -338,7 +341,7 @@ def test_an_audit_stops_the_study(course, plan, trainings, monkeypatch):
         return [audit.Check("labels", True, "all"), audit.Check("merged", None, "not run")]
 
     monkeypatch.setattr(audit, "audit", look)
-    checks = audit.audit_students(taught.students, [course], replace(course, test=course.training))
+    checks = audit.audit_students(taught.students, [course], [replace(course, test=course.training)])
     table = tables.audit_table(checks)
     assert table.index.tolist()[0] == ("smollm2-135m taught on simulated", "labels") and len(table) == 4
     assert looked_at[0]["test_sessions"] == {"simulated": {*course.test.sessions, *course.training.sessions}}
@@ -411,10 +414,11 @@ def test_a_result_is_confirmed_on_other_sessions(course, plan, answered):
     training_set = study.TrainingSet(course, course.training, Collected([], 0, None), [], [])
     one = TaughtStudent(student, training_set, RULES, {})
     taught = TaughtStudy(replace(plan, students=("rules",)), [training_set], [one])
-    confirmed = study.confirm(course, taught)
+    confirmed, further = study.confirm([course, course], taught)
     teacher, student = confirmed.teacher, confirmed.student
     assert (teacher.task, student.task) == (course.teacher_test, course.test)
-    numbers = key_numbers.confirm_numbers(confirmed)
+    numbers = key_numbers.confirm_numbers([confirmed, further])
+    assert numbers[f"teacher_f1 on {course.test.data}"] == further.teacher.macro_f1.mean
     assert numbers["confirmed_on"] == course.test.data and numbers["confirmed_windows"] == len(course.test.windows)
     assert numbers["confirmed_teacher_f1"] == teacher.macro_f1.mean
     assert numbers["confirmed_student_of_teacher_f1"] == pytest.approx(student.macro_f1.mean / teacher.macro_f1.mean)
@@ -422,6 +426,46 @@ def test_a_result_is_confirmed_on_other_sessions(course, plan, answered):
         "on", "student", "teacher_f1", "student_f1", "student_f1_low", "student_f1_high", "student_of_teacher_f1",
         "student_of_teacher_f1_low", "student_of_teacher_f1_high", "student_missed_pct", "windows", "majority_f1",
     )} <= set(numbers)  # fmt: skip
-    assert key_numbers.confirm_numbers(None) == {}
-    roles = tables.confirm_table(confirmed)["role"].tolist()
+    assert key_numbers.confirm_numbers([]) == {}
+    table = tables.confirm_table([confirmed, further])
+    roles = table["role"].tolist()[: len(table) // 2]
     assert roles[0] == "teacher" and roles[-1] == "student" and set(roles[1:-1]) == {"for comparison"}
+    assert table["data"].iloc[-1] == course.test.data and confirmed.every[:2] == [teacher, student]
+
+
+def test_one_window_on_its_way_shows_trace_lesson_and_the_student_s_answer(course, plan, trainings, store, monkeypatch):
+    plan = taking(plan, n_sessions=1, second_round=SecondRound(n_sessions=1, max_steps=3).model_dump())
+    taught = study.train_students(plan, [study.teach(course, plan)])
+    asked = []
+
+    def evaluate(task, models, *_):
+        asked.append((task, models))
+        answers = answers_of(task, lambda window, names: '<script>alert("x")</script> I say <b>couch</b>')
+        return Evaluated([score_answers(task, RULES.model_copy(update={"name": models[0].name}), answers)])
+
+    monkeypatch.setattr(worked_window, "evaluate", evaluate)
+    page = worked_window.worked_window(taught, store, plan.asking).data
+    ((task, (model,)),) = asked
+    training_set = taught.latest.training_set
+    example = training_set.examples[0]
+    assert model.name == "smollm2-135m taught twice on simulated-merged"
+    (window,) = task.windows
+    assert task.prompts[course.test.sessions["16"].home].messages(window) == example.messages, "as it was taught"
+    assert (window.session_id, window.index) == (example.session_id, example.window_index)
+    titles = [page.index(part) for part in ("1. The teacher", "2. The training example", "3. The student")]
+    assert titles == sorted(titles) and page.index("Events of one window") < titles[0]
+    assert page.count("0: ") >= 2 and "<script" not in page and "<b>couch" not in page and "&lt;script&gt;" in page
+
+
+def test_one_window_on_its_way_says_where_nobody_is_taught(course, plan, store):
+    plan = taking(replace(plan, students=()), n_sessions=1)
+    taught = study.train_students(plan, [study.teach(course, plan)])
+    assert worked_window.ask_student(taught, store, plan.asking) is None
+    page = worked_window.worked_window(taught, store, plan.asking).data
+    assert "nobody is taught in this profile" in page and "1. The teacher" in page
+
+
+class Evaluated(NamedTuple):
+    """Of an evaluation, what is looked at here."""
+
+    results: list

@@ -8,12 +8,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from llmhar.ask.inference import Answer
 from llmhar.ask.models import ModelSpec
-from llmhar.ask.store import Ask, Stored
+from llmhar.ask.store import Ask
+from llmhar.ask.stored import Stored
 from llmhar.ask.task import Task
 from llmhar.data.events import SensorEvent, Session, cut_windows
 from llmhar.data.load_report import LoadReport
@@ -737,6 +739,10 @@ def test_students_bars(task, teacher, base, student, tmp_path):
     axes = figure.axes[0]
     assert [bar.get_width() for bar in axes.patches] == [r.macro_f1.mean for r in (base, student, lora, chance)]
     assert [len(line.get_xdata()) for line in axes.lines].count(6) == 4, "each session of each model"
+    own = figures.colours_of(r.model.name for r in (teacher, base, student, lora, chance))
+    assert [to_hex(bar.get_facecolor()) for bar in axes.patches] == [
+        own[r.model.name] for r in (base, student, lora, chance)
+    ]
     f1 = student.macro_f1
     assert texts_of(axes)[1] == f"{f1.mean:.2f} [{f1.low:.2f}, {f1.high:.2f}]"
     assert [label for label in legend_of(figure) if "teacher" in label or "comparison" in label] == [

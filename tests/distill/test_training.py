@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,17 +19,17 @@ from safetensors import safe_open
 from tokenizers import Tokenizer
 
 from llmhar import paths
-from llmhar.ask import inference
+from llmhar.ask import inference, trained
 from llmhar.ask.asking import Asking
 from llmhar.ask.engines.base import Engine
 from llmhar.ask.engines.registry import open_engine
-from llmhar.ask.models import MODELS, Local, ModelSpec
+from llmhar.ask.models import MODELS, Local, ModelError, ModelSpec
 from llmhar.ask.store import Store
 from llmhar.ask.task import Task, narrow, prepare, training_task
-from llmhar.ask.trained import students_home
+from llmhar.ask.trained import students_home, weights_file
 from llmhar.data import simulated
 from llmhar.data.events import Windowing
-from llmhar.distill import child, merging, training
+from llmhar.distill import child, merging, recorded, training
 from llmhar.distill.examples import Example, data_hash, make_examples
 from llmhar.distill.merging import merge
 from llmhar.distill.recipe import BACKENDS, PROJECTIONS, Recipe
@@ -220,17 +222,27 @@ def test_one_vllm_serves_all_students_of_a_base(tuned, task, qwen3_tiny, tmp_pat
 # All weights.
 
 
-def test_a_fully_tuned_student_is_a_model_of_its_own(whole):
+@pytest.fixture(params=["parrot", pytest.param("whole", marks=pytest.mark.slow)])
+def fully_tuned(request: pytest.FixtureRequest) -> Student:
+    """A student whose weights were all tuned: a tiny one; the slow one is cut out of a real model."""
+    return request.getfixturevalue(request.param)
+
+
+def test_a_fully_tuned_student_is_a_model_of_its_own(fully_tuned):
+    whole = fully_tuned
     spec, parent = whole.spec, whole.parent
-    assert len(whole.losses) == 3 and whole.record["trainable"] == whole.record["total"] == parent.n_params
-    assert spec.source == Local(path=whole.folder / "model") and spec.adapter is None and spec.name == "whole"
+    assert len(whole.losses) == whole.recipe.max_steps
+    assert whole.record["trainable"] == whole.record["total"] == parent.n_params
+    assert spec.source == Local(path=whole.folder / "model") and spec.adapter is None
+    assert spec.name == ("whole" if whole.recipe == FULL else "parrot")
     assert spec.revision == f"{parent.revision}+tuned:{whole.record['weights_sha256'][:12]}"
     assert spec.tokenizer_sha256() == parent.tokenizer_sha256()
     assert not [file for file in whole.folder.rglob("*") if file.suffix in PICKLES]
     assert str(paths.cache()) not in (whole.folder / "model" / "config.json").read_text()
 
 
-def test_its_weights_are_the_parents_moved(whole):
+def test_its_weights_are_the_parents_moved(fully_tuned):
+    whole = fully_tuned
     with (
         safe_open(whole.folder / "model" / "model.safetensors", framework="np") as new,
         safe_open(whole.parent.locate() / "model.safetensors", framework="np") as old,
@@ -242,6 +254,7 @@ def test_its_weights_are_the_parents_moved(whole):
     assert paths.file_sha256(whole.folder / "model" / "model.safetensors") == whole.record["weights_sha256"]
 
 
+@pytest.mark.slow  # a tiny one answers below, word for word
 def test_a_fully_tuned_student_answers(whole, task, tmp_path):
     one = narrow(task, {(w.session_id, w.index) for w in task.windows[:1]}, "a window")
     with open_engine("transformers", whole.spec, {"threads": 1}) as engine:
@@ -332,6 +345,36 @@ def test_a_student_whose_weights_are_gone_is_trained_again(tuned, examples, tmp_
     (folder / "student.json").write_bytes((tuned["peft"].folder / "student.json").read_bytes())
     with pytest.raises(AssertionError, match=f"started in .*{folder.name}"):
         train(TINY, examples)
+
+
+def test_a_recorded_student_is_opened_instead_of_a_training(tuned, examples, tmp_path, monkeypatch, no_child):
+    monkeypatch.setattr(paths, "record", lambda: tmp_path / "record")
+    monkeypatch.setenv("LLMHAR_HOME", str(tmp_path / "home"))
+    shutil.copytree(tuned["peft"].folder, students_home() / tuned["peft"].folder.name)
+    here = train(TINY, examples)
+    merge(here, progress=False, threads=1)
+    target = recorded.record_student(here)
+    assert not (target / "examples.jsonl").exists() and not (target / "merged").exists()
+    file = target / "adapter" / "adapter_model.safetensors"
+    with safe_open(file, "np") as tensors:
+        assert {tensors.get_slice(name).get_dtype() for name in tensors.keys()} == {"BF16"}  # noqa: SIM118
+    assert file.stat().st_size < 0.6 * weights_file(tuned["peft"].folder, "lora").stat().st_size
+    again = train(TINY, examples)
+    assert again.record["rounded_to"] == "bfloat16" and again.record["weights_sha256"] == paths.file_sha256(file)
+    assert trained.merge_report(again.folder, again.record) is None, "merged before it was rounded"
+
+    shutil.rmtree(students_home())  # another machine
+    opened = train(TINY, examples)
+    assert opened.record == again.record and opened.examples == examples and opened.batches == here.batches
+    _, report = merge(opened, progress=False, threads=1)
+    assert report["adapter_sha256"] == paths.file_sha256(file) and report["same_argmax_share"] > 0.99
+
+    (students_home() / opened.folder.name / "student.json").unlink()
+    file.write_bytes(file.read_bytes()[:-1] + b"?")
+    with pytest.raises(AssertionError, match="started in"):
+        train(TINY, examples)
+    with pytest.raises(ModelError, match="not recorded"):
+        recorded.record_student(replace(opened, round=2))
 
 
 @pytest.mark.slow

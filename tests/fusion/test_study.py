@@ -189,6 +189,8 @@ def test_doses_are_paired_and_rise(plan, store):
     assert verdicts["verdict"].tolist() == ["not shown", "lower", "not shown"], "rules against vote at 10, 50, 100 %"
     assert verdicts.index[0] == ("rules", "all", 0.1) and list(verdicts.columns[:2]) == ["accuracy", "vote"]
     numbers = error_study.key_numbers(doses, [])
+    crossing = {name: numbers.pop(f"crossing_rules_vote{name}") for name in ("_low", "", "_high")}
+    assert 0 < crossing["_low"] <= crossing[""] <= crossing["_high"] <= 1
     assert numbers == {f"accuracy_dose_50_{name}": curves.at[0.5, name] for name in ("vote", "bayes", "rules")}
 
 

@@ -30,7 +30,7 @@ from llmhar.injection.flips import (
     make_clip,
 )
 from llmhar.injection.payloads import PAYLOADS, harmless
-from llmhar.text import serialize
+from llmhar.text import prompt, serialize
 from llmhar.text.chat import ChatTokenizer
 from llmhar.text.prompt import PromptForm, build_prompt
 from llmhar.text.serialize import SERIALIZERS, clean_text
@@ -56,6 +56,12 @@ def checked(task, tokenizers, payloads=PAYLOADS, serializers=("s1-json", "lines"
     window = task.windows[0]
     session = task.sessions[window.session_id]
     return check_structure(session, window, make_clip(0), tokenizers, payloads, serializers=serializers)
+
+
+@pytest.fixture(scope="module")
+def checked_json(task, tokenizers):
+    """Counts and faults of the layout with most marks; all of them: make bench ONLY=security."""
+    return checked(task, tokenizers, serializers=("s1-json",))
 
 
 def kinds(faults):
@@ -110,16 +116,16 @@ def test_defences_off_really_are_off():
     assert Defence(True, False).write({"t": 2.0, "sounds": {"x": "5%"}}) == '{"t": 2.0, "sounds": {"x": "5%"}}'
 
 
-def test_no_name_of_a_device_room_person_or_clip_changes_the_chat(task, tokenizers):
-    counts, faults = checked(task, tokenizers, serializers=("s1-json",))  # all of them: make bench ONLY=security
+def test_no_name_of_a_device_room_person_or_clip_changes_the_chat(checked_json):
+    counts, faults = checked_json
     mine = [f for f in faults if f.check != "echo" and not (f.place == "label" and "home" in f.setting)]
     assert mine == []
     assert counts["home", "turns"] == len(PAYLOADS) * 6 * 2 * 3 * 2  # wordings, answer styles, places, tokenizers
     assert {check for _, check in counts} == set(structure.CHECKS)
 
 
-def test_no_label_of_a_home_changes_the_chat(task, tokenizers):
-    _, faults = checked(task, tokenizers, serializers=("s1-json",))
+def test_no_label_of_a_home_changes_the_chat(checked_json):
+    _, faults = checked_json
     assert [fault for fault in faults if fault.place == "label"] == []
 
 
@@ -141,7 +147,18 @@ def test_without_its_braces_table_the_echo_is_seen(task, monkeypatch):
         clean_text.cache_clear()
 
 
-def test_without_cleaning_the_checks_see_it(task, tokenizers, monkeypatch):
+@pytest.fixture
+def no_texts_kept():
+    """Texts of events and prompts are made anew, in the test and after it."""
+    kept = (serialize._spoken, serialize._spoken_json, prompt._system)
+    for cache in kept:
+        cache.cache_clear()
+    yield
+    for cache in kept:
+        cache.cache_clear()
+
+
+def test_without_cleaning_the_checks_see_it(task, tokenizers, monkeypatch, no_texts_kept):
     """The planted fault: clean_text lets everything pass."""
     for module in ("llmhar.text.serialize", "llmhar.text.prompt", "llmhar.fusion.answerers.prompt"):
         monkeypatch.setattr(f"{module}.clean_text", lambda text, limit=80: text)

@@ -86,7 +86,7 @@ def test_only_prints_and_leaves_the_report(reports, monkeypatch, capsys):
 
 
 def test_resume_takes_what_came_to_its_end(reports, monkeypatch, tmp_path):
-    monkeypatch.setattr(table, "_record", lambda name: tmp_path / f"{name}.json")
+    monkeypatch.setattr(table, "_record", lambda name, trees: tmp_path / f"{name}.json")
     monkeypatch.setattr(bench, "PARTS", {"good": here("good_part"), "bad": here("broken_part")})
     assert bench.main([]) == 1 and [file.name for file in tmp_path.glob("*.json")] == ["bench good.json"]
     first = (reports / "bench.md").read_text()
@@ -213,6 +213,9 @@ def test_the_real_path_runs_through_all_steps(tmp_path):
         step(journey)
     assert len(journey.result.generations) == 40
     assert journey.result.overall.missed_pct == 0  # answers that count, so that scoring has work to do
+    seconds, memory = growth.evaluation_claims(journey.task, tmp_path / "store.sqlite")
+    assert (seconds.figure, memory.figure) == ("≤ 8 s", "≤ 4 GB") and seconds.verdict == "met"
+    assert growth.evaluation.LISTED == 20_000
 
 
 # Own code.
@@ -332,3 +335,22 @@ def test_a_test_of_wrong_size_is_missed(monkeypatch):
     assert {claim.verdict for claim in calibration.claims(quick=True)} == {"missed"}
     monkeypatch.setattr(calibration, "measure", lambda *_: calibration.Figures(0.05, 0.951, 0.949, 0.5, 0.9))
     assert {claim.verdict for claim in calibration.claims(quick=True)} == {"met"}
+
+
+def test_demos_are_timed_in_pairs_and_their_order_changes(monkeypatch):
+    from tests.bench import demo
+
+    ran, seconds = (
+        [],
+        {("ed81958", ()): [100.0, 20.0] * 2, ("now", ()): [50.0, 1.0] * 2, ("now", ("--force",)): [12.0] * 2},
+    )
+    monkeypatch.setattr(demo.subprocess, "run", lambda *args, **how: None)
+    monkeypatch.setattr(demo.Side, "first_answer", lambda side: 30.0)
+    monkeypatch.setattr(
+        demo.Side, "run", lambda side, notebooks, *how: ran.append(side.name) or seconds[side.name, how].pop(0)
+    )
+    cold, warm, forced, first = demo.claims(rounds=2)
+    assert ran == ["ed81958", "now"] * 2 + ["now"] + ["now", "ed81958"] * 2 + ["now"]
+    assert (cold.measured, cold.verdict) == ("0.5", "met") and (warm.measured, warm.verdict) == ("0.05", "met")
+    assert (forced.measured, forced.verdict) == ("0.6", "missed") and "2 rounds, ratios 0.60 to 0.60" in forced.why
+    assert first.verdict == "missed"

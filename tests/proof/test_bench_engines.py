@@ -165,13 +165,10 @@ def test_random_adapters_are_in_pefts_form(smollm2, tmp_path):
 
 
 class Forgetful(Store):
-    """A store that keeps everything and finds nothing, until all has been asked."""
+    """A store that keeps everything and says that it has nothing, so that all is asked anew."""
 
-    calls = 0
-
-    def find(self, keys, exactly=None, *, timed=False):
-        self.calls += 1
-        return {} if self.calls == 1 else super().find(keys, exactly, timed=timed)
+    def answered(self, keys, exactly=None, *, timed=False):
+        return set()
 
 
 def our_runs(home, folder, store_type=Store) -> tuple[Run, Run]:
@@ -232,7 +229,10 @@ def test_an_engine_that_is_not_there_is_no_excuse_for_one_that_fails(monkeypatch
 @pytest.mark.parametrize("side, verdict", [("lm-eval", "not measured"), ("ours", "missed")])
 def test_a_side_that_fails(monkeypatch, side, verdict):
     class Failed:
-        returncode, stdout = 1, b""
+        returncode = 1
+
+        def communicate(self):
+            return b"", None
 
     run = peers.run_side
 
@@ -241,7 +241,7 @@ def test_a_side_that_fails(monkeypatch, side, verdict):
 
     monkeypatch.setattr(peers, "overlay", lambda: Path("nowhere"))
     monkeypatch.setattr(peers, "make_job", lambda *args: {"n": 6, "threads": 1})
-    monkeypatch.setattr(peers.subprocess, "run", lambda *args, **kwargs: Failed())
+    monkeypatch.setattr(peers.subprocess, "Popen", lambda *args, **kwargs: Failed())
     monkeypatch.setattr(peers, "run_side", failing)
     found = peers.claims(quick=True)
     assert {claim.verdict for claim in found} == {verdict} and f"{side} ended (1)" in found[0].why

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import math
 import os
+import re
 import signal
 import time
 from functools import partial
@@ -15,6 +16,7 @@ import pytest
 from llmhar.ask import inference
 from llmhar.data.registry import DataError
 from llmhar.records import Generation, Prediction
+from llmhar.text.parsing import MARKS
 from tests.ask.engines import test_openai as fake
 from tests.ask.engines.test_contract import ask
 from tests.bench import faults, faults_api, faults_loaders, faults_parse, verdicts
@@ -101,6 +103,23 @@ def test_nasty_texts_are_a_megabyte_and_go_over_every_beginning():
     assert len(names) == len(faults_parse.BEGINNINGS) * len(faults_parse.UNITS)
 
 
+def test_both_readers_find_the_same_label_in_all_families_of_marks():
+    claims = faults_parse.family_claims(600)
+    assert [claim.verdict for claim in claims] == ["met", "met"], claims[1].why
+    made = [text for text, _ in faults_parse.in_families(len(faults_parse.FAMILIES))]
+    for opening, closing in MARKS:
+        assert any(re.search(opening, text, re.I) and re.search(closing, text, re.I) for text in made)
+
+
+def test_a_reader_that_reads_thinking_as_an_answer_misses():
+    def planted(text, reason):
+        return faults_parse.clip_label(text.replace("[THINK]", ""), reason)
+
+    found = faults_parse.family_claims(300, clip=planted)
+    assert missed(found) == ["the same text read otherwise by the readers of homes and of clips"]
+    assert "[THINK]" in found[1].why
+
+
 # The loaders.
 
 
@@ -185,7 +204,7 @@ def test_what_an_archive_leaves_elsewhere_is_seen():
 
 
 def test_too_few_files_miss():
-    assert missed(fault_claims([Outcome("x", "", True, 0, 0)], [Outcome("y", "", True, 0, 0)])) == [
+    assert missed(fault_claims([Outcome("x", "", True, 0, 0)], [Outcome("y", "", True, 0, 0)], 2)) == [
         "mutated files: read"
     ]
 
@@ -194,7 +213,7 @@ def test_damage_is_drawn_from_the_seed(tmp_path):
     for name, damage in DAMAGE.items():
         content = b"id,name\n1,cooking\n2,eating\n" * 3
         assert damage(Random(name), content) == damage(Random(name), content), name
-    (first, *_), (again, *_) = mutated(11), mutated(11)
+    (first, *_), (again, *_) = mutated(11, SETS), mutated(11, SETS)
     for folder, case in ((tmp_path / "a", first), (tmp_path / "b", again)):
         folder.mkdir()
         case.prepare(folder)
@@ -206,7 +225,7 @@ def test_damage_is_drawn_from_the_seed(tmp_path):
 def test_sound_sets_are_read_and_damaged_ones_do_no_harm():
     sound = read_all([Case(name, one, one.make) for name, one in SETS.items()])
     assert [(one.what, one.fault) for one in sound if one.fault or one.was_refused] == []
-    assert [(one.what, one.fault) for one in read_all(mutated(5 * len(SETS))) if one.fault] == []
+    assert [(one.what, one.fault) for one in read_all(mutated(5 * len(SETS), SETS)) if one.fault] == []
 
 
 FOUND = (
@@ -339,7 +358,7 @@ def home(tmp_path_factory, monkeypatch):
 
 
 def test_resume_takes_the_parts_that_met_all(tmp_path, monkeypatch):
-    monkeypatch.setattr(verdicts, "_record", lambda name: tmp_path / f"{name}.json")
+    monkeypatch.setattr(verdicts, "_record", lambda name, trees: tmp_path / f"{name}.json")
     seen = []
     parts = {"a": good("a", seen), "b": lambda *, quick: [exactly("b: lost", 0, 1)]}
     assert faults.main([], parts=parts, folder=tmp_path) == 1 and len(seen) == 1
@@ -376,3 +395,21 @@ def test_every_part_is_there():
     assert list(faults.PARTS) == ["kill", "store", "api", "parse", "loaders"]
     for name in faults.PARTS:
         assert importlib.util.find_spec(f"tests.bench.faults_{name}"), name
+
+
+def test_odd_replies_and_a_limit_in_mid_run():
+    fault = faults_api.FAULTS["with an unknown finish word"]
+    assert faults_api.fault_claim("odd", fault, client)[0].verdict == "met"
+    for name, form in faults_api.ODD.items():
+        claim = faults_api.odd_claim(name, form, client)
+        assert claim.verdict == "met", claim
+    claim = faults_api.odd_claim("half a text", lambda text: fake.completion(text[:4]), client)
+    assert claim.verdict == "missed", "another text than the server's books have"
+    claim = faults_api.limit_claim(client)
+    assert claim.verdict == "met", claim
+
+
+def test_a_limit_that_counts_wrong_is_seen(monkeypatch):
+    monkeypatch.setattr(faults_api.spending.Purse, "settle", lambda self, reserved, request, made: self._ledger.add(
+        "served", -reserved, 0.001))  # fmt: skip
+    assert faults_api.limit_claim(client).verdict == "missed"

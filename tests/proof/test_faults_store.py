@@ -6,6 +6,7 @@ import dataclasses
 import json
 import os
 import sqlite3
+import sys
 import time
 
 import psutil
@@ -18,7 +19,7 @@ from llmhar.ask.store import Store, StoreError
 from llmhar.run import jobs, report
 from tests.bench import disks, faults_store
 from tests.bench.disks import DAMAGES, Fault, Seen, asks, judge, request, use_store
-from tests.bench.faults_store import ON_DISKS, clock_jump, cut_adapter, cut_model, shared
+from tests.bench.faults_store import ON_DISKS, changed_letters, clock_jump, cut_adapter, cut_model, shared
 
 FAULT = Fault("a disk is full", "store.sqlite", r"Free some space")
 
@@ -52,6 +53,26 @@ class Impatient(Store):
         with self._transaction():
             time.sleep(0.002)
         return super().add(generation, fingerprint, pass_id)
+
+
+class Trusting(Store):
+    """Takes letters as they stand: no answer has a checksum."""
+
+    def add(self, generation, fingerprint, pass_id=None, *, timed=False):
+        done = super().add(generation, fingerprint, pass_id)
+        self._db.execute("DELETE FROM sums")
+        return done
+
+    def find(self, keys, exactly=None, *, timed=False):
+        self._db.execute("DELETE FROM sums")
+        return super().find(keys, exactly)
+
+
+class Resigned(Store):
+    """Finds damaged answers, and lets them stand in the way of new ones."""
+
+    def _set_aside(self, damaged):
+        print(f"{self.path}: {len(damaged)} damaged", file=sys.stderr)
 
 
 class Forgetful(Store):
@@ -285,3 +306,12 @@ def test_a_bar_and_a_store_that_trust_the_clock_are_seen(tmp_path):
     (tmp_path / "bar").mkdir()
     assert verdicts(clock_jump(tmp_path / "bar", bar=tqdm.tqdm)) == ["met", "missed"]
     assert verdicts(clock_jump(tmp_path, open_store=Dated)) == ["missed", "met"]
+
+
+@pytest.mark.parametrize(("open_store", "wrong"), [
+    (Store, []),
+    (Trusting, ["answers read otherwise than stored", "not told with the file"]),
+    (Resigned, ["answers missing after they were asked anew"]),
+])  # fmt: skip
+def test_changed_letters_are_found(tmp_path, open_store, wrong):
+    assert missed(changed_letters(tmp_path, 40, open_store)) == wrong

@@ -4,12 +4,13 @@ import base64
 import datetime
 import json
 from collections import Counter
+from dataclasses import replace
 
 import pandas as pd
 import pytest
 
 from llmhar.run import report
-from tests.bench import gates, leaks, licences, security, verdicts
+from tests.bench import ages, gates, leaks, licences, security, verdicts
 from tests.bench.structure import CHECKS, Fault
 from tests.bench.verdicts import Claim, at_least, at_most, exactly, exit_code, not_measured, table_text, write_report
 
@@ -192,7 +193,8 @@ def test_an_audit_counts_what_no_exception_covers():
     assert licences.read_audit(out, "", none) == (2, ["a 1: PYSEC-1", "a 1: PYSEC-2"], "skipped: c")
     assert licences.read_audit(out, "", one).found == ["a 1: PYSEC-2"]
     broken = licences.read_audit("", "Traceback\nConnectionError: no route to host\n", none)
-    assert broken == (None, [], "ConnectionError: no route to host")
+    assert broken == (None, [], "no network here: ConnectionError: no route to host")
+    assert licences.read_audit("", "KeyError: 'x'", none).why == "KeyError: 'x'"
     good = [licences.Licence("a", "1", "MIT")]
     for found, expected in ((licences.read_audit(out, "", none), "missed"), (broken, "not measured")):
         assert security.supply_claims(found, none, good)[0].verdict == expected
@@ -200,6 +202,24 @@ def test_an_audit_counts_what_no_exception_covers():
     assert verdict_of(security.supply_claims(clean, none, good)) == {"met"}
     bad = security.supply_claims(clean, licences.Exceptions({}, ["old"]), [licences.Licence("x", "1", "unknown")])
     assert [claim.verdict for claim in bad] == ["met", "missed", "missed", "met"]
+
+
+def test_an_audit_without_network_asks_the_advisories_of_a_package(tmp_path, monkeypatch):
+    none, one = licences.Exceptions({}, []), licences.Exceptions({"CVE-1": "why"}, [])
+    packages = {"A_b": "1.5", "c": "2"}
+    assert licences.local_audit(packages, none, "advisories_held") is None
+    place = tmp_path / "advisories_held"
+    (tmp_path / "advisories_held-2021.7.dist-info").mkdir()
+    (tmp_path / "advisories_held-2021.7.dist-info" / "METADATA").write_text("Name: advisories_held\nVersion: 2021.7\n")
+    place.mkdir()
+    (place / "__init__.py").touch()
+    rows = {"a-b": [{"id": "s-1", "cve": "CVE-1", "specs": ["<1", ">=1.4,<2"]}], "$meta": [],
+            "c": [{"id": "s-2", "cve": None, "specs": ["<2"]}]}  # fmt: skip
+    (place / "insecure_full.json").write_text(json.dumps(rows))
+    monkeypatch.syspath_prepend(tmp_path)
+    said = "no network here: by the advisories of advisories_held 2021.7"
+    assert licences.local_audit(packages, none, "advisories_held") == (2, ["A_b 1.5: CVE-1"], said)
+    assert licences.local_audit(packages, one, "advisories_held") == (2, [], said)
 
 
 def test_licences_of_the_lock():
@@ -231,8 +251,52 @@ def test_a_failing_test_misses_its_threat(tmp_path):
 
 def test_threats_name_tests_that_are_there():
     for threat in security.THREATS:
-        assert threat.tests or threat.where.startswith("reports/record/proof/")
+        assert bool(threat.tests) != bool(threat.faults)
         for test in threat.tests:
             file, _, name = test.partition("::")
             assert (gates.ROOT / file).is_file(), test
             assert not name or f"def {name}(" in (gates.ROOT / file).read_text(), test
+
+
+def test_a_threat_shown_by_the_table_of_faults_is_as_good_as_its_rows(tmp_path):
+    made = ages.stamp("tests.bench.faults_kill")
+    threat = security.Threat("kill -9", "0", (), ("kill -9 in x:", "kill -9 in y:"))
+
+    def verdict(*rows):
+        (tmp_path / security.FAULTS).write_text(table_text(rows))
+        (claim,) = security.threat_claims([threat], quick=True, folder=tmp_path)
+        return claim.verdict, claim.why
+
+    x, y = (Claim(f"kill -9 in {kind}: lost", "= 0", "0", "met", made=made) for kind in "xy")
+    assert security.threat_claims([threat], folder=tmp_path / "gone")[0].verdict == "not measured"
+    assert verdict(x, y)[0] == "met"
+    assert verdict(x, replace(y, measured="3", verdict="missed", why="3 lost")) == ("missed", "kill -9 in y: lost")
+    assert verdict(x)[0] == "not measured" and "kill -9 in y:" in verdict(x)[1]
+    assert verdict(x, replace(y, made=f"{made[:-13]}0123456789ab`"))[0] == "not measured"
+    recorded = (gates.ROOT / "reports" / "record" / "proof" / security.FAULTS).read_text()
+    begun = [words for one in security.THREATS for words in one.faults]
+    assert [words for words in begun if f"\n| {words}" not in recorded] == []
+
+
+def test_what_was_measured_is_taken_again_and_what_was_missed_is_not(tmp_path, monkeypatch):
+    monkeypatch.setenv("LLMHAR_HOME", str(tmp_path))
+    asked = []
+
+    def part(name, verdict):
+        def measured():
+            asked.append(name)
+            return [Claim(name, "= 0", "0", verdict, "why")]
+
+        return measured
+
+    shown = next(iter(security.LOOKED_UP))
+    parts = {"good": part("good", "met"), "bad": part("bad", "missed"), "none": part("none", "not measured"),
+             shown: part("faults", "met")}  # fmt: skip
+    first = security.collect(parts, resume=True)
+    assert asked == ["good", "bad", "none", "faults"] and all(claim.made for claim in first)
+    assert security.collect(parts, resume=True) == first and asked[4:] == ["bad", "none", "faults"]
+    security.collect(parts, resume=False)
+    assert asked[7:] == ["good", "bad", "none", "faults"]
+    monkeypatch.setattr(security, "TREES", ("lib",))  # another tree: other code
+    security.collect(parts, resume=True)
+    assert asked[11:] == ["good", "bad", "none", "faults"]

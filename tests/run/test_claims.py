@@ -6,6 +6,8 @@ import pytest
 
 from llmhar import paths
 from llmhar.run import claims
+from llmhar.run.record import results_page
+from tests.run.test_record import run_json
 
 
 def test_readme_and_docs_say_what_the_records_say():
@@ -51,9 +53,64 @@ def test_the_student_s_span_holds_numbers_n_plan_and_engine(record):
     text = claims.student_span(record)
     assert "| student, taught reasoning and answers | 0.500 [0.400, 0.600] | 0.400 [0.300, 0.500] |" in text
     assert "| trees on the teacher's labels, 5 seconds | 0.600 [0.500, 0.700] | – |" in text
-    assert "new (simulated): 12 sessions, 5000 events" in text and "other (simulated): 6 sessions" in text
-    assert "paired by session: 0.050 [-0.050, 0.150], p 0.250" in text
-    assert "written before any answer (commit abcdef0123, 2026-12-01; smollm2-135m taught: vllm 1 float32 cpu" in text
+    flat = " ".join(text.split())
+    assert "new (simulated): 12 sessions, 5000 events" in flat and "other (simulated): 6 sessions" in flat
+    assert "paired by session: 0.050 [-0.050, 0.150], p 0.250" in flat
+    assert "written before any answer (commit abcdef0123, 2026-12-01; smollm2-135m taught: vllm 1 float32 cpu" in flat
+    assert max(map(len, text.splitlines())) <= 120
+
+
+def test_the_known_home_s_span_is_the_same_as_a_paragraph(record, tmp_path):
+    flat = " ".join(claims.known_span(record).split())
+    assert flat.startswith("12 sessions of new (simulated), macro F1: SmolLM2-135M taught reasons and answers 0.500 [")
+    assert "answers only 0.450 [0.350, 0.550]; trees on the same labels 0.600 [0.500, 0.700]. Reasons minus" in flat
+    assert "0.050 [-0.050, 0.150], p 0.250. One run of each arm; plan 1234567890" in flat and "lookup" not in flat
+    assert claims.known_span(tmp_path / "nowhere").startswith("Not recorded yet")
+
+
+@pytest.mark.parametrize(
+    ("gap", "p", "words"),
+    [
+        (-0.1, 0.01, "a student buys less than trees"),
+        (0.1, 0.01, "a student buys more than trees"),
+        (0.1, 0.2, "a student buys nothing that can be shown over trees"),
+    ],
+)
+def test_what_a_student_buys_is_said_as_its_numbers_are(record, gap, p, words):
+    assert claims.meaning(record) == "", "nothing was compared with trees"
+    file = record / "demo-full" / "04_distillation" / "run.json"
+    run = json.loads(file.read_text())
+    run["key_numbers"] |= {"student_minus_trees_f1": gap, "student_minus_trees_p": p}
+    file.write_text(json.dumps(run), encoding="utf-8")
+    said = " ".join(claims.meaning(record).split())
+    assert words in said and "its macro F1 is 0.500 [0.400, 0.600], theirs 0.600 [0.500, 0.700]" in said
+    assert "not its answers alone: a difference from answers only is not shown (p 0.250)" in said
+    assert ("what another seed would give is not shown" in said) and "homes never seen" not in said
+    whole = run_json("04_distillation", key_numbers=run["key_numbers"])
+    file.write_text(json.dumps(whole), encoding="utf-8")
+    assert words in " ".join(results_page(record).split())
+
+
+def test_the_homes_span_holds_means_homes_and_tests(tmp_path):
+    assert "Not recorded yet" in claims.homes_span(tmp_path)
+    folder = tmp_path / "demo-full" / "04b_transfer"
+    folder.mkdir(parents=True)
+    run = {
+        "commit": "abcdef0123456789",
+        "finished_utc": "2026-12-01T10:00:00+00:00",
+        "engines": ["taught on made-up homes: vllm 1", "rules: rules 1"],
+        "key_numbers": numbers(transfer=0.5, transfer_matcher=0.3)
+        | {"transfer_homes": 2, "transfer_f1_uci_a": 0.8, "transfer_f1_casas_al": 0.2}
+        | {"transfer_minus_matcher": 0.2, "transfer_minus_matcher_p": 0.0012},
+    }
+    (folder / "run.json").write_text(json.dumps(run), encoding="utf-8")
+    text = claims.homes_span(tmp_path)
+    flat = " ".join(text.split())
+    assert "| pairwise matcher, fitted on the same made-up homes | 0.300 [0.200, 0.400] |" in text
+    assert "Mean over 2 recorded homes. The student by home: uci_a 0.800, casas_al 0.200." in flat
+    assert "Paired by session: +0.200 against the matcher, p 0.0012 (commit abcdef0123, 2026-12-01;" in flat
+    assert "taught on made-up homes: vllm 1; one training" in flat
+    assert max(map(len, text.splitlines())) <= 120 and "own names" not in text
 
 
 def test_what_was_not_recorded_says_so(tmp_path):

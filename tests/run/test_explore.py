@@ -21,6 +21,7 @@ from llmhar.run import explore
 from llmhar.score import evaluate as evaluation
 from llmhar.settings import SettingsError
 from llmhar.text.prompt import PromptForm
+from tests.jupyterlab import free_port
 
 
 @pytest.fixture
@@ -57,9 +58,7 @@ def test_the_file_holds_what_the_store_has_and_asks_nobody(values, tmp_path, mon
 
 @pytest.mark.timeout(180)
 def test_voila_serves_the_notebook_on_loopback_alone(tmp_path):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     command = [
         sys.executable,
         "-m",

@@ -5,11 +5,11 @@ import json
 import os
 import re
 import shlex
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+
+from tests.command import call
 
 ROOT = Path(__file__).parents[2]
 
@@ -32,8 +32,7 @@ def walk(name: str, folder: Path) -> dict[str, str]:
     printed = {}
     for words in commands(name):
         assert words[0] == "llmhar"
-        done = subprocess.run([sys.executable, "-m", "llmhar.cli", *words[1:]], cwd=folder, env=environment,
-                              capture_output=True, text=True)  # fmt: skip
+        done = call(*words[1:], cwd=folder, env=environment)
         assert done.returncode == 0, f"{' '.join(words)}: {done.stderr[-2000:]}"
         printed[" ".join(words[1:3])] = done.stdout
     return printed

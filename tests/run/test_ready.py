@@ -1,20 +1,20 @@
 """What is not here is refused before any kernel, engine or report file is touched."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from llmhar import paths
+from llmhar.ask.asking import Asking
 from llmhar.ask.engines import registry
 from llmhar.ask.engines.addresses import KEY_VARIABLES, URL_VARIABLE
+from llmhar.ask.inference import open_model
 from llmhar.ask.models import MODELS
 from llmhar.ask.store import Ask, Store
 from llmhar.records import Fingerprint, Generation, Request
 from llmhar.run import jobs, ready
 from llmhar.settings import SettingsError
+from tests.command import call
 
 
 @pytest.fixture(autouse=True)
@@ -44,10 +44,7 @@ def test_a_run_that_could_not_succeed_is_refused_and_the_last_report_stands(empt
     for name in ("index.html", "02_prompting/run.json", "02_prompting/report.html"):
         paths.write_text(folder / name, "the last good one")
     before = contents(empty_places)
-    done = subprocess.run(
-        [sys.executable, "-m", "llmhar.cli", "run", "demo", "02", "-p", option],
-        env=dict(os.environ), capture_output=True, text=True, check=False,
-    )  # fmt: skip
+    done = call("run", "demo", "02", "-p", option)
     assert done.returncode == 1 and "nothing was started" in done.stderr and sentence in done.stderr
     assert "Traceback" not in done.stderr and contents(empty_places) == before
 
@@ -134,3 +131,38 @@ def test_names_of_trials():
     for name in ("../x", ".hidden", "a/b", "x" * 41, "two words"):
         with pytest.raises(SettingsError, match="--name"):
             jobs.plan_jobs("smoke", ["02"], {}, Path.cwd(), name)
+
+
+class _Asked(Exception):
+    """What an engine would be borrowed for."""
+
+
+@pytest.mark.parametrize(
+    ("profile", "notebook", "options", "model"),
+    [
+        ("demo", "00", {}, "llmhar-home-135m"),
+        ("demo", "03", {"engine": "onnx"}, "smollm2-135m"),
+        ("smoke", "00", {}, None),
+        ("demo", "02", {"models": "rules", "engine": "openai"}, None),
+        ("demo", "04", {}, None),
+    ],
+)
+def test_the_engine_that_starts_ahead_is_the_one_that_is_asked_first(
+    empty_places, monkeypatch, profile, notebook, options, model
+):
+    def borrow(terms):
+        raise _Asked(terms)
+
+    (job,) = jobs.plan_jobs(profile, [notebook], options, Path.cwd())
+    monkeypatch.setattr(registry.kept, "borrow", borrow)
+    if model:
+        assert ready.first_engine(job) is None, "its weights are not here"
+        monkeypatch.setattr(type(MODELS[model]), "locate", lambda self: empty_places / self.name)
+        given = job.spec.params
+        cards = {"tensor_parallel_size": given["n_gpus"]} if "n_gpus" in given else {}
+        with pytest.raises(_Asked) as asked:
+            open_model(MODELS[model], Asking(engine=given["engine"], engine_options=cards))
+        (terms,) = asked.value.args
+        assert terms == ready.first_engine(job) and terms["config"]["model"].endswith(f"/{model}")
+    else:
+        assert ready.first_engine(job) is None

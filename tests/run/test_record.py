@@ -13,11 +13,13 @@ import pytest
 from llmhar import paths
 from llmhar.run import record
 from llmhar.settings import SettingsError
+from tests.command import call
 
 ROOT = Path(__file__).parents[2]
 FIXED = (
     r"reports/record/(diary\.md|results\.md|plan\.lock|proof/(bench\.md|bench\.png|faults\.md|security\.md)"
-    r"|(demo|demo-full)/\d\d[a-z]?_\w+/(run\.json|figure\.png))"
+    r"|(demo|demo-full)/\d\d[a-z]?_\w+/(run\.json|figure\.png)"
+    r"|students/[\w.-]+/((about|student)\.json|batches\.jsonl|adapter/adapter_(config\.json|model\.safetensors)))"
 )
 """All that may be tracked below ``reports``."""
 
@@ -133,17 +135,16 @@ def test_the_page_has_a_table_a_profile_with_intervals_and_counts(checkout):
 
 def test_the_command_says_what_it_wrote(checkout):
     put_run("02_prompting", status="failed", cause="cell 3: \x1b[2Jno room")
-    command = [sys.executable, "-m", "llmhar.cli", "record", "demo"]
-    done = subprocess.run([*command, "--json"], capture_output=True, text=True, check=False)
+    done = call("record", "demo", "--json")
     assert done.returncode == 1 and not done.stderr
     found = json.loads(done.stdout)
     assert [row["notebook"] for row in found["recorded"]] == ["04_distillation", "04b_transfer"]
     assert [row["notebook"] for row in found["refused"]] == ["02_prompting"]
-    done = subprocess.run([*command, "02", "04"], capture_output=True, text=True, check=False)
+    done = call("record", "demo", "02", "04")
     assert done.returncode == 1 and "recorded 04_distillation: " in done.stdout and "results.md" in done.stdout
     assert "not recorded: 02_prompting: it failed (cell 3: \ufffd[2Jno room)" in done.stderr
     put_run("02_prompting")
-    done = subprocess.run([*command, "02"], capture_output=True, text=True, check=False)
+    done = call("record", "demo", "02")
     assert done.returncode == 0 and "(run.json, figure.png)" in done.stdout and not done.stderr
 
 

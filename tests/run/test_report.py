@@ -19,6 +19,7 @@ from llmhar.data.events import Windowing
 from llmhar.run import jobs, report
 from llmhar.settings import SettingsError
 from llmhar.text.prompt import PromptForm
+from tests.command import call
 
 ROOT = Path(__file__).parents[2]
 
@@ -142,10 +143,7 @@ def test_a_failing_notebook_leaves_its_copy_and_a_cause(tmp_path, code, cause):
         "LLMHAR_REPORTS": str(tmp_path / "reports"),
         "LLMHAR_HOME": str(tmp_path / "home"),
     }
-    done = subprocess.run(
-        [sys.executable, "-m", "llmhar.cli", "run", "smoke", "--json"],
-        env=env, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+    done = call("run", "smoke", "--json", env=env)
     assert done.returncode == 1, done.stderr
     assert json.loads(done.stdout)[0]["status"] == "failed"
     folder = tmp_path / "reports" / "smoke"
@@ -155,6 +153,34 @@ def test_a_failing_notebook_leaves_its_copy_and_a_cause(tmp_path, code, cause):
         assert "before the fault" in (folder / "00_fails" / "report.ipynb").read_text()
     index = (folder / "index.html").read_text()
     assert "failed" in index and "<b>cause</b>" not in index
+
+
+@pytest.mark.parametrize(
+    ("code", "cause"),
+    [
+        pytest.param("import time; time.sleep(1000)", "cell 3: CellTimeoutError: A cell timed out"),
+        pytest.param(
+            "import os, signal; os.kill(os.getpid(), signal.SIGKILL)",
+            "DeadKernelError: Kernel died (it was killed, often for want of memory",
+            marks=pytest.mark.slow,
+        ),
+    ],
+)
+@pytest.mark.timeout(120)
+def test_a_kernel_that_ends_or_hangs_is_one_line_within_seconds(tmp_path, monkeypatch, code, cause):
+    """An out-of-memory kill is a SIGKILL as well; the copy shows what was printed before."""
+    stamp = tmp_path / "stamp"
+    root = failing_root(tmp_path, f"from pathlib import Path; Path({str(stamp)!r}).touch()\n{code}")
+    monkeypatch.setenv("LLMHAR_ROOT", str(root))
+    monkeypatch.setenv("LLMHAR_REPORTS", str(tmp_path / "reports"))
+    monkeypatch.setenv("LLMHAR_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv(report.CELL_LIMIT, "2")
+    [job] = jobs.plan_jobs("smoke", [], {}, Path.cwd())
+    record = report.run_job(job, progress=False)
+    seconds = time.time() - stamp.stat().st_mtime
+    assert record["status"] == "failed" and cause in record["cause"] and "\n" not in record["cause"]
+    assert seconds < 10 + 2 * ("Timeout" in cause), seconds
+    assert "before the fault" in (job.folder / "report.ipynb").read_text()
 
 
 @pytest.mark.timeout(300)
@@ -170,8 +196,7 @@ def test_a_failed_run_leaves_the_last_good_report_and_trials_stand_beside_it(tmp
                         "LLMHAR_REPORTS": str(tmp_path / "reports")}  # fmt: skip
 
     def run(*options):
-        command = [sys.executable, "-m", "llmhar.cli", "run", "smoke", *options]
-        done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+        done = call("run", "smoke", *options, env=env)
         return done.returncode, done.stdout
 
     def standing():
@@ -212,25 +237,32 @@ def test_a_killed_run_is_told_on_the_card_of_the_good_one(tmp_path):
     assert "ok in 3 s" in index and "A later run began (then) and has not finished." in index
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
 def test_nothing_runs_on_after_a_killed_run(tmp_path, how):
     started = tmp_path / "started"
-    code = f"import time\nopen({str(started)!r}, 'w').close()\ntime.sleep(600)"
+    code = (
+        "import time\nfrom llmhar.ask.engines import child, kept\n"
+        "terms = {'backend': 'fake_backend:Echo', 'config': {}, 'threads': 1}\n"
+        "with child.ChildEngine('x', {}, loan=kept.borrow(terms)):\n    pass\n"
+        f"open({str(started)!r}, 'w').close()\ntime.sleep(600)"
+    )
     env = {
         **os.environ,
+        "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[1] / "fixtures"), os.environ.get("PYTHONPATH", "")]),
         "LLMHAR_ROOT": str(failing_root(tmp_path, code)),
         "LLMHAR_REPORTS": str(tmp_path / "reports"),
         "LLMHAR_HOME": str(tmp_path / "home"),
     }
     with open(tmp_path / "log", "w") as log:
         run = subprocess.Popen([sys.executable, "-m", "llmhar.cli", "run", "smoke"], env=env, stdout=log, stderr=log)
-    for _ in range(600):
+    for _ in range(2000):
         if started.exists():
             break
         time.sleep(0.1)
     below = psutil.Process(run.pid).children(recursive=True)
-    assert any("ipykernel" in " ".join(process.cmdline()) for process in below), (tmp_path / "log").read_text()
+    for wanted in ("ipykernel", "fake_backend"):  # the engine waits: it is the run's
+        assert any(wanted in " ".join(process.cmdline()) for process in below), (tmp_path / "log").read_text()
     run.send_signal(how)
     run.wait()
     assert psutil.wait_procs(below, timeout=30)[1] == []

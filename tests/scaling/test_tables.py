@@ -15,7 +15,8 @@ from llmhar.ask import inference
 from llmhar.ask.asking import Asking
 from llmhar.ask.inference import Answer
 from llmhar.ask.models import ModelSpec, Shape
-from llmhar.ask.store import Ask, Store, Stored
+from llmhar.ask.store import Ask, Store
+from llmhar.ask.stored import Stored
 from llmhar.ask.task import Task, prepare
 from llmhar.data import simulated
 from llmhar.data.events import SensorEvent, Session, Windowing, cut_windows

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from llmhar.ask.asking import Asking
 from llmhar.ask.inference import Answer, make_asks, no_confidence
 from llmhar.ask.models import MODELS
-from llmhar.ask.store import Stored
+from llmhar.ask.stored import Stored
 from llmhar.ask.task import prepare
 from llmhar.data.events import Windowing
 from llmhar.records import Fingerprint, Generation

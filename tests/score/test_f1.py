@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import f1_score
 
 from llmhar.score.f1 import ScoreError, SessionScore, average, f1_from_counts, score_rows, score_session
+from tests.generated import examples
 
 LABELS = [0, 1, 2, 3, 7]
 CLOSE = {"rel": 0, "abs": 1e-12}
@@ -31,7 +32,7 @@ def hand_scores():
     return [score_session(name, truth, predicted, {1, 2, 3}) for name, (truth, predicted) in HAND.items()]
 
 
-@settings(max_examples=500, **GENERATED)
+@settings(max_examples=examples(500), **GENERATED)
 @given(pairs)
 def test_equals_scikit_learn(events):
     truth, predicted = [t for t, _ in events], [p for _, p in events]

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from llmhar.ask.inference import Answer, make_asks
 from llmhar.ask.models import MODELS
-from llmhar.ask.store import Stored
+from llmhar.ask.stored import Stored
 from llmhar.ask.task import prepare
 from llmhar.data.events import Windowing, true_activity
 from llmhar.distill.plan_lock import windows_sha256

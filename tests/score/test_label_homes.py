@@ -160,7 +160,12 @@ def test_every_loader_is_tried():
 
 @pytest.mark.parametrize("name", NAMES)
 def test_any_home_is_labelled_and_scored(homes, name, tmp_path, monkeypatch):
-    """The truth in, F1 of 1 out: whatever activities are called, nothing is lost between prompt and score."""
+    """The truth in, F1 of 1 out: whatever activities are called, nothing is lost between prompt and score.
+
+    The oracle's reasons say nothing, so it names activities itself; with them named by reasons every event still has a
+    label of its home (``test_reasons_that_say_nothing_still_name_one_of_the_home_s_activities``).
+    """
+    monkeypatch.setattr(inference, "name_by_reasons", lambda made, request: made)
     monkeypatch.setenv("LLMHAR_HOME", str(tmp_path))
     monkeypatch.setattr(ModelSpec, "tokenizer_sha256", lambda self: "t")
     monkeypatch.setattr(ready, "cannot_start", lambda *_: "")
@@ -171,6 +176,16 @@ def test_any_home_is_labelled_and_scored(homes, name, tmp_path, monkeypatch):
     assert scores["macro_f1"] == scores["weighted_f1"] == 1.0
     annotated = [e.activity_id in s.labels for s in oracle.sessions.values() for e in s.events]
     assert scores["n_events"] == sum(annotated)
+
+
+@pytest.mark.parametrize("name", LABELS)
+def test_reasons_that_say_nothing_still_name_one_of_the_home_s_activities(homes, name, tmp_path, monkeypatch):
+    monkeypatch.setenv("LLMHAR_HOME", str(tmp_path))
+    monkeypatch.setattr(ModelSpec, "tokenizer_sha256", lambda self: "t")
+    monkeypatch.setattr(ready, "cannot_start", lambda *_: "")
+    oracle = Oracle(homes[name])
+    monkeypatch.setattr(inference, "open_model", lambda model, asking: contextlib.nullcontext(oracle))
+    label_and_score(homes[name], tmp_path)
 
 
 def test_a_home_without_activities_says_what_to_do(homes, tmp_path):

@@ -13,6 +13,7 @@ from llmhar.records import Prediction
 from llmhar.score.f1 import score_session
 from llmhar.score.ledger import CAUSES, Habits, cause_of, is_mentioned, learn_habits, session_ledger
 from llmhar.text.parsing import Reading, parse_answer
+from tests.generated import examples
 from tests.timing import quiet_seconds
 
 NOWHERE = Habits({}, {})
@@ -58,7 +59,7 @@ habits = st.builds(
 )
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=examples(400), deadline=None)
 @given(windows, habits, st.text(alphabet="event id0123 :,-\n", max_size=40))
 def test_causes_add_up_to_what_was_lost(session, habits, reasoning):
     events = [own for own, _ in session]

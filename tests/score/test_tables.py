@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 
 from llmhar.ask.inference import Answer, make_asks
 from llmhar.ask.models import MODELS
-from llmhar.ask.store import Stored
+from llmhar.ask.stored import Stored
 from llmhar.ask.task import one_window, prepare
 from llmhar.data import simulated
 from llmhar.data.events import Windowing

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from llmhar.records import Prediction
 from llmhar.text.parsing import LabelSet, as_rows, parse_answer, split_reasoning
+from tests.generated import examples
 from tests.timing import quiet_seconds
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
@@ -362,13 +363,13 @@ FRAGMENTS = (
 GENERATED = {"deadline": None, "derandomize": True, "database": None}
 
 
-@settings(max_examples=2500, **GENERATED)
+@settings(max_examples=examples(2500), **GENERATED)
 @given(st.text(max_size=60), st.integers(0, 4), st.booleans(), st.sampled_from(["", "stop", "length"]))
 def test_random_text_never_raises(text, n, strict, finish_reason):
     check(text, n, strict=strict, finish_reason=finish_reason)
 
 
-@settings(max_examples=3500, **GENERATED)
+@settings(max_examples=examples(3500), **GENERATED)
 @given(st.lists(st.sampled_from(FRAGMENTS), max_size=25).map("".join), st.booleans())
 def test_random_fragments_never_raise(text, strict):
     check(text, 3, strict=strict)
@@ -393,7 +394,7 @@ def answers(draw):
     return draw(frames).format(text), len(values)
 
 
-@settings(max_examples=4000, **GENERATED)
+@settings(max_examples=examples(4000), **GENERATED)
 @given(answers(), st.lists(st.tuples(st.integers(0, 2), st.integers(0, 300), st.sampled_from(FRAGMENTS)), max_size=4))
 def test_mutated_answers_invent_no_label(answer, edits):
     text, n = answer
@@ -405,7 +406,7 @@ def test_mutated_answers_invent_no_label(answer, edits):
         assert label is None or str(label) in text or LABELS[label].replace("_", " ").casefold() in folded
 
 
-@settings(max_examples=300, **GENERATED)
+@settings(max_examples=examples(300), **GENERATED)
 @given(answers())
 def test_a_cut_value_is_never_completed(answer):
     text, n = answer

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from llmhar.data.events import SensorEvent, Window
 from llmhar.text.serialize import INPUT_FORMATS, MAX_NAME_CHARS, SERIALIZERS, clean_text, event_text
+from tests.generated import examples
 
 KITCHEN = ("kitchen", "induction stove wattmeter")
 
@@ -135,7 +136,7 @@ def test_clean_text_with_another_limit():
     assert MAX_NAME_CHARS == 80
 
 
-@settings(max_examples=500, deadline=None, derandomize=True, database=None)
+@settings(max_examples=examples(500), deadline=None, derandomize=True, database=None)
 @given(st.text(alphabet=st.characters() | st.sampled_from("<|>`\n\u202e\u200b \ud800"), max_size=200))
 def test_no_name_breaks_out_of_its_event(name):
     clean = clean_text(name)

@@ -13,7 +13,7 @@ import yaml
 from llmhar import paths
 from llmhar.ask.inference import Answer, make_asks
 from llmhar.ask.models import MODELS
-from llmhar.ask.store import Note, Stored
+from llmhar.ask.stored import Note, Stored
 from llmhar.ask.task import narrow, prepare
 from llmhar.data import homes, simulated
 from llmhar.data.events import Windowing

@@ -13,7 +13,8 @@ import pytest
 from llmhar.ask.asking import Asking
 from llmhar.ask.inference import Answer, collect, make_asks, run_asks
 from llmhar.ask.models import MODELS
-from llmhar.ask.store import Ask, Store, Stored
+from llmhar.ask.store import Ask, Store
+from llmhar.ask.stored import Stored
 from llmhar.ask.task import prepare
 from llmhar.data import simulated
 from llmhar.data.events import Windowing

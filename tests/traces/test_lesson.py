@@ -10,7 +10,8 @@ import pytest
 from llmhar.ask.asking import Asking
 from llmhar.ask.inference import Answer, make_asks
 from llmhar.ask.models import MODELS
-from llmhar.ask.store import Store, Stored
+from llmhar.ask.store import Store
+from llmhar.ask.stored import Stored
 from llmhar.ask.task import prepare
 from llmhar.data.events import Windowing, cut_windows
 from llmhar.data.registry import load

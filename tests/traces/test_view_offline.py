@@ -453,6 +453,69 @@ def test_the_script_writes_text_only():
 
 
 @marked
+def test_guess_mode_by_keys_hides_truth_and_models_until_a_choice(show):
+    bundle = small_bundle()
+    page, watch = show(bundle)
+    page.wait_for_selector(".row")
+    press = page.keyboard.press
+    press("g")
+    hidden = page.locator(".detail").inner_html()
+    answers = {one["name"] for one in bundle["models"]}
+    assert not any(name in hidden for name in answers) and "truth" not in hidden and "article" not in hidden
+    assert all("not guessed yet" in text and "×" not in text for text in page.locator(".row").all_inner_texts())
+    choices = page.locator(".choice").all_inner_texts()
+    place = next(i for i, text in enumerate(choices) if "preparing drinks" in text)
+    press(str(place + 1))
+    assert page.locator(".told").inner_text().startswith("Right. Most events are: preparing drinks.")
+    assert "Right of 1: you 1, teacher 1, base 1, student 1." in page.locator(".score").inner_text()
+    assert page.locator("article").count() == 3 and page.locator("th.model").count() == 3
+    press("j")  # the next window is hidden again; a wrong choice is told and counted
+    assert page.locator("article").count() == 0
+    wrong = next(i for i, text in enumerate(page.locator(".choice").all_inner_texts()) if "drinks" not in text)
+    press(str(wrong + 1))
+    assert page.locator(".told").inner_text().startswith("Not so.") and page.locator(".choice.wrong").count() == 1
+    assert "Right of 2: you 1" in page.locator(".score").inner_text()
+    press("k")
+    assert page.locator(".choice[aria-pressed=true]").count() == 1 and page.locator("article").count() == 3
+    page.locator("text=start over").click()
+    assert page.locator("article").count() == 0 and "Right of" not in page.locator(".score").inner_text()
+    press("g")
+    assert page.locator("article").count() == 3 and page.locator(".guessing").count() == 0 and watch.trouble == []
+
+
+@marked
+@pytest.mark.parametrize(("width", "height"), [(1280, 800), (1024, 768), (860, 768)])
+def test_nothing_is_clipped_in_a_cell_of_a_notebook(show, width, height):
+    bundle = small_bundle()
+    bundle["labels"] = [label.replace(" ", "_") + "_in_the_kitchen_or_elsewhere" for label in bundle["labels"]]
+    for window in bundle["windows"]:
+        window["s"] = "a_session_with_quite_a_long_name_for_a_list"
+    page, _ = show(bundle, width=width, height=height)
+    page.wait_for_selector(".row")
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    for selector in (".llmhar-explorer", ".panes", ".detail", ".filters"):
+        over = page.evaluate(f"(e => e.getBoundingClientRect().right - {width})(document.querySelector('{selector}'))")
+        assert over <= 1, (selector, over)
+    cut = "e => { const r = document.createRange(); r.selectNodeContents(e.querySelector('b').lastChild); "
+    cut += "return r.getBoundingClientRect().right - e.querySelector('b').getBoundingClientRect().right }"
+    assert page.locator(".row .who").first.evaluate(cut) <= 1, "the window's number is cut"
+    share = "(e => e.querySelector('.timeline.held')?.offsetHeight / e.clientHeight || 0)"
+    assert page.evaluate(f"{share}(document.querySelector('.detail'))") < 0.4
+    broken = "e => [...e.childNodes].some(n => n.nodeType === 3 && n.data.length > 3 && (r => (r.selectNodeContents(n),"
+    broken += " r.getClientRects().length > 1))(document.createRange()))"
+    marks = page.locator("td.answer").all()
+    assert marks and not any(cell.evaluate(broken) for cell in marks), "a label is broken inside a word"
+
+
+@marked
+def test_labels_of_a_window_have_colours_of_their_own(show):
+    page, _ = show(small_bundle())
+    page.wait_for_selector(".row")
+    keys = [one.get_attribute("class") for one in page.locator(".legend .key").all()]
+    assert len(keys) > 1 and len(set(keys)) == len(keys)
+
+
+@marked
 def test_a_picture_for_people(show):
     page, _ = show(small_bundle())
     page.wait_for_selector(".row")

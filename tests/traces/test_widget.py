@@ -2,13 +2,9 @@
 
 import contextlib
 import json
-import os
 import re
-import socket
 import subprocess
 import sys
-import time
-import urllib.request
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -23,6 +19,7 @@ from llmhar.score import tables
 from llmhar.text.prompt import PromptForm
 from llmhar.traces import view as explorer
 from llmhar.traces.bundle import unpack
+from tests.jupyterlab import jupyterlab
 from tests.score.test_tables import answers_of, perfect
 from tests.traces.explorer_bundles import hostile_bundle, small_bundle
 from tests.traces.test_view_offline import CHROMIUM, FLAGS, OUTPUT, Watch, hostile, marked, windows_shown
@@ -120,7 +117,7 @@ from llmhar.ask.inference import Answer, make_asks
 from llmhar.ask.models import MODELS
 from llmhar.text.parsing import parse_answer
 from llmhar.records import VERDICTS, Request
-from llmhar.ask.store import Stored
+from llmhar.ask.stored import Stored
 from llmhar.score.evaluate import evaluate
 from llmhar.score.tables import score_answers
 from llmhar.ask.task import prepare
@@ -173,12 +170,6 @@ display(TraceBrowser(json.loads(Path("hostile.json").read_text()), reask=reask, 
 """
 
 
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory):
     """JupyterLab on loopback with one notebook; yields (folder, address)."""
@@ -189,39 +180,13 @@ def lab(tmp_path_factory):
     cells = [nbformat.v4.new_code_cell(source) for source in (SETUP, SHOW, HOSTILE)]
     kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
     nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=kernel), work / "traces.ipynb")
-    quiet = folder / "settings" / "@jupyterlab" / "apputils-extension"
-    quiet.mkdir(parents=True)
-    (quiet / "notification.jupyterlab-settings").write_text('{"fetchNews": "false", "checkForUpdates": false}')
-    port = free_port()
     own = {
         name: str(folder / name)
         for name in ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "IPYTHONDIR", "LLMHAR_HOME")
     }
-    environment = {**os.environ, **own, "PYTHONPATH": str(Path(explorer.__file__).parents[2])}
-    environment.pop("LLMHAR_HEADLESS", None)
-    command = [
-        sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--ip=127.0.0.1", f"--port={port}",
-        "--IdentityProvider.token=", "--ServerApp.port_retries=0", f"--ServerApp.root_dir={work}",
-        f"--LabApp.user_settings_dir={folder / 'settings'}",
-        f"--LabApp.workspaces_dir={folder / 'workspaces'}", "--LabApp.extension_manager=readonly",
-    ]  # fmt: skip
-    with (
-        open(folder / "log", "w") as log,
-        subprocess.Popen(command, env=environment, cwd=work, stdout=log, stderr=log) as server,
-    ):
-        try:
-            address = f"http://127.0.0.1:{port}"
-            deadline = time.monotonic() + 120
-            while True:
-                try:
-                    urllib.request.urlopen(f"{address}/api/status", timeout=5).close()
-                    break
-                except OSError:
-                    assert server.poll() is None and time.monotonic() < deadline, (folder / "log").read_text()[-2000:]
-                    time.sleep(0.5)
-            yield work, address
-        finally:
-            server.terminate()  # ends its kernels too
+    own |= {"PYTHONPATH": str(Path(explorer.__file__).parents[2]), "LLMHAR_HEADLESS": ""}
+    with jupyterlab(folder, work, own) as address:
+        yield work, address
 
 
 @marked

@@ -32,6 +32,8 @@ class Asking:
     why: bool | None = None
     """Whether a constrained answer reasons in each item, before its activity; None = where a model has no thinking
     block of its own."""
+    named: bool = False
+    """Whether constrained answers with reasons are named by these (:mod:`llmhar.text.naming`), not by the model."""
     confidence: bool = False
     """Keep with each answer how likely its tokens were, where model and engine can tell
     (:func:`llmhar.ask.inference.no_confidence`); such answers have request keys of their own."""

@@ -10,10 +10,11 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import islice
 from typing import Any, NamedTuple
 
 from tqdm import tqdm
@@ -23,12 +24,16 @@ from llmhar.ask.asking import Asking
 from llmhar.ask.engines.base import Engine, EngineError
 from llmhar.ask.engines.registry import effective_options, open_engine, replies_of
 from llmhar.ask.models import SERVED_REVISION, HubSource, Mode, ModelError, ModelSpec, NoSource
+from llmhar.ask.naming import name_by_reasons
 from llmhar.ask.spending import Cost, Estimate, LimitReached, cost_of, estimate
-from llmhar.ask.store import Ask, Store, Stored
+from llmhar.ask.store import Ask, Store
+from llmhar.ask.stored import Stored
 from llmhar.ask.task import Task
-from llmhar.records import Fingerprint, Generation, Purpose, Request, Sampling
+from llmhar.data.events import Window
+from llmhar.records import Fingerprint, Generation, Request, Sampling
+from llmhar.text.naming import fingerprint
 from llmhar.text.parsing import offered_names
-from llmhar.text.schema import WHY_CHARS, answer_schema
+from llmhar.text.schema import WHY_CHARS, answer_schema, is_named
 from llmhar.text.serialize import event_text
 
 STUDY = Asking()
@@ -39,6 +44,8 @@ ITEM_TOKENS, LABEL_BYTES = 64, 40
 """Tokens that an item with a "why" of 80 characters and an activity of so many bytes may take."""
 TELLS_LOGPROBS = ("auto", "vllm", "transformers", "openai", "ray")
 """Engines that say how likely tokens were; of servers those that offer it."""
+PAGE = 2000
+"""Asks that are looked up at a time, and answers that a long study holds."""
 GIVE_UP_AFTER = 100
 """Failures in a row after which an engine is taken for dead; what is left stays unasked until the next run."""
 
@@ -60,6 +67,13 @@ class Answer(NamedTuple):
     """None where every attempt failed (or none was made): its events count as missing."""
     error: str
     """Why, in one line."""
+
+
+class Outcome(NamedTuple):
+    """An answer without its question; fields as :class:`Answer`'s."""
+
+    stored: Stored | None
+    error: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +165,18 @@ def item_tokens(task: Task) -> int:
 
 def make_asks(task: Task, model: ModelSpec, asking: Asking = STUDY) -> list[Ask]:
     """Requests for all windows of a task, ``asking.n_samples`` of each; a student is asked as it was taught."""
+    asks_of = asker(task, model, asking)
+    return [ask for window in task.windows for ask in asks_of(window)]
+
+
+def asker(task: Task, model: ModelSpec, asking: Asking = STUDY) -> Callable[[Window], list[Ask]]:
+    """What makes the requests for one window of a task, one a sample, the first one first.
+
+    Args:
+        task: gives prompts, and how long its longest window is: room for tokens follows it.
+        model: who is asked; a student is asked as it was taught.
+        asking: how.
+    """
     task, asking = task.asked_of(model), as_taught(model, asking)
     why = binds_why(model, asking)
     constrained = asking.constrained and model.kind == "llm"
@@ -159,27 +185,32 @@ def make_asks(task: Task, model: ModelSpec, asking: Asking = STUDY) -> list[Ask]
         limits = asking.sampling
         asking = replace(asking, sampling=replace(limits, max_tokens=max(limits.max_tokens, room)))
     logprobs = asking.confidence and not no_confidence(model, asking.engine)
+    namer = fingerprint() if asking.named and why and task.answer == "name" else ""
     request = partial(request_to(model, asking), logprobs=logprobs)
-    asks = []
-    for window in task.windows:
-        prompt, labels = task.prompt_of(window), offered_names(task.sessions[window.session_id].labels)
+    offered = {name: offered_names(session.labels) for name, session in task.sessions.items()} if constrained else {}
+
+    def asks_of(window: Window) -> list[Ask]:
+        prompt = task.prompt_of(window)
         messages = prompt.messages(window)
         # A prompt that does not say what answers look like is for students, who learnt it from lessons.
-        form = {"why": why, "spaced": not prompt.io_format}
+        form: dict[str, Any] = {"why": why, "spaced": not prompt.io_format, "namer": namer}
+        labels = offered.get(window.session_id, {})
         schema = answer_schema(len(window.events), labels, task.answer, **form) if constrained else None
-        asks += [
+        return [
             Ask(task.dataset, window.session_id, window.index, model.name,
                 request(messages=messages, schema=schema, sample_index=k), asking.purpose)
             for k in range(asking.n_samples)
         ]  # fmt: skip
-    return asks
+
+    return asks_of
 
 
-def run_asks(asks: Sequence[Ask], model: ModelSpec, store: Store, asking: Asking = STUDY) -> AskedRun:
+def run_asks(asks: Collection[Ask], model: ModelSpec, store: Store, asking: Asking = STUDY) -> AskedRun:
     """Ask what the store does not have yet, and store each answer as it arrives.
 
     Args:
-        asks: requests of one model, made with ``asking``.
+        asks: requests of one model, made with ``asking``; gone through again for those that are asked, and never
+            listed, so that they may be made on the way (:class:`llmhar.ask.pages.LateAsks`).
         model: whom to ask.
         store: where answers are looked up and kept.
         asking: its engine, engine options, purpose, progress and whether only this engine's answers count.
@@ -189,22 +220,29 @@ def run_asks(asks: Sequence[Ask], model: ModelSpec, store: Store, asking: Asking
         StoreError: the store cannot be written.
     """
     start = time.perf_counter()
-    store.note_asks(asks)
-    wanted = {ask.request.key: ask.request for ask in asks}
-    if isinstance(model.source, HubSource) and is_served(model, asking.engine) and asking.purpose != "timed":
-        _take_over(wanted, model, store)
-    if not asking.exact:
-        wanted = _missing(wanted, store, asking.purpose)
+    timed, wanted = asking.purpose == "timed", set[str]()
+    pages = iter(asks)
+    while page := list(islice(pages, PAGE)):
+        store.note_asks(page)
+        requests = {ask.request.key: ask.request for ask in page}
+        if isinstance(model.source, HubSource) and is_served(model, asking.engine) and not timed:
+            _take_over(requests, model, store)
+        wanted |= requests.keys() - (set() if asking.exact else store.answered(list(requests), timed=timed))
     if not wanted:
         return AskedRun(model.name, len(asks), len(asks), 0, 0, time.perf_counter() - start, 0.0)
     with asking.open_with() if asking.open_with else open_model(model, asking) as opened:
         fingerprint = replace(opened.fingerprint(), options=effective_options(asking.engine_options))
         if asking.exact:
-            wanted = _missing(wanted, store, asking.purpose, fingerprint)
-        expected = estimate(list(wanted.values()), model) if wanted and fingerprint.engine == "openai" else None
+            wanted -= store.answered(list(wanted), fingerprint, timed=timed)
+        expected = None
+        if wanted and fingerprint.engine == "openai":
+            expected = estimate(list(_each_once(asks, wanted)), model)
         if expected:
             print(f"llmhar: before the first request to {fingerprint.device}: {expected}", file=sys.stderr)
-        n_failed, engine_seconds = _ask(opened, fingerprint, wanted, store, asking, model.name) if wanted else (0, 0.0)
+        n_failed, engine_seconds = 0, 0.0
+        if wanted:
+            left = _Left(_each_once(asks, wanted), len(wanted))
+            n_failed, engine_seconds = _ask(opened, fingerprint, left, store, asking, model.name)
     cost = None
     if expected:
         cost = cost_of((stored.generation for stored in store.find(list(wanted)).values()), model.prices)
@@ -216,7 +254,7 @@ def run_asks(asks: Sequence[Ask], model: ModelSpec, store: Store, asking: Asking
 
 
 def _ask(
-    opened: Engine, fingerprint: Fingerprint, wanted: Mapping[str, Request], store: Store, asking: Asking, name: str
+    opened: Engine, fingerprint: Fingerprint, wanted: _Left, store: Store, asking: Asking, name: str
 ) -> tuple[int, float]:
     """One pass: ask everything, store each answer as it arrives; returns failures and seconds.
 
@@ -227,13 +265,19 @@ def _ask(
     n_failed = in_a_row = tokens = n_asked = 0
     limit: LimitReached | None = None
     begun = time.perf_counter()
-    bar = Bar(total=len(wanted), desc=name, unit="window", mininterval=1.0, disable=not asking.progress)
+    bar = Bar(total=wanted.n, desc=name, unit="window", mininterval=1.0, disable=not asking.progress)
     pid = getattr(opened, "pid", None)
     cards = meter.cards_of(fingerprint.engine, fingerprint.device, pid)
     with meter.measured(cards=cards) as spent, bar:
         try:
-            for answered in _once_each(opened.stream(wanted.values()), wanted):
-                generation = whole_or_failed(answered, wanted[answered.request_key])
+            for answered in opened.stream(iter(wanted)):
+                request = wanted.asked.pop(answered.request_key, None)
+                if request is None:  # an engine that breaks its contract is reported, its surplus not stored
+                    print(f"engine gave an answer nobody asked for: {answered.request_key[:12]}…", file=sys.stderr)
+                    continue
+                generation = whole_or_failed(answered, request)
+                if request.schema is not None and is_named(request.schema):
+                    generation = name_by_reasons(generation, request)
                 store.add(generation, fingerprint, number, timed=asking.purpose == "timed")
                 n_failed, in_a_row = (n_failed, 0) if generation.ok else (n_failed + 1, in_a_row + 1)
                 tokens, n_asked = tokens + generation.output_tokens, n_asked + 1
@@ -241,7 +285,7 @@ def _ask(
                 if in_a_row == GIVE_UP_AFTER:
                     raise EngineError(f"{name}: {in_a_row} requests failed in a row, the last: {generation.error}")
         except LimitReached as reached:
-            limit = LimitReached(f"{reached} ({n_asked} of {len(wanted)} requests were sent)")
+            limit = LimitReached(f"{reached} ({n_asked} of {wanted.n} requests were sent)")
     seconds = time.perf_counter() - begun
     cost = {"n_asked": n_asked, "seconds": seconds, "output_tokens": tokens, "joules": spent.joules,
             "counters": spent.counters, "peak_bytes": meter.high_water(pid),
@@ -252,7 +296,7 @@ def _ask(
     return n_failed, seconds
 
 
-def refuse_all_failed(name: str, answers: Sequence[Answer]) -> None:
+def refuse_all_failed(name: str, answers: Sequence[Answer | Outcome]) -> None:
     """Where every request failed there is no score: it would be 0 and look like one.
 
     Args:
@@ -283,16 +327,18 @@ def whole_or_failed(generation: Generation, request: Request) -> Generation:
 def open_model(model: ModelSpec, asking: Asking) -> Engine:
     """The engine that answers for a model: its own where it has one, with its adapter.
 
+    What is timed is asked of an engine that has answered nothing before.
+
     Args:
         model: whom to serve.
-        asking: its engine and engine options count.
+        asking: its engine, engine options and purpose count.
 
     Raises:
         EngineError: it cannot start.
     """
     if model.engine == "recorded":
         return open_engine("recorded", model, {"replies": replies_of(model)})
-    options = asking.engine_options
+    options = {**asking.engine_options, "stays": asking.purpose != "timed"}
     if model.adapter:
         options = {**options, "adapters": [*options.get("adapters", ()), model.adapter.path]}
     return open_engine(serving_engine(model, asking.engine), model, options)
@@ -328,11 +374,28 @@ def is_served(model: ModelSpec, engine: str) -> bool:
     return serving_engine(model, engine) == "openai"
 
 
-def _missing(
-    wanted: Mapping[str, Request], store: Store, purpose: Purpose, exactly: Fingerprint | None = None
-) -> dict[str, Request]:
-    stored = store.find(list(wanted), exactly, timed=purpose == "timed")
-    return {key: request for key, request in wanted.items() if key not in stored}
+def _each_once(asks: Iterable[Ask], wanted: Collection[str]) -> Iterator[Request]:
+    """The requests with these keys, each the first time that it comes."""
+    left = set(wanted)
+    for request in (ask.request for ask in asks):
+        if request.key in left:
+            left.remove(request.key)
+            yield request
+        if not left:
+            return
+
+
+class _Left:
+    """Requests on their way to an engine; only those are held that it has been given and has not answered."""
+
+    def __init__(self, requests: Iterator[Request], n: int) -> None:
+        self._requests, self.n = requests, n
+        self.asked: dict[str, Request] = {}
+
+    def __iter__(self) -> Iterator[Request]:
+        for request in self._requests:
+            self.asked[request.key] = request
+            yield request
 
 
 def _take_over(wanted: Mapping[str, Request], model: ModelSpec, store: Store) -> None:
@@ -351,24 +414,24 @@ def _take_over(wanted: Mapping[str, Request], model: ModelSpec, store: Store) ->
                 store.add(replace(stored.generation, request_key=older[key].key), stored.fingerprint)
 
 
-def _once_each(generations: Iterable[Generation], wanted: Mapping[str, Request]) -> Iterator[Generation]:
-    """Pass each expected answer on once; an engine that breaks its contract is reported, its surplus not stored."""
-    seen: set[str] = set()
-    for generation in generations:
-        if generation.request_key in wanted and generation.request_key not in seen:
-            seen.add(generation.request_key)
-            yield generation
-        else:
-            print(f"engine gave an answer nobody asked for: {generation.request_key[:12]}…", file=sys.stderr)
-
-
 def collect(asks: Sequence[Ask], store: Store, exactly: Fingerprint | None = None) -> list[Answer]:
     """What the store has for these asks, in their order; of ``exactly`` this engine, where one is named."""
     timed = any(ask.purpose == "timed" for ask in asks)
-    keys = [ask.request.key for ask in asks]
+    outcomes = look_up([ask.request.key for ask in asks], store, exactly, timed=timed)
+    return [Answer(ask, *outcome) for ask, outcome in zip(asks, outcomes)]
+
+
+def look_up(
+    keys: Sequence[str], store: Store, exactly: Fingerprint | None = None, *, timed: bool = False
+) -> list[Outcome]:
+    """What the store has under these keys, in their order: the answer, else None and why there is none.
+
+    Args:
+        keys: of requests.
+        store: where they are looked up.
+        exactly: accept answers of this engine alone.
+        timed: answers that were asked alone, for their time, instead of all others.
+    """
     stored = store.find(keys, exactly, timed=timed)
     reasons = store.failures([key for key in keys if key not in stored], timed=timed)
-    return [
-        Answer(ask, stored.get(key), "" if key in stored else reasons.get(key, "never asked"))
-        for ask, key in zip(asks, keys)
-    ]
+    return [Outcome(stored.get(key), "" if key in stored else reasons.get(key, "never asked")) for key in keys]

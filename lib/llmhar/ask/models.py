@@ -34,8 +34,8 @@ TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "chat_template.jin
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,59}")
 """Names of models: they stand in lists with commas, in names of folders and in figures."""
 NAME_RULE = "at most 60 letters, digits, and . _ - after the first"
-HOME_MODEL = "llmhar-home-135m"
-"""Who labels a home where nobody is named: the shipped student that goes from home to home."""
+HOME_MODEL, FUSION_MODEL = "llmhar-home-135m", "llmhar-fusion-135m"
+"""The shipped students: who labels a home where nobody is named, going from home to home; and who fuses."""
 SERVED_REVISION = "api"
 """``Request.revision`` of what a server answers: what runs there, nobody here can pin."""
 Mode = Literal["thinking", "plain"]
@@ -212,6 +212,8 @@ class AskedAs(_Strict):
     """Whether the schema of a complete answer binds it."""
     why: bool
     """Whether each item of a bound answer gives a reason before its activity."""
+    named: bool = False
+    """Whether activities are named by these reasons."""
 
 
 class ModelSpec(_Strict):

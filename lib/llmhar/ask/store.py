@@ -1,6 +1,7 @@
 """The trace store: every generation ever made, in one SQLite file, keyed by what was asked. Derives nothing.
 
-- A **request** is stored once, whole, under its key (see :class:`llmhar.records.Request`).
+- A **request** is stored once under its key (see :class:`llmhar.records.Request`), and what many share stands once
+  (:mod:`llmhar.ask.request_rows`).
 - **Attempts** are appended, each in a transaction of its own, and never overwritten. A partial unique index allows one
   success per (request key, fingerprint); failures keep their reason and are retried on demand. How likely an answer's
   tokens were stands beside it, where it was asked for: never computed again.
@@ -19,16 +20,19 @@ from __future__ import annotations
 
 import functools
 import json
+import os
 import sqlite3
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from datetime import UTC, datetime
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from llmhar import paths
+from llmhar.ask import seen, stored
+from llmhar.ask.stored import SHORT_KEY, Note, PassCost, Stored, chunks, cure_of, storable
 from llmhar.records import Fingerprint, Generation, Purpose, Request, canonical_json
 
 BUSY_S = 60.0
@@ -37,29 +41,15 @@ FORMAT = 3
 """Version of the tables (``sql/tables.sql``). Stores of format 2 are brought up in one transaction, others refused."""
 
 _SQL = Path(__file__).parent / "sql"
-_SQL_FILES = ("tables", "from_format_2", "notes", "logprobs")
-_TABLES, _FROM_FORMAT_2, _NOTES, _LOGPROBS = ((_SQL / f"{name}.sql").read_text() for name in _SQL_FILES)
+_SQL_FILES = ("tables", "from_format_2", "notes", "logprobs", "parts", "sums")
+_TABLES, _FROM_FORMAT_2, _NOTES, _LOGPROBS, _PARTS, _SUMS = ((_SQL / f"{name}.sql").read_text() for name in _SQL_FILES)
 MAX_NOTE, MAX_TAG, MAX_TAGS = 10_000, 60, 20
 """Characters of a comment and of a tag, and tags of a note."""
-SHORT_KEY = 16
-"""Digits of a request key that a view shows; notes take them too."""
 _Method = TypeVar("_Method", bound=Callable[..., Any])
 
 
 class StoreError(RuntimeError):
     """A store that cannot be used; the message names the file and the cure."""
-
-
-def _cure(error: Exception) -> str:
-    """What to do about an error of SQLite or of the system; the end of a message."""
-    code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the low byte; extended codes stand above it
-    if code == sqlite3.SQLITE_FULL:
-        return "What it holds is whole. Free some space, or set LLMHAR_HOME to a folder on another disk, and run again."
-    if code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM) or isinstance(error, OSError):
-        return "What it holds is whole. Make its folder writable (is there room?), or set LLMHAR_HOME to one that is."
-    if code == sqlite3.SQLITE_BUSY:
-        return "Another process is writing: wait for it, or end it, and run again."
-    return "Move it away to begin a new one (sqlite3 FILE .recover saves what can be read), or set LLMHAR_HOME."
 
 
 def _reads(method: _Method) -> _Method:
@@ -71,17 +61,10 @@ def _reads(method: _Method) -> _Method:
             return method(self, *args, **kwargs)
         except sqlite3.ProgrammingError:  # a call that is wrong in itself
             raise
-        except (sqlite3.Error, json.JSONDecodeError) as error:
-            raise StoreError(f"cannot read the store {self.path}: {error}. {_cure(error)}") from error
+        except (sqlite3.Error, json.JSONDecodeError, UnicodeDecodeError) as error:
+            raise StoreError(f"cannot read the store {self.path}: {error}. {cure_of(error)}") from error
 
     return reading  # type: ignore[return-value]
-
-
-class Stored(NamedTuple):
-    """A success in the store."""
-
-    generation: Generation
-    fingerprint: Fingerprint
 
 
 class Ask(NamedTuple):
@@ -95,44 +78,6 @@ class Ask(NamedTuple):
     request: Request
     purpose: Purpose = "study"
     """What the answer is for."""
-
-
-class Note(NamedTuple):
-    """What people said of the answers to one request; the latest version."""
-
-    key: str
-    """The whole request key."""
-    tags: tuple[str, ...]
-    text: str
-    created_utc: float
-    """UNIX seconds of the first version."""
-    updated_utc: float
-    """And of this one."""
-
-    def to_json(self) -> dict[str, Any]:
-        """As a bundle of traces holds it: "k" (short key), "tags", "text", "at" (ISO, UTC)."""
-        at = datetime.fromtimestamp(self.updated_utc, UTC).isoformat(timespec="seconds")
-        return {"k": self.key[:SHORT_KEY], "tags": list(self.tags), "text": self.text, "at": at}
-
-
-class PassCost(NamedTuple):
-    """What one pass cost, and how many of the answers in question it gave."""
-
-    n_here: int
-    n_asked: int
-    """Requests of the whole pass."""
-    seconds: float
-    """Wall time of the engine's work, its start excluded."""
-    output_tokens: int
-    joules: float | None
-    """None where nothing on the machine counts them."""
-    peak_bytes: int | None = None
-    """Most memory that the engine's process held, loading included; None where it has none of its own, or before this
-    was measured."""
-    counters: Sequence[str] = ()
-    """Whose joules: "gpu0", "intel-rapl:0"; empty where not measured, or before they were named."""
-    threads: int | None = None
-    """OpenMP threads of the engine's process; None where it has none, or before they were kept."""
 
 
 class Store:
@@ -149,12 +94,12 @@ class Store:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._db = sqlite3.connect(self.path, timeout=BUSY_S, isolation_level=None)
             self._open_patiently()
-        except (sqlite3.Error, OSError, StoreError) as error:
+        except (sqlite3.Error, OSError, UnicodeDecodeError, StoreError) as error:
             if hasattr(self, "_db"):  # else the error's traceback would hold the file for as long as it lives
                 self._db.close()
             if isinstance(error, StoreError):
                 raise
-            raise StoreError(f"cannot open the store {self.path}: {error}. {_cure(error)}") from error
+            raise StoreError(f"cannot open the store {self.path}: {error}. {cure_of(error)}") from error
 
     def _open_patiently(self) -> None:
         """Open the tables. SQLite's own patience does not cover the switch to WAL while others open a new store."""
@@ -171,6 +116,9 @@ class Store:
         if self._db.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
             self._db.execute("PRAGMA journal_mode = WAL")
         self._db.execute("PRAGMA synchronous = NORMAL")  # a killed process loses nothing; a power cut the last commits
+        self._db.execute(
+            "PRAGMA cache_size = -32768"
+        )  # KiB: the keys of 10^5 answers stay in memory while they are read
         statements = {0: _TABLES, 2: _FROM_FORMAT_2}.get(self._format())
         if statements is not None:
             with self._transaction():
@@ -201,30 +149,39 @@ class Store:
                 if self._db.in_transaction:  # a full disk has SQLite roll back by itself
                     self._db.execute("ROLLBACK")
                 raise
-        except sqlite3.Error as error:
-            raise StoreError(f"cannot write to the store {self.path}: {error}. {_cure(error)}") from error
+        except (sqlite3.Error, UnicodeDecodeError) as error:
+            raise StoreError(f"cannot write to the store {self.path}: {error}. {cure_of(error)}") from error
 
     def note_asks(self, asks: Iterable[Ask]) -> None:
-        """Remember what requests were made for; known ones are left as they are, and are not serialised again."""
+        """Remember what requests were made for; known ones are left as they are, and are not serialised again. Those
+        that an older llmhar wrote out whole are written short.
+        """
         rows = list(asks)
         requests = {ask.request.key: ask.request for ask in rows}
         new = requests.keys() - self._keys_here(list(requests))
         with self._transaction():
+            places: dict[str, int] = {}
+            self._db.execute(_PARTS)
             self._db.executemany(
-                "INSERT OR IGNORE INTO requests VALUES (?, ?)",
-                ((key, canonical_json(requests[key].to_json())) for key in requests if key in new),
+                "INSERT INTO requests VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET request = excluded.request",
+                ((key, self._row(requests[key], places)) for key in requests if key in new),
             )
             self._db.executemany(
                 "INSERT OR IGNORE INTO asks VALUES (?, ?, ?, ?, ?, ?)",
                 ((a.dataset, a.session_id, a.window_index, a.model, a.request.key, a.purpose) for a in rows),
             )
 
+    def _row(self, request: Request, places: dict[str, int]) -> str:
+        """The text of a request's row; its parts are in the store then, and their numbers in ``places``."""
+        return stored.write_parts(self._db, request, places)
+
     @_reads
     def _keys_here(self, keys: Sequence[str]) -> set[str]:
-        """Which of these requests are in the store."""
+        """Which of these requests are in the store, written short."""
         here: set[str] = set()
-        for chunk, marks in _chunks(keys):
-            here.update(key for (key,) in self._db.execute(f"SELECT key FROM requests WHERE key IN ({marks})", chunk))
+        for chunk, marks in chunks(keys):
+            query = f"SELECT key FROM requests WHERE key IN ({marks}) AND request NOT LIKE '{{%'"
+            here.update(key for (key,) in self._db.execute(query, chunk))
         return here
 
     def begin_pass(self) -> int:
@@ -241,19 +198,15 @@ class Store:
     def costs(self, keys: Sequence[str], fingerprint: Fingerprint, *, timed: bool = False) -> list[PassCost]:
         """What the passes cost that gave these answers, one entry a pass, with how many of the answers it gave."""
         counts: Counter[int] = Counter()
-        for chunk, marks in _chunks(keys):
+        for chunk, marks in chunks(keys):
             rows = self._db.execute(
                 f"SELECT pass_id, count(*) FROM attempts WHERE error = '' AND request_key IN ({marks})"
                 " AND fingerprint = ? AND timed = ? AND pass_id IS NOT NULL GROUP BY pass_id",
                 [*chunk, canonical_json(fingerprint.to_json()), timed],
             )
             counts.update(dict(rows))
-        found = []
-        for number, n in sorted(counts.items()):
-            (cost,) = self._db.execute("SELECT cost FROM passes WHERE id = ?", (number,)).fetchone()
-            if cost:
-                found.append(PassCost(n, **json.loads(cost)))
-        return found
+        ended = dict(self._db.execute("SELECT id, cost FROM passes WHERE cost <> ''"))
+        return [PassCost(n, **json.loads(ended[number])) for number, n in sorted(counts.items()) if number in ended]
 
     def add(
         self, generation: Generation, fingerprint: Fingerprint, pass_id: int | None = None, *, timed: bool = False
@@ -273,15 +226,23 @@ class Store:
             StoreError: the request is unknown, or the disk refuses.
         """
         row = (
-            generation.request_key, canonical_json(fingerprint.to_json()), _storable(generation.text),
-            _storable(":".join(filter(None, (generation.finish_reason, generation.finish_word)))),
-            _storable(generation.error), generation.prompt_tokens, generation.cached_tokens,
+            generation.request_key, canonical_json(fingerprint.to_json()), storable(generation.text),
+            storable(":".join(filter(None, (generation.finish_reason, generation.finish_word)))),
+            storable(generation.error), generation.prompt_tokens, generation.cached_tokens,
             generation.output_tokens, generation.seconds, pass_id, time.time(), timed,
         )  # fmt: skip
         with self._transaction():
             if not self._db.execute("SELECT 1 FROM requests WHERE key = ?", row[:1]).fetchone():
                 raise StoreError(f"request {generation.request_key[:12]}… was never noted: call note_asks first")
-            done = self._db.execute("INSERT OR IGNORE INTO attempts VALUES (NULL,?,?,?,?,?,?,?,?,?,?,?,?)", row)
+            insert = "INSERT OR IGNORE INTO attempts VALUES (NULL,?,?,?,?,?,?,?,?,?,?,?,?)"
+            done = self._db.execute(insert, row)
+            if done.rowcount == 0 and not stored.is_there(self._db, *row[:2], timed):
+                self._db.execute("REINDEX attempts")  # one index knows an answer that is not there: damaged
+                done = self._db.execute(insert, row)
+            if done.rowcount == 1 and generation.ok:
+                self._db.execute(_SUMS)
+                crc = stored.checksum_of(row[:9], generation.logprobs)
+                self._db.execute("INSERT OR REPLACE INTO sums VALUES (?, ?)", (done.lastrowid, crc))
             if done.rowcount == 1 and generation.logprobs:
                 self._db.execute(_LOGPROBS)
                 self._db.execute("INSERT INTO logprobs VALUES (?, ?)", (done.lastrowid, generation.logprobs))
@@ -291,7 +252,8 @@ class Store:
     def find(
         self, keys: Sequence[str], exactly: Fingerprint | None = None, *, timed: bool = False
     ) -> dict[str, Stored]:
-        """Successes for these request keys; of several engines' the one stored first, always the same.
+        """Successes for these request keys; of several engines' the one stored first, always the same. Answers whose
+        letters have changed since they were stored are left out, said on stderr, and are failures from now on.
 
         Args:
             keys: request keys.
@@ -299,34 +261,67 @@ class Store:
             timed: answers that were asked alone, for their time, instead of all others.
         """
         found: dict[str, Stored] = {}
-        likely = "(SELECT tokens FROM logprobs WHERE attempt_id = id)" if self._has("logprobs") else "''"
+        damaged: list[int] = []
+        beside = [table for table in ("logprobs", "sums") if self._has(table)]
+        joined = "".join(f" LEFT JOIN {table} ON {table}.attempt_id = id" for table in beside)
+        columns = (
+            f"id, request_key, text, finish_reason, fingerprint, {'tokens' if 'logprobs' in beside else 'NULL'},"
+            f" {'crc' if 'sums' in beside else 'NULL'}, prompt_tokens, cached_tokens, output_tokens, seconds"
+        )
+        self._db.text_factory = bytes  # damaged letters need not be UTF-8
+        try:
+            for rows in self._successes(columns, keys, exactly, timed, joined):
+                damaged += stored.read_answers(rows, found)
+        finally:
+            self._db.text_factory = str
+        if damaged:
+            self._set_aside(damaged)
+        return found
+
+    @_reads
+    def answered(self, keys: Sequence[str], exactly: Fingerprint | None = None, *, timed: bool = False) -> set[str]:
+        """Which of these request keys have an answer, damaged ones among them; arguments as :meth:`find` takes them."""
+        return {key for rows in self._successes("request_key", keys, exactly, timed) for (key,) in rows}
+
+    def _successes(
+        self, columns: str, keys: Sequence[str], exactly: Fingerprint | None, timed: bool, joined: str = ""
+    ) -> Iterator[sqlite3.Cursor]:
+        """Columns of all successes for these keys, some hundreds of keys at a time."""
+        if os.environ.get(seen.VARIABLE):
+            seen.keep(keys, timed=timed)
         only, extra = (" AND fingerprint = ?", [canonical_json(exactly.to_json())]) if exactly else ("", [])
-        for chunk, marks in _chunks(keys):
-            rows = self._db.execute(
-                "SELECT request_key, text, finish_reason, error, prompt_tokens, cached_tokens, output_tokens, seconds,"
-                f" {likely}, fingerprint FROM attempts"
-                f" WHERE error = '' AND request_key IN ({marks}) AND timed = ?{only} ORDER BY id DESC",
-                [*chunk, timed, *extra],
-            )
-            for key, text, ended, *values, logprobs, fingerprint in rows:
-                reason, _, word = ended.partition(":")
-                made = Generation(*(key, text, reason, *values, word, logprobs or ""))
-                found[key] = Stored(made, Fingerprint(**json.loads(fingerprint)))
+        for chunk, marks in chunks(keys):
+            where = f"error = '' AND request_key IN ({marks}) AND timed = ?{only}"
+            query = f"SELECT {columns} FROM attempts INDEXED BY attempts_by_key{joined} WHERE {where}"
+            yield self._db.execute(query, [*chunk, timed, *extra])
+
+    def _set_aside(self, damaged: Sequence[int]) -> None:
+        """Say that these answers are damaged, and make failures of them: the next run asks them anew."""
+        print(f"llmhar: {len(damaged)} of the answers in {self.path} {stored.DAMAGED}", file=sys.stderr)
+        with suppress(StoreError), self._transaction():  # where it cannot be written they are left out each time
+            stored.set_aside(self._db, f"{self.path.name}: {stored.DAMAGED}", damaged)
+
+    @_reads
+    def attempts(self, keys: Sequence[str], *, timed: bool = False) -> list[tuple[str, int, str, str]]:
+        """Request key, number, error (empty on success) and engine of all attempts at these requests."""
+        found = list[tuple[str, int, str, str]]()
+        for chunk, marks in chunks(keys):
+            engine = "CASE WHEN json_valid(fingerprint) THEN json_extract(fingerprint, '$.engine') ELSE '' END"
+            query = f"SELECT request_key, id, error, {engine} FROM attempts"
+            found += self._db.execute(f"{query} WHERE request_key IN ({marks}) AND timed = ?", [*chunk, timed])
         return found
 
     @_reads
     def has_answer_of(self, model: str) -> bool:
         """Whether a model of this name has answered anything."""
-        rows = self._db.execute(
-            "SELECT 1 FROM asks JOIN attempts USING (request_key) WHERE model = ? AND error = '' LIMIT 1", (model,)
-        )
-        return rows.fetchone() is not None
+        query = "SELECT 1 FROM asks JOIN attempts USING (request_key) WHERE model = ? AND error = '' LIMIT 1"
+        return self._db.execute(query, (model,)).fetchone() is not None
 
     @_reads
     def failures(self, keys: Sequence[str], *, timed: bool = False) -> dict[str, str]:
         """Latest reason of each of these requests that failed and never succeeded."""
         reasons: dict[str, str] = {}
-        for chunk, marks in _chunks(keys):
+        for chunk, marks in chunks(keys):
             reasons |= dict(
                 self._db.execute(
                     f"SELECT request_key, error FROM attempts WHERE request_key IN ({marks}) AND timed = ?"
@@ -341,7 +336,7 @@ class Store:
     def request(self, key: str) -> Request | None:
         """The whole request under this key."""
         row = self._db.execute("SELECT request FROM requests WHERE key = ?", (key,)).fetchone()
-        return Request.from_json(json.loads(row[0])) if row else None
+        return stored.read_request(self._db, key, row[0]) if row else None
 
     @_reads
     def asked_for(self, key: str) -> list[tuple[str, str, int, str, str]]:
@@ -366,14 +361,10 @@ class Store:
     @_reads
     def counts(self) -> dict[str, int]:
         """Rows of each table, successes and failures apart."""
-        one = lambda sql: int(self._db.execute(sql).fetchone()[0])  # noqa: E731
-        return {
-            "requests": one("SELECT count(*) FROM requests"),
-            "successes": one("SELECT count(*) FROM attempts WHERE error = ''"),
-            "failures": one("SELECT count(*) FROM attempts WHERE error <> ''"),
-            "asks": one("SELECT count(*) FROM asks"),
-            "runs": one("SELECT count(*) FROM runs"),
-        }
+        names = ("requests", "successes", "failures", "asks", "runs")
+        tables = ("requests", "attempts WHERE error = ''", "attempts WHERE error <> ''", "asks", "runs")
+        one = lambda rows: int(self._db.execute(f"SELECT count(*) FROM {rows}").fetchone()[0])  # noqa: E731
+        return {name: one(rows) for name, rows in zip(names, tables)}
 
     def add_run(self, spec: dict[str, Any]) -> int:
         """Keep everything that made a run; returns its number."""
@@ -392,8 +383,7 @@ class Store:
         Raises:
             StoreError: no request has this key, or the note is too long.
         """
-        kept = list(dict.fromkeys(short for tag in tags if (short := _storable(" ".join(tag.split())))))
-        comment = _storable(text.strip())
+        kept, comment = stored.storable_note(tags, text)
         if len(comment) > MAX_NOTE or len(kept) > MAX_TAGS or max(map(len, kept), default=0) > MAX_TAG:
             raise StoreError(f"a note may have {MAX_NOTE} characters and {MAX_TAGS} tags of {MAX_TAG} each: shorten it")
         whole = self._whole_key(key)
@@ -406,7 +396,7 @@ class Store:
     @_reads
     def _whole_key(self, key: str) -> str:
         found = [] if len(key) < SHORT_KEY else self._db.execute(
-            "SELECT key FROM requests WHERE key >= ? AND key < ? LIMIT 2", (_storable(key), _storable(key) + "g")
+            "SELECT key FROM requests WHERE key >= ? AND key < ? LIMIT 2", (storable(key), storable(key) + "g")
         ).fetchall()  # fmt: skip
         if len(found) != 1:
             raise StoreError(f"{len(found) or 'no'} requests of {self.path} have a key that begins with {key[:64]!r}")
@@ -414,6 +404,8 @@ class Store:
 
     def notes(self, keys: Sequence[str] | None = None) -> list[Note]:
         """Latest version of each note, the oldest first; None = all."""
+        if os.environ.get(seen.VARIABLE):
+            seen.keep([seen.NOTES])
         return self._notes(keys, taken_back=False)
 
     @_reads
@@ -440,15 +432,3 @@ class Store:
 
     def __exit__(self, *exc: object) -> None:
         self.close()
-
-
-def _chunks(keys: Sequence[str], size: int = 500) -> Iterator[tuple[list[str], str]]:
-    """Keys in lists that one statement can hold, each with its question marks."""
-    for start in range(0, len(keys), size):
-        chunk = list(keys[start : start + size])
-        yield chunk, ",".join("?" * len(chunk))
-
-
-def _storable(text: str) -> str:
-    """Lone surrogates, which SQLite's UTF-8 cannot hold, become replacement characters."""
-    return text.encode("utf-8", "replace").decode("utf-8")

@@ -75,6 +75,11 @@ def students_home() -> Path:
     return paths.home() / "students"
 
 
+def recorded_home() -> Path:
+    """Folder of the students that git tracks (:mod:`llmhar.distill.recorded`)."""
+    return paths.record() / "students"
+
+
 def student_folders() -> list[Path]:
     """Folders of all students whose training came to its end, by name."""
     return sorted(file.parent for file in students_home().glob(f"*/{RECORD}"))
@@ -187,7 +192,8 @@ def parent_of(folder: Path, record: Mapping[str, Any], models: Mapping[str, Mode
 
 
 def tuned_model(name: str, parent: ModelSpec, folder: Path, record: Mapping[str, Any]) -> ModelSpec:
-    """A student as training left it: its parent with an adapter, or weights of its own."""
+    """A student as training left it: its parent with an adapter, or weights of its own; activities it names itself."""
+    parent = _naming_itself(parent)
     if record["recipe"]["method"] == "lora":
         adapter = Adapter(path=folder / "adapter", sha256=record["weights_sha256"])
         place = parent.locate()  # found by the parent's name, which the student does not have
@@ -199,8 +205,15 @@ def tuned_model(name: str, parent: ModelSpec, folder: Path, record: Mapping[str,
 
 def merged_model(name: str, parent: ModelSpec, folder: Path, report: Mapping[str, Any]) -> ModelSpec:
     """A LoRA student with its adapter folded into its parent's weights; ``report``: from :func:`merge_report`."""
+    parent = _naming_itself(parent)
     revision = f"{parent.revision}+merged:{report['weights_sha256'][:12]}"
     return parent.model_copy(update={"name": name, "revision": revision, "source": Local(path=folder / "merged")})
+
+
+def _naming_itself(parent: ModelSpec) -> ModelSpec:
+    """A parent as a student tuned on one home has it: names are learnt there, and not found by reasons any more."""
+    asked = parent.asked and parent.asked.model_copy(update={"named": False})
+    return parent.model_copy(update={"asked": asked})
 
 
 def merge_report(folder: Path, record: Mapping[str, Any]) -> dict[str, Any] | None:

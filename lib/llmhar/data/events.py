@@ -45,6 +45,8 @@ def true_activity(activities: Sequence[T], scored: Container[T], answer: T | Non
     Returns:
         None where no activity of the event is scored.
     """
+    if len(activities) == 1:  # the usual case
+        return activities[0] if activities[0] in scored else None
     found = [activity for activity in activities if activity in scored]
     return answer if answer in found else found[0] if found else None
 

@@ -6,9 +6,6 @@ not judge a licence: it shows it.
 
 from __future__ import annotations
 
-import os
-import shutil
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -152,23 +149,8 @@ def _installing(target: Path) -> Iterator[Path]:
     Raises:
         DataError: the folders cannot be written.
     """
-    work = None
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        work = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent))
-        fresh, old = work / "fresh", work / "old"
-        fresh.mkdir()
-        yield fresh
-        if target.exists():
-            os.replace(target, old)
-        try:
-            os.replace(fresh, target)
-        except OSError:
-            if old.exists():
-                os.replace(old, target)
-            raise
+        with paths.replacing_folder(target) as fresh:
+            yield fresh
     except OSError as error:
         raise DataError(f"{target} cannot be written: {error.strerror or error}") from error
-    finally:
-        if work is not None:
-            shutil.rmtree(work, ignore_errors=True)

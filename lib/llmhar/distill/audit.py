@@ -423,14 +423,14 @@ def refuse(checks: Sequence[Check]) -> None:
 
 
 def audit_students(
-    students: Sequence[TaughtStudent], courses: Sequence[Course], confirming: Course | None = None
+    students: Sequence[TaughtStudent], courses: Sequence[Course], confirming: Sequence[Course] = ()
 ) -> dict[str, list[Check]]:
     """Audit all students of a study, and stop where a check failed.
 
     Args:
         students: trained, each with what it was shown.
         courses: all that somebody is tested on: their test sessions and test prompts must not have been trained on.
-        confirming: the course of sessions that nothing was chosen by; its sessions must not have been trained on.
+        confirming: courses of sessions that nothing was chosen by; they must not have been trained on.
 
     Returns:
         Student's name -> its checks.
@@ -439,7 +439,7 @@ def audit_students(
         AuditError: names the failed checks.
     """
     barred: dict[str, set[str]] = {}
-    for course in [*courses, *([confirming] if confirming else [])]:
+    for course in [*courses, *confirming]:
         barred.setdefault(course.test.dataset, set()).update(course.test.sessions)
     prompts = {prompt_sha256(c.test.prompt_of(w).messages(w)) for c in courses for w in c.test.windows}
     checks = {

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -89,7 +90,7 @@ def update_about(folder: Path, changes: Mapping[str, Any]) -> None:
         paths.write_text(folder / CARD, card_text(folder))
 
 
-def write_scores(results: StudyResults, confirmed: Confirmed | None = None) -> list[str]:
+def write_scores(results: StudyResults, confirmed: Sequence[Confirmed] = ()) -> list[str]:
     """Enter the scores of a study into its students' cards, in place of earlier ones on the same windows.
 
     Args:
@@ -101,7 +102,7 @@ def write_scores(results: StudyResults, confirmed: Confirmed | None = None) -> l
     """
     scored = [(taught.student, own) for taught, own in zip(results.students, results.of_students)]
     if confirmed and results.taught.latest:
-        scored.append((results.taught.latest.student, [confirmed.student]))
+        scored.append((results.taught.latest.student, [one.student for one in confirmed]))
     for student, own in scored:
         update_about(student.folder, {"scores": tuple(map(_score, own))})
     return list(dict.fromkeys(f"{own_name(s.folder)}: {s.folder / CARD}" for s, _ in scored))
@@ -191,15 +192,15 @@ def card_text(folder: Path, running: str = "", files: Mapping[str, Mapping[str, 
     how = f"LoRA, rank {recipe['rank']}, alpha {recipe['alpha']}" if known["method"] == "lora" else "all weights"
     what = {"reasoning": "the teacher's reasoning and answers", "answer": "the teacher's answers, without reasoning",
             "items": "the teacher's answers, each item with its reason"}  # fmt: skip
-    teacher = f"`{_plain(known['teacher'])}` ({known['teacher_kind']}); answers made by {known['teacher_made_by']}"
-    sessions = "; ".join(f"{_plain(data)}: {len(ids)} ({', '.join(map(_plain, ids))})"
+    teacher = f"`{plain(known['teacher'])}` ({known['teacher_kind']}); answers made by {known['teacher_made_by']}"
+    sessions = "; ".join(f"{plain(data)}: {len(ids)} ({', '.join(map(plain, ids))})"
                          for data, ids in known["train_sessions"].items())  # fmt: skip
     rows = {
         "base model": f"`{known['base']}`: {known['base_id']}, revision `{known['revision']}`",
         "licence": known["licence"] or "that of the base model, which no models file names any more",
         "taught by": teacher if known["teacher"] else NOT_KNOWN,
         "learnt": what.get(known["learnt"], NOT_KNOWN),
-        "data": f"{_plain(known['data'])}, {_plain(known['windows'])}" if known["data"] else NOT_KNOWN,
+        "data": f"{plain(known['data'])}, {plain(known['windows'])}" if known["data"] else NOT_KNOWN,
         "training sessions": sessions,
         "examples": f"{known['n_examples']:,}, sha256 `{known['data_sha256']}`",
         "method": f"{how}; {recipe['max_steps']} steps, learning rate {recipe['learning_rate']:g}, seed "
@@ -221,7 +222,7 @@ def card_text(folder: Path, running: str = "", files: Mapping[str, Mapping[str, 
     return "\n".join(lines) + "\n"
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
     """Text of a data set, fit for a cell of a table."""
     return re.sub(r"([\\`*_\[\]|])", r"\\\1", clean_text(str(text), 2000))
 
@@ -235,9 +236,9 @@ def _score_lines(scores: Iterable[Mapping[str, Any]]) -> list[str]:
     rows = []
     for score in scores:
         interval = "no interval" if score["low"] is None else f"[{score['low']:.3f}, {score['high']:.3f}]"
-        rows.append(f"| {_plain(score['data'])} | {_plain(score['windows'])} | {score['n_sessions']} | "
+        rows.append(f"| {plain(score['data'])} | {plain(score['windows'])} | {score['n_sessions']} | "
                     f"{score['n_windows']} | {score['macro_f1']:.3f} {interval} | {score['missed_pct']:.1f} | "
-                    f"{_plain(score['made_by'])} |")  # fmt: skip
+                    f"{plain(score['made_by'])} |")  # fmt: skip
     head = ["| data | windows | sessions | windows asked | macro F1 [95 %] | missed % | engine |",
             "|---|---|--:|--:|---|--:|---|"]  # fmt: skip
     return [*head, *rows] if rows else [NOT_SCORED]
@@ -264,19 +265,39 @@ def _own_weights(folder: Path, known: Mapping[str, Any]) -> dict[str, dict[str, 
             for name, sha256 in hashes.items() if sha256}  # fmt: skip
 
 
-def shipped_card(known: Mapping[str, Any], messages: Sequence[Mapping[str, str]]) -> str:
+@dataclass(frozen=True)
+class CardWords:
+    """What cards of shipped students say of their task; "{name}" stands for the student's name."""
+
+    does: str
+    """What it is for, in a sentence."""
+    lesson: str
+    """Of what each lesson is, behind their number; with what is not among them."""
+    running: tuple[str, ...]
+    """Commands, a line each."""
+    bound: str
+    """How answers are made, before a lesson's prompt."""
+    limits: tuple[str, ...]
+    """A paragraph each."""
+    rows_of: Callable[[Mapping[str, Any]], list[dict[str, Any]]]
+    """A run.json's scores, each with the "model" that has it."""
+    score_lines: Callable[[Sequence[Mapping[str, Any]]], list[str]]
+    """Such scores as a table in Markdown."""
+
+
+def shipped_card(known: Mapping[str, Any], messages: Sequence[Mapping[str, str]], words: CardWords) -> str:
     """The model card of a student in the repository, in Markdown.
 
     Args:
         known: what stands in its card for programs.
         messages: prompt of a lesson, shown as an example.
+        words: of its task.
     """
     name, recipe, (file, weights) = known["name"], known["recipe"], next(iter(known["files"].items()))
     table = {
         "base model": f"`{known['base']}` of params/models.yaml: {known['base_id']}, revision `{known['revision']}`",
         "licence": f"{known['licence']}, as the base model",
-        "data": f"made-up homes alone (simulated): {known['n_examples']:,} lessons, each a window of another home, "
-        f"sha256 `{known['data_sha256']}`; no recorded home and no other model's text is in them",
+        "data": words.lesson.format(n=f"{known['n_examples']:,}", sha256=known["data_sha256"]),
         "method": f"LoRA, rank {recipe['rank']}, alpha {recipe['alpha']}, on {', '.join(recipe['targets'])}; "
         f"{recipe['max_steps']:,} steps of {recipe['batch_size'] * recipe['accumulate']} lessons, learning rate "
         f"{recipe['learning_rate']:g} ({recipe['schedule']}), seed {recipe['seed']}; {known['trained_on']}",
@@ -285,38 +306,57 @@ def shipped_card(known: Mapping[str, Any], messages: Sequence[Mapping[str, str]]
     example = [line for turn in messages for line in f"{turn['role']}: {turn['content']}".splitlines()]
     lines = ["---", f"license: {_word(known['licence'].casefold())}", f"base_model: {_word(known['base_id'])}",
              "library_name: peft", "---", f"# {name}", "",
-             "Names the activity behind each event of a short window of sensor events, in homes that it never saw: it "
-             "is told the home's activities, one a line, and answers why, in a few words, and which.", "",
+             words.does, "",
              "| | |", "|---|---|", *(f"| {key} | {value} |" for key, value in table.items()), "",
-             "## Running it", "", f"    llmhar models fetch {name}",
-             f"    llmhar label DATASET --path FOLDER --model {name} --out labels.csv",
-             "    llmhar score DATASET labels.csv --path FOLDER", "",
-             "Answers are bound to the home's activities by a schema, and drawn greedily. A lesson's prompt:", "",
+             "## Running it", "", *(f"    {line.format(name=name)}" for line in words.running), "",
+             f"{words.bound} A lesson's prompt:", "",
              *(f"    {clean_text(line, 300)}" for line in example), "",
-             "## Scores", "", *_run_lines(known["scores"]), "",
-             "## Limits", "",
-             "- It is 135M parameters large, and reads as much as these can: scores on a home of yours may be far from "
-             "those above; score some days of it that you labelled yourself.",
-             "- Its lessons may call activities as recorded homes do: it is no test of names never seen.",
-             "- Made-up homes have one to four residents and the sensors of params/grammar.yaml; sensors and habits of "
-             "other kinds, and languages other than English, were not taught.",
-             "- A reason is written before its activity and sounds sure whatever the activity is worth.",
-             "- It is for research and for looking at one's own home: nothing of care or safety should hang on it.",
-             ]  # fmt: skip
+             "## Scores", "", *(words.score_lines(known["scores"]) if known["scores"] else [NOT_SCORED]), "",
+             "## Limits", "", *(f"- {limit}" for limit in words.limits)]  # fmt: skip
     return "\n".join(lines) + "\n"
 
 
 def _run_lines(scores: Sequence[Mapping[str, Any]]) -> list[str]:
     """Scores as a run.json has them, in a table."""
     rows = [
-        f"| {_plain(score['model'])} | {_plain(score['data'])} | {_plain(score['subset'])} | {score['n_sessions']} | "
+        f"| {plain(score['model'])} | {plain(score['data'])} | {plain(score['subset'])} | {score['n_sessions']} | "
         f"{score['n_events']:,} | {_interval(score, 'macro_f1')} | {_interval(score, 'weighted_f1')} | "
-        f"{score['missed_pct']:.1f} | {_plain(score['engine'])} |"
+        f"{score['missed_pct']:.1f} | {plain(score['engine'])} |"
         for score in scores
     ]
     columns = ("model", "data", "windows", "sessions (n)", "events", "macro F1 [95 %]", "weighted F1 [95 %]",
                "missed %", "engine")  # fmt: skip
-    return [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|", *rows] if rows else [NOT_SCORED]
+    return table_lines(columns, rows)
+
+
+def table_lines(columns: Sequence[str], rows: Iterable[str]) -> list[str]:
+    """A table in Markdown."""
+    return [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|", *rows]
+
+
+HOME_CARD = CardWords(
+    does="Names the activity behind each event of a short window of sensor events, in homes that it never saw: it is "
+    "told the home's activities, one a line, and answers why, in a few words, and which.",
+    lesson="made-up homes alone (simulated): {n} lessons, each a window of another home, sha256 `{sha256}`; no "
+    "recorded home and no other model's text is in them",
+    running=(
+        "llmhar models fetch {name}",
+        "llmhar label DATASET --path FOLDER --model {name} --out labels.csv",
+        "llmhar score DATASET labels.csv --path FOLDER",
+    ),
+    bound="Answers are bound to the home's activities by a schema, and drawn greedily.",
+    limits=(
+        "It is 135M parameters large, and reads as much as these can: scores on a home of yours may be far from those "
+        "above; score some days of it that you labelled yourself.",
+        "Its lessons may call activities as recorded homes do: it is no test of names never seen.",
+        "Made-up homes have one to four residents and the sensors of params/grammar.yaml; sensors and habits of other "
+        "kinds, and languages other than English, were not taught.",
+        "A reason is written before its activity and sounds sure whatever the activity is worth.",
+        "It is for research and for looking at one's own home: nothing of care or safety should hang on it.",
+    ),
+    rows_of=lambda run: list(run["scores"]),
+    score_lines=_run_lines,
+)
 
 
 def _interval(score: Mapping[str, Any], key: str) -> str:

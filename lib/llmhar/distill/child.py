@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from llmhar import paths
+from llmhar.ask.engines import kept
 from llmhar.ask.engines.child import child_environment, free_cores, last_words, new_log
 from llmhar.ask.inference import Bar
 
@@ -36,6 +37,7 @@ def run_child(
     Raises:
         TrainingError: it ended without.
     """
+    kept.close()  # its memory and cores are the training's
     log_file = new_log(module.rpartition(".")[2])
     environment = child_environment(hub=hub, threads=threads or free_cores())
     environment["UNSLOTH_COMPILE_LOCATION"] = str(paths.cache() / "unsloth")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from llmhar import paths
@@ -15,6 +15,9 @@ from llmhar.ask.task import Task, prepare, training_task
 from llmhar.data import registry as datasets
 from llmhar.data.events import Windowing
 from llmhar.text.prompt import PromptForm
+
+FURTHER_WINDOWS = 6
+"""Windows drawn from each session of data that a study is only asked about once more; 04b draws the same."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,14 @@ def say_left_out(name: str) -> None:
     print(f"{name} is left out: its data are not in {paths.data()}; see: llmhar data list", file=sys.stderr)
 
 
+def those_here(names: Sequence[str], data_dir: str | None = None) -> list[str]:
+    """Courses whose data are on this machine, each once; one line on stderr about each of the others."""
+    here = {name: is_here(name, data_dir) for name in names}
+    for name in [name for name, present in here.items() if not present]:
+        say_left_out(name)
+    return [name for name, present in here.items() if present]
+
+
 def prepare_course(
     name: str, data_dir: str | None, teacher_prompt: PromptForm, student_prompt: PromptForm, windowing: Windowing
 ) -> Course:
@@ -87,3 +98,11 @@ def prepare_courses(
 ) -> list[Course]:  # fmt: skip
     """Several courses that differ in their data alone; arguments as :func:`prepare_course` takes them, names first."""
     return [prepare_course(name, data_dir, teacher_prompt, student_prompt, windowing) for name in names]
+
+
+def prepare_further(
+    names: Sequence[str], teacher_prompt: PromptForm, student_prompt: PromptForm, windowing: Windowing
+) -> list[Course]:
+    """Courses that a study is asked about once more, those whose data are here: :data:`FURTHER_WINDOWS` a session."""
+    drawn = replace(windowing, n=min(windowing.n or FURTHER_WINDOWS, FURTHER_WINDOWS))
+    return prepare_courses(those_here(names), None, teacher_prompt, student_prompt, drawn)

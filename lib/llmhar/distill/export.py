@@ -6,9 +6,7 @@ Asks nobody, scores nothing. The folder is made beside its place and put there i
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -109,10 +107,7 @@ def export(name: str, to: Path, file_format: str, *, replace: bool = False, gguf
         model = merge(student)[0].model_copy(update={"name": student.name})
     except TrainingError as error:
         raise ModelError(str(error)) from error
-    to.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{to.name}-", dir=to.parent) as scratch:
-        made = Path(scratch, "made")
-        made.mkdir()
+    with paths.replacing_folder(to) as made:
         running = write(model, made, gguf_type)
         files = {
             file.name: {"bytes": file.stat().st_size, "sha256": paths.file_sha256(file)}
@@ -123,9 +118,6 @@ def export(name: str, to: Path, file_format: str, *, replace: bool = False, gguf
         (made / CARD_FACTS).write_text(json.dumps(known, indent=1) + "\n", encoding="utf-8")
         (made / CARD).write_text(card_text(student.folder, running, files), encoding="utf-8")
         (made / "LICENSE").write_text(_licence(model), encoding="utf-8")
-        if to.exists():
-            os.replace(to, Path(scratch, "before"))
-        os.replace(made, to)
     return Exported(student.name, file_format, to, files)
 
 

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 from matplotlib.text import Text
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, NullLocator
 
@@ -22,7 +23,7 @@ from llmhar.distill.small import GatewayPoint
 from llmhar.distill.students import Student
 from llmhar.distill.traces import FunnelStep
 from llmhar.distill.transfer import S1_TEACHER, MatrixCell, published_cells
-from llmhar.score.figures import MARKS, StudyFigure, axes_of, colours, describe, plain, stamp
+from llmhar.score.figures import MARKS, StudyFigure, axes_of, colours, colours_of, describe, plain, stamp
 from llmhar.score.published import published
 from llmhar.score.stats import Interval
 from llmhar.score.tables import KINDS, Result
@@ -36,8 +37,10 @@ def loss_curve(students: Sequence[Student]) -> Figure:
     """Training loss of each step (thin) and its running mean (thick), on a log axis; one line a student."""
     figure, axes = axes_of(9.5, 4.6)
     stamped = []
-    for place, (student, colour) in enumerate(zip(students, colours(len(students)))):
+    palette = colours_of(student.record["name"] for student in students)
+    for place, student in enumerate(students):
         recipe, record = student.recipe, student.record
+        colour = palette[record["name"]]
         table = pd.DataFrame(student.losses, columns=["step", "loss"])
         span = max(1, len(table) // 20)
         smooth = table["loss"].rolling(span, min_periods=1, center=True).mean()
@@ -73,9 +76,9 @@ def funnel_bars(funnels: Mapping[str, Sequence[FunnelStep]], stamped: str) -> Fi
     """
     rows = [(name, step) for name, steps in funnels.items() for step in steps]
     figure, axes = axes_of(9.5, 0.42 * len(rows) + 2.2)
-    palette = dict(zip(funnels, colours(len(funnels))))
+    greys = {name: ("0.45", "0.65")[place % 2] for place, name in enumerate(funnels)}  # colours mean models
     places = [row + 0.6 * list(funnels).index(name) for row, (name, _) in enumerate(rows)]
-    axes.barh(places, [step.traces for _, step in rows], color=[palette[name] for name, _ in rows], height=0.8)
+    axes.barh(places, [step.traces for _, step in rows], color=[greys[name] for name, _ in rows], height=0.8)
     most = max((step.traces for _, step in rows), default=1)
     for place, (_, step) in zip(places, rows):
         right = "" if step.correct_pct != step.correct_pct else f", {step.correct_pct:.0f} % of events right"
@@ -96,29 +99,30 @@ def students_bars(
     rows = [(base, "not trained") for base in bases] + [(student, "student") for student in students]
     rows += [(other, "for comparison") for other in others]
     figure, axes = axes_of(9.5, 0.72 * len(rows) + 2.6)
-    palette = colours(4)
-    shapes = {
-        "not trained": (palette[1], "s", "//"),
-        "student": (palette[0], "o", ""),
-        "for comparison": (palette[3], "D", ".."),
-    }
+    palette = colours_of(result.model.name for result in (teacher, *(result for result, _ in rows)))
+    shapes = {"not trained": ("s", "//"), "student": ("o", ""), "for comparison": ("D", "..")}
     for row, (result, role) in enumerate(rows):
-        colour, mark, hatch = shapes[role]
-        f1, first = result.macro_f1, role not in [known for _, known in rows[:row]]
-        axes.barh(row, f1.mean, height=0.5, color=colour, alpha=0.45, hatch=hatch, edgecolor="white",
-                  label=role if first else None)  # fmt: skip
+        colour, (mark, hatch) = palette[result.model.name], shapes[role]
+        f1 = result.macro_f1
+        axes.barh(row, f1.mean, height=0.5, color=colour, alpha=0.45, hatch=hatch, edgecolor="white")
         scores = [score.macro_f1 for score in result.sessions if score.n_events]
         axes.plot(scores, [row + 0.36] * len(scores), linestyle="none", marker=mark, markersize=5, alpha=0.6,
                   color=colour)  # fmt: skip
         _draw_interval(axes, f1, row)
         axes.text(1.03, row, _words(f1), va="center", fontsize=SMALL + 1)
-    _reference(axes, teacher, f"teacher: {teacher.model.name} ({KINDS[teacher.model.kind]})", palette[2], "--")
-    axes.set_yticks(range(len(rows)), [plain(f"{r.model.name}\n({KINDS[r.model.kind]}, {role})") for r, role in rows])
+    _reference(
+        axes, teacher, f"teacher: {teacher.model.name} ({KINDS[teacher.model.kind]})", palette[teacher.model.name], "--"
+    )
+    names = [f"{textwrap.fill(result.model.name, 34)}\n({KINDS[result.model.kind]}, {role})" for result, role in rows]
+    axes.set_yticks(range(len(rows)), list(map(plain, names)))
     axes.set_ylim(len(rows) - 0.4, -0.5)
     axes.set_xlim(-0.02, 1.02)
-    axes.set_xlabel("macro F1 (small marks: one session each; black: mean with 95 % t interval, cut at 0 and 1)")
+    axes.set_xlabel("macro F1, cut at 0 and 1\n(small marks: one session each; black: mean, 95 % t interval)")
     axes.grid(axis="x", alpha=0.25)
-    figure.legend(loc="outside upper center", ncols=2, frameon=False, fontsize=SMALL + 1)
+    used = dict.fromkeys(role for _, role in rows)  # a role has a hatch, in grey: colours are the models' own
+    roles = [Patch(label=role, hatch=shapes[role][1], facecolor="0.6", edgecolor="white") for role in used]
+    lines = axes.get_legend_handles_labels()[0]
+    figure.legend(handles=[*lines, *roles], loc="outside upper center", ncols=2, frameon=False, fontsize=SMALL + 1)
     return stamp(figure, describe([teacher, *bases, *students, *others]))
 
 
@@ -146,7 +150,8 @@ def sessions_curve(points: Sequence[SessionsPoint], teacher: Result) -> Figure:
         1, 2, figsize=(11, 4.9), sharey=True, width_ratios=(3, 2), FigureClass=StudyFigure
     )
     plt.close(figure)
-    palette = colours(4)
+    largest = max(points, key=lambda point: point.n_sessions).result.model.name
+    palette = colours_of((largest, teacher.model.name))
     seeds = sorted({point.seed for point in points})
     for place, seed in enumerate(seeds):
         own = sorted((point for point in points if point.seed == seed), key=lambda point: point.n_sessions)
@@ -154,15 +159,14 @@ def sessions_curve(points: Sequence[SessionsPoint], teacher: Result) -> Figure:
         shift = 0.12 * (place - (len(seeds) - 1) / 2)
         spread = [[one.mean - one.low for one in f1], [one.high - one.mean for one in f1]]  # NaN: no bar
         ours.errorbar([point.n_sessions + shift for point in own], [one.mean for one in f1], yerr=spread, capsize=4,
-                      color=palette[0], marker=MARKS[place % len(MARKS)], linestyle="none",
+                      color=palette[largest], marker=MARKS[place % len(MARKS)], linestyle="none",
                       label=f"ours, seed {seed}: mean, 95 % t interval")  # fmt: skip
     means = mean_f1(points)
-    ours.plot(list(means), list(means.values()), color=palette[0], linewidth=1.5, zorder=0.5)
-    _reference(
-        ours, teacher, f"teacher: {teacher.model.name} ({KINDS[teacher.model.kind]})", palette[2], "--", flat=True
-    )
+    ours.plot(list(means), list(means.values()), color=palette[largest], linewidth=1.5, zorder=0.5)
+    name = teacher.model.name
+    _reference(ours, teacher, f"teacher: {name} ({KINDS[teacher.model.kind]})", palette[name], "--", flat=True)
     ours.set_title(_needed_words("Ours", sessions_needed(points)), loc="left", fontsize=11)
-    _draw_published_sessions(theirs, palette)
+    _draw_published_sessions(theirs)
     for panel in (ours, theirs):
         panel.set_ylim(-0.03, 1.03)
         panel.xaxis.set_major_locator(MaxNLocator(8, integer=True))
@@ -174,16 +178,16 @@ def sessions_curve(points: Sequence[SessionsPoint], teacher: Result) -> Figure:
     return stamp(figure, f"{_described([teacher, *(point.result for point in points)])}\n{note}")
 
 
-def _draw_published_sessions(panel: Axes, palette: Sequence[Any]) -> None:
-    """S1 Figure 4 and its teacher, as published."""
+def _draw_published_sessions(panel: Axes) -> None:
+    """S1 Figure 4 and its teacher, as published, in greys: no model here has them."""
     table = published("figure4")
     student, dataset = table.loc[0, "student"], table.loc[0, "dataset"]
     f1 = dict(zip(table["n_train_sessions"].astype(int), table["f1_pct"] / 100))
-    panel.plot(list(f1), list(f1.values()), color=palette[1], marker="D", linestyle="-.",
+    panel.plot(list(f1), list(f1.values()), color="0.3", marker="D", linestyle="-.",
                label=f"published, S1: {student} on {dataset} (no interval)")  # fmt: skip
     sizes = published("table1").set_index("model")
     best = sizes.loc[S1_TEACHER, f"{dataset}_f1_pct"] / 100
-    panel.axhline(best, color=palette[3], linestyle=":", linewidth=2,
+    panel.axhline(best, color="0.5", linestyle=":", linewidth=2,
                   label=f"published, S1: teacher {S1_TEACHER} {best:.2f}")  # fmt: skip
     panel.set_title(_needed_words("S1", plateau(f1, 0.95)), loc="left", fontsize=11)
 

@@ -144,7 +144,7 @@ def _tensors(source: Path) -> Iterator[tuple[str, np.ndarray]]:
     from safetensors import deserialize
 
     for file in sorted(source.glob("*.safetensors")):
-        for name, tensor in deserialize(file.read_bytes()):
+        for name, tensor in sorted(deserialize(file.read_bytes()), key=lambda each: each[0]):  # its order is by chance
             if tensor["dtype"] == "BF16":
                 halves = np.frombuffer(tensor["data"], dtype=np.uint16).astype(np.uint32)
                 values = (halves << 16).view(np.float32)

@@ -24,9 +24,9 @@ from llmhar.text.serialize import clean_text
 
 LISTED = FORMS["listed"]
 """The prompt of a student that goes from home to home."""
-SIZES = (10, 10, 8, 6, 5, 4, 4, 12)
+SIZES = (10, 10, 6, 5, 4, 4, 3, 3)
 """Events in a window: S1's ten and fewer, for more homes and names in the same time; a last window is nothing new."""
-GAPS = 0.35
+GAPS = 0.4
 """Share of windows with gaps."""
 TRIES = 6
 """Windows looked at; the one that shows and tells most is taken, as a day is mostly the same."""
@@ -114,13 +114,13 @@ def _mostly(day: Day) -> dict[tuple[str, str, int | None], str]:
     """Room, part of day and label -> what is mostly done so: the reason where no more than the room tells."""
     counts: dict[tuple[str, str, int | None], Counter[str]] = defaultdict(Counter)
     for me, event in zip(day.made, day.session.events):
-        counts[me.sensor.place, _when(event), event.activity_id][me.concept] += 1
+        counts[me.sensor.place, hour_words(event), event.activity_id][me.concept] += 1
     return {where: seen.most_common(1)[0][0] for where, seen in counts.items()}
 
 
 def _told(day: Day) -> list[bool]:
     """Of each event, whether anybody could tell: its thing tells, or it is what is mostly done there at that hour."""
-    at = [(me.sensor.place, _when(event)) for me, event in zip(day.made, day.session.events)]
+    at = [(me.sensor.place, hour_words(event)) for me, event in zip(day.made, day.session.events)]
     seen: dict[tuple[str, str], Counter[int | None]] = defaultdict(Counter)
     for place, event in zip(at, day.session.events):
         seen[place][event.activity_id] += 1
@@ -165,13 +165,14 @@ def why(day: Day, i: int, event: SensorEvent) -> str:
     if me.concept not in activities:
         return f"{me.sensor.plain}, nothing known"[:WHY_CHARS]
     near = "" if _tells(me) else _helper(day.made, i)
-    concept = me.concept if near or _tells(me) else day.mostly[me.sensor.place, _when(event), event.activity_id]
+    concept = me.concept if near or _tells(me) else day.mostly[me.sensor.place, hour_words(event), event.activity_id]
     says = activities[concept]["says"] if concept in activities else "nothing known"
-    full = f"{me.sensor.plain} near {near}" if near else f"{me.sensor.plain} {_when(event)}"
+    full = f"{me.sensor.plain} near {near}" if near else f"{me.sensor.plain} {hour_words(event)}"
     return f"{full}, {says}" if len(full) + len(says) + 2 <= WHY_CHARS else f"{me.sensor.plain}, {says}"[:WHY_CHARS]
 
 
-def _when(event: SensorEvent) -> str:
+def hour_words(event: SensorEvent) -> str:
+    """When an event was, as reasons say it: "in the morning"."""
     return next(words for end, words in PARTS_OF_DAY if event.time.hour < end)
 
 

@@ -106,7 +106,7 @@ def home_student(
     student = train_student(recipe_for(arm.base, teaching), examples, name=named, progress=progress, threads=threads)
     by_rules = arm.answers == "rules"
     about = {
-        "prompt": LISTED, "asked": AskedAs(constrained=True, why=arm.answers != "bare"),
+        "prompt": LISTED, "asked": AskedAs(constrained=True, why=arm.answers != "bare", named=arm.answers != "bare"),
         "teacher": arm.teacher or ("rules-plain" if by_rules else "the truth of made-up homes"),
         "teacher_kind": "LLM" if arm.teacher else "rules" if by_rules else "simulated",
         "data": "simulated_homes (simulated)",

@@ -58,12 +58,14 @@ def _difference(student: Result, other: str, compared: Mapping[str, Result]) -> 
     return {name: pair.gap, f"{name}_low": pair.low, f"{name}_high": pair.high, f"student_minus_{other}_p": pair.p}
 
 
-def confirm_numbers(confirmed: Confirmed | None) -> Numbers:
-    """The same on sessions that nothing was chosen by; empty where nothing was confirmed."""
-    if confirmed is None:
-        return {}
-    numbers = {"on": confirmed.student.task.data} | key_numbers(*confirmed)
-    return {f"confirmed_{name}": value for name, value in numbers.items()}
+def confirm_numbers(confirmed: Sequence[Confirmed]) -> Numbers:
+    """The same on sessions that nothing was chosen by: the first data set's as "confirmed_…", others' by their name."""
+    numbers: Numbers = {}
+    for place, one in enumerate(confirmed):
+        data = one.student.task.data
+        own = {"on": data} | key_numbers(*one)
+        numbers |= {f"{name} on {data}" if place else f"confirmed_{name}": value for name, value in own.items()}
+    return numbers
 
 
 def matrix_numbers(cells: Sequence[MatrixCell]) -> Numbers:

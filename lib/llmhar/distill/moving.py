@@ -30,13 +30,18 @@ from llmhar.records import Sampling, sha256_of
 from llmhar.score.across_homes import Gap, compare, mean_f1
 from llmhar.score.controls import embeddings_result, majority_result
 from llmhar.score.matcher import matcher_result
+from llmhar.score.stats import Interval, bounded
 from llmhar.score.tables import KINDS, Result
+from llmhar.text.naming import fingerprint
 from llmhar.text.prompt import FORMS
 
 Role = Literal["student", "free", "other model", "script", "control"]
-"""Student: its answers bound by the schema; free: the first student again, unbound; script: hand-written rules."""
+"""Student: its answers bound by the schema, its reasons named; free: the first student again, naming activities itself,
+bound and unbound; script: hand-written rules."""
 VALIDATION_WINDOWS = 2
-"""Windows of each validation home in the curve of what more lessons bring."""
+"""Windows of each validation or odd home, at most: the home is the unit."""
+MADE_UP = ("validation_homes", "odd_homes")
+"""Data sets whose sessions are homes, a day in each."""
 MAIN = "truth"
 """Key into ``ARMS``: the student that the study is about."""
 
@@ -58,7 +63,7 @@ class Row:
     name: str
     role: Role
     results: Mapping[str, Result]
-    """Column -> its answers."""
+    """Column -> its answers; of columns that it was not asked about there is none."""
 
     @property
     def made_by(self) -> str:
@@ -71,7 +76,8 @@ def prepare_homes(names: Sequence[str], windowing: Windowing) -> Homes:
 
     Args:
         names: courses; one with a column's name before it, "uci_a=uci_adl:home=A", counts in the mean over homes.
-        windowing: how sessions are cut, and how many windows of each day are asked about.
+        windowing: how sessions are cut, and how many windows of each day are asked about; of odd and validation homes,
+            whose days are homes, no more than :data:`VALIDATION_WINDOWS`.
 
     Raises:
         DataError: a home's files are broken.
@@ -85,7 +91,9 @@ def prepare_homes(names: Sequence[str], windowing: Windowing) -> Homes:
             say_left_out(column)
             continue
         dataset, options = read_name(course)
-        tasks[column] = prepare(dataset, None, LISTED, windowing, options)
+        few = min(windowing.n or VALIDATION_WINDOWS, VALIDATION_WINDOWS)
+        drawn = replace(windowing, n=few) if dataset in MADE_UP else windowing
+        tasks[column] = prepare(dataset, None, LISTED, drawn, options)
         counted += [column] if named else []
     return Homes(tasks, tuple(counted))
 
@@ -93,6 +101,11 @@ def prepare_homes(names: Sequence[str], windowing: Windowing) -> Homes:
 def home_asking(max_tokens: int, engine: str, seed: int) -> Asking:
     """How everybody is asked about these homes: the likeliest tokens, the same on each run."""
     return Asking(sampling=Sampling(max_tokens=max_tokens, seed=seed), draw="greedy", engine=engine)
+
+
+def bound(asking: Asking) -> Asking:
+    """How the study's student is asked: bound to its form, activities named by its reasons, with probabilities."""
+    return replace(asking, constrained=True, why=True, named=True, confidence=True)
 
 
 def moving_choices(homes: Homes, asking: Asking) -> dict[str, Any]:
@@ -106,12 +119,16 @@ def moving_choices(homes: Homes, asking: Asking) -> dict[str, Any]:
         "teaching": load_teaching(TEACHING).model_dump(mode="json", exclude_defaults=True),
         "grammar": sha256_of(grammar()),
         "answers": {"sampling": asdict(asking.sampling), "draw": asking.draw, "bound": "id, why, activity"},
+        "namer": fingerprint(),
         "courses": [asked_about(column, task) for column, task in homes.tasks.items()],
     }
 
 
 def ask_movers(names: Sequence[str], homes: Homes, asking: Asking, store: Store) -> list[Row]:
-    """Ask students of made-up homes, trained or opened, and other models about all homes; the main one also unbound.
+    """Ask students of made-up homes, trained or opened, and other models about all homes.
+
+    Their reasons are named by :mod:`llmhar.text.naming`; of the main one there is also what it names itself, bound and
+    unbound, in the counted homes (in all, where none counts).
 
     Args:
         names: keys into ``ARMS``, or models.
@@ -119,7 +136,7 @@ def ask_movers(names: Sequence[str], homes: Homes, asking: Asking, store: Store)
         asking: limits and engine; whether answers are bound is the student's own.
         store: where answers are looked up and kept.
     """
-    rows = []
+    rows, recorded = [], replace(homes, tasks={column: homes.tasks[column] for column in homes.counted or homes.tasks})
     for name in names:
         arm = ARMS.get(name)
         model = (
@@ -127,10 +144,13 @@ def ask_movers(names: Sequence[str], homes: Homes, asking: Asking, store: Store)
             if arm
             else named(MODELS[name], name)
         )
-        bound = replace(asking, constrained=True, why=arm is None or arm.answers != "bare")
-        rows.append(_ask(model, "student" if arm else "other model", homes, bound, store))
+        reasons = arm is None or arm.answers != "bare"
+        by_reasons = replace(bound(asking), why=reasons, named=reasons, confidence=name == MAIN)
+        rows.append(_ask(model, "student" if arm else "other model", homes, by_reasons, store))
         if name == MAIN:
-            rows.append(_ask(named(model, f"{model.name}, unbound"), "free", homes, asking, store))
+            own = replace(by_reasons, named=False, confidence=False)
+            rows.append(_ask(named(model, f"{model.name}, own names"), "free", recorded, own, store))
+            rows.append(_ask(named(model, f"{model.name}, unbound"), "free", recorded, asking, store))
     return rows
 
 
@@ -168,10 +188,13 @@ def learning_curve(names: Sequence[str], asking: Asking, store: Store) -> dict[i
         return {}
     student = home_student(MAIN)
     task = prepare("validation_homes", None, LISTED, Windowing(n=VALIDATION_WINDOWS))
-    bound = replace(asking, constrained=True, why=True)
     stood = milestones(student) | {len(student.examples): student}
     models = [named(model, model.name) for model in [student.parent, *(merge(one)[0] for one in stood.values())]]
-    return {n: result for n, (result,) in zip([0, *stood], examine(models, [task], store, bound))}
+    return {n: result for n, (result,) in zip([0, *stood], examine(models, [task], store, bound(asking)))}
+
+
+NOT_ASKED = "not asked in this profile"
+"""What stands where a table or a figure would be if somebody had been asked; a report folds such parts."""
 
 
 def results_of(rows: Sequence[Row]) -> list[Result]:
@@ -179,25 +202,39 @@ def results_of(rows: Sequence[Row]) -> list[Result]:
     return [result for row in rows for result in row.results.values()]
 
 
-def matrix_table(rows: Sequence[Row], homes: Homes) -> pd.DataFrame:
+def matrix_table(rows: Sequence[Row], homes: Homes) -> pd.DataFrame | str:
     """Who was asked about which home: macro F1 with 95 % interval over sessions, and the mean over the counted homes.
 
     Args:
         rows: answerers.
         homes: columns, counted ones first.
     """
+    if not rows:
+        return NOT_ASKED
+    heads = {}
+    for column, task in homes.tasks.items():
+        n = max(row.results[column].macro_f1.n for row in rows if column in row.results)
+        heads[column] = f"{column} ({task.kind}, n = {n})"
     table = []
     for row in rows:
         kinds = {KINDS[result.model.kind] for result in row.results.values()}
         entry = {"answered by": row.name, "kind": ", ".join(sorted(kinds))}
         if homes.counted:
-            entry[f"mean of {len(homes.counted)} homes"] = str(mean_f1(row.results, homes.counted))
-        entry |= {f"{column} ({homes.tasks[column].kind})": str(row.results[column].macro_f1) for column in homes.tasks}
+            mean = mean_f1(row.results, homes.counted)
+            entry[f"mean of {len(homes.counted)} homes"] = _brief(mean)
+        f1 = {column: _brief(result.macro_f1) for column, result in row.results.items()}
+        entry |= {head: f1.get(column, "not asked") for column, head in heads.items()}
         table.append(entry | {"made by": row.made_by})
-    return pd.DataFrame(table or [{"answered by": "nobody"}]).set_index("answered by")
+    return pd.DataFrame(table).set_index("answered by")
 
 
-def detail_table(rows: Sequence[Row], homes: Homes) -> pd.DataFrame:
+def _brief(f1: Interval) -> str:
+    """Without its n, which stands in the column's name."""
+    bounds = (f1.low, f1.high) if f1.n > 1 else (None, None)
+    return bounded(f1.mean, *bounds)
+
+
+def detail_table(rows: Sequence[Row], homes: Homes) -> pd.DataFrame | str:
     """Macro and weighted F1, accuracy and missed events of every answerer on every home, with n."""
     table = [
         {
@@ -206,16 +243,17 @@ def detail_table(rows: Sequence[Row], homes: Homes) -> pd.DataFrame:
             "sessions": result.macro_f1.n,
             "windows": len(result.task.windows),
             "events": sum(score.n_events for score in result.sessions),
-            "macro F1": str(result.macro_f1),
-            "weighted F1": str(result.weighted_f1),
+            "macro F1": _brief(result.macro_f1),
+            "weighted F1": _brief(result.weighted_f1),
             "accuracy": f"{result.overall.accuracy:.3f}",
             "missed %": f"{result.overall.missed_pct:.1f}",
         }
         for column in homes.tasks
         for row in rows
+        if column in row.results
         for result in [row.results[column]]
     ]
-    return pd.DataFrame(table or [{"home": "none", "answered by": "nobody"}]).set_index(["home", "answered by"])
+    return pd.DataFrame(table).set_index(["home", "answered by"]) if table else NOT_ASKED
 
 
 def gaps_to_student(rows: Sequence[Row], homes: Homes) -> dict[str, Gap]:
@@ -226,13 +264,13 @@ def gaps_to_student(rows: Sequence[Row], homes: Homes) -> dict[str, Gap]:
     return {row.name: compare(own.results, row.results, homes.counted) for row in rows if row is not own}
 
 
-def gap_table(gaps: Mapping[str, Gap]) -> pd.DataFrame:
+def gap_table(gaps: Mapping[str, Gap]) -> pd.DataFrame | str:
     """Student minus each other answerer, paired by session within homes."""
     table = [
         {"against": name, "gap in macro F1": str(gap.interval), "p (sign flip)": f"{gap.p:.4f}"}
         for name, gap in gaps.items()
     ]
-    return pd.DataFrame(table or [{"against": "nobody"}]).set_index("against")
+    return pd.DataFrame(table).set_index("against") if table else NOT_ASKED
 
 
 def main_row(rows: Sequence[Row]) -> Row | None:
@@ -242,6 +280,7 @@ def main_row(rows: Sequence[Row]) -> Row | None:
 
 KEYS = {
     ARMS[MAIN].words: "transfer",
+    f"{ARMS[MAIN].words}, own names": "transfer_own_names",
     ARMS["answer"].words: "transfer_answer_only",
     "text embeddings": "transfer_embeddings",
     "pairwise matcher": "transfer_matcher",
@@ -265,7 +304,7 @@ def moving_numbers(rows: Sequence[Row], homes: Homes) -> dict[str, float | int |
             numbers |= mean_f1(row.results, homes.counted).numbers(f"{KEYS[row.name]}_f1")
     numbers |= {f"transfer_f1_{column}": result.macro_f1.mean for column, result in own.results.items()}
     numbers["transfer_missed_pct"] = _missed(own, homes)
-    free = next((row for row in rows if row.role == "free"), None)
+    free = next((row for row in rows if row.role == "free" and row.name.endswith("unbound")), None)
     if free is not None:
         numbers["transfer_unbound_missed_pct"] = _missed(free, homes)
     for name, gap in gaps_to_student(rows, homes).items():

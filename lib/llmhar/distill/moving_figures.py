@@ -8,7 +8,7 @@ import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from llmhar.distill.moving import Homes, Role, Row
+from llmhar.distill.moving import NOT_ASKED, Homes, Role, Row
 from llmhar.score.across_homes import mean_f1
 from llmhar.score.figures import MARKS, StudyFigure, axes_of, colours, describe, plain, stamp_wrapped
 from llmhar.score.stats import Interval
@@ -18,7 +18,7 @@ ROLES: tuple[Role, ...] = ("student", "free", "other model", "script", "control"
 """In the order in which colours and marks are given."""
 WORDS: Mapping[Role, str] = {
     "student": "taught on made-up homes",
-    "free": "the same, unbound",
+    "free": "the same, naming activities itself",
     "other model": "other language models",
     "script": "hand-written rules",
     "control": "no language model, no rules",
@@ -26,14 +26,11 @@ WORDS: Mapping[Role, str] = {
 SMALL = 9
 
 
-def homes_figure(rows: Sequence[Row], homes: Homes) -> Figure:
+def homes_figure(rows: Sequence[Row], homes: Homes) -> Figure | str:
     """Macro F1 of every answerer, a panel a home and one for the mean over the counted homes; 95 % intervals."""
     columns = [*(["mean"] if homes.counted else []), *homes.tasks]
     if not rows or not columns:
-        figure, axes = axes_of(9.5, 1.6)
-        axes.set_axis_off()
-        axes.text(0.5, 0.5, "Nobody was asked about homes never seen here.", ha="center", va="center")
-        return figure
+        return NOT_ASKED
     wide = min(len(columns), 4)
     deep = -(-len(columns) // wide)
     figure, panels = plt.subplots(deep, wide, figsize=(2.6 * wide + 2.2, (0.32 * len(rows) + 1.1) * deep + 1.4),
@@ -46,6 +43,8 @@ def homes_figure(rows: Sequence[Row], homes: Homes) -> Figure:
             continue
         column = columns[place]
         for y, row in enumerate(rows):
+            if column != "mean" and column not in row.results:
+                continue
             f1 = mean_f1(row.results, homes.counted) if column == "mean" else row.results[column].macro_f1
             mark = MARKS[ROLES.index(row.role)]
             first = row.role not in [other.role for other in rows[:y]]
@@ -69,13 +68,11 @@ def _bar(f1: Interval, y: float) -> tuple[list[float], list[float]]:
     return ([f1.low, f1.high], [y, y]) if f1.low == f1.low else ([f1.mean], [y])
 
 
-def windows_curve(curve: Mapping[int, Result]) -> Figure:
+def windows_curve(curve: Mapping[int, Result]) -> Figure | str:
     """Macro F1 on made-up validation homes against the lessons seen, a home each; 95 % interval over homes."""
-    figure, axes = axes_of(8.5, 4.2)
     if not curve:
-        axes.set_axis_off()
-        axes.text(0.5, 0.5, "No student of made-up homes was asked for here.", ha="center", va="center")
-        return figure
+        return NOT_ASKED
+    figure, axes = axes_of(8.5, 4.2)
     f1s = [result.macro_f1 for result in curve.values()]
     (colour,) = colours(1)
     axes.fill_between(list(curve), [f1.low for f1 in f1s], [f1.high for f1 in f1s], color=colour, alpha=0.2)

@@ -84,7 +84,7 @@ class Look(NamedTuple):
 
 
 def read_plans(file: Path | None = None) -> list[dict[str, Any]]:
-    """All plans, oldest first; none where there is no file.
+    """All plans, oldest first, their windows under today's names; none where there is no file.
 
     Raises:
         ValueError: a line that is not JSON; names file and line.
@@ -92,13 +92,23 @@ def read_plans(file: Path | None = None) -> list[dict[str, Any]]:
     file = file or paths.record() / "plan.lock"
     if not file.is_file():
         return []
-    plans = []
+    plans: list[dict[str, Any]] = []
     for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1):
         try:
-            plans.append(json.loads(line))
+            entry = json.loads(line)
         except ValueError as error:
             raise ValueError(f"{file}, line {number}: not JSON; restore the file from git") from error
+        if "renamed" in entry:
+            for plan in plans:
+                plan["choices"] = _renamed(plan["choices"], entry["renamed"])
+        else:
+            plans.append(entry)
     return plans
+
+
+def _renamed(chosen: dict[str, Any], names: dict[str, str]) -> dict[str, Any]:
+    courses = [{key: names.get(str(value), value) for key, value in course.items()} for course in chosen["courses"]]
+    return {**chosen, "courses": courses}
 
 
 def look_up(chosen: dict[str, Any], file: Path | None = None) -> Look:
@@ -108,9 +118,11 @@ def look_up(chosen: dict[str, Any], file: Path | None = None) -> Look:
         chosen: from :func:`choices`; the first course's test windows count.
         file: None = ``reports/record/plan.lock``.
     """
-    own, tested = sha256_of(chosen), chosen["courses"][0]["test windows"]
+    chosen = json.loads(canonical_json(chosen))
+    tested = chosen["courses"][0]["test windows"]
     about = [plan for plan in read_plans(file) if plan["choices"]["courses"][0]["test windows"] == tested]
-    place = next((i for i, plan in enumerate(about, 1) if plan["plan"] == own), 0)
+    place = next((i for i, plan in enumerate(about, 1) if plan["choices"] == chosen), 0)
+    own = about[place - 1]["plan"] if place else sha256_of(chosen)
     if not about:
         return Look(own[:10], f"plan {own[:10]}: nothing was written down before; read these numbers as exploration")
     if not place:
@@ -132,10 +144,11 @@ def write_plan(chosen: dict[str, Any], tasks: Sequence[Task], store: Store, file
         file: None = ``reports/record/plan.lock``.
     """
     file = file or paths.record() / "plan.lock"
-    plans = read_plans(file)
-    if sha256_of(chosen) not in {plan["plan"] for plan in plans}:
+    chosen = json.loads(canonical_json(chosen))
+    if chosen not in [plan["choices"] for plan in read_plans(file)]:
         answers = sum(store.count_answers(task.dataset, list(task.sessions)) for task in tasks)
         written = datetime.now(UTC).isoformat(timespec="seconds")
-        plans.append({"plan": sha256_of(chosen), "written": written, "answers_then": answers, "choices": chosen})
-        paths.write_text(file, "".join(canonical_json(plan) + "\n" for plan in plans))
+        plan = {"plan": sha256_of(chosen), "written": written, "answers_then": answers, "choices": chosen}
+        before = file.read_text(encoding="utf-8") if file.is_file() else ""
+        paths.write_text(file, before + canonical_json(plan) + "\n")
     return look_up(chosen, file)

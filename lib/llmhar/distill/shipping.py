@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,8 +15,9 @@ from typing import Any
 from llmhar import paths
 from llmhar.ask.models import ADAPTER_FILE, CARD_FACTS, HOME_MODEL, ModelError, Shipped, load_models
 from llmhar.ask.trained import read_about, weights_file
-from llmhar.distill.cards import CARD, facts, shipped_card
+from llmhar.distill.cards import CARD, HOME_CARD, CardWords, facts, shipped_card
 from llmhar.distill.home_students import ARMS, home_student
+from llmhar.distill.recorded import round_adapter
 from llmhar.distill.students import Student
 
 MOST_BYTES = 20_000_000
@@ -29,7 +28,11 @@ _KNOWN = ("base", "base_id", "revision", "licence", "method", "recipe", "n_examp
 
 
 def ship(
-    student: Student, name: str = HOME_MODEL, run: Mapping[str, Any] | None = None, scored: Sequence[str] = ()
+    student: Student,
+    name: str = HOME_MODEL,
+    run: Mapping[str, Any] | None = None,
+    scored: Sequence[str] = (),
+    words: CardWords = HOME_CARD,
 ) -> Path:
     """Write a student's folder of the repository, in place of the one that is there.
 
@@ -38,6 +41,7 @@ def ship(
         name: of an entry of models.yaml whose source is a shipped student.
         run: a run.json whose scores its cards show; None = the cards say that it was not scored.
         scored: names in the run's scores; none = the entry's own and the student's.
+        words: of its card, and which of the run's numbers are its scores.
 
     Returns:
         The folder.
@@ -57,14 +61,12 @@ def ship(
     if about is None or about.prompt != models[name].prompt:
         raise ModelError(f"{student.name} cannot be shipped as {name}: it was not taught with the entry's prompt")
     names = scored or (name, student.name, f"{student.name}-merged")
-    scores = [] if run is None else [row for row in run["scores"] if row["model"] in names]
+    rows = [] if run is None else words.rows_of(run)
+    scores = [row for row in rows if row["model"] in names]
     if run is not None and not scores:
-        there = ", ".join(sorted({row["model"] for row in run["scores"]}))
+        there = ", ".join(sorted({row["model"] for row in rows}))
         raise ModelError(f"the run scored none of {', '.join(names)}; it has: {there}")
-    source.folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{name}-", dir=source.folder.parent) as scratch:
-        made = Path(scratch, "made")
-        made.mkdir()
+    with paths.replacing_folder(source.folder) as made:
         _write_adapter(student, made)
         known = facts(student.folder)
         known = {key: known[key] for key in _KNOWN} | {
@@ -76,26 +78,14 @@ def ship(
                                      "sha256": paths.file_sha256(made / ADAPTER_FILE)}},
         }  # fmt: skip
         (made / CARD_FACTS).write_text(json.dumps(known, indent=1) + "\n", encoding="utf-8")
-        (made / CARD).write_text(shipped_card(known, student.examples[0].messages), encoding="utf-8")
-        if source.folder.exists():
-            os.replace(source.folder, Path(scratch, "before"))
-        os.replace(made, source.folder)
+        (made / CARD).write_text(shipped_card(known, student.examples[0].messages, words), encoding="utf-8")
     return source.folder
 
 
 def _write_adapter(student: Student, folder: Path) -> None:
     """Adapter and settings: numbers in bfloat16, settings that say something, no place on this machine."""
-    import ml_dtypes
-    import numpy as np
-    from safetensors.numpy import load_file, save_file
-
     trained = weights_file(student.folder, "lora")
-    tensors = load_file(trained)
-    if broken := [name for name, values in tensors.items() if not np.isfinite(values).all()]:
-        raise ModelError(f"{trained}: {broken[0]} holds numbers that are not finite")
-    rounded = {name: values.astype(ml_dtypes.bfloat16) for name, values in tensors.items()}
-    save_file(rounded, folder / ADAPTER_FILE, metadata={"format": "pt"})
-    (folder / ADAPTER_FILE).chmod(0o644)
+    round_adapter(trained, folder / ADAPTER_FILE)
     if (size := (folder / ADAPTER_FILE).stat().st_size) > MOST_BYTES:
         raise ModelError(f"{trained}: {size:,} bytes in bfloat16, more than {MOST_BYTES:,}")
     settings = json.loads((trained.parent / "adapter_config.json").read_text(encoding="utf-8"))

@@ -9,15 +9,29 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from llmhar import paths
 from llmhar.ask.models import ModelError, ModelSpec, load_models
-from llmhar.ask.trained import find_student, own_name, parent_of, read_record, tuned_model, weights_file
+from llmhar.ask.trained import (
+    ABOUT,
+    RECORD,
+    find_student,
+    own_name,
+    parent_of,
+    read_record,
+    recorded_home,
+    tuned_model,
+    weights_file,
+)
 from llmhar.distill.examples import Example, read_examples
 from llmhar.distill.recipe import Recipe
+
+KEPT = (ABOUT, "batches.jsonl", "adapter/adapter_config.json")
+"""What goes into the record, and comes from it, beside weights and ``student.json``, where it is there."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +96,29 @@ def open_student(folder: Path, parent: ModelSpec) -> Student | None:
     except ModelError:
         return None
     return Student(folder, parent, record, round=record.get("round", 1))  # older records do not say
+
+
+def take_recorded(folder: Path) -> bool:
+    """Fill a student's folder from the record; False where the record has none of its name, or a damaged one."""
+    source = recorded_home() / folder.name
+    try:
+        record = read_record(source)
+        weights = weights_file(source, record["recipe"]["method"])
+        if paths.file_sha256(weights) != record["weights_sha256"]:
+            raise ModelError(f"{weights} is not what its record says")
+    except ModelError:
+        return False
+    # its record last: it says "whole"
+    copy_files(source, folder, (*KEPT, str(weights.relative_to(source)), RECORD))
+    return True
+
+
+def copy_files(source: Path, target: Path, names: Sequence[str]) -> None:
+    """Copy those of a student's files that are there, in this order."""
+    for name in names:
+        if (source / name).is_file():
+            (target / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source / name, target / name)
 
 
 def milestones(student: Student) -> dict[int, Student]:

@@ -441,23 +441,29 @@ class Confirmed(NamedTuple):
     compared: dict[str, Result]
     """From :func:`compare_on`."""
 
+    @property
+    def every(self) -> list[Result]:
+        """All of them, the teacher first."""
+        return [self.teacher, self.student, *self.compared.values()]
+
 
 def confirm(
-    course: Course | None, taught: TaughtStudy, arms: Mapping[str, TaughtStudent] = NO_ARMS
-) -> Confirmed | None:
+    courses: Sequence[Course], taught: TaughtStudy, arms: Mapping[str, TaughtStudent] = NO_ARMS
+) -> list[Confirmed]:
     """Teacher's and first student's answers about sessions that no setting was chosen by.
 
     Args:
-        course: with those sessions; None = not asked for.
+        courses: with those sessions.
         taught: its latest student is asked.
         arms: from :func:`train_arms`; asked too.
 
     Returns:
-        None where there is no course or nobody was taught.
+        One a course; nothing where nobody was taught.
     """
-    if course is None or taught.latest is None:
-        return None
-    study = taught.study
-    ((of_teacher,),) = examine([study.teacher], [course.teacher_test], study.store, study.asking)
-    ((of_student,),) = examine([taught.spec_of(taught.latest)], [course.test], study.store, study.asking)
-    return Confirmed(of_teacher, of_student, compare_on(course, taught, arms))
+    if taught.latest is None or not courses:
+        return []
+    study, latest = taught.study, taught.spec_of(taught.latest)
+    (of_teacher,) = examine([study.teacher], [course.teacher_test for course in courses], study.store, study.asking)
+    (of_student,) = examine([latest], [course.test for course in courses], study.store, study.asking)
+    compared = [compare_on(course, taught, arms) for course in courses]
+    return [Confirmed(*own) for own in zip(of_teacher, of_student, compared)]

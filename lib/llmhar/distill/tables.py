@@ -269,10 +269,10 @@ def scores_table(results: StudyResults) -> pd.DataFrame:
     return student_table(results.scored, results.teacher, results.untrained_of, others)
 
 
-def confirm_table(confirmed: Confirmed) -> pd.DataFrame:
+def confirm_table(confirmed: Sequence[Confirmed]) -> pd.DataFrame:
     """Scores of teacher, student and what stands beside them, on sessions that nothing was chosen by."""
-    others = list(confirmed.compared.values())
-    return scores_of(student_table([confirmed.student], confirmed.teacher, others=others))
+    parts = [student_table([one.student], one.teacher, others=list(one.compared.values())) for one in confirmed]
+    return scores_of(pd.concat(parts))
 
 
 def scores_of(table: pd.DataFrame) -> pd.DataFrame:

@@ -23,7 +23,7 @@ from llmhar.distill.child import TrainingError, run_child
 from llmhar.distill.examples import Example, data_hash, read_examples, write_examples
 from llmhar.distill.merging import merge
 from llmhar.distill.recipe import Recipe
-from llmhar.distill.students import Student, open_student
+from llmhar.distill.students import Student, open_student, take_recorded
 from llmhar.records import canonical_json, sha256_of
 
 TRAINER_VERSION = 1
@@ -41,7 +41,7 @@ def train_student(
     progress: bool = True,
     threads: int | None = None,
 ) -> Student:
-    """Train a student, or open the one that these very inputs made before.
+    """Train a student, or open the one that these very inputs made before: here, or in the record.
 
     Args:
         recipe: how.
@@ -79,6 +79,8 @@ def train_student(
         if student is None:
             write_examples(examples, folder / "examples.jsonl")
             paths.write_text(folder / "job.json", canonical_json(job | _places(parent, teacher)))
+            student = open_student(folder, parent) if take_recorded(folder) else None
+        if student is None:
             on_hub = not isinstance(parent.locate(), Path)
             done = run_child("llmhar.distill.train_child", folder, title=f"training {parent.name}", hub=on_hub,
                              progress=progress, threads=threads)  # fmt: skip

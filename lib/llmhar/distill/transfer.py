@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from llmhar.distill.courses import Course, is_here, say_left_out
+from llmhar.distill.courses import Course, those_here
 from llmhar.distill.students import times
 from llmhar.distill.study import (
     RULES,
@@ -53,11 +53,9 @@ def further_courses(
         test_on: further data to test on.
         data_dir: folder of a single data set; None = each lies in ``LLMHAR_DATA``.
     """
-    here = {name: is_here(name, data_dir) for name in [*if_here, *test_on]}
-    for name in [name for name, present in here.items() if not present]:
-        say_left_out(name)
-    taught = [name for name in dict.fromkeys(if_here) if here[name] and name not in datasets]
-    tested = [name for name in dict.fromkeys(test_on) if here[name] and name not in (*datasets, *taught)]
+    here = those_here([*if_here, *test_on], data_dir)
+    taught = [name for name in here if name in if_here and name not in datasets]
+    tested = [name for name in here if name in test_on and name not in (*datasets, *taught)]
     return taught, tested
 
 

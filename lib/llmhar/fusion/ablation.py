@@ -89,10 +89,19 @@ def macro_f1(
     labels: Sequence[str],
     *,
     n_resamples: int = B,
+    only: Set | None = None,
 ) -> Interval:
     """Macro F1 over clips, over the activities that occur in the truth (as :mod:`llmhar.score.f1` has it).
 
     The interval is :func:`llmhar.score.stats.resampled_interval`, over clusters.
+
+    Args:
+        predictions: clip -> activity.
+        observations: the clips.
+        labels: activities that may be answered.
+        n_resamples: of the interval.
+        only: the mean is over these activities' F1; clips of the others count as what was wrongly taken for them. None
+            = all.
     """
     index = number_clusters([clip.cluster for clip in observations])
     c, place = int(index.max(initial=-1)) + 1, {label: i for i, label in enumerate(labels)}
@@ -102,13 +111,16 @@ def macro_f1(
     np.add.at(hits, (index[truth == answer], truth[truth == answer]), 1)
     np.add.at(support, (index, truth), 1)
     np.add.at(predicted, (index[answer >= 0], answer[answer >= 0]), 1)
+    counted = np.array([only is None or label in only for label in labels])
 
     def score(times: Floats) -> Floats:
         seen, below = times @ support, times @ (support + predicted)
         f1 = 2 * (times @ hits) / np.where(below > 0, below, 1)
-        return np.asarray((f1 * (seen > 0)).sum(axis=1) / np.maximum((seen > 0).sum(axis=1), 1))
+        averaged = (seen > 0) & counted
+        return np.asarray((f1 * averaged).sum(axis=1) / np.maximum(averaged.sum(axis=1), 1))
 
-    return resampled_interval(score, c, len(observations), n_resamples=n_resamples)
+    n_clips = len(observations) if only is None else sum(clip.label in only for clip in observations)
+    return resampled_interval(score, c, n_clips, n_resamples=n_resamples)
 
 
 def accuracy(

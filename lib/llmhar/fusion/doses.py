@@ -22,7 +22,7 @@ import pandas as pd
 from llmhar.fusion.ablation import accuracy as accuracy_of
 from llmhar.fusion.ablation import correct
 from llmhar.fusion.encoders.observation import Guess, Observation
-from llmhar.score.stats import B, Floats, compare_pairs
+from llmhar.score.stats import B, Floats, compare_pairs, number_clusters, widened_weights
 
 LEVELS = (0.10, 0.25, 0.50, 0.75, 0.90, 1.00)
 """Doses: accuracies that a modality is set to."""
@@ -293,3 +293,63 @@ def dose_verdicts(
         for dose, pair in zip(both, compare_pairs(right, planned, clusters, n_resamples=n_resamples))
     ]
     return pd.DataFrame(rows).set_index(["varied", "dose"])
+
+
+class Crossing(NamedTuple):
+    """Where two answerers' curves cross first, all modalities varied together."""
+
+    at: float
+    """Accuracy of a guess; NaN where one of them is ahead all the way."""
+    low: float
+    high: float
+    """95 % percentiles over resampled clusters, of those resamples in which they cross."""
+    share: float
+    """Of the resamples in which they cross."""
+    ahead: str
+    """Who is ahead at the lowest dose that tells them apart; empty where none does."""
+
+
+def crossing(
+    answers: Answers, observations: Sequence[Observation], first: str, second: str = "vote", *, n_resamples: int = B
+) -> Crossing:
+    """The accuracy of guesses at which one answerer overtakes the other, interpolated between doses.
+
+    Args:
+        answers: what each answerer said at each dose.
+        observations: the clips that were asked.
+        first: one answerer.
+        second: the other.
+        n_resamples: of the interval, over clusters.
+    """
+    both = sorted(
+        (dose for name, dose in answers if name == first and dose.varied == "all" and (second, dose) in answers),
+        key=lambda dose: dose.accuracy,
+    )
+    index = number_clusters([clip.cluster for clip in observations])
+    gaps = np.array(
+        [correct(answers[first, d], observations) - correct(answers[second, d], observations) for d in both]
+    )
+    n = int(index.max()) + 1
+    sums = np.zeros((n, len(both)))
+    np.add.at(sums, index, gaps.T)
+    sizes, levels = np.bincount(index, minlength=n), np.array([dose.accuracy for dose in both])
+    weights = np.concatenate([np.ones((1, n)), widened_weights(n, n_resamples)])
+    found = _crossings(weights @ sums / (weights @ sizes)[:, None], levels)
+    drawn = found[1:][np.isfinite(found[1:])]
+    low, high = np.quantile(drawn, [0.025, 0.975]) if len(drawn) else (np.nan, np.nan)
+    told = [gap for gap in gaps.mean(axis=1) if gap]
+    ahead = "" if not told else first if told[0] > 0 else second
+    return Crossing(float(found[0]), float(low), float(high), len(drawn) / n_resamples, ahead)
+
+
+def _crossings(gaps: Floats, levels: Floats) -> Floats:
+    """Level at which each row's gap first changes sign, (n_rows,); NaN: never. Gaps of 0 have the sign before them."""
+    found = np.full(len(gaps), np.nan)
+    last, at = gaps[:, 0].copy(), np.full(len(gaps), levels[0])
+    for column, level in zip(gaps.T[1:], levels[1:]):
+        crosses = (last * column < 0) & np.isnan(found)
+        steps = np.abs(last) / np.where(crosses, np.abs(last) + np.abs(column), 1)
+        found = np.where(crosses, at + steps * (level - at), found)
+        told = column != 0
+        last, at = np.where(told, column, last), np.where(told, level, at)
+    return found

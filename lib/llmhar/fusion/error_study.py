@@ -9,13 +9,14 @@ from functools import cached_property
 import pandas as pd
 
 from llmhar.ask.asking import Asking
+from llmhar.ask.models import ModelSpec
 from llmhar.ask.store import Store
 from llmhar.distill.merging import merge
 from llmhar.distill.teaching import Teaching, recipe_for
 from llmhar.distill.training import train_student
 from llmhar.fusion.answerers.student import STUDENT_FORM, fusion_examples
 from llmhar.fusion.answerers.task import Condition, FusionTask
-from llmhar.fusion.doses import Dose, corrupt_all, dose_response, dose_verdicts, respond
+from llmhar.fusion.doses import Dose, corrupt_all, crossing, dose_response, dose_verdicts, respond
 from llmhar.fusion.encoders.observation import Observation
 from llmhar.fusion.study import Answered, Predictions, by_model, full_scores
 
@@ -42,15 +43,30 @@ class Doses:
         renamed = [table.rename(columns={name: "accuracy"}) for name, table in zip(names, tables)]
         return pd.concat(renamed, keys=names, names=["answerer"])
 
+    @cached_property
+    def crossings(self) -> pd.DataFrame:
+        """Where each model's curve crosses that of vote and of Bayes: accuracy of a guess, with interval."""
+        rows = {
+            (own.answerer, other): crossing(self.answers, self.observations, own.answerer, other)._asdict()
+            for own in self.asked
+            for other in ("vote", "bayes")
+        }
+        return pd.DataFrame.from_dict(rows, orient="index").rename_axis(["answerer", "against"])
+
 
 def dose_experiment(
-    task: FusionTask, models: Sequence[str], planned: Sequence[Dose], store: Store, asking: Asking, seed: int = 0
+    task: FusionTask,
+    models: Sequence[str | ModelSpec],
+    planned: Sequence[Dose],
+    store: Store,
+    asking: Asking,
+    seed: int = 0,
 ) -> Doses:
     """Corrupt predictions at set accuracies; vote, Bayes and the models answer about the same corrupted clips.
 
     Args:
         task: its consistent clips are corrupted; its activities are the vocabulary of every modality here.
-        models: keys into models.yaml.
+        models: keys into models.yaml, or students.
         planned: which modalities speak, and how accurately.
         store: where answers are looked up and kept.
         asking: how models are asked.
@@ -110,8 +126,13 @@ def distilled(
 
 
 def key_numbers(doses: Doses, taught: Sequence[Answered]) -> dict[str, float]:
-    """Accuracy of each answerer where all guesses are right half the time, and macro F1 of student and teacher."""
+    """Accuracy of each answerer where all guesses are right half the time, where curves cross, and macro F1 of student
+    and teacher.
+    """
     curves = doses.curves
     halfway = curves[(curves["varied"] == "all") & (curves["dose"] == 0.5)]
     numbers = {f"accuracy_dose_50_{row.answerer}": float(row.accuracy) for row in halfway.itertuples()}
+    for row in doses.crossings.dropna(subset="at").itertuples():
+        key = f"crossing_{row.Index[0]}_{row.Index[1]}"
+        numbers |= {key: float(row.at), f"{key}_low": float(row.low), f"{key}_high": float(row.high)}
     return numbers | {f"f1_all_{name}": value for name, value in full_scores(taught).items()}

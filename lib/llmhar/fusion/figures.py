@@ -1,7 +1,7 @@
 """Figures of fusion, each drawn from a table of fusion or from its answers. Computes no score and reads no signal.
 
 Every figure is stamped with data (composed or recorded where it is), number of clips and clusters, interval, and who
-answered. Colours are the colour-blind palette; marks, hatches and lines differ too.
+answered. Colours are the colour-blind palette, one to each answerer on all pages; marks, hatches and lines differ too.
 """
 
 from __future__ import annotations
@@ -18,9 +18,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, PercentFormatter
 
 from llmhar.fusion.ablation import Cell, in_order
+from llmhar.fusion.clips.scenes import TITLE as SCENES_TITLE
 from llmhar.fusion.study import Answered, confusion
 from llmhar.fusion.tables import SCORES, About, Score, sets_in_order, spell, stamped
-from llmhar.score.figures import MARKS, StudyFigure, axes_of, colours, confusion_map, plain, stamp_wrapped
+from llmhar.score.figures import MARKS, StudyFigure, axes_of, colours, colours_of, confusion_map, plain, stamp_wrapped
 from llmhar.score.stats import Interval
 from llmhar.score.tables import KINDS
 
@@ -28,6 +29,8 @@ LINES = ("-", "--", "-.", ":")
 HATCHES = ("", "//", "..", "\\\\", "xx", "oo", "++", "--")
 SMALL = 9
 """Points of the smallest text inside a figure."""
+PUBLISHED_GREY = "0.45"
+"""Of what others published: colours mean who answers here."""
 TOO_MANY = 8
 """Series from which on colours and marks would come round again."""
 
@@ -128,9 +131,10 @@ def shapley_bars(shares: Mapping[str, pd.DataFrame], kinds: Mapping[str, str], a
     figure, axes = axes_of(9.5, max(0.30 * n, 0.7) * len(names) + 2.6)
     bounds = pd.concat(list(shares.values())) if shares else pd.DataFrame({"share": [], "low": [], "high": []})
     top = float(np.nanmax([0.1, *bounds["high"], *bounds["share"]]))
+    palette = colours_of(shares)
     for place, (answerer, table) in enumerate(shares.items()):
         at = [names.index(name) + (place - (n - 1) / 2) * height for name in table.index]
-        look = {"color": colours(n)[place], "alpha": 0.75, "edgecolor": "white", "hatch": HATCHES[place % len(HATCHES)]}
+        look = {"color": palette[answerer], "alpha": 0.75, "edgecolor": "white", "hatch": HATCHES[place % len(HATCHES)]}
         label = plain(f"{answerer} ({KINDS[kinds[answerer]]})")
         axes.barh(at, table["share"], height=0.9 * height, label=label, **look)
         axes.hlines(at, table["low"], table["high"], color="black", linewidth=1.5)
@@ -155,6 +159,8 @@ def shapley_bars(shares: Mapping[str, pd.DataFrame], kinds: Mapping[str, str], a
     axes.grid(axis="x", alpha=0.25)
     figure.legend(loc="outside upper center", ncols=2, frameon=False, fontsize=SMALL)
     note = "Shares add up to the accuracy with all playing modalities minus that with none."
+    if about.data == SCENES_TITLE:
+        note += " Which motion and context go with which sound is set by the table of scenes, and so are their shares."
     return stamp_wrapped(figure, f"{note}\n{stamped(about, {name: kinds[name] for name in shares}, *_counts(bounds))}")
 
 
@@ -192,9 +198,10 @@ def dose_curves(table: pd.DataFrame, about: About, n_labels: int, others: float 
 
 def _draw_doses(panel: Axes, table: pd.DataFrame, kinds: Mapping[str, str], n_labels: int) -> None:
     """One curve with its band an answerer, and what a single guess and chance are worth."""
+    palette = colours_of(kinds)
     for place, (answerer, kind) in enumerate(kinds.items()):
         rows = table[table["answerer"] == answerer].sort_values("dose")
-        colour, x = colours(TOO_MANY)[place % TOO_MANY], 100 * rows["dose"]
+        colour, x = palette[answerer], 100 * rows["dose"]
         look = {"color": colour, "marker": MARKS[place % len(MARKS)], "linestyle": LINES[place % 4]}
         panel.plot(x, 100 * rows["accuracy"], markersize=5, label=plain(f"{answerer} ({KINDS[kind]})"), **look)
         low, high = 100 * rows["low"].clip(0, 1), 100 * rows["high"].clip(0, 1)
@@ -271,7 +278,7 @@ def published_bars(table: pd.DataFrame, about: About) -> Figure:
     """
     figure, axes = axes_of(9.5, 0.34 * len(table) + 0.35 * table["told"].nunique() + 2.4)
     names = list(dict.fromkeys("S2" if row.kind == "published" else row.answerer for row in table.itertuples()))
-    palette = dict(zip(names, colours(max(TOO_MANY, len(names)))))
+    palette = colours_of(name for name in names if name != "S2") | {"S2": PUBLISHED_GREY}
     y, ticks, drawn = 0.0, [], set()
     for told, group in table.groupby("told", sort=False):
         first = y

@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 
 from llmhar.ask.store import Store
-from llmhar.fusion.ablation import accuracy
+from llmhar.fusion.ablation import accuracy, correct
 from llmhar.fusion.answerers import baselines
 from llmhar.fusion.clips.clip import ClipSet
 from llmhar.fusion.clips.hapt import hapt_clips
@@ -21,7 +21,7 @@ from llmhar.fusion.encoders.motion_models import ENCODER_PERSONS, RECIPES, cross
 from llmhar.fusion.encoders.observe import Observing, observe
 from llmhar.fusion.encoders.registry import encoder, prepare
 from llmhar.fusion.tables import About
-from llmhar.score.stats import clustered_interval
+from llmhar.score.stats import Floats, clustered_interval, compare_pairs
 
 HAPT_ABOUT = About("UCI HAPT", "real", "people", "windows of 4 s", "Five folds that share no person.")
 
@@ -52,6 +52,20 @@ def capacity(names: Sequence[str]) -> pd.DataFrame:
                 }
             )
     return pd.DataFrame(rows).drop_duplicates(["model", "classes", "n_params"], ignore_index=True)
+
+
+def numbers(capacity: pd.DataFrame | None, fed: pd.DataFrame) -> dict[str, float]:
+    """Key numbers: accuracy of each size and number of classes on motion alone, and of the fusion that it feeds.
+
+    Args:
+        capacity: from :func:`capacity`; None where it was not measured.
+        fed: from :func:`fed_into_fusion`.
+    """
+    found: dict[str, float] = {}
+    for row in () if capacity is None else capacity[capacity["model"] == "cnn"].itertuples():
+        key = f"motion_{row.size}_{row.classes}_accuracy"
+        found |= {key: float(row.accuracy), f"{key}_low": float(row.low), f"{key}_high": float(row.high)}
+    return found | {f"fusion_with_{name}": float(row["fusion accuracy"]) for name, row in fed.iterrows()}
 
 
 def on_strangers(name: str, store: Store) -> pd.DataFrame:
@@ -95,9 +109,10 @@ def fed_into_fusion(clipset: ClipSet, names: Sequence[str], store: Store, observ
         observing: encoders of the other modalities, and the context.
 
     Returns:
-        Index encoder; columns classes, parameters, accuracy with motion alone and with everything, intervals, n.
+        Index encoder; columns classes, parameters, accuracy with motion alone and with everything, intervals, n, and
+        how much more is right with everything than with the first encoder ("gain", paired, Holm over encoders).
     """
-    rows = {}
+    rows, right, clusters = {}, dict[str, Floats](), list[str]()
     for name in names:
         prepare(name)
         observed = observe(clipset, store, replace(observing, encoders={**observing.encoders, "motion": name}))
@@ -106,5 +121,10 @@ def fed_into_fusion(clipset: ClipSet, names: Sequence[str], store: Store, observ
         for title, shown in (("motion alone", ["motion"]), ("everything", ["labels", "motion", "context"])):
             predicted = baselines.predict("bayes", clips, shown, list(clipset.labels))
             row[f"{title}, naive Bayes"] = accuracy(predicted, clips).brief
-        rows[name] = {**row, "clips": len(clips), "recordings": len({clip.cluster for clip in clips})}
+            right[name] = correct(predicted, clips)  # with everything, in the end
+        row["fusion accuracy"] = float(right[name].mean())
+        clusters = [clip.cluster for clip in clips]
+        rows[name] = {**row, "clips": len(clips), "recordings": len(set(clusters))}
+    for pair in compare_pairs(right, [(name, names[0]) for name in names[1:]], clusters) if len(names) > 1 else ():
+        rows[pair.first] |= {"gain": pair.gap, "low": pair.low, "high": pair.high, "verdict": pair.verdict}
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("encoder")

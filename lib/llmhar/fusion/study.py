@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import NamedTuple
 
@@ -54,6 +54,13 @@ class Answered(NamedTuple):
     """Engine or package with its version."""
     task: FusionTask
     given: dict[Condition, Given]
+    model: ModelSpec | None = None
+    """Who answered, to be asked again; None for baselines."""
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether every combination of modalities was asked, zero-shot from the list."""
+        return {Condition(own) for own in ablation.combinations(self.task.shown) if own} <= set(self.given)
 
 
 @dataclass(frozen=True)
@@ -90,11 +97,13 @@ class Outcome:
     models: list[Answered]
     """Rules and language models."""
     baselines: list[Answered]
+    students: list[Answered] = field(default_factory=list)
+    """Taught on made-up clips (:mod:`llmhar.fusion.taught`)."""
 
     @property
     def answered(self) -> list[Answered]:
-        """Models, then baselines."""
-        return [*self.models, *self.baselines]
+        """Models, then students, then baselines."""
+        return [*self.models, *self.students, *self.baselines]
 
     @property
     def kinds(self) -> dict[str, str]:
@@ -124,14 +133,15 @@ class Outcome:
 
     @cached_property
     def shares(self) -> dict[str, pd.DataFrame]:
-        """Answerer -> Shapley shares; the contrastive baseline does not answer every combination."""
-        playing = [answered for answered in self.answered if answered.answerer != "contrastive"]
+        """Answerer -> Shapley shares, of those who answered every combination (the contrastive baseline does not)."""
+        playing = [answered for answered in self.answered if answered.is_whole]
         return {answered.answerer: shares(answered, self.plan.stand_ins) for answered in playing}
 
     @property
     def costs(self) -> pd.DataFrame:
         """What each added modality costs each model, one below the other."""
-        tables = {answered.answerer: costs(answered) for answered in self.models}
+        playing = [answered for answered in (*self.models, *self.students) if answered.is_whole]
+        tables = {answered.answerer: costs(answered) for answered in playing}
         return pd.concat(tables, names=["answerer"]) if tables else pd.DataFrame()
 
 
@@ -253,7 +263,7 @@ def by_model(
         condition: Given({answer.clip_id: answer.label for answer in own}, tuple(own))
         for condition, own in answers.items()
     }
-    return Answered(name or spec.name, spec.kind, made_by, task, given)
+    return Answered(name or spec.name, spec.kind, made_by, task, given, spec)
 
 
 def cells(answered: Sequence[Answered], *, conflict: bool | None = False) -> list[ablation.Cell]:
@@ -264,11 +274,14 @@ def cells(answered: Sequence[Answered], *, conflict: bool | None = False) -> lis
         conflict: only consistent clips (False), only contradictory ones (True), or both (None).
     """
     scored = []
-    for answerer, kind, _, task, given in answered:
+    for own in answered:
+        task = own.task
         clips = [clip for clip in task.observations if conflict is None or clip.conflict == conflict]
         scored += [
-            ablation.score_cell(said.predictions, clips, task.labels, answerer=answerer, kind=kind, condition=condition)
-            for condition, said in given.items()
+            ablation.score_cell(
+                said.predictions, clips, task.labels, answerer=own.answerer, kind=own.kind, condition=condition
+            )
+            for condition, said in own.given.items()
             if condition.closed and clips
         ]
     return scored
@@ -352,7 +365,7 @@ def open_answers(models: Sequence[Answered], judge: str | None, store: Store, as
     for model in models:
         task = model.task
         condition = Condition(task.shown, 0, closed=False)
-        answered = by_model(task, model.answerer, [condition], store, asking)
+        answered = by_model(task, model.model or model.answerer, [condition], store, asking)
         answers = answered.given[condition].answers
         judged = None
         if judge:

@@ -17,6 +17,8 @@ ASIDE = "attempt"
 """Folder inside a report's own."""
 RECORD = "run.json"
 PAGES = ("report.ipynb", "report.html", "figure.png")
+MADE_FROM, STANDS = "made_from", "stands"
+"""What a report was made from, and when it was last found to stand (:mod:`llmhar.run.standing`)."""
 
 
 def aside(folder: Path) -> Path:
@@ -35,6 +37,12 @@ def later_run(folder: Path) -> dict[str, Any] | None:
     return _record(aside(folder))
 
 
+def stands_since(folder: Path) -> str:
+    """When the report in ``folder`` was last found to stand (ISO, UTC); empty where no run found it so."""
+    file = folder / STANDS
+    return file.read_text(encoding="utf-8").strip() if file.is_file() else ""
+
+
 def settle(folder: Path, hide_card: Callable[[], object]) -> bool:
     """Move what a finished run wrote to its place, unless it failed and a good report stands there.
 
@@ -50,7 +58,7 @@ def settle(folder: Path, hide_card: Callable[[], object]) -> bool:
         return False
     (folder / RECORD).unlink(missing_ok=True)
     hide_card()
-    for name in (*PAGES, RECORD):
+    for name in (*PAGES, MADE_FROM, STANDS, RECORD):
         if (aside(folder) / name).is_file():
             os.replace(aside(folder) / name, folder / name)
         else:

@@ -8,18 +8,20 @@ from __future__ import annotations
 
 import json
 import re
+import textwrap
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from llmhar import paths
+from llmhar.run.findings import against, paired
 from llmhar.score.stats import bounded
 
 _SPAN = re.compile(r"(<!-- record: (\w+) -->\n).*?(<!-- /record -->)", re.DOTALL)
 FILES = ("README.md", "docs/*.md")
 """Where spans may stand, below the checkout."""
 ROWS = {
-    "teacher": "the student's teacher: scripted rules, fitted by hand to this home",
+    "teacher": "its teacher: scripted rules fitted by hand to this home",
     "student": "student, taught reasoning and answers",
     "answer_only": "student, taught answers only",
     "trees": "trees on the teacher's labels, 5 seconds",
@@ -31,6 +33,17 @@ ROWS = {
     "majority": "chance: the most frequent activity",
 }
 """Beginning of a key number's name -> how README calls it."""
+
+
+KNOWN = {
+    "student": "SmolLM2-135M taught reasons and answers",
+    "answer_only": "answers only",
+    "trees": "trees on the same labels",
+    "lookup": "a table of sensor and part of day",
+    "rules_plain": "rules without habits",
+    "embeddings": "text embeddings",
+}
+"""Beginning of a key number's name -> how a sentence calls it."""
 
 
 def read_run(record: Path, profile: str, notebook: str) -> dict[str, Any]:
@@ -55,13 +68,98 @@ def student_span(record: Path) -> str:
         for name, words in ROWS.items()
         if f"{name}_f1" in numbers
     ]
-    scores = {row["data"]: row for row in run["scores"]}
-    heads = [f"{data}: {row['n_sessions']} sessions, {row['n_events']} events" for data, row in scores.items()]
-    table = ["| macro F1 [95 % interval over sessions] | " + " | ".join(heads[:2]) + " |", "|---|---|---|", *rows]
+    scores = list({row["data"]: row for row in run["scores"]}.values())[:2]
+    heads = " | ".join(row["data"].partition(" ")[0] for row in scores)
+    table = [f"| macro F1 [95 % interval over sessions] | {heads} |", "|---|---|---|", *rows]
+    counted = "; ".join(f"{row['data']}: {row['n_sessions']} sessions, {row['n_events']} events" for row in scores)
     gap, p = _f1(numbers, "student_minus_answer_only"), numbers.get("student_minus_answer_only_p")
     said = f"Reasoning minus answers only, paired by session: {gap}, p {p:.3f}. " if p is not None else ""
     made_by = "; ".join(engine for engine in run["engines"] if engine.startswith("smollm2"))
-    return "\n".join(table) + f"\n\n{said}{numbers.get('plan', '')} ({_about(run)}; {made_by}; one run of each arm.)"
+    said = f"{counted}. {said}{numbers.get('plan', '')} ({_about(run)}; {made_by}; one run of each arm)."
+    return "\n".join(table) + f"\n\n{textwrap.fill(said, 119)}"
+
+
+def known_span(record: Path) -> str:
+    """The same as one paragraph: the student on the new seed, and all that could explain its score."""
+    run = read_run(record, "demo-full", "04_distillation")
+    numbers = run.get("key_numbers", {})
+    if "trees_f1" not in numbers:
+        return student_span(record)
+    found = [f"{words} {_f1(numbers, name)}" for name, words in KNOWN.items() if f"{name}_f1" in numbers]
+    first, p = run["scores"][0], numbers.get("student_minus_answer_only_p")
+    pair = _f1(numbers, "student_minus_answer_only")
+    gap = "" if p is None else f" Reasons minus answers only, paired: {pair}, p {p:.3f}."
+    said = f"{first['n_sessions']} sessions of {first['data']}, macro F1: {'; '.join(found)}.{gap}"
+    return textwrap.fill(f"{said} One run of each arm; {numbers.get('plan', '')} ({_about(run)}).", 119)
+
+
+def meaning(record: Path) -> str:
+    """What a student buys on a home whose labels one has, and where it is needed: a paragraph made from the numbers.
+
+    Args:
+        record: ``reports/record``; nothing is said where the student was not recorded with its controls.
+    """
+    numbers = read_run(record, "demo-full", "04_distillation").get("key_numbers", {})
+    if not {"student_f1", "trees_f1", "student_minus_trees_f1"} <= set(numbers):
+        return ""
+    gap = numbers["student_minus_trees_f1"]
+    buys = {"ahead": "more than", "behind": "less than", "not shown": "nothing that can be shown over"}
+    trees = paired(gap, numbers.get("student_minus_trees_p"))
+    said = (
+        f"What it means. On a home whose labels one has, a student buys {buys[trees]} trees that are fitted in five "
+        f"seconds on the same labels: its macro F1 is {_f1(numbers, 'student')}, theirs {_f1(numbers, 'trees')} "
+        f"({against('trees', gap, numbers.get('student_minus_trees_p'))})."
+    )
+    if (gap := numbers.get("student_minus_answer_only_f1")) is not None:
+        p = numbers.get("student_minus_answer_only_p")
+        said += f" Taught the teacher's reasons, not its answers alone: {against('answers only', gap, p)}."
+    elsewhere = read_run(record, "demo-full", "04b_transfer").get("key_numbers", {})
+    if "transfer_f1" in elsewhere:
+        said += (
+            " Trees and tables need labels of the very home. In homes never seen there are none: a student of made-up "
+            f"homes has {_f1(elsewhere, 'transfer')} there, text embeddings {_f1(elsewhere, 'transfer_embeddings')}, "
+            f"rules without habits {_f1(elsewhere, 'transfer_rules_plain')}."
+        )
+    return textwrap.fill(f"{said} Each arm was trained once: what another seed would give is not shown.", 119)
+
+
+HOMES = {
+    "transfer": "SmolLM2-135M taught on made-up homes: its reasons, named by a matcher",
+    "transfer_own_names": "the same, naming activities itself",
+    "transfer_answer_only": "taught the same windows without reasons, naming activities itself",
+    "transfer_rules_plain": "hand-written rules without habits",
+    "transfer_embeddings": "text embeddings",
+    "transfer_matcher": "pairwise matcher, fitted on the same made-up homes",
+}
+"""Beginning of a key number's name -> how README calls who goes to homes never seen."""
+
+
+def homes_span(record: Path) -> str:
+    """Who goes to homes never seen: the mean over recorded homes, and the student home by home."""
+    run = read_run(record, "demo-full", "04b_transfer")
+    numbers = run.get("key_numbers", {})
+    if "transfer_f1" not in numbers:
+        return "Not recorded yet: `llmhar run demo-full 04b`, then `llmhar record demo-full 04b`."
+    table = ["| no labelled day of the home | macro F1 [95 % interval over sessions] |", "|---|---|"]
+    table += [f"| {words} | {_f1(numbers, name)} |" for name, words in HOMES.items() if f"{name}_f1" in numbers]
+    homes = {
+        name.removeprefix("transfer_f1_"): value for name, value in numbers.items() if name.startswith("transfer_f1_")
+    }
+    own = ", ".join(f"{home} {value:.3f}" for home, value in homes.items() if home not in ("low", "high"))
+    gaps = [
+        f"{numbers[key]:+.3f} against {words}, p {numbers[f'{key}_p']:.4f}"
+        for key, words in (("transfer_minus_answer_only", "answers only"), ("transfer_minus_embeddings", "embeddings"),
+                           ("transfer_minus_matcher", "the matcher"),
+                           ("transfer_minus_rules_plain", "rules-plain"))
+        if key in numbers
+    ]  # fmt: skip
+    n, made_by = numbers["transfer_homes"], next((name for name in run["engines"] if "made-up homes:" in name), "")
+    said = f"Mean over {n} recorded homes. The student by home: {own}. Paired by session: {'; '.join(gaps)}"
+    if isinstance(day := numbers.get("overtake_days"), float):
+        low, high = (numbers.get(f"overtake_days_{end}") for end in ("low", "high"))
+        said += f". Trees fitted on labelled days of the home itself pass it after {bounded(day, low, high)} days"
+    said = textwrap.fill(f"{said} ({_about(run)}; {made_by}; one training, seed 0).", 119)
+    return "\n".join(table) + f"\n\n{said}"
 
 
 def demo_span(record: Path) -> str:
@@ -82,7 +180,9 @@ def _f1(numbers: Mapping[str, Any], name: str) -> str:
     return bounded(*(numbers.get(f"{name}_f1{end}") for end in ("", "_low", "_high")))
 
 
-SPANS: dict[str, Callable[[Path], str]] = {"student": student_span, "demo": demo_span}
+SPANS: dict[str, Callable[[Path], str]] = {
+    "student": student_span, "known": known_span, "homes": homes_span, "demo": demo_span
+}  # fmt: skip
 """Name in a span's mark -> its text from the record's folder."""
 
 

@@ -5,6 +5,7 @@ Both read the settings of ``06_traces``. The file shows what the store has and a
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import tempfile
@@ -94,6 +95,7 @@ def serve(values: Mapping[str, Any], port: int = 8866) -> int:
         nbformat.write(parameterize_notebook(notebook, dict(values)), copy)
         options = ["--Voila.ip=127.0.0.1", f"--port={port}", "--no-browser", "--show_tracebacks=True"]
         try:
-            return subprocess.run([sys.executable, "-m", "voila", str(copy), *options], check=False).returncode
+            own = os.environ | {"LLMHAR_PROFILE": ""}  # the copy has its settings
+            return subprocess.run([sys.executable, "-m", "voila", str(copy), *options], check=False, env=own).returncode
         except KeyboardInterrupt:
             return 0

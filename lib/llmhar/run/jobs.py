@@ -33,7 +33,8 @@ from llmhar.text.serialize import SERIALIZERS
 _COURSES = ("datasets", "if_here", "test_on")
 _COUNTS = (
     "n_windows", "window_size", "max_tokens", "n_samples", "n_gpus", "n_shown", "max_steps", "n_sessions",
-    "few_windows", "on_policy_steps", "n_guesses", "example_steps", "n_hostile", "n_llm_clips", "student_steps",
+    "few_windows", "on_policy_steps", "n_guesses", "example_steps", "n_hostile", "n_llm_clips", "n_fuser_clips",
+    "n_draws", "student_steps",
 )  # fmt: skip
 
 
@@ -120,6 +121,24 @@ def _clipsets() -> Iterable[str]:
     return CLIPSETS
 
 
+def _fusers() -> list[str]:
+    from llmhar.fusion.answerers.clip_students import ARMS
+
+    return [*ARMS, *MODELS]
+
+
+def _movers() -> list[str]:
+    from llmhar.distill.home_students import ARMS
+
+    return [*ARMS, *MODELS]
+
+
+def _questions() -> Iterable[str]:
+    from llmhar.distill.home_questions import QUESTIONS
+
+    return QUESTIONS
+
+
 def _baselines() -> Iterable[str]:
     from llmhar.fusion.answerers.baselines import BASELINES  # scikit-learn is slow to import, and seldom asked for
 
@@ -153,6 +172,9 @@ _CHOICES: dict[str, Callable[[], Iterable[str]]] = {
     **dict.fromkeys(("student", "on_policy_student"), load_models),
     "sampling": lambda: DRAWS,
     "part": lambda: SESSION_PARTS,
+    "movers": _movers,
+    "questions": _questions,
+    "fusers": _fusers,
     "clipset": _clipsets,
     "baselines": _baselines,
     **{name: partial(_encoders, name) for name in ("captions", "sound_labels", "motion", "motion_sizes")},

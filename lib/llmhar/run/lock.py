@@ -26,6 +26,9 @@ NOTEBOOKS = ("04_distillation", "04b_transfer")
 def lock_plans(profile: str, names: Sequence[str], options: Mapping[str, str], cwd: Path) -> list[dict[str, Any]]:
     """Write the plans of notebooks down; a plan that is there stays as it is.
 
+    Where students of made-up homes are asked (``movers``), the plan is of the homes that they never saw, and answers
+    about those whose mean is the study's number count; else it is of the courses.
+
     Args:
         profile: one of ``PROFILES``.
         names: notebooks of ``NOTEBOOKS``, by name or number; none = the first.
@@ -44,14 +47,15 @@ def lock_plans(profile: str, names: Sequence[str], options: Mapping[str, str], c
         for job in plan_jobs(profile, names or NOTEBOOKS[:1], options, cwd):
             if job.notebook not in NOTEBOOKS:
                 raise SettingsError(f"{job.notebook} has no plan to lock; these have: {', '.join(NOTEBOOKS)}")
-            study, taught_on = study_of(job.spec.params, store)
-            chosen = plan_lock.choices(study, taught_on, job.spec.params.get("arms", ()))
-            look = plan_lock.write_plan(chosen, [taught_on[0].test], store)
-            rows.append({"notebook": job.notebook, **look._asdict()})
             if job.spec.params.get("movers"):
                 homes, asking = homes_of(job.spec.params)
-                look = plan_lock.write_plan(moving_choices(homes, asking), list(homes.tasks.values()), store)
-                rows.append({"notebook": f"{job.notebook}, homes never seen", **look._asdict()})
+                counted = [homes.tasks[column] for column in homes.counted]
+                look = plan_lock.write_plan(moving_choices(homes, asking), counted, store)
+            else:
+                study, taught_on = study_of(job.spec.params, store)
+                chosen = plan_lock.choices(study, taught_on, job.spec.params.get("arms", ()))
+                look = plan_lock.write_plan(chosen, [taught_on[0].test], store)
+            rows.append({"notebook": job.notebook, **look._asdict()})
     return rows
 
 

@@ -18,9 +18,11 @@ from matplotlib.figure import Figure
 
 from llmhar.ask.models import MODELS
 from llmhar.ask.spending import cost_of, spent_here
+from llmhar.run.table_html import show_tables
 from llmhar.score.tables import KINDS, Result
 
 MEDIA_TYPE = "application/vnd.llmhar.results+json"
+show_tables()  # every notebook imports this module, and all its tables are written one way from then on
 
 
 def publish(
@@ -60,6 +62,7 @@ def publish(
         "costs": cost_rows(results),
         "table": None if table is None else _table(table),
         "figure_png": None if figure is None else _png(figure),
+        "figure_alt": getattr(figure, "alt", ""),
         "torch_in_kernel": "torch" in sys.modules,
     }
     if get_ipython() is None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from llmhar import paths
-from llmhar.ask.engines.registry import cannot_start
+from llmhar.ask.engines.base import EngineError
+from llmhar.ask.engines.registry import Options, cannot_start, child_terms, resolve_auto
 from llmhar.ask.inference import serving_engine
 from llmhar.ask.models import MODELS, ModelError, ModelSpec, NoSource
 from llmhar.ask.spending import cannot_count
@@ -19,8 +21,8 @@ _ASKED = ("models", "hostile_models", "dose_models", "constrained_model", "repea
           "teacher")  # fmt: skip
 _TAUGHT = ("students", "student", "on_policy_student")
 """Their weights are trained here, whoever serves them."""
-_DATA = ("dataset", "datasets", "confirm_on")
-"""Data sets that a notebook cannot do without; those of ``if_here`` and ``test_on`` it can."""
+_DATA = ("dataset", "datasets")
+"""Data sets that a notebook cannot do without; those of ``if_here``, ``test_on`` and ``confirm_on`` it can."""
 
 
 class NotReady(RuntimeError):
@@ -36,6 +38,25 @@ def refuse_if_not_ready(jobs: Sequence[Job]) -> None:
     problems = [f"{job.notebook}: {problem}" for job in jobs for problem in _problems(job)]
     if problems:
         raise NotReady("nothing was started:\n" + "\n".join(dict.fromkeys(problems)))
+
+
+def first_engine(job: Job) -> dict[str, Any] | None:
+    """What a notebook's first model with weights is served by; None where it names none, or cannot be served here.
+
+    Args:
+        job: what would run; whether its answers are here already is not looked at.
+
+    Returns:
+        As :func:`llmhar.ask.engines.kept.borrow` takes it.
+    """
+    values = job.spec.params
+    for model in (MODELS[name] for name in _names(values.get("models"))):
+        engine = serving_engine(model, values.get("engine", "auto"))
+        engine = resolve_auto(model) if engine == "auto" else engine
+        if engine in ("vllm", "transformers", "onnx"):
+            with suppress(ModelError, EngineError):
+                return child_terms(engine, model, Options(tensor_parallel_size=values.get("n_gpus", 1)))
+    return None
 
 
 def _problems(job: Job) -> Iterator[str]:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from llmhar import paths
-from llmhar.run.claims import write_spans
+from llmhar.run.claims import meaning, write_spans
 from llmhar.run.jobs import choose_notebooks
 from llmhar.score.stats import bounded
 from llmhar.settings import PROFILES
@@ -80,15 +80,11 @@ def _why_not(file: Path, profile: str, name: str) -> str:
 
 
 def _copy(run: Path, target: Path) -> dict[str, Any]:
-    """Copy a run's two files; where it has no figure, that of an older record goes."""
-    files = []
-    for name in ("run.json", "figure.png"):
-        if (run / name).is_file():
-            with paths.replacing(target / name) as temporary:
-                shutil.copyfile(run / name, temporary)
-            files.append(name)
-        else:
-            (target / name).unlink(missing_ok=True)
+    """Copy a run's two files, both in one step; where it has no figure, that of an older record goes."""
+    files = [name for name in ("run.json", "figure.png") if (run / name).is_file()]
+    with paths.replacing_folder(target) as made:
+        for name in files:
+            shutil.copyfile(run / name, made / name)
     return {"notebook": target.name, "path": str(target), "files": files}
 
 
@@ -105,6 +101,8 @@ def results_page(folder: Path) -> str:
             head = "| notebook | status | commit | data | numbers | of |\n|---|---|---|---|---|---|\n"
             parts.append(f"## {profile}\n{head}" + "\n".join(f"| {' | '.join(row)} |" for row in rows) + "\n")
         parts += [_scores(folder / profile / name / "run.json") for name in SCORED]
+    if said := meaning(folder):
+        parts.append(f"## What a student buys\n{said}\n")
     return "\n".join(filter(None, parts))
 
 

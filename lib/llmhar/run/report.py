@@ -9,7 +9,6 @@ run that fails leaves the last good one whole. A failing notebook leaves its exe
 from __future__ import annotations
 
 import base64
-import html
 import json
 import logging
 import multiprocessing
@@ -28,35 +27,26 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import nbformat
-from nbformat import NotebookNode
 from tqdm import tqdm
 
 from llmhar import paths
-from llmhar.ask.engines import child
-from llmhar.ask.engines.worker import watch
+from llmhar.ask import seen
+from llmhar.ask.engines import child, kept
 from llmhar.ask.inference import Bar
 from llmhar.ask.spending import LimitReached
 from llmhar.ask.store import Store, StoreError
-from llmhar.run import aside
+from llmhar.run import aside, standing
+from llmhar.run.index import page_of, write_index
 from llmhar.run.jobs import Job
+from llmhar.run.page import to_html
 from llmhar.run.publish import MEDIA_TYPE
-from llmhar.traces.view import templates_of
+from llmhar.run.ready import first_engine
+from llmhar.settings import without_grammar_of_addresses
 
-CSP = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; font-src data:"
-"""Content security policy of every page: no script runs, nothing is fetched."""
+with without_grammar_of_addresses():
+    import nbformat
+    from nbformat import NotebookNode
 
-# What notebooks may show as HTML, beside text: everything else is escaped by nbconvert's sanitiser.
-TAGS = [
-    "h1", "h2", "h3", "h4", "p", "br", "hr", "b", "i", "em", "strong", "code", "pre", "ul", "ol", "li", "div", "span",
-    "table", "caption", "thead", "tbody", "tr", "th", "td", "details", "summary",
-]  # fmt: skip
-ATTRIBUTES = {"*": ["style", "class", "aria-label", "scope", "colspan", "rowspan"], "details": ["open"]}
-STYLES = [
-    "background", "border", "border-collapse", "border-radius", "border-top", "color", "font-size", "font-weight",
-    "margin", "margin-top", "max-height", "overflow", "padding", "padding-right", "text-align", "vertical-align",
-    "white-space",
-]  # fmt: skip
 _PROGRESS = re.compile(r"\d+%\|.*\|")
 SHORTEST_SECRET = 8
 """Characters: shorter values are not looked for, or every "none" and "1234" of a report would be blacked out."""
@@ -64,34 +54,63 @@ _INDEX = threading.Lock()
 """Held by the one thread that writes an index."""
 
 
-def run_jobs(jobs: Sequence[Job], n_parallel: int = 1) -> list[dict[str, Any]]:
+def run_jobs(jobs: Sequence[Job], n_parallel: int | None = 1, *, force: bool = True) -> list[dict[str, Any]]:
     """Run all jobs and write the index of their profile; one failing notebook does not stop the others.
 
+    Args:
+        jobs: notebooks and their settings.
+        n_parallel: notebooks at a time; None = two of those whose answers are all here, then one by one the others,
+            which need an engine.
+        force: run those too whose report stands: nothing that it was made from has changed.
+
     Returns:
-        The ``run.json`` of each job, in order.
+        The ``run.json`` of each job, in order; of a report that stands the old one, with "stands": True.
     """
     done: dict[str, dict[str, Any]] = {}
-    with ThreadPoolExecutor(max(1, n_parallel)) as pool:
-        waiting = {pool.submit(_run_apart, job, n_parallel == 1): job for job in jobs}
-        for future in Bar(as_completed(waiting), total=len(jobs), desc="notebooks", unit="notebook", mininterval=1.0):
-            job = waiting[future]
-            record = done[job.notebook] = future.result()
-            tqdm.write(f"{job.notebook}: {record['status']} in {record['seconds']:.0f} s", file=sys.stderr)
+    for job in [] if force else jobs:
+        if record := standing.standing_record(job):
+            done[job.notebook] = record | {"stands": True}
+            standing.note_standing(job)
+    to_run = [job for job in jobs if job.notebook not in done]
+    quick = [job for job in to_run if n_parallel is None and standing.needs_no_engine(job)]
+    bar = Bar(total=len(jobs), initial=len(done), desc="notebooks", unit="notebook", mininterval=1.0)
+    others, n_others = [job for job in to_run if job not in quick], n_parallel or 1
+    with kept.Host() as host, bar:
+        if n_others == 1 and others and not quick and (terms := first_engine(others[0])):
+            threading.Thread(target=host.prepare, args=(terms,), daemon=True).start()
+        for part, n in ((quick, 2), (others, n_others)):
+            with ThreadPoolExecutor(max(1, n)) as pool:
+                waiting = {pool.submit(_run_apart, job, host.address if n == 1 else ""): job for job in part}
+                for future in as_completed(waiting):
+                    record = done[waiting[future].notebook] = future.result()
+                    bar.update()
+                    said = f"{record['notebook']}: {record['status']} in {record['seconds']:.0f} s"
+                    tqdm.write(said, file=sys.stderr)
     for folder in {job.folder.parent for job in jobs}:
         write_index(folder)
     return [done[job.notebook] for job in jobs]
 
 
-def _run_apart(job: Job, progress: bool) -> dict[str, Any]:
-    """Run a job in a process of its own: papermill's working directory is the process's, and a death stays its own."""
+def _run_apart(job: Job, lender: str) -> dict[str, Any]:
+    """Run a job in a process of its own: papermill's working directory is the process's, and a death stays its own.
+
+    Args:
+        job: what to run.
+        lender: who lends it engines, and shows that it runs alone; empty: it starts its own, and shows no bar.
+    """
     start = time.perf_counter()
+    inputs = standing.inputs_of(job)
     attempt = replace(job, folder=aside.aside(job.folder))
     file = attempt.folder / aside.RECORD
     with _INDEX:  # if this run is killed, the card of the older one says that it began
         aside.begin(job.folder)
         _write_record(file, _record(job, "") | {"status": "running"})
         write_index(job.folder.parent)
-    process = multiprocessing.get_context("spawn").Process(target=_run_watched, args=(attempt, progress, os.getpid()))
+    environment = {**os.environ, seen.VARIABLE: str(attempt.folder / "looked_up"), kept.VARIABLE: lender}
+    # Processes are forks of one that has imported all this: it is started once, and leaves with this process.
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__, "papermill", "nbconvert"])
+    process = context.Process(target=_run_watched, args=(attempt, bool(lender), environment))
     process.start()
     process.join()
     record: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
@@ -99,15 +118,33 @@ def _run_apart(job: Job, progress: bool) -> dict[str, Any]:
         record = _record(job, f"the notebook's process ended early (exit code {process.exitcode})")
     record["seconds"] = round(time.perf_counter() - start, 2)
     _write_record(file, record)
+    if record["status"] == "ok":
+        standing.note_made_from(attempt, inputs, attempt.folder / "looked_up")
     with _INDEX:
         aside.settle(job.folder, partial(write_index, job.folder.parent))
     return record
 
 
-def _run_watched(job: Job, progress: bool, parent: int) -> None:
-    """:func:`run_job` in a process that leaves when ``parent`` is gone; its kernel, engines and trainers follow."""
-    threading.Thread(target=watch, args=(parent,), daemon=True).start()
+def _run_watched(job: Job, progress: bool, environment: Mapping[str, str]) -> None:
+    """:func:`run_job` in a process that leaves when the one that started it is gone; its kernel, engines and trainers
+    follow.
+
+    Args:
+        job: what to run.
+        progress: whether a bar is shown.
+        environment: of who started it: the process that this one is forked from may be older.
+    """
+    os.environ.clear()
+    os.environ.update(environment)
+    threading.Thread(target=_leave_with_parent, daemon=True).start()
     run_job(job, progress)
+
+
+def _leave_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None, "this is a process that run_jobs started"
+    parent.join()
+    os._exit(0)
 
 
 def _record(job: Job, cause: str) -> dict[str, Any]:
@@ -155,7 +192,7 @@ def run_job(job: Job, progress: bool = True) -> dict[str, Any]:
         _clean_metadata(executed)
         executed = nbformat.from_dict(redact(executed, job.spec.params))
         paths.write_text(job.folder / "report.ipynb", nbformat.writes(executed))
-        paths.write_text(job.folder / "report.html", to_html(executed, job.notebook))
+        paths.write_text(job.folder / "report.html", to_html(executed, job.notebook, page_of(record)))
     _write_record(job.folder / "run.json", record)
     return record
 
@@ -225,13 +262,42 @@ def _execute(job: Job, output: Path, progress: bool) -> str:
             cwd=str(job.cwd),
             progress_bar={"mininterval": 1.0, "desc": job.notebook} if progress else False,
             extra_arguments=["--log-level=40"],
+            execution_timeout=_cell_limit(),
         )
     except PapermillExecutionError as error:
         return f"cell {error.cell_index}: {error.ename}: {_first_line(error.evalue)}"
-    except Exception as error:  # a kernel that died, a full disk: the index must say so
+    except Exception as error:  # a kernel that died, a cell past its limit, a full disk: the index must say so
         traceback.print_exc()
-        return f"{type(error).__name__}: {_first_line(str(error))}"
+        name = type(error).__name__
+        said = f"{_first_line(str(error), 200)}{CURES.get(name, '')}"
+        return f"{_cell_that_ran(output)}{name}: {said}"
     return ""
+
+
+CELL_LIMIT = "LLMHAR_CELL_SECONDS"
+"""Environment variable: seconds after which a cell is stopped; not set = no limit."""
+CURES = {
+    "DeadKernelError": " (it was killed, often for want of memory: ask for fewer windows or a smaller model)",
+    "CellTimeoutError": f" ({CELL_LIMIT} sets the limit)",
+}
+"""Errors of the kernel, not of a cell's code -> what is added to their words."""
+
+
+def _cell_limit() -> int | None:
+    """Seconds that a cell may take; None = as long as it wants."""
+    said = os.environ.get(CELL_LIMIT, "")
+    return int(said) if said.isascii() and said.isdecimal() and int(said) else None
+
+
+def _cell_that_ran(output: Path) -> str:
+    """The cell that ran when the kernel ended, as papermill notes it: "cell N: ", or nothing where it does not."""
+    try:
+        cells = nbformat.read(output, as_version=4).cells
+    except (OSError, ValueError):
+        return ""
+    states = [cell.metadata.get("papermill", {}) for cell in cells]
+    ran = [i for i, state in enumerate(states) if state.get("status", "pending") != "pending"]
+    return f"cell {ran[-1]}: " if ran else ""
 
 
 def _first_line(text: str, limit: int = 300) -> str:
@@ -257,67 +323,9 @@ def _clean_metadata(notebook: NotebookNode) -> None:
     notebook.metadata.get("papermill", NotebookNode()).pop("output_path", None)
     for cell in notebook.cells:
         for output in cell.get("outputs", []):
-            data = output.get("data", NotebookNode())
-            data.pop(MEDIA_TYPE, None)
-            if "text/html" in data:  # pandas' own style sheet, which the sanitiser would show as text
-                data["text/html"] = re.sub(r"<style scoped>.*?</style>", "", data["text/html"], flags=re.DOTALL)
             if output.output_type == "stream" and output.name == "stderr":
                 lines = [line for line in re.split(r"[\r\n]+", output.text) if line and not _PROGRESS.search(line)]
                 output.text = "\n".join(lines)
         if "outputs" in cell:
-            cell.outputs = [o for o in cell.outputs if o.output_type != "stream" or o.text.strip()]
-
-
-WITH_WORDS = """
-{%- extends 'index.html.j2' -%}
-{%- block data_png scoped -%}
-<div class="jp-RenderedImage jp-OutputArea-output">
-<img alt="{{ (output | get_metadata('alt', 'image/png') or 'Picture without words') | escape_html }}"
- src="data:image/png;base64,{{ output.data['image/png'] | replace('\n', '') | escape_html }}">
-</div>
-{%- endblock data_png -%}
-"""
-"""nbconvert's lab template drops the words that a figure brings (:class:`llmhar.score.figures.StudyFigure`)."""
-
-
-def to_html(notebook: NotebookNode, title: str) -> str:
-    """One self-contained page: images inside, no script, nothing fetched, HTML of outputs sanitised."""
-    from jinja2 import DictLoader
-    from nbconvert import HTMLExporter
-    from nbconvert.preprocessors.sanitize import SanitizeHTML
-
-    # Outputs only: markdown cells are our own reviewed text, and hold "<" in code spans.
-    sanitiser = SanitizeHTML(tags=TAGS, attributes=ATTRIBUTES, styles=STYLES)
-    for cell in notebook.cells:
-        if cell.cell_type == "code":
-            cell.outputs = sanitiser.sanitize_code_outputs(cell.outputs)
-    exporter = HTMLExporter(
-        template_name="lab",
-        template_file="words.html.j2",
-        extra_loaders=[DictLoader({"words.html.j2": WITH_WORDS})],
-        embed_images=True,
-        exclude_input_prompt=True,
-        exclude_output_prompt=True,
-        exclude_anchor_links=True,
-    )
-    body, _ = exporter.from_notebook_node(notebook, resources={"metadata": {"name": title}})
-    body = re.sub(r"<script\b.*?</script\s*>", "", body, flags=re.DOTALL | re.IGNORECASE)
-    return body.replace(
-        "<head>", f'<head>\n<meta http-equiv="Content-Security-Policy" content="{html.escape(CSP)}">', 1
-    )
-
-
-def write_index(folder: Path) -> Path:
-    """Write ``index.html`` over all reports of a profile, from their run.json files."""
-    runs = []
-    for file in sorted(folder.glob("*/run.json")):
-        figure = file.with_name("figure.png")
-        runs.append(
-            {"trial": ""}  # older runs have no such field
-            | json.loads(file.read_text(encoding="utf-8"))
-            | {"link": f"{file.parent.name}/report.html", "later": aside.later_run(file.parent)}
-            | {"figure": base64.b64encode(figure.read_bytes()).decode("ascii") if figure.is_file() else None}
-        )
-    page = templates_of("llmhar.run").get_template("index.html.j2").render(profile=folder.name, runs=runs, csp=CSP)
-    paths.write_text(folder / "index.html", page)
-    return folder / "index.html"
+            kept = [output for output in cell.outputs if MEDIA_TYPE not in output.get("data", {})]
+            cell.outputs = [o for o in kept if o.output_type != "stream" or o.text.strip()]

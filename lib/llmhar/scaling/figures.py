@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 from llmhar.score.cost import AXES, Point, pareto_front
-from llmhar.score.figures import MARKS, StudyFigure, axes_of, box_text, colours, describe, plain, stamp
+from llmhar.score.figures import MARKS, StudyFigure, axes_of, box_text, colours, colours_of, describe, plain, stamp
 from llmhar.score.published import DATASETS_IN_S1, published_curve
 from llmhar.score.tables import Result
 
@@ -70,9 +70,9 @@ def four_axes(points: Sequence[Point], stamped: str, roofline: Mapping[str, floa
     """
     figure, panels = plt.subplots(1, 4, figsize=(13, 4.2), sharey=True, FigureClass=StudyFigure)
     plt.close(figure)
-    palette = colours(len(points))
+    palette = colours_of(point.model for point in points)
     floor = {model: least for model, least in (roofline or {}).items() if math.isfinite(least)}  # infinite: no room
-    shapes = {point.model: (MARKS[i % len(MARKS)], palette[i]) for i, point in enumerate(points)}
+    shapes = {point.model: (MARKS[i % len(MARKS)], palette[point.model]) for i, point in enumerate(points)}
     for panel, (axis, title) in zip(panels, AXES.items()):
         for point in points:
             if point.n_params is None:

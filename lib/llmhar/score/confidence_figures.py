@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from llmhar.score.confidence import BINS, Judged, Threshold, calibration_error, reliability, risk_coverage
-from llmhar.score.figures import MARKS, axes_of, colours, plain, stamp_wrapped
+from llmhar.score.figures import MARKS, axes_of, colours_of, plain, stamp_wrapped
 
 
 def _stamp(judged: Mapping[str, Judged]) -> str:
@@ -39,7 +39,9 @@ def reliability_curves(judged: Mapping[str, Judged], n_bins: int = BINS) -> Figu
     """
     figure, axes = axes_of(7.5, 5.6)
     axes.plot([0, 1], [0, 1], color="0.5", linestyle="--", linewidth=1, label="as sure as right")
-    for row, ((name, own), colour) in enumerate(zip(judged.items(), colours(len(judged)))):
+    palette = colours_of(judged)
+    for row, (name, own) in enumerate(judged.items()):
+        colour = palette[name]
         bins, error = reliability(own, n_bins), calibration_error(own, n_bins)
         label = plain(f"{name}: ECE {error.brief}")
         x, y = [each.confidence for each in bins], [each.accuracy.mean for each in bins]
@@ -61,7 +63,9 @@ def risk_coverage_curves(judged: Mapping[str, Judged], thresholds: Mapping[str, 
         thresholds: of some of the names, chosen elsewhere: each is marked where it ends up here.
     """
     figure, axes = axes_of(7.5, 5.6)
-    for row, ((name, own), colour) in enumerate(zip(judged.items(), colours(len(judged)))):
+    palette = colours_of(judged)
+    for row, (name, own) in enumerate(judged.items()):
+        colour = palette[name]
         curve, mark = risk_coverage(own), MARKS[row % len(MARKS)]
         label = plain(f"{name}: area {curve.area.brief}")
         every = max(1, len(curve.coverage) // 8)

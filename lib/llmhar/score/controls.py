@@ -20,8 +20,9 @@ from llmhar.data.events import WINDOW_SIZE, SensorEvent, Session, Window, cut_wi
 from llmhar.records import Fingerprint, Prediction, Verdict
 from llmhar.score.tables import Result, count_verdicts, score_readings
 from llmhar.text.embedding import embed
+from llmhar.text.naming import name_words
 from llmhar.text.parsing import Reading
-from llmhar.text.serialize import clean_text, fold_name, part_of_day
+from llmhar.text.serialize import part_of_day
 
 MAJORITY = "majority class"
 Labels = Sequence[int | None]
@@ -152,11 +153,6 @@ def embeddings_result(task: Task) -> Result:
 def event_words(event: SensorEvent) -> str:
     """What embeddings are told of an event: its part of day, room and sensor."""
     return f"{part_of_day(event.time.hour)} {event.room} {event.sensor}".casefold()
-
-
-def name_words(name: str) -> str:
-    """What embeddings are told of an activity."""
-    return fold_name(clean_text(name))
 
 
 def control_results(task: Task, taught: Mapping[str, Labelled], seed: int = 0) -> dict[str, Result]:

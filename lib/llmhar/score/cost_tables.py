@@ -9,7 +9,8 @@ import pandas as pd
 
 from llmhar.ask.inference import AskedRun
 from llmhar.ask.spending import cost_of
-from llmhar.ask.store import PassCost, Store
+from llmhar.ask.store import Store
+from llmhar.ask.stored import PassCost
 from llmhar.score.tables import NOT_RECORDED, Result
 
 

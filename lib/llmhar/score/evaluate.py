@@ -10,10 +10,14 @@ from typing import NamedTuple
 from llmhar.ask.asking import Asking
 from llmhar.ask.inference import STUDY, Answer, AskedRun, collect, make_asks, refuse_all_failed, run_asks
 from llmhar.ask.models import MODELS, ModelSpec
+from llmhar.ask.pages import LateAsks, PagedAnswers
 from llmhar.ask.store import Ask, Store
 from llmhar.ask.task import Task
 from llmhar.records import Fingerprint
-from llmhar.score.tables import Result, average_samples, score_answers
+from llmhar.score.tables import Result, average_samples, score_answers, score_paged
+
+LISTED = 20_000
+"""Answers up to which all is held; those of longer studies are read from the store page by page, each time."""
 
 
 class Evaluation(NamedTuple):
@@ -51,16 +55,25 @@ def evaluate(
     specs = [model if isinstance(model, ModelSpec) else MODELS[model] for model in models]
     opened = store or Store()
     runs: list[AskedRun] = []
-    answers: list[tuple[Task, ModelSpec, list[list[Answer]]]] = []
+    answers: list[tuple[Task, ModelSpec, Sequence[Sequence[Answer] | PagedAnswers]]] = []
+    paged = len(specs) * asking.n_samples * sum(len(task.windows) for task in tasks) > LISTED
     try:
         for model in specs:
             if model.prompt is not None:
                 print(f"{model.name} is asked with the prompt that it was taught with: {model.prompt}", file=sys.stderr)
-            asks = [make_asks(task, model, asking) for task in tasks]
-            runs.append(run_asks([ask for of_task in asks for ask in of_task], model, opened, asking))
-            exactly = runs[-1].fingerprint if asking.exact else None
-            asked = [_by_sample(of_task, opened, exactly) for of_task in asks]
-            answers += [(task.asked_of(model), model, samples) for task, samples in zip(tasks, asked)]
+            asked: list[Sequence[Sequence[Answer] | PagedAnswers]]
+            if paged:
+                late = LateAsks(tasks, model, asking)
+                runs.append(run_asks(late, model, opened, asking))
+                exactly = runs[-1].fingerprint if asking.exact else None
+                samples_of = range(asking.n_samples)
+                asked = [[late.answers(i, k, opened, exactly) for k in samples_of] for i in range(len(tasks))]
+            else:
+                asks = [make_asks(task, model, asking) for task in tasks]
+                runs.append(run_asks([ask for of_task in asks for ask in of_task], model, opened, asking))
+                exactly = runs[-1].fingerprint if asking.exact else None
+                asked = [_by_sample(of_task, opened, exactly) for of_task in asks]
+            answers += [(task.asked_of(model), model, own) for task, own in zip(tasks, asked)]
     finally:
         if store is None:
             opened.close()
@@ -76,11 +89,16 @@ def _by_sample(asks: Sequence[Ask], store: Store, exactly: Fingerprint | None) -
     return [collect(sample, store, exactly) for sample in by_sample.values()]
 
 
-def _score(task: Task, model: ModelSpec, samples: Sequence[Sequence[Answer]]) -> list[Result]:
+def _score(task: Task, model: ModelSpec, samples: Sequence[Sequence[Answer] | PagedAnswers]) -> list[Result]:
     """One result a sample."""
+    results = []
     for answers in samples:
-        refuse_all_failed(model.name, answers)
-    results = [score_answers(task, model, answers) for answers in samples]
+        refuse_all_failed(model.name, answers.stored if isinstance(answers, PagedAnswers) else answers)
+    for answers in samples:
+        if isinstance(answers, PagedAnswers):
+            results.append(score_paged(task, model, answers))
+        else:
+            results.append(score_answers(task, model, answers))
     if len(results[0].fingerprints) > 1:
         print(f"warning: {model.name}'s answers come from several engines: {results[0].made_by}", file=sys.stderr)
     return results

@@ -136,7 +136,7 @@ def score_events(
     labels = frozenset(labels)
     truth = [true_activity(own, labels, guess) for own, guess in zip(activities, predicted)]
     score = score_session(session, truth, predicted, labels)
-    n_joint = sum(len(labels.intersection(own)) > 1 for own in activities)
+    n_joint = sum(len(own) > 1 and len(labels.intersection(own)) > 1 for own in activities)
     if not n_joint:
         return score
     strict = score_session(session, [true_activity(own, labels) for own in activities], predicted, labels)

@@ -1,14 +1,16 @@
 """Figures of the study, each drawn from a table or a result. Computes no score and reads no file.
 
 Every figure is stamped with what it shows: kind, engine, model revision, data and n. Colours are seaborn's
-colour-blind palette, and marks differ in shape too.
+colour-blind palette, one meaning a colour on every page, and marks differ in shape too.
 """
 
 from __future__ import annotations
 
+import hashlib
 import io
+import itertools
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import matplotlib.dates as mdates
@@ -28,6 +30,17 @@ from llmhar.text.tokens import TokenCounts
 
 MARKS = "osD^vP*X"
 """One shape a series, so that no figure needs colour to be read."""
+# seaborn's colour-blind palette; the explorer's style sheet holds the same ten (a test compares them)
+PALETTE = (
+    "#0173b2", "#de8f05", "#029e73", "#d55e00", "#cc78bc", "#ca9161", "#fbafe4", "#949494", "#ece133", "#56b4e9",
+)  # fmt: skip
+# Whatever else a figure shows, these keep their colour; other names take a place by their own text.
+FIXED = {
+    "rules": 0, "rules-plain": 1, "smollm2-135m": 2, "trees (truth)": 3, "trees (rules)": 4, "lookup (truth)": 5,
+    "text embeddings": 6, "majority class": 7, "smollm2-135m-l8": 8, "smollm2-135m-l16": 9,
+    "A": 0, "B": 3, "C": 4, "D": 2, "E": 9,
+}  # fmt: skip
+
 
 plt.rcParams.update({"figure.dpi": 110, "savefig.dpi": 110, "font.size": 11, "figure.constrained_layout.use": True})
 plt.rcParams.update({"axes.spines.top": False, "axes.spines.right": False})
@@ -36,6 +49,25 @@ plt.rcParams.update({"axes.spines.top": False, "axes.spines.right": False})
 def colours(n: int) -> list[Any]:
     """The first ``n`` of seaborn's colour-blind palette."""
     return list(sns.color_palette("colorblind", max(n, 1)))
+
+
+def colours_of(names: Iterable[str]) -> dict[str, Any]:
+    """A colour for each of some things of one kind, in the order given.
+
+    A name's colour follows from the name alone, unless two of a figure want one colour: then the one that comes later
+    in the alphabet takes the next that is free. More names than colours share them evenly.
+
+    Args:
+        names: of models, or of residents.
+    """
+    wanted = list(dict.fromkeys(names))
+    places: dict[str, int] = {}
+    for name in sorted(wanted, key=lambda name: (name not in FIXED, name)):
+        first = FIXED.get(name, int(hashlib.sha256(name.encode()).hexdigest(), 16) % len(PALETTE))
+        uses = [list(places.values()).count(place) for place in range(len(PALETTE))]
+        order = (place % len(PALETTE) for place in itertools.count(first))
+        places[name] = next(place for place in order if uses[place] == min(uses))
+    return {name: PALETTE[places[name]] for name in wanted}
 
 
 class StudyFigure(Figure):
@@ -114,12 +146,13 @@ def events_by_room(session: Session, data: str) -> Figure:
     residents = sorted({", ".join(event.residents) or "unknown" for event in session.events})
     figure, axes = axes_of(9.5, 0.45 * len(rooms) + 1.9)
     lanes = {resident: i for i, resident in enumerate(residents)}
-    for (resident, lane), colour in zip(lanes.items(), colours(len(lanes))):
+    palette = colours_of(residents)
+    for resident, lane in lanes.items():
         own = [event for event in session.events if (", ".join(event.residents) or "unknown") == resident]
         # Residents get a lane of their own inside a room, so that events at one moment do not hide each other.
         shift = 0.5 * (lane / max(1, len(lanes) - 1) - 0.5) if len(lanes) > 1 else 0.0
         at = [rooms.index(event.room or "(no room)") + shift for event in own]
-        look = {"linestyle": "none", "marker": MARKS[lane % len(MARKS)], "markersize": 4.5, "color": colour}
+        look = {"linestyle": "none", "marker": MARKS[lane % len(MARKS)], "markersize": 4.5, "color": palette[resident]}
         label = plain(f"resident {resident}" if resident != "unknown" else resident)
         axes.plot(mdates.date2num([event.time for event in own]), at, alpha=0.8, label=label, **look)
     axes.set_yticks(range(len(rooms)), [plain(room) for room in rooms])
@@ -191,7 +224,9 @@ def prompt_parts(prompt: PromptSpec, counts: TokenCounts, window_tokens: float) 
 def f1_by_session(results: Sequence[Result]) -> Figure:
     """Macro F1 of each session (small) and its mean with 95 % t interval over sessions (large), one row a model."""
     figure, axes = axes_of(9.5, 0.75 * len(results) + 2.1)
-    for row, (result, colour) in enumerate(zip(results, colours(len(results)))):
+    palette = colours_of(result.model.name for result in results)
+    for row, result in enumerate(results):
+        colour = palette[result.model.name]
         scores = [score.macro_f1 for score in result.sessions if score.n_events]
         f1, mark = result.macro_f1, MARKS[row % len(MARKS)]
         axes.plot(scores, [row - 0.18] * len(scores), linestyle="none", marker=mark, alpha=0.45, color=colour)
@@ -240,9 +275,9 @@ def confusion_map(table: pd.DataFrame, who: str, stamped: str) -> Figure:
     n = table.sum(axis=1)
     figure, axes = axes_of(0.52 * len(shown.columns) + 4.4, 0.42 * len(shown) + 3.6)
     shares = shown.div(n.clip(lower=1), axis=0).to_numpy()
-    image = axes.imshow(np.where(shares > 0, shares, np.nan), cmap="cividis_r", vmin=0, vmax=1, aspect="auto")
+    image = axes.imshow(np.where(shares > 0, shares, np.nan), cmap="cividis", vmin=0, vmax=1, aspect="auto")
     for row, column in np.argwhere(shown.to_numpy() > 0):
-        colour = "white" if shares[row, column] > 0.45 else "black"
+        colour = "black" if shares[row, column] > 0.45 else "white"
         axes.text(column, row, str(shown.iat[row, column]), ha="center", va="center", fontsize=9, color=colour)
     names = [plain(str(name)) for name in shown.columns]
     axes.set_xticks(range(len(names)), names, rotation=45, ha="right", rotation_mode="anchor")

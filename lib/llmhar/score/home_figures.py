@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from llmhar.data.events import SCHEMES, WINDOW_SIZE
-from llmhar.score.figures import MARKS, StudyFigure, axes_of, colours, describe, plain, stamp_wrapped
+from llmhar.score.figures import MARKS, StudyFigure, axes_of, colours, colours_of, describe, plain, stamp_wrapped
 from llmhar.score.kinds import kind_table
 from llmhar.score.overtake import LearningCurve, by_control, curve_table, find_overtake
 from llmhar.score.schemes import PURITIES, Results, scheme_table
@@ -102,7 +102,7 @@ def kind_figure(results: Sequence[Result]) -> Figure:
     table = kind_table(results).reset_index()
     groups, models = list(dict.fromkeys(table["activities"])), list(dict.fromkeys(table["model"]))
     figure, axes = axes_of(9.5, 0.34 * len(groups) * (1 + 0.5 * len(models)) + 2.2)
-    for place, (model, colour) in enumerate(zip(models, colours(len(models)))):
+    for place, (model, colour) in enumerate(colours_of(models).items()):
         rows = table[table["model"] == model]
         at = [groups.index(group) + 0.7 * (place + 0.5) / len(models) - 0.35 for group in rows["activities"]]
         _draw_points(axes, rows, "F1", at, (MARKS[place % len(MARKS)], colour, model))

@@ -17,9 +17,10 @@ import numpy as np
 from llmhar.ask.task import Task
 from llmhar.data.events import SensorEvent
 from llmhar.data.simulated_homes import make_day
-from llmhar.score.controls import control_result, event_words, name_words
+from llmhar.score.controls import control_result, event_words
 from llmhar.score.tables import Result
 from llmhar.text.embedding import embed
+from llmhar.text.naming import name_words
 
 HOMES, EVENTS, OTHERS = 600, 10, 3
 """Made-up homes that it learns from, events of each, and wrong activities beside each right one."""

@@ -84,11 +84,11 @@ def learning_curves(
     if len(homes) > 1:
         raise ValueError(f"{task.data} has {len(homes)} homes: days are drawn from one, prepare each by itself")
     refuse_test_days(task)
-    pool = [session for session in task.train.values() if session.n_scored >= LEAST_EVENTS]
+    pool = labelled_days(task)
     fitted = tuple(sorted(n for n in set(days) if n <= len(pool)))
     size = max((len(window.events) for window in task.windows), default=WINDOW_SIZE)
     windows = [window for session in pool for window in cut_windows(session, size)]
-    orders = [random.Random(f"{seed}:{draw}").sample(range(len(pool)), len(pool)) for draw in range(n_draws)]
+    orders = [_order(len(pool), draw, seed) for draw in range(n_draws)]
     made_by = f"scikit-learn {version('scikit-learn')} ExtraTrees, {n_trees} trees, seed {seed}"
     left_out = tuple(sorted(n for n in set(days) if n > len(pool)))
     curves = []
@@ -97,6 +97,22 @@ def learning_curves(
         f1 = np.array([[learner.f1_after(order[:n]) for order in orders] for n in fitted])
         curves.append(LearningCurve(control, task.data, fitted, f1, learner.judged, len(pool), left_out, made_by))
     return curves
+
+
+def labelled_days(task: Task, draw: int | None = None, seed: int = 0) -> list[Session]:
+    """The days that may be labelled: training sessions with as many scored events as a test session must have.
+
+    Args:
+        task: of one home.
+        draw: in the order of this draw; None = as they were lived.
+        seed: of the order.
+    """
+    pool = [session for session in task.train.values() if session.n_scored >= LEAST_EVENTS]
+    return pool if draw is None else [pool[i] for i in _order(len(pool), draw, seed)]
+
+
+def _order(n: int, draw: int, seed: int) -> list[int]:
+    return random.Random(f"{seed}:{draw}").sample(range(n), n)
 
 
 def refuse_test_days(task: Task) -> None:
@@ -129,9 +145,8 @@ def _window_features(train: Sequence[Window], test: Sequence[Window]) -> Matrice
 def _event_embeddings(train: Sequence[Window], test: Sequence[Window]) -> Matrices:
     """The sentence embedding of what each event says: part of day, room and sensor."""
     taught, asked = ([event_words(e) for window in windows for e in window.events] for windows in (train, test))
-    place = {text: i for i, text in enumerate(dict.fromkeys([*taught, *asked]))}
-    vectors = embed(list(place))
-    return vectors[[place[text] for text in taught]], vectors[[place[text] for text in asked]]
+    vectors = embed([*taught, *asked])
+    return vectors[: len(taught)], vectors[len(taught) :]
 
 
 CONTROLS: Mapping[str, Callable[[Sequence[Window], Sequence[Window]], Matrices]] = {

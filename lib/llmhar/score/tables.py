@@ -6,7 +6,7 @@ Every table that holds a score also says n, interval, engine, model revision, da
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,8 +14,10 @@ import pandas as pd
 
 from llmhar.ask.inference import Answer
 from llmhar.ask.models import ModelSpec
+from llmhar.ask.pages import Paged, PagedAnswers
+from llmhar.ask.store import Stored
 from llmhar.ask.task import Task
-from llmhar.data.events import Session
+from llmhar.data.events import Session, Window
 from llmhar.records import VERDICTS, Fingerprint, Generation, Prediction
 from llmhar.score.f1 import Overall, SessionScore, average, score_events
 from llmhar.score.stats import Interval, Pair, t_interval, verdict
@@ -49,9 +51,9 @@ class Result:
 
     model: ModelSpec
     task: Task
-    answers: tuple[Answer, ...]
+    answers: Sequence[Answer]
     """In the order of ``task.windows``, one sample each."""
-    readings: tuple[Reading, ...]
+    readings: Sequence[Reading]
     sessions: tuple[SessionScore, ...]
     verdicts: Mapping[str, int]
     """Verdict -> number of events, labelled or not."""
@@ -124,20 +126,54 @@ def score_answers(task: Task, model: ModelSpec, answers: Sequence[Answer], *, st
     if len(by_window) != len(answers) or set(by_window) != windows:
         raise ValueError(f"{len(answers)} answers do not match the task's {len(windows)} windows one to one")
     ordered = tuple(by_window[w.session_id, w.index] for w in task.windows)
+    labels = {name: session.labels for name, session in task.sessions.items()}
     readings = tuple(
-        read_answer(answer, len(window.events), task.sessions[window.session_id].labels, strict)
+        read_answer(answer, len(window.events), labels[window.session_id], strict)
         for answer, window in zip(ordered, task.windows)
     )
-    return Result(
-        model=model,
-        task=task,
-        answers=ordered,
-        readings=readings,
-        sessions=score_readings(task, readings),
-        verdicts=count_verdicts(task, readings),
-        n_failed=sum(answer.stored is None for answer in ordered),
-        fingerprints=tuple(sorted({a.stored.fingerprint for a in ordered if a.stored}, key=str)),
-    )
+    return _result(task, model, ordered, readings, [answer.stored for answer in ordered])
+
+
+def score_paged(task: Task, model: ModelSpec, paged: PagedAnswers) -> Result:
+    """As :func:`score_answers`, of answers that are read page by page: only one page of texts and readings is held.
+
+    Args:
+        task: the windows that were asked, with truth.
+        model: who answered.
+        paged: its answers, one sample of each of ``task.windows``.
+    """
+    labels = {name: session.labels for name, session in task.sessions.items()}
+
+    def read(start: int, stop: int) -> list[Reading]:
+        own = zip(task.windows[start:stop], paged.stored[start:stop])
+        return [read_stored(stored, len(window.events), labels[window.session_id]) for window, (stored, _) in own]
+
+    readings = Paged(len(task.windows), read)
+    return _result(task, model, paged.answers, readings, (stored for stored, _ in paged.stored))
+
+
+def _result(
+    task: Task,
+    model: ModelSpec,
+    answers: Sequence[Answer],
+    readings: Sequence[Reading],
+    stored: Iterable[Stored | None],
+) -> Result:
+    """Everything that one walk through the readings counts."""
+    verdicts, fingerprints, n_failed = Counter[str](), set[Fingerprint](), 0
+
+    def walk() -> Iterator[list[int | None]]:
+        nonlocal n_failed
+        for window, reading, made in zip(task.windows, readings, stored):
+            predictions = reading.predictions
+            verdicts.update([predictions[i].verdict for i in window.counted])
+            n_failed += made is None
+            if made:
+                fingerprints.add(made.fingerprint)
+            yield [prediction.label for prediction in predictions]
+
+    sessions = score_labels(task, walk())
+    return Result(model, task, answers, readings, sessions, verdicts, n_failed, tuple(sorted(fingerprints, key=str)))
 
 
 def average_samples(samples: Sequence[Result]) -> Result:
@@ -157,21 +193,23 @@ def score_readings(task: Task, readings: Sequence[Reading]) -> tuple[SessionScor
     return score_labels(task, [[prediction.label for prediction in reading.predictions] for reading in readings])
 
 
-def score_labels(task: Task, labels: Sequence[Sequence[int | None]]) -> tuple[SessionScore, ...]:
+def score_labels(task: Task, labels: Iterable[Sequence[int | None]]) -> tuple[SessionScore, ...]:
     """Score of each test session; an event is scored in the one window that counts it.
 
     Args:
         task: windows and truth.
         labels: a list for each of ``task.windows``, a label for each of its events, None where there is none.
     """
-    truth: dict[str, list[tuple[int, ...]]] = {session_id: [] for session_id in task.sessions}
+    windows: dict[str, list[Window]] = {session_id: [] for session_id in task.sessions}
     guess: dict[str, list[int | None]] = {session_id: [] for session_id in task.sessions}
     for window, own in zip(task.windows, labels):
-        truth[window.session_id] += [window.events[i].activity_ids for i in window.counted]
-        guess[window.session_id] += [own[i] for i in window.counted]
-    return tuple(
-        score_events(name, truth[name], guess[name], session.labels) for name, session in task.sessions.items()
-    )
+        windows[window.session_id].append(window)
+        guess[window.session_id] += own[window.n_context :]
+    scores = []
+    for name, session in task.sessions.items():
+        truth = [event.activity_ids for window in windows[name] for event in window.events[window.n_context :]]
+        scores.append(score_events(name, truth, guess[name], session.labels))
+    return tuple(scores)
 
 
 def count_verdicts(task: Task, readings: Sequence[Reading]) -> Counter[str]:
@@ -192,9 +230,28 @@ def read_answer(
         strict: the strict reading instead of the flexible one.
         contradictions: which of an event's different labels counts.
     """
-    if answer.stored is None:
+    return read_stored(answer.stored, n, labels, strict, contradictions)
+
+
+def read_stored(
+    stored: Stored | None,
+    n: int,
+    labels: Mapping[int, str],
+    strict: bool = False,
+    contradictions: Contradictions = "none",
+) -> Reading:
+    """What an answer says of each event; all are missing where there is none.
+
+    Args:
+        stored: the answer; None = there is none.
+        n: events in its window.
+        labels: the label set.
+        strict: the strict reading instead of the flexible one.
+        contradictions: which of an event's different labels counts.
+    """
+    if stored is None:
         return Reading(tuple(Prediction(i, "missing", None) for i in range(n)), "", "", "absent")
-    made = answer.stored.generation
+    made = stored.generation
     reason = made.finish_reason
     return parse_answer(made.text, n, labels, strict=strict, finish_reason=reason, contradictions=contradictions)
 

@@ -24,5 +24,7 @@ def _embedded(texts: tuple[str, ...]) -> np.ndarray:
 
 
 def embed(texts: Sequence[str]) -> np.ndarray:
-    """(n, 256) float32, rows of length 1; a text without a known word is a row of zeros."""
-    return _embedded(tuple(texts))
+    """(n, 256) float32, rows of length 1; a text without a known word (half a surrogate is none) is zeros."""
+    place: dict[str, int] = {}  # equal texts are embedded once
+    rows = [place.setdefault(text.encode("utf-8", "replace").decode(), len(place)) for text in texts]
+    return _embedded(tuple(place))[rows]

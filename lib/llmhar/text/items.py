@@ -281,16 +281,26 @@ def _decode_item(span: str, items: Items, n: int) -> dict[str, Any] | None:
     if items.n_tried >= 2 * n:
         return None
     items.n_tried += 1
+    value = mended(span)
+    items.n_repaired += value is not None
+    return value
+
+
+def mended(span: str) -> dict[str, Any] | None:
+    """The object that a text with braces around it is once its delimiters are mended; None where that is not enough.
+
+    Args:
+        span: at most :data:`MAX_REPAIRED_CHARS` characters are mended.
+    """
+    if len(span) > MAX_REPAIRED_CHARS:
+        return None
     plain = _COMMENT.sub(lambda part: part.group() if part.group()[0] == '"' else " ", span)
     plain = _LEADING_ZEROS.sub(r"\1", plain if plain.isascii() else plain.translate(_FULL_WIDTH))
     try:
         value = decoder.decode(plain)
     except (ValueError, RecursionError) as error:
         value = None if str(error) == "duplicate key" else _repaired(plain)
-    if isinstance(value, dict):
-        items.n_repaired += 1
-        return value
-    return None
+    return value if isinstance(value, dict) else None
 
 
 def _repaired(span: str) -> dict[str, Any] | None:

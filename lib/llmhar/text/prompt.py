@@ -12,6 +12,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime
+from functools import lru_cache
 from typing import Literal
 
 from llmhar.data.events import STATES, SensorEvent, Session, Window
@@ -106,7 +107,13 @@ class PromptSpec:
     def messages(self, window: Window) -> tuple[dict[str, str], ...]:
         """The chat turns that ask for one window."""
         user = f"Events:\n{SERIALIZERS[self.serializer](window)}"
-        return ({"role": "system", "content": self.system}, {"role": "user", "content": user})
+        return ({"role": "system", "content": _system(self)}, {"role": "user", "content": user})
+
+
+@lru_cache(maxsize=256)
+def _system(prompt: PromptSpec) -> str:
+    """Its static text, one object for all windows of a home."""
+    return prompt.system
 
 
 BRIEFLY = "Think in one short line per event, then answer with a JSON list."

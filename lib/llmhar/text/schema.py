@@ -15,7 +15,13 @@ from llmhar.text.serialize import clean_text, fold_name
 
 
 def answer_schema(
-    n_events: int, labels: Mapping[int, str], answer: AnswerStyle = "name", *, why: bool = False, spaced: bool = False
+    n_events: int,
+    labels: Mapping[int, str],
+    answer: AnswerStyle = "name",
+    *,
+    why: bool = False,
+    spaced: bool = False,
+    namer: str = "",
 ) -> dict[str, Any]:
     """JSON schema of the only answers to a window of ``n_events`` that miss nothing.
 
@@ -28,6 +34,9 @@ def answer_schema(
         answer: whether activities are named (as the prompt shows them) or numbered, as in the prompt.
         why: whether each item holds a short "why" before its "activity": a model that cannot think apart from its
             answer would otherwise be bound from the first token on, and reason nothing.
+        spaced: whether the answer is spaced as lessons are (:data:`SPACED`).
+        namer: what names each activity by its "why" instead of the model, from :func:`llmhar.text.naming.fingerprint`;
+            empty = the model itself.
 
     Returns:
         The same object for the same arguments: treat it as read-only.
@@ -35,13 +44,14 @@ def answer_schema(
     Raises:
         PromptError: Names that an answer's reader could not tell apart, or no events.
     """
-    return _schema(n_events, tuple(labels.items()), answer, why, spaced)
+    return _schema(n_events, tuple(labels.items()), answer, (why, spaced, namer))
 
 
 @lru_cache(maxsize=256)
 def _schema(
-    n_events: int, labels: tuple[tuple[int, str], ...], answer: AnswerStyle, why: bool, spaced: bool
+    n_events: int, labels: tuple[tuple[int, str], ...], answer: AnswerStyle, form: tuple[bool, bool, str]
 ) -> dict[str, Any]:
+    why, spaced, namer = form
     if n_events < 1 or not labels:
         raise PromptError("a schema needs at least one event and one activity")
     values: list[int] | list[str] = [number for number, _ in labels]
@@ -49,7 +59,7 @@ def _schema(
         values = _names(labels)
     return {
         **({"$comment": SPACED} if spaced else {}),
-        "$defs": {"activity": {"enum": values}},
+        "$defs": {"activity": {**({"$comment": NAMED + namer} if namer else {}), "enum": values}},
         "type": "array",
         "prefixItems": [_item(i, why) for i in range(n_events)],
         "items": False,
@@ -63,11 +73,18 @@ def is_spaced(schema: Mapping[str, Any]) -> bool:
     return schema.get("$comment") == SPACED
 
 
+def is_named(schema: Mapping[str, Any]) -> bool:
+    """Whether the activities of an answer are named by their reasons, and not by the model that gave these."""
+    return str(schema.get("$defs", {}).get("activity", {}).get("$comment", "")).startswith(NAMED)
+
+
 def has_whys(schema: Mapping[str, Any]) -> bool:
     """Whether the items of a schema that :func:`answer_schema` made hold a "why"."""
     return any("why" in item.get("properties", ()) for item in schema.get("prefixItems", ()))
 
 
+NAMED = "named by the reason, matcher "
+"""How the ``$comment`` of an activity begins that is named by its "why"; the matcher's fingerprint follows."""
 WHY_CHARS = 80
 """Longest "why" of an item."""
 SPACED = "a blank after each comma and colon"

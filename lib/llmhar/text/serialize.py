@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from functools import lru_cache
 from typing import Any
@@ -40,12 +40,22 @@ def fold_name(name: str) -> str:
 
 
 def _clock(time: datetime) -> str:
-    return f"{time.hour:02d}:{time.minute:02d}:{time.second:02d}"
+    return time.isoformat()[11:19]
 
 
 def event_text(event: SensorEvent) -> str:
     """S1 §3.1.1, each part cleaned: ``<room_name> <sensor_name> <event>``. A long name never pushes the state out."""
-    return spoken(clean_text(event.room), clean_text(event.sensor), clean_text(event.state))
+    return _spoken(event.room, event.sensor, event.state)
+
+
+@lru_cache(maxsize=65536)
+def _spoken(room: str, sensor: str, state: str) -> str:
+    return spoken(clean_text(room), clean_text(sensor), clean_text(state))
+
+
+@lru_cache(maxsize=65536)
+def _spoken_json(room: str, sensor: str, state: str) -> str:
+    return json.dumps(_spoken(room, sensor, state), ensure_ascii=False)
 
 
 def s1_json(window: Window) -> str:
@@ -54,7 +64,9 @@ def s1_json(window: Window) -> str:
     Ids begin at 0 in each window, so that answers need no long numbers; S1 numbers the events of a session before it
     cuts windows.
     """
-    return _json_lines([_item(i, event) for i, event in enumerate(window.events)])
+    encoded = [(_clock(event.time), _spoken_json(event.room, event.sensor, event.state)) for event in window.events]
+    items = [f'{{"id": {i}, "time": "{clock}", "event": {event}}}' for i, (clock, event) in enumerate(encoded)]
+    return _a_line_each(items)
 
 
 def intervals(window: Window) -> str:
@@ -78,7 +90,7 @@ def intervals(window: Window) -> str:
             )
         else:
             items[i]["since_s"] = "before this window"
-    return _json_lines(items)
+    return _a_line_each(json.dumps(item, ensure_ascii=False) for item in items)
 
 
 def sentences(window: Window) -> str:
@@ -105,8 +117,9 @@ def _item(i: int, event: SensorEvent) -> dict[str, Any]:
     return {"id": i, "time": _clock(event.time), "event": event_text(event)}
 
 
-def _json_lines(items: list[dict[str, Any]]) -> str:
-    return "[" + ",\n ".join(json.dumps(item, ensure_ascii=False) for item in items) + "]"
+def _a_line_each(items: Iterable[str]) -> str:
+    """A JSON list of items that are JSON already."""
+    return "[" + ",\n ".join(items) + "]"
 
 
 SERIALIZERS: dict[str, Callable[[Window], str]] = {

@@ -12,12 +12,12 @@ import math
 import re
 import zlib
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, Generic, TypeVar
 
-from llmhar.ask.inference import Answer
-from llmhar.ask.store import SHORT_KEY, Note
+from llmhar.ask.inference import PAGE, Answer
+from llmhar.ask.stored import SHORT_KEY, Note
 from llmhar.ask.task import Task
 from llmhar.data.events import SensorEvent, Session, Window
 from llmhar.records import VERDICTS
@@ -290,8 +290,23 @@ def pack(bundle: Mapping[str, Any]) -> bytes:
     Raises:
         ValueError: NaN or infinity, which JSON has no word for.
     """
-    text = json.dumps(bundle, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
-    return zlib.compress(text.encode("utf-8", "replace"), _LEVEL)
+    packer = zlib.compressobj(_LEVEL)
+    packed = [packer.compress(text.encode("utf-8", "replace")) for text in _json_parts(bundle)]
+    return b"".join([*packed, packer.flush()])
+
+
+def _json_parts(bundle: Mapping[str, Any]) -> Iterator[str]:
+    """The bundle as JSON in parts, its windows page by page: the whole text is never held."""
+    encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode
+    for number, (name, value) in enumerate(bundle.items()):
+        yield f"{',' if number else '{'}{encode(name)}:"
+        if name != "windows":
+            yield encode(value)
+            continue
+        for start in range(0, len(value), PAGE):
+            yield ("," if start else "[") + encode(value[start : start + PAGE])[1:-1]
+        yield "]" if value else "[]"
+    yield "}"
 
 
 def unpack(packed: bytes) -> dict[str, Any]:

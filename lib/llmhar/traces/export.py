@@ -15,13 +15,14 @@ import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from llmhar import paths
-from llmhar.ask.inference import Answer
+from llmhar.ask.inference import PAGE, Answer
 from llmhar.ask.store import Store
 from llmhar.data.events import true_activity
 from llmhar.records import Request
@@ -137,9 +138,12 @@ def _turns(request: Request) -> tuple[str, str]:
 
 def write_jsonl(results: Sequence[Result], path: Path) -> int:
     """Write :func:`trace_rows` as one JSON object a line; returns the number of traces."""
-    lines = [json.dumps(row, ensure_ascii=False, allow_nan=False) for row in trace_rows(results)]
-    paths.write_text(path, "".join(line + "\n" for line in lines))
-    return len(lines)
+    n = 0
+    with paths.replacing(path) as temporary, open(temporary, "w", encoding="utf-8", newline="") as stream:
+        for row in trace_rows(results):
+            stream.write(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n")
+            n += 1
+    return n
 
 
 def write_parquet(results: Sequence[Result], path: Path) -> int:
@@ -149,7 +153,6 @@ def write_parquet(results: Sequence[Result], path: Path) -> int:
         ExportError: pyarrow is not installed.
     """
     pa, parquet = _need("pyarrow"), _need("pyarrow.parquet")
-    rows = list(trace_rows(results))
     whole, real = (
         ("window", "sample", "prompt_tokens", "output_tokens", "n_scored", "n_right", "n_missed"),
         pa.float64(),
@@ -158,10 +161,12 @@ def write_parquet(results: Sequence[Result], path: Path) -> int:
     types: dict[str, Any] = {name: pa.string() for name in COLUMNS}
     types |= {name: pa.int64() for name in whole} | {"temperature": real, "seconds": real}
     types["events"] = pa.list_(pa.struct({"id": pa.int64(), **event, "truths": pa.list_(pa.string())}))
-    table = pa.Table.from_pylist(rows, schema=pa.schema(types, metadata=COLUMNS))
-    with paths.replacing(path) as temporary:
-        parquet.write_table(table, temporary, compression="zstd")
-    return len(rows)
+    schema, rows, n = pa.schema(types, metadata=COLUMNS), trace_rows(results), 0
+    with paths.replacing(path) as temporary, parquet.ParquetWriter(temporary, schema, compression="zstd") as writer:
+        while page := list(islice(rows, PAGE)):
+            writer.write_table(pa.Table.from_pylist(page, schema=schema))
+            n += len(page)
+    return n
 
 
 def _need(module: str) -> Any:

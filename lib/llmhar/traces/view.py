@@ -21,7 +21,7 @@ import markupsafe
 from IPython.display import HTML, display
 
 from llmhar import paths
-from llmhar.ask.store import Note
+from llmhar.ask.stored import Note
 from llmhar.data.events import Session, Window, true_activity
 from llmhar.score.tables import KINDS, Result
 from llmhar.traces.bundle import build_bundle, pack
@@ -163,7 +163,7 @@ def browse_traces(
     """
     if headless():
         task = results[0].task
-        same = [result for result in results if result.task is task]
+        same = [result for result in results if result.task.windows == task.windows]  # prompts may be their own
         for position in range(min(n_static, len(task.windows))):
             display(trace_html(same, position))
         return

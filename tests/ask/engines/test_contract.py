@@ -510,7 +510,9 @@ def test_twenty_thousand_requests_stream_in_flat_memory(echo):
 def test_prints_do_not_corrupt_the_protocol(echo):
     engine = echo()
     assert answers(engine, [ask("noise"), ask("calm")])[0].text == "noise"
+    assert engine.alive
     engine.close()
+    assert not engine.alive
     told = engine.log_file.read_text()
     assert "noise on stdout before the start" in told and "noise on fd 1" in told
 

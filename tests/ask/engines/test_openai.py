@@ -21,6 +21,7 @@ import pytest
 
 from llmhar.ask.asking import Asking
 from llmhar.ask.engines import addresses
+from llmhar.ask.engines import openai as module
 from llmhar.ask.engines.addresses import KEY_VARIABLES, URL_VARIABLE
 from llmhar.ask.engines.child import child_environment
 from llmhar.ask.engines.registry import EngineError, open_engine
@@ -31,7 +32,9 @@ from llmhar.ask.store import Ask, Store
 from llmhar.records import Generation, Sampling
 from tests.ask.engines import test_contract as contract
 from tests.ask.engines.test_contract import Case, answers, ask
+from tests.command import call
 from tests.conftest import need
+from tests.jupyterlab import free_port
 
 CANARY = "sk-canary-0123456789abcdef"
 MODEL = ModelSpec(name="served", kind="llm", engine="openai", hub_id="served-model", revision="api",
@@ -108,12 +111,18 @@ def server(monkeypatch):
                             self.wfile.write(b" ")
                             self.wfile.flush()
                             time.sleep(0.1)
+                    elif said == "endless":
+                        self.send_response(200)
+                        self.send_header("Content-Type", "application/json")
+                        self.end_headers()
+                        while True:
+                            self.wfile.write(b" " * 2**20)
                     elif said == "hang up":
                         self.connection.shutdown(socket.SHUT_RDWR)
                     else:
                         self.say(*said)
             finally:
-                self.close_connection = said in ("never", "drip", "hang up")
+                self.close_connection = said in ("never", "drip", "endless", "hang up")
                 with lock:
                     state.at_once -= 1
 
@@ -328,8 +337,7 @@ def test_what_cannot_be_used_is_one_clear_sentence(server, reply, words):
 def test_a_notebook_whose_every_request_failed_has_no_f1(server, tmp_path):
     server.replies = [(400, {"error": {"message": "no chats today"}})]
     env = os.environ | {URL_VARIABLE: server.url, "LLMHAR_HOME": str(tmp_path), "LLMHAR_REPORTS": str(tmp_path / "r")}
-    command = [sys.executable, "-m", "llmhar.cli", "run", "smoke", "02", "-p", "models=rules,qwen-32b"]
-    done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+    done = call("run", "smoke", "02", "-p", "models=rules,qwen-32b", env=env)
     run = json.loads((tmp_path / "r" / "smoke" / "02_prompting" / "run.json").read_text())
     sentence = f"qwen-32b: all {len(server.asked)} requests failed, so there is no F1"
     assert done.returncode == 1 and run["status"] == "failed" and run["key_numbers"] == {}
@@ -341,10 +349,8 @@ def test_a_notebook_whose_every_request_failed_has_no_f1(server, tmp_path):
 def test_a_model_whose_weights_are_not_here_is_asked_of_a_server(server, tmp_path):
     server.replies = [(200, completion('[{"id": 0, "activity": "eating"}]', "eos_token"))]
     places = {f"LLMHAR_{name}": str(tmp_path / name) for name in ("HOME", "REPORTS", "CACHE")}
-    command = [sys.executable, "-m", "llmhar.cli", "run", "smoke", "02", "-p", "models=qwen3-32b", "--engine", "openai"]
-    done = subprocess.run(
-        command, env=os.environ | places | {URL_VARIABLE: server.url}, capture_output=True, text=True, check=False
-    )
+    words = ("run", "smoke", "02", "-p", "models=qwen3-32b", "--engine", "openai")
+    done = call(*words, env=os.environ | places | {URL_VARIABLE: server.url})
     assert done.returncode == 0, done.stdout + done.stderr
     assert {body["model"] for body in server.asked} == {"Qwen/Qwen3-32B"} and len(server.asked) == 12
 
@@ -385,6 +391,16 @@ def test_a_server_that_drips(server):
     started = time.monotonic()
     made = one(server, request_timeout_s=0.5, max_retries=1)
     assert "no whole answer within 0.5 s" in made.error and time.monotonic() - started < 3
+
+
+def test_a_stream_that_never_ends_is_given_up_before_it_fills_memory(server, monkeypatch):
+    monkeypatch.setattr(module, "MOST_BYTES", 4 * 2**20)
+    server.replies = ["endless"]
+    made = one(server, request_timeout_s=60.0, max_retries=1)
+    assert made.error.endswith("did not answer: its answer has no end: more than 4,194,304 bytes")
+    assert len(server.asked) == 2
+    server.replies = ["endless", (200, completion())]
+    assert one(server, request_timeout_s=60.0, max_retries=1).text == "hello"
 
 
 def test_requests_per_minute(server):
@@ -475,9 +491,7 @@ def test_which_key_goes_where(server, monkeypatch):
 
 
 def test_nobody_at_home():
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        url = f"http://127.0.0.1:{free.getsockname()[1]}/v1"
+    url = f"http://127.0.0.1:{free_port()}/v1"
     with pytest.raises(EngineError, match=f"nobody answers at {url} .*is the server up") as caught:
         open_engine("openai", MODEL, {"base_url": url, "request_timeout_s": 2})
     assert "\n" not in str(caught.value)
@@ -536,9 +550,7 @@ def engine(tmp_path_factory):
     if importlib.util.find_spec("vllm") is None:
         pytest.skip("vLLM is not installed")
     folder = need("qwen3-tiny").locate()
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     env = child_environment(hub=False, threads=1) | {
         "VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_ENABLE_V1_MULTIPROCESSING": "0", "VLLM_HOST_IP": "127.0.0.1"
     }  # fmt: skip

@@ -12,8 +12,8 @@ import pytest
 
 from llmhar.ask.asking import Asking
 from llmhar.ask.engines.rules.home import RulesEngine
-from llmhar.ask.engines.worker import COMPACT_JSON
-from llmhar.ask.models import MODELS
+from llmhar.ask.engines.worker import SPACED_JSON
+from llmhar.ask.models import MODELS, AskedAs
 from llmhar.ask.store import Store
 from llmhar.ask.trained import About, read_about
 from llmhar.distill.examples import LeakError
@@ -27,10 +27,11 @@ from llmhar.fusion.answerers.clip_lessons import (
     lessons,
     names_in,
     refuse_leaks,
+    usual_name,
     why,
 )
 from llmhar.fusion.answerers.clip_validation import WHOLE, ask_validation, validation_table, validation_tasks
-from llmhar.fusion.answerers.inference import FusionAnswer
+from llmhar.fusion.answerers.inference import FusionAnswer, fusion_asks
 from llmhar.fusion.answerers.prompt import EXAMPLE_HEADING, NOTHING, WHY_CHARS, FusionForm, build_prompt, closed_schema
 from llmhar.fusion.answerers.reading import read_closed, read_open
 from llmhar.fusion.clips.clip_grammar import TEST_LABELS, activity_of, all_names, untaught, was_taught
@@ -39,6 +40,7 @@ from llmhar.fusion.encoders.made_clips import MadeClip
 from llmhar.fusion.encoders.observation import MODALITIES, Guess, Observation, StepSeen
 from llmhar.fusion.encoders.observe import Observing, observe
 from llmhar.settings import SettingsError
+from llmhar.text.schema import is_spaced
 
 N = 220
 
@@ -76,11 +78,30 @@ def test_an_answer_is_the_truth_in_the_form_that_is_read(drawn, taught):
 
 
 def test_an_answer_is_what_a_bound_one_can_be(drawn, taught):
-    """Engines compile schemas without white space: a student is taught the very tokens that it is bound to."""
+    """A student is taught the very tokens that it is bound to: engines space answers of this wording as lessons are."""
     for lesson, example in zip(drawn, taught):
         answer = json.loads(example.completion)
-        assert example.completion == json.dumps(answer, ensure_ascii=False, separators=COMPACT_JSON["separators"])
-        jsonschema.validate(answer, closed_schema(list(lesson.names.values()), why=True))
+        assert example.completion == json.dumps(answer, ensure_ascii=False, separators=SPACED_JSON["separators"])
+        schema = closed_schema(list(lesson.names.values()), why=True, spaced=True)
+        jsonschema.validate(answer, schema)
+        assert is_spaced(schema) and not is_spaced(closed_schema(list(lesson.names.values())))
+
+
+def test_a_reason_ends_with_what_is_done_in_the_grammar_s_words(drawn, taught):
+    """The list may call it otherwise: that is what is to be learnt of lists."""
+    otherwise = 0
+    for lesson, example in zip(drawn, taught):
+        reason = json.loads(example.completion)["why"]
+        if reason != NOTHING:
+            assert reason.endswith(f"; so {usual_name(lesson.clip.activity)}")
+            assert activity_of(usual_name(lesson.clip.activity)) == lesson.clip.activity
+            otherwise += usual_name(lesson.clip.activity) != lesson.clip.observation.label
+    assert otherwise > 0.7 * N
+
+
+def test_most_lessons_show_a_few_steps_and_some_the_whole_clip(drawn):
+    steps = [len(lesson.clip.observation.steps) for lesson in drawn]
+    assert 0.6 < sum(n <= 5 for n in steps) / N < 0.9 and max(steps) > 9
 
 
 def test_every_combination_occurs_and_all_forms(drawn):
@@ -138,7 +159,7 @@ WATER = [("Speech", 0.4), ("Water tap, faucet", 0.3), ("Pour", 0.1)]
     ],
 )  # fmt: skip
 def test_a_reason_says_what_was_told_and_what_it_means(clip, reason):
-    assert why(clip, frozenset(MODALITIES) - {"captions"}) == reason
+    assert why(clip, frozenset(MODALITIES) - {"captions"}) == f"{reason}; so {usual_name(clip.activity)}"
     assert why(clip, frozenset()) == NOTHING
 
 
@@ -146,10 +167,13 @@ def test_a_reason_from_captions_knows_both_manners():
     for text in ("Someone is coughing in the background.", "A sound that may be speech, perhaps cough."):
         steps = (StepSeen(2.0, (Guess(text, 1.0),)),)
         seen = Observation("train-x", "it", "x", 0, frozenset(), steps)
-        assert why(MadeClip(seen, "ill", ("cough",), {}), frozenset({"captions"})) == "captions: coughing or sneezing"
-        assert why(MadeClip(seen, "ill", ("breath",), {}), frozenset({"captions"})) == "captions: tell little"
-        perhaps = MadeClip(seen, "ill", ("breath",), {"breath": "cough"})
-        assert why(perhaps, frozenset({"captions"})) == "captions: perhaps breathing or snoring"
+        for sources, misheard, says in (
+            (("cough",), {}, "coughing or sneezing"),
+            (("breath",), {}, "tell little"),
+            (("breath",), {"breath": "cough"}, "perhaps breathing or snoring"),
+        ):
+            reason = why(MadeClip(seen, "ill", sources, misheard), frozenset({"captions"}))
+            assert reason == f"captions: {says}; so {usual_name('ill')}"
 
 
 # What must not be learnt.
@@ -175,7 +199,11 @@ def test_a_name_that_is_kept_for_tests_is_refused_wherever_it_stands(taught, nam
     answer = json.dumps({"activity": name})
     shown = f"{closed.messages[0]['content']}\n\n{EXAMPLE_HEADING}\ntime: sounds\n2 s: Water 9\nAnswer: {answer}"
     answered = replace(closed, completion=answer)
-    for spoilt in (with_message(closed, 0, listed), with_message(closed, 0, shown), answered):
+    said = json.loads(closed.completion)
+    reasoned = replace(
+        closed, completion=json.dumps({"why": f"sounds: Water; so {name}", "activity": said["activity"]})
+    )
+    for spoilt in (with_message(closed, 0, listed), with_message(closed, 0, shown), answered, reasoned):
         with pytest.raises(LeakError, match="kept for tests"):
             refuse_leaks([spoilt])
 
@@ -270,14 +298,18 @@ def test_an_arm_trains_with_its_lessons_and_is_asked_in_its_words(tmp_path, monk
     monkeypatch.setattr(clip_students, "load_teaching", lambda name, seed: teaching.changed({"seed": seed}))
     clip_students.fusion_student("answer")
     recipe = given["recipe"]
-    assert (recipe.max_steps, recipe.batch_size, recipe.learning_rate, recipe.alpha) == (1200, 2, 0.001, 64)
+    assert (recipe.max_steps, recipe.batch_size, recipe.learning_rate, recipe.alpha) == (800, 2, 0.001, 64)
     assert len(given["examples"]) == 6 and "why" not in given["examples"][0].completion
     about = read_about(tmp_path)
     assert isinstance(about, About) and about.prompt == LISTED and about.completion == "answer"
-    assert about.data == "made_clips (simulated)"
-    model = MODELS["smollm2-135m"].model_copy(update={"prompt": about.prompt})
+    assert about.data == "made_clips (simulated)" and about.asked == AskedAs(constrained=True, why=False)
+    model = MODELS["smollm2-135m"].model_copy(update={"prompt": about.prompt, "asked": about.asked})
     task = validation_tasks(1, 1, form=FusionForm(n_guesses=2))[0]
     assert task.asked_of(model).form == FusionForm(wording="listed", n_guesses=2)
+    monkeypatch.setattr(type(model), "tokenizer_sha256", lambda self: "t")
+    for asking in (Asking(), Asking(why=True)):  # whatever the run asks for
+        (ask,) = fusion_asks(task, model, WHOLE, asking)
+        assert list(ask.request.schema["properties"]) == ["activity"] and is_spaced(ask.request.schema)
     other = model.model_copy(update={"prompt": None})
     assert task.asked_of(other) is task
     with pytest.raises(SettingsError, match="truth"):
@@ -286,6 +318,6 @@ def test_an_arm_trains_with_its_lessons_and_is_asked_in_its_words(tmp_path, monk
     assert [example.messages for example in other_seed] != [example.messages for example in given["examples"][:2]]
 
 
-def test_the_teaching_is_2400_clips_once():
+def test_the_teaching_is_1600_clips_once():
     teaching = clip_students.load_teaching(clip_students.TEACHING)
-    assert teaching.n_examples == teaching.max_steps * teaching.batch_size == 2400
+    assert teaching.n_examples == teaching.max_steps * teaching.batch_size == 1600

@@ -23,6 +23,7 @@ from llmhar.fusion.answerers.judge import NONE, judge_agreement, judge_open
 from llmhar.fusion.answerers.reading import THRESHOLD, Reading, match_open, read_closed, read_open
 from llmhar.text.parsing import parse_answer
 from tests.fusion.answerers.test_prompt import EGO4D
+from tests.generated import examples
 from tests.timing import quiet_seconds
 
 OK = '{"activity": "cooking"}'
@@ -82,7 +83,7 @@ PIECES = st.sampled_from(["{", "}", '"activity"', ":", '"cooking"', "<think>", "
                           "[", "]", "\ud800", "\u202e", OK, "\n", "x" * 50])  # fmt: skip
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=examples(400), deadline=None)
 @given(st.one_of(st.text(), st.lists(PIECES, max_size=25).map("".join)), st.sampled_from(["", "stop", "length"]))
 def test_any_text_gets_exactly_one_verdict(text, reason):
     for reading in (read_closed(text, EGO4D, reason), read_open(text, reason)):
@@ -189,7 +190,7 @@ def test_a_judge_is_asked_once_an_answer_and_kept(tmp_path):
         assert store.counts()["successes"] == 3
         lines[3]["error"] = "still asleep"
         assert ask() == found and store.counts()["successes"] == 3
-        key = store._db.execute("SELECT request FROM requests LIMIT 1").fetchone()[0]
+        key = str(store.request(store._db.execute("SELECT key FROM requests LIMIT 1").fetchone()[0]))
     assert "washing dishes" in key and "truth" not in key
 
 
@@ -217,3 +218,18 @@ def test_fusion_and_homes_read_a_name_alike(said):
     at_home = parse_answer(json.dumps([{"id": 0, "activity": said}]), 1, dict(enumerate(labels, 100))).predictions[0]
     wanted = None if at_home.label is None else labels[at_home.label - 100]
     assert read_closed(json.dumps({"activity": said}), labels).label == wanted
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        '{"why": "the {fridge} door", "activity": "cooking"}',
+        "{'why': 'water', 'activity': 'cooking'}",
+        '{"id": 0, "activity": cooking}',
+        '{"why": "water", "activity": "cooking", // sure\n}',
+        '｛"activity"："cooking"｝',
+    ],
+)
+def test_an_object_is_mended_as_homes_answers_are(answer):
+    assert read_closed(f"<think>x</think>{answer}", EGO4D) == Reading("cooking", "ok")
+    assert read_closed(answer, EGO4D, "length") == Reading("cooking", "ok")

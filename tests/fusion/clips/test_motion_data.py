@@ -457,3 +457,30 @@ def test_without_network_the_error_says_what_to_do(tmp_path, monkeypatch):
     with pytest.raises(DataError, match=rf"{hapt.ARCHIVE} could not be fetched.*check the network.*downloads"):
         hapt.load_hapt()
     assert not list(tmp_path.glob("hapt/*.npz"))
+
+
+def test_pamap2_activities_that_are_no_numbers_of_its_own_are_named(tmp_path):
+    rows = [pamap2_rows(number, 25, 25 * i) for i, number in enumerate((4, 4.5, 1e308))]
+    write_pamap2(tmp_path, "subject101.dat", *rows)
+    clips = pamap2.pamap2_clips(tmp_path)
+    assert [(note.line, note.reason) for note in clips.refused] == [
+        (2501, "unknown activity 4.5: left out"),
+        (5001, "unknown activity 1e+308: left out"),
+    ]
+    assert {clip.label for clip in clips.clips} == {"walking"}
+
+
+@pytest.mark.parametrize("line", ["1 " * 300_000 + "\n", "1 " * 54 + "\n" + "x" * 300_000 + "\n"])
+def test_pamap2_answers_a_huge_line_in_few_words(tmp_path, line):
+    (tmp_path / "subject101.dat").write_text(line)
+    with pytest.raises(DataError, match=r"subject101\.dat") as error:
+        pamap2.load(tmp_path)
+    assert len(str(error.value)) < 1000
+
+
+def test_usc_had_values_beyond_32_bits_are_refused(tmp_path):
+    (tmp_path / "Subject1").mkdir()
+    for trial, value in ((1, 0.5), (2, 1e300)):
+        savemat(tmp_path / "Subject1" / f"a1t{trial}.mat", {"sensor_readings": np.full((2500, 6), value)})
+    clips = usc_had.usc_had_clips(tmp_path)
+    assert [note.file for note in clips.refused] == ["Subject1/a1t2.mat"] and len(clips.clips) == 1

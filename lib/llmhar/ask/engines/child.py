@@ -17,7 +17,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -26,6 +26,7 @@ import psutil
 import llmhar
 from llmhar import paths
 from llmhar.ask.engines.base import EngineError
+from llmhar.ask.engines.loan import Loan
 from llmhar.records import Fingerprint, Generation, Request
 
 log = logging.getLogger("llmhar.engines")
@@ -111,6 +112,47 @@ def _cure(words: str, code: int | None, model: str = "") -> str:
     return "the log says more"
 
 
+class Worker(subprocess.Popen[bytes]):
+    """A child's process; what it is to load is in its input as soon as it starts."""
+
+    def __init__(self, backend: str, config: Mapping[str, Any], *, hub: bool = False, threads: int | None = None):
+        """Start it; returns at once. Arguments are :class:`ChildEngine`'s."""
+        self.threads = threads or free_cores()
+        self.log_file = new_log(backend.partition(":")[0])
+        environment = child_environment(hub=hub, threads=self.threads)
+        with open(self.log_file, "wb") as log_stream:
+            # -P: files beside a notebook must not shadow modules. A session of its own: Ctrl-C in a notebook
+            # interrupts the kernel's process group, and the loaded model should survive that.
+            super().__init__(
+                [sys.executable, "-P", "-m", "llmhar.ask.engines.worker", backend, str(os.getpid())],
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log_stream, env=environment,
+                start_new_session=True,
+            )  # fmt: skip
+        assert self.stdin is not None
+        with contextlib.suppress(OSError):  # it is gone already: its silence will say so
+            self.stdin.write(json.dumps(config).encode() + b"\n")
+            self.stdin.flush()
+
+    def end(self) -> None:
+        """It leaves when its input closes, and is made to if it does not."""
+        assert self.stdin is not None
+        with contextlib.suppress(OSError):
+            self.stdin.close()
+        for wait, number in ((10, signal.SIGTERM), (5, signal.SIGKILL)):
+            try:
+                self.wait(wait)
+                break
+            except subprocess.TimeoutExpired:
+                signal_all(self.pid, number)
+        self.wait()
+
+
+def signal_all(pid: int, number: int) -> None:
+    """Signal a child and its own children."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(pid, number)
+
+
 class ChildEngine:
     """An engine in a process of its own. One ``stream`` at a time; starting it takes as long as loading the model."""
 
@@ -122,6 +164,7 @@ class ChildEngine:
         hub: bool = False,
         threads: int | None = None,
         start_timeout: float = 3600,
+        loan: Loan | None = None,
     ) -> None:
         """Start the child and wait until its model is loaded.
 
@@ -131,42 +174,35 @@ class ChildEngine:
             hub: Whether the child may reach the Hugging Face hub (and gets HF_TOKEN).
             threads: OpenMP threads; None takes the cores that are free now.
             start_timeout: Seconds until a silent child is given up.
+            loan: A child that was started so already; leaving the ``with`` gives it back if all went well.
 
         Raises:
             EngineError: The child could not start: its last word, its log, a cure.
         """
         self._backend = backend
-        self.log_file = new_log(backend.partition(":")[0])
         self._replies: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
         self._dead = ""
         self._closed = False
         self._next_id = 0
         self._streaming = False
-        self.threads = threads or free_cores()
-        environment = child_environment(hub=hub, threads=self.threads)
-        with open(self.log_file, "wb") as log_stream:
-            # -P: files beside a notebook must not shadow modules. A session of its own: Ctrl-C in a notebook
-            # interrupts the kernel's process group, and the loaded model should survive that.
-            self._process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "llmhar.ask.engines.worker", backend, str(os.getpid())],
-                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log_stream, env=environment,
-                start_new_session=True,
-            )  # fmt: skip
+        self._flawed = False
+        self._process = loan or Worker(backend, config, hub=hub, threads=threads)
+        self.threads, self.log_file = self._process.threads, self._process.log_file
         self._reader = threading.Thread(target=self._read, name=f"{backend}-reader", daemon=True)
         self._reader.start()
         try:
-            ready = self._start(config, start_timeout)
+            ready = (loan and loan.ready) or self._start(config, start_timeout)
         except BaseException:
-            self._signal(signal.SIGKILL)  # a child that loads does not see that its input closes
+            signal_all(self._process.pid, signal.SIGKILL)  # a child that loads does not see that its input closes
             self.close()
             raise
+        self._ready = ready
         self._fingerprint = Fingerprint(backend, ready["version"], ready["dtype"], ready["device"])
         self._in_flight: int = ready["in_flight"]
         self.max_model_len: int = ready["max_model_len"]
         log.info("%s started: %s, log %s", backend, ready, self.log_file)
 
     def _start(self, config: dict[str, Any], timeout: float) -> dict[str, Any]:
-        self._write(config)
         try:
             first = self._replies.get(timeout=timeout)
         except queue.Empty:
@@ -204,6 +240,11 @@ class ChildEngine:
         """The child's process id, for what is measured from outside."""
         return self._process.pid
 
+    @property
+    def alive(self) -> bool:
+        """Whether the child can be asked."""
+        return not self._closed and self._process.poll() is None
+
     def fingerprint(self) -> Fingerprint:
         """Where generations of this engine are made."""
         return self._fingerprint
@@ -229,6 +270,7 @@ class ChildEngine:
                 yield from self._receive(waiting)
         finally:
             self._streaming = False
+            self._flawed |= bool(waiting)
             if waiting and not self._gone():
                 self._write({"cancel": True})
 
@@ -250,6 +292,7 @@ class ChildEngine:
                 yield self._lost(waiting.pop(next(iter(waiting))))
             return
         key = waiting.pop(reply.pop("id"), None)
+        self._flawed |= reply.get("finish_reason") == "error"
         if key is not None:  # else it belongs to a stream that was dropped
             yield Generation(request_key=key, **reply)
 
@@ -262,29 +305,21 @@ class ChildEngine:
         return Generation(request_key=key, finish_reason="error", error=self._dead)
 
     def close(self) -> None:
-        """End the child: it leaves when its input closes, and is made to if it does not."""
+        """End the child."""
         if self._closed:
             return
         self._closed = True
-        assert self._process.stdin is not None
-        with contextlib.suppress(OSError):
-            self._process.stdin.close()
-        for wait, end in ((10, signal.SIGTERM), (5, signal.SIGKILL)):
-            try:
-                self._process.wait(wait)
-                break
-            except subprocess.TimeoutExpired:
-                self._signal(end)
-        self._process.wait()
+        self._process.end()
         self._reader.join(5)
-
-    def _signal(self, number: int) -> None:
-        """Signal the child and its own children."""
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self._process.pid, number)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exc: object) -> None:
+        """End the child; one that was lent is given back, unless a request failed or was dropped."""
+        if isinstance(self._process, Loan) and exc[0] is None and not self._flawed and self.alive:
+            self._closed = True
+            self._process.stop_reading()
+            self._reader.join()
+            self._process.give_back(self._ready)
         self.close()

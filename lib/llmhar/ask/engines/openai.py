@@ -14,7 +14,7 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Coroutine, Iterable, Iterator
+from collections.abc import AsyncIterator, Coroutine, Iterable, Iterator
 from concurrent.futures import Future
 from typing import Any, Self, TypeVar
 from urllib.parse import urlsplit
@@ -50,6 +50,32 @@ _HOPELESS = (401, 402, 404)
 """What every later request would get as well: it is not sent."""
 _LOGPROBS = {"logprobs": True, "top_logprobs": TOP}
 T = TypeVar("T")
+
+
+MOST_BYTES = 64 * 2**20
+"""Most bytes of one reply; the longest answers with the probabilities of all their tokens have a quarter of that."""
+
+
+class _Bounded(httpx2.AsyncByteStream):
+    """A reply's body, given up where it grows beyond :data:`MOST_BYTES`: a stream that never ends would fill memory."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        size = 0
+        async for part in self._stream:
+            size += len(part)
+            if size > MOST_BYTES:
+                raise httpx2.ReadError(f"its answer has no end: more than {MOST_BYTES:,} bytes")
+            yield part
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+
+
+async def _bound(response: Any) -> None:
+    response.stream = _Bounded(response.stream)
 
 
 class _PacedClient(openai.DefaultAsyncHttpxClient):
@@ -135,7 +161,7 @@ class OpenAIEngine:
 
     async def _connect(self, max_retries: int) -> openai.AsyncOpenAI:
         timeout = openai.Timeout(self._timeout_s, connect=min(10.0, self._timeout_s))
-        http = _PacedClient(timeout=timeout)
+        http = _PacedClient(timeout=timeout, event_hooks={"response": [_bound]})
         http.limit_s, http.gap_s = self._timeout_s, self._gap_s
         client = openai.AsyncOpenAI(
             base_url=self._url, api_key=self._key, max_retries=max_retries, timeout=timeout, http_client=http

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from llmhar import paths
+from llmhar.ask.engines import kept
 from llmhar.ask.engines.addresses import address_of
 from llmhar.ask.engines.base import Engine, EngineError
 from llmhar.settings import choose
@@ -65,6 +66,8 @@ class Options:
     """``ray``: copies of the engine; None = as many as the cards hold, without cards one a node."""
     replica_engine: str = "auto"
     """``ray``: the engine in each replica, a key of ``ENGINES`` or "auto"."""
+    stays: bool = False
+    """Whether it may have answered others before, and may stay for others, where the run keeps one."""
 
 
 EFFECTS: dict[str, str] = {
@@ -83,6 +86,7 @@ EFFECTS: dict[str, str] = {
     "ray_address": "none",
     "replicas": "none",
     "replica_engine": "fingerprint",
+    "stays": "none",
 }
 """Each field of :class:`Options`: where a change of it shows that can change a text. "key": requests name it (an
 adapter by its sha256). "failure": what it cuts is no answer and is asked again. "fingerprint": answers of both values
@@ -104,24 +108,43 @@ def effective_options(options: Mapping[str, Any]) -> str:
     return " ".join(f"{name}={value}" for name, value in changed.items())
 
 
+def child_terms(backend: str, model: ModelSpec, options: Options) -> dict[str, Any]:
+    """Arguments of :class:`llmhar.ask.engines.child.Worker`: two models with the same share an engine.
+
+    Args:
+        backend: a key of ``worker.BACKENDS``.
+        model: what to serve.
+        options: as it is opened.
+
+    Raises:
+        ModelError: its weights are not here.
+        EngineError: an adapter cannot be read.
+    """
+    place = model.locate()
+    hub = not isinstance(place, Path)
+    config = {
+        "model": str(place),
+        "revision": model.revision if hub else None,
+        "thinking": model.thinking,
+        "max_context": model.max_context,
+        "adapters": {str(Path(a).absolute()): _lora_rank(Path(a)) for a in options.adapters},
+        "max_model_len": options.max_model_len,
+        "max_num_seqs": options.max_num_seqs,
+        "tensor_parallel_size": options.tensor_parallel_size,
+        "dtype": options.dtype,
+    }
+    return {"backend": backend, "config": config, "hub": hub, "threads": options.threads}
+
+
 def _child(backend: str) -> Callable[[ModelSpec, Options], Engine]:
     def start(model: ModelSpec, options: Options) -> Engine:
         from llmhar.ask.engines.child import ChildEngine
 
-        place = model.locate()
-        hub = not isinstance(place, Path)
-        config = {
-            "model": str(place),
-            "revision": model.revision if hub else None,
-            "thinking": model.thinking,
-            "max_context": model.max_context,
-            "adapters": {str(Path(a).absolute()): _lora_rank(Path(a)) for a in options.adapters},
-            "max_model_len": options.max_model_len,
-            "max_num_seqs": options.max_num_seqs,
-            "tensor_parallel_size": options.tensor_parallel_size,
-            "dtype": options.dtype,
-        }
-        return ChildEngine(backend, config, hub=hub, threads=options.threads)
+        terms = child_terms(backend, model, options)
+        loan = kept.borrow(terms) if options.stays else None
+        if loan is None:
+            kept.close()
+        return ChildEngine(**terms, loan=loan)
 
     return start
 
@@ -157,6 +180,7 @@ def _openai(model: ModelSpec, options: Options) -> Engine:
 def _ray(model: ModelSpec, options: Options) -> Engine:
     from llmhar.ask.engines.ray.engine import RayEngine
 
+    kept.close()
     return RayEngine(model, options)
 
 

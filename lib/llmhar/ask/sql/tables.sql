@@ -1,6 +1,6 @@
 CREATE TABLE IF NOT EXISTS requests (
     key TEXT PRIMARY KEY,           -- sha256 of everything that can change the answer
-    request TEXT NOT NULL           -- canonical JSON of the whole request
+    request TEXT NOT NULL           -- numbers of its parts, JSON; in older stores the whole request
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS attempts (
     id INTEGER PRIMARY KEY,

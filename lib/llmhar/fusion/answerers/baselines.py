@@ -48,6 +48,18 @@ class Job(NamedTuple):
     scorers: Mapping[str, Scorer]
 
 
+class Without(NamedTuple):
+    """What must be done without: of who knows nothing of it, or gets it no more."""
+
+    modalities: frozenset[str] = frozenset()
+    """Learnt with, and missing from the clips that are predicted."""
+    labels: frozenset[str] = frozenset()
+    """Activities of which no labelled clip is learnt from."""
+
+
+NOTHING_GONE = Without()
+
+
 Fitted = Callable[[Sequence[Observation]], list[str | None]]
 """Predicts clips that carry no truth; None: nothing was said of this clip."""
 
@@ -70,6 +82,7 @@ def predict(
     labels: Sequence[str],
     seed: int = 0,
     scorers: Mapping[str, Scorer] | None = None,
+    without: Without = NOTHING_GONE,
 ) -> Predictions:
     """Predict every clip from the folds it is not in.
 
@@ -81,6 +94,8 @@ def predict(
         seed: of whatever is drawn.
         scorers: modality -> how near a guess that was never seen in training lies to a label (``vote`` only);
             where none is given: :func:`word_overlap`.
+        without: what is missing at test time, or was never seen with a label; not for ``contrastive``, whose view is
+            made of both.
 
     Raises:
         DataError: a person or recording on two sides of the split.
@@ -96,8 +111,10 @@ def predict(
     for fold in sorted({one.fold for one in seen}):
         view = views.get(fold, seen)
         others = [one for one in view if one.fold != fold]
+        others = [one for one in others if one.label not in without.labels]
         train = [one for one in others if not one.conflict] or others
-        test = [replace(one, label="") for one in view if one.fold == fold]
+        left = job.modalities - without.modalities
+        test = [show_only(replace(one, label=""), left) for one in view if one.fold == fold]
         fallback = most_frequent(train, job.labels)
         for one, answer in zip(test, baseline.fit(train, job)(test)):
             predicted[one.clip_id] = fallback if answer is None else answer

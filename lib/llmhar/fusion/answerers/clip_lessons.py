@@ -2,7 +2,8 @@
 
 Each lesson is of another clip, another list of activities and another combination of modalities; some have no list,
 some an example of each activity. The reason is written from what the clip's maker knows, in the rules' manner: of each
-kind of evidence what was told and what it means. Activities that are never taught stand in no list and in no answer.
+kind of evidence what was told and what it means, then what is done, in the grammar's words: the list has its own.
+Activities that are never taught stand in no list, in no reason and in no answer.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import random
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -34,8 +36,12 @@ FEWEST, MOST = 2, 20
 """Activities in a list."""
 OPEN, ONE_SHOT, CONFLICT = 0.1, 0.06, 0.06
 """Shares of lessons without a list; with examples; of clips whose motion contradicts their sound."""
+SHORT, STEPS_SHOWN = 0.75, (2, 5)
+"""Share of lessons of which the first few steps are shown, and how few: more lessons in the same time."""
 MOST_SHOWN = 5
 """Activities in a list where each has an example: a prompt of twice the length."""
+HENCE = "so "
+"""Stands before what is done, at the end of a reason."""
 FAINT = 0.5
 """A true sound is told as such in a reason if it has so much of what wrong ones have."""
 TOO_ALIKE = 5
@@ -77,6 +83,9 @@ def draw_lesson(seed: str) -> Lesson:
         names = {activity: in_form(rng.choice(names_for(activity, "train")), 1)}
     modalities = frozenset(MODALITIES) if rng.random() < 0.4 else rng.choice(combinations(MODALITIES))
     clip = make_clip(seed, activity, names[activity], conflict=rng.random() < CONFLICT)
+    if rng.random() < SHORT:
+        steps = clip.observation.steps[: rng.randint(*STEPS_SHOWN)]
+        clip = replace(clip, observation=replace(clip.observation, steps=steps))
     examples: tuple[Observation, ...] = ()
     if shots:
         made = (make_clip(f"{seed}-{i}", name, names[name], fold=1) for i, name in enumerate(names))
@@ -140,8 +149,7 @@ def example_of(lesson: Lesson, *, with_why: bool = True) -> Example:
     messages = prompt.messages(clip)
     assert_no_leak(messages, clip, lesson.examples, modalities=prompt.shown, form=prompt.form)
     answer = {"why": why(lesson.clip, condition.modalities, lesson.form.n_guesses)} if with_why else {}
-    # as the engines write what a schema binds: without blanks between keys and values
-    completion = json.dumps(answer | {"activity": clip.label}, ensure_ascii=False, separators=(",", ":"))
+    completion = json.dumps(answer | {"activity": clip.label}, ensure_ascii=False)  # spaced, as lessons of homes are
     return Example(DATASET, clip.clip_id, 0, messages, completion, "")
 
 
@@ -149,7 +157,7 @@ def example_of(lesson: Lesson, *, with_why: bool = True) -> Example:
 
 
 def why(clip: MadeClip, modalities: frozenset[str], n_guesses: int = 3) -> str:
-    """The reason for an answer: of each kind of evidence that is shown what was told, and what it means.
+    """The reason for an answer: of each kind of evidence that is shown what was told and means; then what is done.
 
     Args:
         clip: as its maker knows it.
@@ -172,7 +180,14 @@ def why(clip: MadeClip, modalities: frozenset[str], n_guesses: int = 3) -> str:
         usual = what["where"][0]
         against = usual != "either" and seen.context.get("setting", usual) != usual
         told.append(f"context: {', '.join(values)}{', against it' if against else ''}")
-    return ("; ".join(told) or NOTHING)[:WHY_CHARS]
+    hence = f"; {HENCE}{usual_name(clip.activity)}"
+    return "; ".join(told)[: WHY_CHARS - len(hence)] + hence if told else NOTHING
+
+
+@lru_cache(maxsize=512)
+def usual_name(activity: str) -> str:
+    """What a reason calls an activity, whatever it is called in the list: the first of its names in lessons."""
+    return in_form(names_for(activity, "train")[0], 1)
 
 
 def _passing(name: str) -> bool:
@@ -247,8 +262,8 @@ def refuse_leaks(examples: Sequence[Example], kept: Sequence[str] = ()) -> None:
         kept: ids of clips that must not be among them.
 
     Raises:
-        LeakError: the name of an activity that is never taught (or one that says the same) in a list, an example or an
-            answer; a clip of ``kept``, of no lesson, or of a recording.
+        LeakError: the name of an activity that is never taught (or one that says the same) in a list, an example, a
+            reason or an answer; a clip of ``kept``, of no lesson, or of a recording.
     """
     recorded = recorded_sounds()
     for example in examples:
@@ -289,9 +304,10 @@ def recorded_sounds() -> tuple[frozenset[tuple[str, str]], ...]:
 
 
 def names_in(example: Example) -> set[str]:
-    """Activities in a lesson's list, in its examples and in its answer."""
+    """Activities in a lesson's list, in its examples, in its reason and in its answer."""
     system = example.messages[0]["content"]
     listed = system.partition("Activities:\n")[2].partition("\n\n")[0].split("\n")
     shown = re.findall(r"^Answer: (\{.*\})$", system, re.MULTILINE)
     answers = [json.loads(text)["activity"] for text in (*shown, example.completion)]
-    return {name for name in (*listed, *answers) if name}
+    reason = str(json.loads(example.completion).get("why", "")).rpartition(f"; {HENCE}")[2]
+    return {name for name in (*listed, *answers, "" if reason == NOTHING else reason) if name}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from llmhar.ask.models import AskedAs
 from llmhar.ask.trained import change_about
 from llmhar.distill.examples import Example
 from llmhar.distill.home_lessons import LISTED
@@ -62,7 +63,8 @@ def fusion_student(name: str, *, progress: bool = True, threads: int | None = No
     named = f"{arm.base}, {arm.words}"
     student = train_student(recipe_for(arm.base, teaching), examples, name=named, progress=progress, threads=threads)
     about = {
-        "prompt": LISTED, "teacher": "the truth of made-up clips", "teacher_kind": "simulated",
+        "prompt": LISTED, "asked": AskedAs(constrained=True, why=arm.with_why),
+        "teacher": "the truth of made-up clips", "teacher_kind": "simulated",
         "data": f"{DATASET} (simulated)", "windows": f"{len(examples)} made-up clips of text",
         "completion": "reasoning" if arm.with_why else "answer",
     }  # fmt: skip

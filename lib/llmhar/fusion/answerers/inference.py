@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from llmhar.ask.asking import Asking
-from llmhar.ask.inference import STUDY, Answer, collect, refuse_all_failed, request_to, run_asks
+from llmhar.ask.inference import STUDY, Answer, as_taught, collect, refuse_all_failed, request_to, run_asks
 from llmhar.ask.models import ModelSpec
-from llmhar.ask.store import Ask, Store, Stored
+from llmhar.ask.store import Ask, Store
+from llmhar.ask.stored import Stored
 from llmhar.fusion.answerers.prompt import FusionPrompt, assert_no_leak, build_prompt, closed_schema, pick_examples
 from llmhar.fusion.answerers.reading import match_open, read_closed, read_open
 from llmhar.fusion.answerers.task import Condition, FusionTask
@@ -50,7 +51,7 @@ def fusion_asks(task: FusionTask, model: ModelSpec, condition: Condition, asking
         asking: how the model is asked. ``constrained`` enforces the JSON schema with the list of activities (closed
             answers of LLMs only); a "why" stands before its activity where ``why`` asks for it, and, if it leaves that
             open, where the clips are asked in the wording "listed". Else there is no room for reasoning but a thinking
-            block.
+            block. A student of that wording is asked as it was taught to answer.
 
     Raises:
         PromptError: unknown names, shots other than 0 and 1.
@@ -59,9 +60,11 @@ def fusion_asks(task: FusionTask, model: ModelSpec, condition: Condition, asking
     if condition.shots not in (0, 1):
         raise PromptError(f"shots must be 0, or 1 (an example per activity), not {condition.shots}")
     task = task.asked_of(model)
+    listed = task.form.wording == "listed"
+    asking = as_taught(model, asking) if listed else asking
     constrained = asking.constrained and condition.closed and model.kind == "llm"
-    why = task.form.wording == "listed" if asking.why is None else asking.why
-    schema = closed_schema(task.labels, why=why) if constrained else None
+    why = listed if asking.why is None else asking.why
+    schema = closed_schema(task.labels, why=why, spaced=listed) if constrained else None
     if constrained and why:  # ends by itself; its reason must not be cut
         limits = asking.sampling
         asking = replace(asking, sampling=replace(limits, max_tokens=max(limits.max_tokens, WHY_TOKENS)))

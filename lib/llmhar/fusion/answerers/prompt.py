@@ -18,6 +18,7 @@ from llmhar.distill.examples import LeakError
 from llmhar.fusion.encoders.observation import MODALITIES, Guess, Observation, StepSeen
 from llmhar.records import sha256_of
 from llmhar.text.prompt import PromptError
+from llmhar.text.schema import SPACED
 from llmhar.text.serialize import clean_text, fold_name
 
 Wording = Literal["s2", "student", "listed"]
@@ -181,17 +182,25 @@ def label_names(labels: Sequence[str]) -> list[str]:
     return names
 
 
-def closed_schema(labels: Sequence[str], *, why: bool = False) -> dict[str, Any]:
+def closed_schema(labels: Sequence[str], *, why: bool = False, spaced: bool = False) -> dict[str, Any]:
     """JSON schema of the only answers that name an offered activity, for constrained decoding.
 
     Args:
         labels: activities that may be answered.
         why: whether a short "why" stands before the activity: else a model that cannot think apart from its answer
             would be bound from the first token on, and reason nothing.
+        spaced: whether answers have a blank after each comma and colon, as lessons have.
     """
     reason = {"why": {"type": "string", "maxLength": WHY_CHARS}} if why else {}
     properties = {**reason, "activity": {"enum": label_names(labels)}}
-    return {"type": "object", "properties": properties, "required": list(properties), "additionalProperties": False}
+    marked = {"$comment": SPACED} if spaced else {}
+    return {
+        **marked,
+        "type": "object",
+        "properties": properties,
+        "required": list(properties),
+        "additionalProperties": False,
+    }
 
 
 # Examples and their hash check.

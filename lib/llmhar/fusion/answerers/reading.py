@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from llmhar.records import Verdict
 from llmhar.text.embedding import embed
+from llmhar.text.items import mended
 from llmhar.text.parsing import label_set, split_reasoning
 from llmhar.text.serialize import clean_text, fold_name
 
@@ -26,7 +27,11 @@ THRESHOLD = 0.20
 """Cosine similarity below which a free answer means none of the activities. Chosen on the "calibration" half of
 ``tests/fixtures/open_answers.csv`` (paraphrases mostly 0.2 to 0.9, other activities below), measured on the other."""
 
-_OBJECT = re.compile(r"\{[^{}]*\}")
+# A brace within a string is no end; few parts, or every brace of a hostile text would be read to its end.
+_OBJECT = re.compile(r"""\{(?:[^{}"]++|"[^"\\\n]*+(?:\\.[^"\\\n]*+)*+"){0,60}+\}|\{[^{}]*\}""")
+_BRACES = {ord(wide): plain for wide, plain in zip("｛｝", "{}")}
+MAX_MENDED = 20
+"""Most objects of an answer that are mended."""
 _QUOTES = "\"'`“”‘’"
 # What is left of an object whose quotes went wrong. Bounded repeats, no nested ones: linear on hostile text.
 _LOOSE = re.compile(
@@ -98,16 +103,11 @@ def _last_activity(text: str, finish_reason: str) -> tuple[Any, Verdict]:
     parts = split_reasoning(text)
     if not parts.answer:
         return None, "cut" if parts.thinking == "unclosed" or finish_reason == "length" else "missing"
-    answer, end = parts.answer[-READ_CHARS:], 0
-    value: Any = None
-    found = False
-    for match in _OBJECT.finditer(answer):
-        end = match.end()
-        if "activity" in match.group().casefold():
-            read, this = _read_object(match.group())
-            value, found = (this, True) if read else (value, found)
-    open_object = "activity" in answer[end:].partition("{")[2].casefold()
-    if open_object or (not found and finish_reason == "length"):
+    answer = parts.answer[-READ_CHARS:]
+    found, value, rest = _last_object(answer)
+    if not found and not answer.isascii() and (plain := answer.translate(_BRACES)) != answer:
+        found, value, rest = _last_object(plain)
+    if "activity" in rest.partition("{")[2].casefold() or (not found and finish_reason == "length"):
         return None, "cut"
     if found:
         return value, "ok"
@@ -115,15 +115,33 @@ def _last_activity(text: str, finish_reason: str) -> tuple[Any, Verdict]:
     return short, "malformed"
 
 
+def _last_object(answer: str) -> tuple[bool, Any, str]:
+    """Whether an object says an activity, which one the last of them says, and the text behind the last object."""
+    end, n_mended = 0, 0
+    found, value = False, None
+    for match in _OBJECT.finditer(answer):
+        end, span = match.end(), match.group()
+        if "activity" in span.casefold():
+            read, this = _read_object(span)
+            if not read and (n_mended := n_mended + 1) <= MAX_MENDED and (whole := mended(span)):
+                read, this = _read_pairs(whole.items())
+            value, found = (this, True) if read else (value, found)
+    return found, value, answer[end:]
+
+
 def _read_object(span: str) -> tuple[bool, Any]:
     """Whether an object says an activity, and which; one with two different ones says none."""
     try:
-        pairs = json.loads(span, object_pairs_hook=list)
-        values = [value for name, value in pairs if str(name).strip().casefold() == "activity"]
-        return bool(values), values[0] if len(set(map(str, values))) == 1 else None
+        return _read_pairs(json.loads(span, object_pairs_hook=list))
     except (ValueError, RecursionError, TypeError):
         loose = _LOOSE.match(span) if len(span) <= 600 else None
         return bool(loose), loose.group(1).strip() if loose else None
+
+
+def _read_pairs(pairs: Iterable[tuple[Any, Any]]) -> tuple[bool, Any]:
+    """The same of an object's names and values."""
+    values = [value for name, value in pairs if str(name).strip().casefold() == "activity"]
+    return bool(values), values[0] if len(set(map(str, values))) == 1 else None
 
 
 # Free answers.

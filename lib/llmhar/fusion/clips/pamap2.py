@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from llmhar.data.load_report import DataError, LoadReport, MissingFile, RowNote
-from llmhar.data.reader import find_root, natural
+from llmhar.data.reader import MAX_FIELD, find_root, natural
 from llmhar.fusion.clips.clip import ClipSet, Signal
 from llmhar.fusion.clips.motion_runs import MotionRun, motion_clips
 
@@ -32,6 +32,12 @@ RATE = 100.0
 G = 9.80665
 """m/s2 in one g."""
 COLUMNS = 54
+ROWS = 20_000
+"""Rows that are read at a time: it bounds the memory."""
+MAX_BYTES = 2**30
+"""Largest file that is read: 1 GiB, some four times PAMAP2's largest."""
+MAX_UNKNOWN = 20
+"""Most activities of a file that are unknown and named."""
 MAX_GAP_S = 0.5
 """Longest loss of the radio, in seconds, that is bridged by straight lines; at a longer one the stretch ends."""
 GREATEST = 190.0
@@ -99,19 +105,18 @@ def _load(path: Path, sensor: str, report: LoadReport) -> list[MotionRun]:
 
 def _runs(file: Path, root: Path, sensor: str, report: LoadReport) -> Iterator[MotionRun]:
     name = file.relative_to(root).as_posix()
-    table = _table(file)
-    at = SENSORS[sensor]
+    table = _table(file, SENSORS[sensor])
     t, activity = table[:, 0], table[:, 1]
     heart = pd.Series(table[:, 2]).ffill().to_numpy()
-    motion = np.hstack([table[:, at + 1 : at + 4] / G, table[:, at + 7 : at + 10]])
-    unknown = sorted(set(activity.astype(int)) - set(ACTIVITIES) - {0})
-    if unknown:
-        line = int(np.flatnonzero(np.isin(activity, unknown))[0]) + 1
-        report.refused.append(RowNote(name, line, f"unknown activity {unknown[0]}: left out"))
-    bad = ~np.isfinite(motion).all(axis=1)
+    with np.errstate(over="ignore"):
+        motion = np.hstack([table[:, 3:6] / G, table[:, 6:]]).astype(np.float32)
+    for number in np.setdiff1d(activity, [0, *ACTIVITIES])[:MAX_UNKNOWN]:
+        line = int(np.flatnonzero(activity == number)[0]) + 1
+        report.refused.append(RowNote(name, line, f"unknown activity {number:g}: left out"))
+    bad = np.asarray(~np.isfinite(motion).all(axis=1))
     edges = np.flatnonzero((np.diff(activity) != 0) | ~((np.diff(t) > 0) & (np.diff(t) <= MAX_GAP_S))) + 1
     for first, last in zip([0, *edges], [*edges, len(t)]):
-        label = ACTIVITIES.get(int(activity[first]))
+        label = ACTIVITIES.get(activity[first])
         if label is None:
             continue
         for begin, end in _bridgeable(bad[first:last], round(MAX_GAP_S * RATE)):
@@ -140,19 +145,29 @@ def _bridgeable(bad: np.ndarray, longest: int) -> Iterator[tuple[int, int]]:
         yield int(piece[0]), int(piece[-1]) + 1
 
 
-def _table(file: Path) -> np.ndarray:
-    """(n, 54) float64 of one file.
+def _table(file: Path, at: int) -> np.ndarray:
+    """(n, 9) float64 of one file: seconds, activity, beats a minute, acceleration (3), turning rate (3).
+
+    Args:
+        file: of 54 columns.
+        at: first column of the sensor.
 
     Raises:
-        DataError: not numbers in 54 columns.
+        DataError: not numbers in 54 columns, or too large.
     """
+    if file.stat().st_size > MAX_BYTES:
+        raise DataError(f"{file} has more than the {MAX_BYTES:,} bytes that are read: unpack the data set again")
+    with open(file, "rb") as lines:
+        n_columns = len(lines.readline(MAX_FIELD).split())  # a line of millions would make millions of columns
+    if n_columns != COLUMNS:
+        raise DataError(f"{file}, line 1: {n_columns} columns where PAMAP2 has {COLUMNS} numbers: unpack it again")
+    wanted = [0, 1, 2, *range(at + 1, at + 4), *range(at + 7, at + 10)]
     try:
-        table = pd.read_csv(file, sep=r"\s+", header=None, dtype=np.float64, na_values=["NaN"])
+        parts = pd.read_csv(file, sep=r"\s+", header=None, dtype=np.float64, na_values=["NaN"], chunksize=ROWS)
+        values = np.vstack([part.to_numpy()[:, wanted] for part in parts])
     except (ValueError, OSError) as error:  # pandas' parser errors are ValueErrors and name the line
-        raise DataError(f"{file}: not {COLUMNS} numbers a line ({error}): unpack the data set again") from error
-    if table.shape[1] != COLUMNS:
-        raise DataError(f"{file}, line 1: {table.shape[1]} columns where PAMAP2 has {COLUMNS}: unpack it again")
-    values = table.to_numpy()
+        said = " ".join(str(error).split())[:200]
+        raise DataError(f"{file}: not {COLUMNS} numbers a line ({said}): unpack the data set again") from error
     short = np.flatnonzero(~np.isfinite(values[:, :2]).all(axis=1))
     if len(short):
         raise DataError(f"{file}, line {short[0] + 1}: no time or no activity: unpack the data set again")

@@ -19,7 +19,8 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Iterable
+import random
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -37,6 +38,7 @@ from llmhar.fusion.clips.motion_runs import CLIP_S, FADE, join
 from llmhar.fusion.clips.sounds import recordings
 
 AUDIO_RATE = 16_000
+TITLE = "Composed scenes"
 N_FOLDS = 3
 ROUNDS = 12
 """Clips of each activity; in each round one activity has a conflict clip beside it."""
@@ -206,12 +208,14 @@ def compose_scenes(seed: int = 0, limit: int | None = None) -> ClipSet:
 
 
 def plans(seed: int = 0) -> list[_Plan]:
-    """What each clip is made of; reads nothing."""
+    """What each clip is made of; reads nothing. Another seed than 0 deals the sounds anew to folds, people to clips."""
     drawn = []
+    scenes = [scene._replace(sounds=_dealt(scene.sounds, seed, scene.label)) for scene in SCENES]
     for number in range(ROUNDS):
         fold, turn = number % N_FOLDS, number // N_FOLDS
         persons = [person for person in SCENE_PERSONS if (person - SCENE_PERSONS[0]) % N_FOLDS == fold]
-        for index, scene in enumerate(SCENES):
+        persons = list(_dealt(persons, seed, f"fold {fold}"))
+        for index, scene in enumerate(scenes):
             sounds = scene.sounds[fold::N_FOLDS]
             for conflict in (False, True) if index == number % len(SCENES) else (False,):
                 key = (seed, index, number, int(conflict))
@@ -227,6 +231,11 @@ def plans(seed: int = 0) -> list[_Plan]:
                     )
                 )
     return drawn
+
+
+def _dealt(things: Sequence[Any], seed: int, name: str) -> tuple[Any, ...]:
+    """In another order, that hangs on seed and name; seed 0 leaves them as they are written."""
+    return tuple(random.Random(f"{seed} {name}").sample(things, len(things))) if seed else tuple(things)
 
 
 def _clip(plan: _Plan, path: Path) -> Clip:
@@ -247,7 +256,7 @@ def _clip(plan: _Plan, path: Path) -> Clip:
 
 def _clipset(clips: Iterable[Clip], kind: Any) -> ClipSet:
     labels = tuple(scene.label for scene in SCENES)
-    return ClipSet("scenes", "Composed scenes", kind, labels, tuple(clips), provenance=PROVENANCE)
+    return ClipSet("scenes", TITLE, kind, labels, tuple(clips), provenance=PROVENANCE)
 
 
 def _audio(plan: _Plan, path: Path) -> Signal:

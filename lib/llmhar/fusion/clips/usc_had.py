@@ -81,9 +81,10 @@ def _run(file: Path) -> MotionRun:
         raise DataError(f"no MATLAB file with sensor_readings ({type(error).__name__}): unpack it again") from error
     if readings.ndim != 2 or readings.shape[1] != 6 or len(readings) == 0:
         raise DataError(f"sensor_readings is {readings.shape}, not (n, 6)")
-    if not np.isfinite(readings).all():
-        raise DataError("sensor_readings holds values that are no numbers")
-    samples = np.hstack([readings[:, :3], np.deg2rad(readings[:, 3:])]).astype(np.float32)
+    with np.errstate(over="ignore"):
+        samples = np.hstack([readings[:, :3], np.deg2rad(readings[:, 3:])]).astype(np.float32)
+    if not np.isfinite(samples).all():
+        raise DataError("sensor_readings holds values that are no numbers, or none of 32 bits")
     return MotionRun(
         person=int(person[1]),
         label=ACTIVITIES[int(named[1]) - 1],

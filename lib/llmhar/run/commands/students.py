@@ -51,6 +51,15 @@ def students_name(name: Name, new: Annotated[str, typer.Argument(help="The name 
         print_line(f"{new} was the name of {folder}, which keeps its folder's", to_stderr=True)
 
 
+@app.command("record")
+def students_record(name: Name) -> None:
+    """Put a student's adapter into reports/record/students, rounded to bfloat16: the study opens it there."""
+    from llmhar.distill.recorded import record_student
+    from llmhar.distill.students import open_by_name
+
+    print_line(str(record_student(open_by_name(name))))
+
+
 @app.command("export")
 def students_export(
     name: Name,

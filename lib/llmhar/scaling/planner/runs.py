@@ -139,8 +139,8 @@ class RunJobs:
         values = self._values
         if MODELS[values["teacher"]].kind != "llm" and not values["students"]:
             return
-        lessons = load_teaching(values["teaching"], **{name: values[name] for name in (
-            "max_steps", "n_sessions", "trace_filter", "seed")})  # fmt: skip
+        own_settings = ("max_steps", "n_sessions", "trace_filter", "seed")
+        lessons = load_teaching(values["teaching"], **{name: values[name] for name in own_settings if name in values})
         here = [name for name in (*values.get("if_here", ()), *values.get("test_on", ())) if is_here(name)]
         own = values.get("datasets") or [values["dataset"]]
         forms = FORMS[values["teacher_prompt"]], FORMS[values["student_prompt"]]

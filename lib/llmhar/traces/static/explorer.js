@@ -20,7 +20,9 @@ const MAX_SHOWN = 4; // models side by side: more columns cannot be read
 const ROW_PX = 80; // height of a summary row; explorer.css has the same number
 const SPARE_ROWS = 5; // drawn beyond what is visible, so that fast scrolling shows no gap
 const N_COLOURS = 10;
+const N_CHOICES = 6; // activities to choose from in guess mode
 const STEP_MS = 900; // the floor view's pace
+const PARTS = ["time", "room", "sensor", "state"]; // of an event, in the order of a bundle
 const PLAN_PX = 640; // width of a floor plan in its own units: rooms scale, letters and dots do not
 
 /* ------------------------------------------------------------------------------------------------ elements */
@@ -46,6 +48,10 @@ const svg = (tag, props = {}, ...children) => fill(document.createElementNS(SVG,
 const button = (text, act, props = {}) => h("button", { type: "button", ...props, on: { click: act } }, text);
 const spoken = (text) => h("span", { class: "sr" }, text);
 const badge = (m) => h("span", { class: "badge" }, String(m + 1));
+/** A text that may be broken after "_" and "/", never inside a word. */
+const breakable = (text) => text.split(/(?<=[_/])/).flatMap((part, i) => (i ? [h("wbr"), part] : [part]));
+/** A number from a text, the same at every visit: what is drawn by lot must not change when it is drawn again. */
+const lot = (text) => [...text].reduce((sum, letter) => (Math.imul(sum, 31) + letter.codePointAt(0)) | 0, 7) >>> 0;
 const plural = (n, one) => `${n.toLocaleString("en")} ${one}${n === 1 ? "" : "s"}`;
 
 /* ------------------------------------------------------------------------------------------------ the bundle */
@@ -102,14 +108,51 @@ class Traces {
     for (const note of bundle.notes ?? []) this.addNote(note);
   }
 
-  /** Colour number of each label: the ten commonest truths have one each. */
+  /** Colour number of each label: its own where it can, another where a label of the same window has that already. */
   #colours() {
+    const beside = this.labels.map(() => new Set());
     const counts = new Array(this.labels.length).fill(0);
-    for (const w of this.windows) for (const e of w.e) if (e[4] >= 0) counts[e[4]] += 1;
+    for (const w of this.windows) {
+      const inside = new Set([...w.e.flatMap((e) => e.slice(4)), ...w.a.flatMap((t) => t?.l ?? [])]);
+      for (const e of w.e) if (e[4] >= 0) counts[e[4]] += 1;
+      for (const one of inside) for (const other of inside) if (one >= 0 && one !== other) beside[one]?.add(other);
+    }
     const order = counts.map((_, label) => label).sort((a, b) => counts[b] - counts[a] || a - b);
     const colours = [];
-    order.forEach((label, place) => (colours[label] = place % N_COLOURS));
+    for (const label of order) {
+      const uses = new Array(N_COLOURS).fill(0);
+      for (const other of beside[label]) if (colours[other] !== undefined) uses[colours[other]] += 1;
+      const least = Math.min(...uses);
+      let colour = lot(this.labels[label]) % N_COLOURS;
+      while (uses[colour] > least) colour = (colour + 1) % N_COLOURS;
+      colours[label] = colour;
+    }
     return colours;
+  }
+
+  /** The activity that most scored events of a window have; several where they are equally many. */
+  mainTruths(w) {
+    const counts = new Map();
+    for (const e of w.e) for (const label of e.slice(4)) if (label >= 0) counts.set(label, (counts.get(label) ?? 0) + 1);
+    return [...counts.keys()].filter((label) => counts.get(label) === Math.max(...counts.values()));
+  }
+
+  /** What a viewer may guess for a window, by lot and always the same: the truth and activities of other windows. */
+  choices(n) {
+    const truths = this.mainTruths(this.windows[n]);
+    if (!truths.length) return [];
+    this.common ??= [...new Set(this.windows.flatMap((w) => this.mainTruths(w)))];
+    const drawn = (label) => lot(`${n} ${this.labels[label]}`);
+    const others = this.common.filter((label) => !truths.includes(label)).sort((a, b) => drawn(a) - drawn(b) || a - b);
+    const chosen = [truths[0], ...others.slice(0, N_CHOICES - 1)];
+    return chosen.sort((a, b) => this.labels[a].localeCompare(this.labels[b]));
+  }
+
+  /** What a model takes most events of a window for; undefined where it names nothing. */
+  mainAnswer(w, m) {
+    const counts = new Map();
+    for (const label of w.a[m]?.l ?? []) if (label >= 0) counts.set(label, (counts.get(label) ?? 0) + 1);
+    return [...counts].sort((a, b) => b[1] - a[1] || a[0] - b[0])[0]?.[0];
   }
 
   #sessions() {
@@ -274,8 +317,9 @@ const noFilter = () => ({
 const words = (verdict) => verdict.replaceAll("_", " ");
 /** Whether a label is one of an event's activities. */
 const isTrue = (event, label) => event.indexOf(label, 4) >= 0;
+/** Whether an event was asked about otherwise than it stood; one that was dropped was not asked about. */
+const isEdited = (event, asked) => asked !== undefined && PARTS.some((_, i) => asked[i] !== event[i]);
 const span = (w) => (w.e.length ? `${w.e[0][0]} – ${w.e.at(-1)[0]}` : "no events");
-const shortSpan = (w) => (w.e.length ? `${w.e[0][0].slice(0, 5)}–${w.e.at(-1)[0].slice(0, 5)}` : "");
 const sessionName = (w) => (/^\d/.test(w.s) ? `session ${w.s}` : w.s);
 /** The reason in an event's own item of an answer: [text, mentions], or undefined. */
 const whyOf = (trace, i) => (trace?.w?.[i]?.[0] ? trace.w[i] : undefined);
@@ -494,12 +538,16 @@ class WindowList {
       h(
         "div",
         { class: "who" },
-        h("b", {}, `${home}${sessionName(w)} · window ${w.i}`),
+        h("b", {}, h("span", { class: "place", title: sessionName(w) }, `${home}${w.s}`), ` · window ${w.i}`),
         noted ? h("span", { class: "tag", title: "has notes" }, "note") : null,
-        h("span", { class: "dim" }, shortSpan(w)),
+        h("span", { class: "dim", title: span(w) }, w.e[0]?.[0].slice(0, 5) ?? ""),
       ),
-      h("div", { class: "truth" }, traces.truthSummary(w)),
-      h("div", { class: "shares" }, ...shown.map((m) => this.#share(w, m))),
+      ...(this.app.hides(n)
+        ? [h("div", { class: "truth" }, "not guessed yet")]
+        : [
+            h("div", { class: "truth" }, traces.truthSummary(w)),
+            h("div", { class: "shares" }, ...shown.map((m) => this.#share(w, m))),
+          ]),
     );
     row.style.top = `${place * ROW_PX}px`;
     return row;
@@ -609,16 +657,22 @@ class Detail {
       return;
     }
     const w = app.traces.windows[n];
+    const hides = app.hides(n);
     const body = h(
       "div",
-      { class: "window" },
+      { class: hides ? "window guess" : "window" },
       this.#head(w),
-      this.#timeline(w),
-      this.#table(w),
-      this.#models(w),
-      this.#prompts(w),
-      this.#floor(w),
-      app.python?.reask ? this.#reask(w, n) : null,
+      app.guesses ? this.#guess(w, n) : null,
+      this.#timeline(w, hides),
+      this.#table(w, hides),
+      ...(hides
+        ? []
+        : [
+            this.#models(w),
+            this.#prompts(w),
+            this.#floor(w),
+            app.python?.reask ? this.#reask(w, n) : null,
+          ]),
     );
     this.lights.listen(body);
     this.node.replaceChildren(body);
@@ -627,7 +681,7 @@ class Detail {
 
   /** Keep the timeline in view, where it leaves room to read; what is tabbed to must not hide behind it. */
   #hold(timeline) {
-    const held = timeline.offsetHeight < 0.55 * this.node.clientHeight;
+    const held = timeline.offsetHeight < 0.4 * this.node.clientHeight;
     timeline.classList.toggle("held", held);
     this.node.style.scrollPaddingTop = held ? `${timeline.offsetHeight + 10}px` : "";
   }
@@ -683,8 +737,57 @@ class Detail {
     );
   }
 
+  /* Guess mode: what were people doing? Truth and models come when the viewer has chosen. */
+  #guess(w, n) {
+    const { app } = this;
+    const { traces } = app;
+    const chosen = app.guesses.get(n);
+    const truths = traces.mainTruths(w);
+    const choices = traces.choices(n);
+    if (!choices.length)
+      return h("section", { class: "guessing" }, h("p", {}, "Nothing to guess: no event of this window has a truth."));
+    const buttons = choices.map((label, i) => {
+      const outcome = chosen === undefined ? "" : truths.includes(label) ? " right" : label === chosen ? " wrong" : "";
+      return button([badge(i), traces.name(label)], () => app.choose(label), {
+        class: `chip choice${outcome}`,
+        "aria-pressed": String(label === chosen),
+        "aria-keyshortcuts": String(i + 1),
+        disabled: chosen !== undefined,
+      });
+    });
+    const said =
+      chosen === undefined
+        ? null
+        : h(
+            "p",
+            { class: "told", role: "status" },
+            h("b", {}, truths.includes(chosen) ? "Right. " : "Not so. "),
+            `Most events are: ${truths.map((label) => traces.name(label)).join(" / ")}. `,
+            app.shown
+              .filter((m) => w.a[m])
+              .map((m) => {
+                const label = traces.mainAnswer(w, m);
+                return `${traces.models[m].name}: ${label === undefined ? "no answer" : traces.name(label)}`;
+              })
+              .join("; "),
+          );
+    return h(
+      "section",
+      { class: "guessing", "aria-label": "Guess" },
+      h("p", {}, h("b", {}, "What were most of these events? "), h("span", { class: "dim" }, "keys 1 – 6")),
+      h("div", { class: "line" }, ...buttons),
+      said,
+      h(
+        "p",
+        { class: "score" },
+        app.scores(),
+        button("start over", () => app.startGuessing(), { class: "plain" }),
+      ),
+    );
+  }
+
   /* Where and when, then what it was and what models took it for. The table below says the same in words. */
-  #timeline(w) {
+  #timeline(w, hides) {
     const { app } = this;
     const { traces } = app;
     const places = app.byTime ? placesByTime(w.e) : w.e.map((_, i) => (100 * (i + 0.5)) / w.e.length);
@@ -712,7 +815,7 @@ class Detail {
                     "span",
                     {
                       class: ON.has(e[3]) ? "dot on" : "dot",
-                      title: `${eventText(e, i)}\ntruth: ${traces.truth(e)}`,
+                      title: hides ? eventText(e, i) : `${eventText(e, i)}\ntruth: ${traces.truth(e)}`,
                     },
                     String(i),
                   ),
@@ -769,11 +872,11 @@ class Detail {
     return h(
       "section",
       { class: "timeline", "aria-label": "Timeline; the table below has the same in words" },
-      h("div", { class: "lanes" }, ...rooms, truth, ...said),
+      h("div", { class: "lanes" }, ...rooms, ...(hides ? [] : [truth, ...said])),
       h(
         "div",
         { class: "legend" },
-        ...legend,
+        ...(hides ? [] : legend),
         h(
           "label",
           { class: "spacing", title: "Off: events at equal distances. On: by their time, crowded ones moved apart." },
@@ -788,11 +891,13 @@ class Detail {
     return trace.l[i] >= 0 ? this.app.traces.name(trace.l[i]) : this.app.traces.verdict(trace.v[i]);
   }
 
-  #table(w) {
+  #table(w, hides) {
     const { app } = this;
     const { traces } = app;
-    const head = ["id", "time", "room", "sensor", "state", "truth"].map((name) => h("th", { scope: "col" }, name));
-    const models = app.shown.map((m) => {
+    const shown = hides ? [] : app.shown;
+    const names = ["id", "time", "room", "sensor", "state", ...(hides ? [] : ["truth"])];
+    const head = names.map((name) => h("th", { scope: "col" }, name));
+    const models = shown.map((m) => {
       const share = traces.share(w, m);
       return h(
         "th",
@@ -803,8 +908,8 @@ class Detail {
       );
     });
     const rows = w.e.map((e, i) => {
-      const odd = traces.disagreeAt(w, app.shown, i);
-      const truth = h("td", { class: e[4] < 0 ? "dim" : "" }, traces.truth(e));
+      const odd = traces.disagreeAt(w, shown, i);
+      const truth = hides ? null : h("td", { class: e[4] < 0 ? "dim" : "" }, ...breakable(traces.truth(e)));
       return this.lights.add(
         h(
           "tr",
@@ -817,26 +922,26 @@ class Detail {
           ),
           ...e.slice(0, 4).map((text) => h("td", {}, text)),
           truth,
-          ...app.shown.map((m) => this.#answer(w, m, i)),
+          ...shown.map((m) => this.#answer(w, m, i)),
         ),
         [i],
         { focus: true },
       );
     });
-    const reasons = app.shown.some((m) => hasWhys(w.a[m]));
-    const many = app.shown.length > 2 ? " many" : "";
+    const reasons = shown.some((m) => hasWhys(w.a[m]));
+    const many = shown.length > 2 ? " many" : "";
     const section = h(
       "section",
       { class: reasons ? `events reasons${many}` : "events" },
       h(
         "table",
         {},
-        h("caption", { class: "sr" }, "Events of the window with the truth and each model's answer"),
+        h("caption", { class: "sr" }, `Events of the window${hides ? "" : " with the truth and each model's answer"}`),
         h("thead", {}, h("tr", {}, ...head, ...models)),
         h("tbody", {}, ...rows),
       ),
     );
-    section.style.setProperty("--n", String(app.shown.length));
+    section.style.setProperty("--n", String(Math.max(1, shown.length)));
     return section;
   }
 
@@ -851,7 +956,7 @@ class Detail {
       "td",
       { class: `answer ${outcome}` },
       h("span", { class: "mark", "aria-hidden": "true" }, MARKS[outcome]),
-      this.#said(trace, i),
+      ...breakable(this.#said(trace, i)),
       remark,
       spoken(`, ${OUTCOMES[outcome]}`),
       why ? this.#cited(h("div", { class: "why" }), ...why, w.e) : null,
@@ -1102,34 +1207,45 @@ class Detail {
   #reaskForm(w, n) {
     const { app } = this;
     const draft = this.again.get(n) ?? {
-      rows: w.e.map((e) => ({ keep: true, state: e[3] })),
+      rows: w.e.map((e) => ({ keep: true, texts: e.slice(0, 4) })),
       model: app.shown[0],
       wording: "",
       temperature: 0,
     };
     this.again.set(n, draft);
-    const rows = w.e.map((e, i) => {
+    const rows = w.e.map((_, i) => {
       const keep = h("input", {
         type: "checkbox",
         "aria-label": `keep event ${i}`,
         on: { change: () => (draft.rows[i].keep = keep.checked) },
       });
-      const state = h("input", {
-        type: "text",
-        "aria-label": `state of event ${i}`,
-        on: { input: () => (draft.rows[i].state = state.value) },
+      const fields = PARTS.map((part, k) => {
+        const field = h("input", {
+          type: "text",
+          class: part,
+          "aria-label": `${part} of event ${i}`,
+          list: part === "room" || part === "sensor" ? `${part}s-${app.serial}` : null,
+          on: { input: () => (draft.rows[i].texts[k] = field.value) },
+        });
+        field.value = draft.rows[i].texts[k];
+        return h("td", {}, field);
       });
       keep.checked = draft.rows[i].keep;
-      state.value = draft.rows[i].state;
       return h(
         "tr",
         {},
         h("td", {}, keep),
         h("th", { scope: "row" }, String(i)),
-        ...e.slice(0, 3).map((text) => h("td", {}, text)),
-        h("td", {}, state),
+        ...fields,
       );
     });
+    const names = ["room", "sensor"].map((part) =>
+      h(
+        "datalist",
+        { id: `${part}s-${app.serial}` },
+        ...this.#namesIn(w, part).map((value) => h("option", { value })),
+      ),
+    );
     const choose = (title, options, key, cast) => {
       const select = h(
         "select",
@@ -1149,8 +1265,8 @@ class Detail {
     warmth.value = String(draft.temperature);
     const result = h("div", { class: "result", "aria-live": "polite" }, ...this.#reasked(w, draft));
     const ask = () => {
-      draft.kept = w.e.map((_, i) => i).filter((i) => draft.rows[i].keep);
-      draft.asked = draft.kept.map((i) => [...w.e[i].slice(0, 3), draft.rows[i].state]);
+      draft.kept = inTimeOrder(w.e, draft.rows).filter((i) => draft.rows[i].keep);
+      draft.asked = draft.kept.map((i) => draft.rows[i].texts.slice());
       Object.assign(draft, {
         reply: undefined,
         trouble: draft.kept.length ? undefined : "Keep at least one event.",
@@ -1178,10 +1294,11 @@ class Detail {
         h(
           "thead",
           {},
-          h("tr", {}, ...["keep", "id", "time", "room", "sensor", "state"].map((t) => h("th", { scope: "col" }, t))),
+          h("tr", {}, ...["keep", "id", ...PARTS].map((t) => h("th", { scope: "col" }, t))),
         ),
         h("tbody", {}, ...rows),
       ),
+      ...names,
       h(
         "div",
         { class: "line" },
@@ -1223,8 +1340,10 @@ class Detail {
       return h(
         "tr",
         { class: changed ? "changed" : "" },
-        h("th", { scope: "row" }, String(i)),
-        h("td", {}, traces.truth(e)),
+        h("th", { scope: "row", class: "named" }, `${i} `, ...this.#namedEvent(e, draft.replyAsked[place])),
+        isEdited(e, draft.replyAsked[place])
+          ? h("td", { class: "dim" }, "none: it never happened")
+          : h("td", {}, traces.truth(e)),
         h("td", {}, was, why(before, i)),
         h("td", { class: place < 0 ? "dim" : "" }, now, why(after, place)),
         h("td", {}, changed ? "≠ changed" : ""),
@@ -1252,11 +1371,24 @@ class Detail {
       h(
         "table",
         {},
-        h("thead", {}, h("tr", {}, ...["id", "truth", "before", "after", ""].map((t) => h("th", { scope: "col" }, t)))),
+        h("thead", {}, h("tr", {}, ...["event", "truth", "before", "after", ""].map((t) => h("th", { scope: "col" }, t)))),
         h("tbody", {}, ...rows),
       ),
       sides,
     ];
+  }
+
+  /** An event as it was asked about, and how it stood before where it was changed; a dropped one as it stood. */
+  #namedEvent(e, asked) {
+    const said = (texts) => texts.slice(0, 4).filter(Boolean).join(" ");
+    return [said(asked ?? e), isEdited(e, asked) ? h("small", { class: "dim" }, `was: ${said(e)}`) : null];
+  }
+
+  /** Rooms or sensors of the window's home, to choose from. */
+  #namesIn(w, part) {
+    const place = PARTS.indexOf(part);
+    const windows = this.app.traces.windows.filter((one) => one.h === w.h);
+    return [...new Set(windows.flatMap((one) => one.e.map((e) => e[place])))].filter(Boolean).sort();
   }
 
   /** A reply of Python's to what was asked again. */
@@ -1270,6 +1402,7 @@ class Detail {
         reply: message.answer,
         replyModel: message.model,
         replyKept: draft.kept,
+        replyAsked: draft.asked,
         trouble: undefined,
       });
     else draft.trouble = message.text;
@@ -1280,8 +1413,8 @@ class Detail {
   }
 }
 
-/** Places in per cent, by time of day; a clock that goes back has passed midnight. Crowded events are moved apart. */
-function placesByTime(events) {
+/** Seconds since the first event's midnight; a clock that goes back has passed midnight. */
+function secondsOf(events) {
   const seconds = [];
   for (const [clock] of events) {
     const [hours, minutes, rest] = clock.split(":").map(Number);
@@ -1289,6 +1422,26 @@ function placesByTime(events) {
     while (seconds.length && t < seconds.at(-1)) t += 86400;
     seconds.push(t);
   }
+  return seconds;
+}
+
+/** Ids of a window's events in the order of their clocks as edited: a changed time moves its event.
+
+    An edited clock means the day that is nearest to where the event stood; one that is no clock leaves it there. */
+function inTimeOrder(events, rows) {
+  const before = secondsOf(events);
+  const now = rows.map(({ texts: [clock] }, i) => {
+    const found = /^(\d\d):(\d\d):(\d\d)$/.exec(clock);
+    if (!found) return before[i];
+    const t = Number(found[1]) * 3600 + Number(found[2]) * 60 + Number(found[3]);
+    return t + 86400 * Math.round((before[i] - t) / 86400);
+  });
+  return rows.map((_, i) => i).sort((a, b) => now[a] - now[b] || a - b);
+}
+
+/** Places in per cent, by time of day. Crowded events are moved apart. */
+function placesByTime(events) {
+  const seconds = secondsOf(events);
   const edge = 50 / Math.max(1, events.length),
     gap = Math.min(4.5, 92 / Math.max(1, events.length));
   const length = Math.max(1, seconds.at(-1) - seconds[0]);
@@ -1351,7 +1504,8 @@ const KEYS = [
   ["k or ←", "previous window"],
   ["d", "next window where the models side by side disagree"],
   ["/", "search text"],
-  ["1 – 9", "show or hide a model"],
+  ["1 – 9", "show or hide a model; in guess mode, choose an activity"],
+  ["g", "guess mode: truth and models are hidden until you have chosen"],
   ["Esc", "leave a field, let go of lit events"],
   ["?", "this help"],
 ];
@@ -1367,6 +1521,7 @@ class Explorer {
     this.filter = noFilter();
     this.shown = this.#firstShown();
     this.byTime = false;
+    this.guesses = null; // guess mode: window -> the label that was chosen
     this.rows = this.traces.windows.map((_, n) => n);
     this.at = 0;
     this.status = h("span", { class: "count", role: "status", "aria-live": "polite" });
@@ -1384,6 +1539,12 @@ class Explorer {
           ? h("details", { class: "from" }, h("summary", {}, "Where this comes from"), h("ul", {}, ...lines))
           : null,
         this.status,
+        (this.guessing = button("Guess mode", () => this.toggleGuessing(), {
+          class: "chip guessmode",
+          "aria-pressed": "false",
+          "aria-keyshortcuts": "g",
+          title: "Hide truth and models until you have chosen",
+        })),
         button("? keys", () => this.help.showModal(), { class: "plain", "aria-keyshortcuts": "?" }),
       ),
       this.bar.node,
@@ -1406,6 +1567,42 @@ class Explorer {
 
   get current() {
     return this.rows[this.at];
+  }
+
+  /** Whether truth and answers of a window must not be seen yet. */
+  hides(n) {
+    return this.guesses !== null && !this.guesses.has(n) && this.traces.mainTruths(this.traces.windows[n]).length > 0;
+  }
+
+  toggleGuessing() {
+    if (this.guesses) {
+      this.guesses = null;
+      this.guessing.setAttribute("aria-pressed", "false");
+      this.refilter(true);
+    } else this.startGuessing();
+  }
+
+  startGuessing() {
+    this.guesses = new Map();
+    this.guessing.setAttribute("aria-pressed", "true");
+    this.refilter(true);
+  }
+
+  choose(label) {
+    if (!this.hides(this.current)) return;
+    this.guesses.set(this.current, label);
+    this.refilter(true);
+    this.detail.node.focus();
+  }
+
+  /** The viewers' score, and that of each model side by side on the same windows. */
+  scores() {
+    const { traces } = this;
+    const done = [...this.guesses.keys()].map((n) => traces.windows[n]);
+    const right = (say) => done.filter((w, i) => traces.mainTruths(w).includes(say(w, i))).length;
+    const own = [...this.guesses.values()];
+    const models = this.shown.map((m) => `${traces.models[m].name} ${right((w) => traces.mainAnswer(w, m))}`);
+    return done.length ? `Right of ${done.length}: you ${right((_, i) => own[i])}, ${models.join(", ")}. ` : "";
   }
 
   /** Apply the filters; `redraw`: the window itself looks different now. */
@@ -1500,7 +1697,12 @@ class Explorer {
     }
     const rowKey = event.target === this.list.node ? { ArrowDown: 1, ArrowUp: -1 }[event.key] : undefined;
     if (rowKey) return (this.step(rowKey), true);
-    if (/^[1-9]$/.test(event.key)) return (this.toggleModel(Number(event.key) - 1), true);
+    if (/^[1-9]$/.test(event.key)) {
+      const choice = this.current === undefined ? undefined : this.traces.choices(this.current)[Number(event.key) - 1];
+      if (this.current === undefined || !this.hides(this.current)) this.toggleModel(Number(event.key) - 1);
+      else if (choice !== undefined) this.choose(choice);
+      return true;
+    }
     const cited = event.target instanceof Element && event.target.matches("[data-cites]");
     if (cited && (event.key === "Enter" || event.key === " ")) return (this.detail.lights.keep(event.target), true);
     const acts = {
@@ -1509,6 +1711,7 @@ class Explorer {
       k: () => this.step(-1),
       ArrowLeft: () => this.step(-1),
       d: () => this.nextDisagreement(),
+      g: () => this.toggleGuessing(),
       "/": () => this.bar.search.focus(),
       "?": () => this.help.showModal(),
       Escape: () => this.detail.lights.letGo(),

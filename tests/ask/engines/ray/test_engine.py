@@ -247,7 +247,7 @@ def test_the_command_line_hands_the_address_to_the_notebooks(monkeypatch):
     seen = {}
     monkeypatch.setenv("LLMHAR_RAY_ADDRESS", "")
     monkeypatch.setattr(
-        report, "run_jobs", lambda jobs, n: seen.update(jobs=jobs, at=os.environ["LLMHAR_RAY_ADDRESS"]) or []
+        report, "run_jobs", lambda jobs, n, force: seen.update(jobs=jobs, at=os.environ["LLMHAR_RAY_ADDRESS"]) or []
     )
     called = CliRunner().invoke(app, ["run", "smoke", "02", "--engine", "ray", "--address", "10.0.0.1:6379", "--json"])
     assert called.exit_code == 0, called.output
@@ -262,15 +262,15 @@ def test_the_command_line_hands_the_address_to_the_notebooks(monkeypatch):
 class Sleeper:
     """Answers after a while; ``hoards`` keeps so many bytes of each answer."""
 
-    def __init__(self, delay_s: float = 0.0, hoards: int = 0):
-        self.delay_s, self.hoards, self.kept = delay_s, hoards, []
+    def __init__(self, delay_s: float = 0.0, hoards: int = 0, sleep=time.sleep):
+        self.delay_s, self.hoards, self.sleep, self.kept = delay_s, hoards, sleep, []
 
     def fingerprint(self):
         return Fingerprint("sleeper", "1", "", "")
 
     def stream(self, requests):
         for request in requests:
-            time.sleep(self.delay_s)
+            self.sleep(self.delay_s)
             self.kept.append(os.urandom(self.hoards))
             yield Generation(request.key, TEXT, "stop")
 
@@ -282,9 +282,24 @@ class Sleeper:
     def __exit__(self, *exc): ...
 
 
-def test_the_speedup_check_sees_a_second_node_that_does_nothing():
-    assert scale.speedup(lambda replicas: Sleeper(0.004 / replicas), n=40, rounds=1).verdict == "met"
-    idle = scale.speedup(lambda replicas: Sleeper(0.004), n=40, rounds=1)
+class Clock:
+    """Goes on only while somebody sleeps: no load of the machine moves it."""
+
+    now_s = 0.0
+
+    def perf_counter(self):
+        return self.now_s
+
+    def sleep(self, seconds):
+        self.now_s += seconds
+
+
+def test_the_speedup_check_sees_a_second_node_that_does_nothing(monkeypatch):
+    clock = Clock()
+    monkeypatch.setattr(scale, "time", clock)
+    twice = scale.speedup(lambda replicas: Sleeper(0.004 / replicas, sleep=clock.sleep), n=40, rounds=1)
+    assert twice.verdict == "met"
+    idle = scale.speedup(lambda replicas: Sleeper(0.004, sleep=clock.sleep), n=40, rounds=1)
     assert idle.verdict == "missed" and "misses the figure" in idle.why
 
 

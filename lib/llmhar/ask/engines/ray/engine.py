@@ -289,7 +289,7 @@ def _replica_engine(model: ModelSpec, options: Options) -> tuple[str, dict[str, 
     if engine == "auto" and model.engine != "auto":
         engine = model.engine
     changed = {name: value for name, value in asdict(options).items() if value != getattr(Options(), name)}
-    for name in ("ray_address", "replicas", "replica_engine"):
+    for name in ("ray_address", "replicas", "replica_engine", "stays"):
         changed.pop(name, None)
     if "adapters" in changed:
         changed["adapters"] = [str(Path(adapter).absolute()) for adapter in options.adapters]

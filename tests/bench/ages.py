@@ -1,0 +1,123 @@
+"""Which rows of the proof's tables are older than their code: ``python -m tests.bench.ages`` says so, and marks them.
+
+A row names the commit, the module that measured it and a hash over all files of the repository that this module
+imports or names (as ``python -m`` of a child and pytest of a test do), directly or not, and what lies beside them that
+is no Python (SQL, pages). Where these files differ today, the row was measured of another code.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import re
+from collections.abc import Callable, Iterator
+from functools import lru_cache
+from pathlib import Path
+
+from llmhar import paths, settings
+
+ROOT = Path(__file__).parents[2]
+PLACES = {"llmhar": ROOT / "lib", "tests": ROOT}
+"""Package -> the folder that it lies in."""
+BESIDE = {".css", ".j2", ".js", ".sql"}
+"""Files of the library that are no Python."""
+OLD = "older than its code"
+_MADE = re.compile(r"`(?P<commit>\S{1,40}) (?P<module>[\w.]+) (?P<hash>[0-9a-f]{12})`")
+_NAMED = re.compile(r"(llmhar|tests)([./]\w+)+")
+_HEAD = "| claim | figure | measured | verdict |"
+
+
+def _file(module: str) -> Path | None:
+    """The file of a module of this repository."""
+    folder = PLACES.get(module.partition(".")[0])
+    place = folder.joinpath(*module.split(".")) if folder else None
+    found = (file for file in (place.with_suffix(".py"), place / "__init__.py") if file.is_file()) if place else ()
+    return next(iter(found), None)
+
+
+@lru_cache(maxsize=4096)
+def _imports(file: Path) -> frozenset[str]:
+    """Modules that a file imports or names anywhere: "tests.bench.growth:claims", "tests/score/test_f1.py::test_x"."""
+    names = set()
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            named = node.value.partition(":")[0].removesuffix(".py")
+            names |= {named.replace("/", ".")} if _NAMED.fullmatch(named) else set()
+    return frozenset(names)
+
+
+def depends_on(module: str) -> list[Path]:
+    """Files that a module consists of: its own, all that it imports or names, directly or not, what lies beside."""
+    waiting, files = [module], set[Path]()
+    while waiting:
+        file = _file(waiting.pop())
+        if file and file not in files:
+            files.add(file)
+            waiting += _imports(file)
+    folders = {file.parent for file in files if PLACES.get("llmhar") in file.parents}
+    near = (other for folder in folders for pattern in ("*", "*/*") for other in folder.glob(pattern))
+    own = (other for other in near if other.parent in folders or not (other.parent / "__init__.py").exists())
+    beside = {other for other in own if other.suffix in BESIDE}
+    return sorted(files | beside)
+
+
+@lru_cache(maxsize=256)
+def code_hash(module: str) -> str:
+    """Hash over names and contents of :func:`depends_on`; the same on every machine."""
+    total = hashlib.sha256()
+    for file in depends_on(module):
+        total.update(file.relative_to(ROOT).as_posix().encode() + b"\0" + file.read_bytes() + b"\0")
+    return total.hexdigest()[:12]
+
+
+def stamp(module: str) -> str:
+    """What a row says of its origin: commit, module, hash."""
+    return f"`{settings.commit()[:10] or 'none'} {module} {code_hash(module)}`"
+
+
+def rows(text: str) -> Iterator[tuple[int, str]]:
+    """Place among the lines, and text, of each row of the tables of claims."""
+    inside = False
+    for number, line in enumerate(text.split("\n")):
+        if line.startswith(_HEAD):
+            inside = True
+        elif not line.startswith("|"):
+            inside = False
+        elif inside and not line.startswith("|---"):
+            yield number, line
+
+
+def is_old(row: str, now: Callable[[str], str] = code_hash) -> bool:
+    """Whether a row was measured of other code than today's, or does not say of which."""
+    made = _MADE.search(row)
+    return made is None or now(made["module"]) != made["hash"]
+
+
+def marked(text: str, now: Callable[[str], str] = code_hash) -> tuple[str, int, int]:
+    """A page whose rows say that they are older than their code where they are; how many are; how many rows it has."""
+    lines, n_old, n = text.split("\n"), 0, 0
+    for number, row in rows(text):
+        bare, old = row.replace(f" ({OLD})", ""), is_old(row, now)
+        n, n_old = n + 1, n_old + old
+        lines[number] = f"{bare.rstrip().removesuffix('|').rstrip()} ({OLD}) |" if old else bare
+    return "\n".join(lines), n_old, n
+
+
+def mark_all(folder: Path | None = None) -> dict[str, tuple[int, int]]:
+    """Mark the tables of a folder; None = ``reports/record/proof``. Returns file -> (old rows, rows)."""
+    found = {}
+    for file in sorted((folder or paths.record() / "proof").glob("*.md")):
+        text, n_old, n = marked(before := file.read_text(encoding="utf-8"))
+        if text != before:
+            paths.write_text(file, text)
+        found[file.name] = (n_old, n)
+    return found
+
+
+if __name__ == "__main__":
+    for name, (n_old, n) in mark_all().items():
+        print(f"{name}: {n_old} of {n} rows {OLD}")
