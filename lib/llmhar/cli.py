@@ -91,6 +91,8 @@ def plan(
         return print_json(made.to_json())
     rows = [{key: "" if value is None else value for key, value in row.items()} for row in plan_table(made)]
     print_table(rows, list(rows[0]))
+    for reason in made.reasons:
+        print_line(f"starved: {reason}")
     print_line(f"llmhar run {profile}: {made.gpu_hours_run:.2f} GPU-hours (the last assumption says of what)")
     for assumption in made.assumptions:
         print_line(f"assumed: {assumption}")

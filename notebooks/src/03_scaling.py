@@ -83,7 +83,7 @@ folder = Path(data_dir) if data_dir else None
 #
 # The planner knows each model's weights and key-value room. This is S1 as published, on one A100:
 # test windows, teacher, fine-tuned students, Figure 4 and all fine-tuning, at 3,000 generated
-# tokens a window.
+# tokens a window. Tokens of prompts and room for context stand in `llmhar plan paper`.
 
 # %%
 from llmhar.scaling import figures as scaling_figures
@@ -94,8 +94,9 @@ from llmhar.score.evaluate import evaluate, sweep_thinking
 from llmhar.score.figures import confusion_map, describe
 
 plan = planner.make_plan("paper", "a100-80")
-print(f"{plan.gpu_hours_total:.1f} GPU-hours in all")
-pd.DataFrame(planner.plan_table(plan)).astype(object).fillna("")
+print(f"{plan.gpu_hours_total:.1f} GPU-hours in all", *plan.reasons, sep="\n")
+unseen = ["prompt tokens", "shared %", "output tokens", "KV room, tokens", "hours"]
+pd.DataFrame(planner.plan_table(plan)).drop(columns=unseen)
 
 # %% [markdown]
 # ## Asking

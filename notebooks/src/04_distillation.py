@@ -22,6 +22,19 @@
 # ours; data and models are others. What the students do on other homes is in `04b_transfer`, how
 # small they can get in `04c_small_students`.
 
+# %% [markdown]
+# ## What you need to know
+#
+# - **Distillation** teaches a small model what a larger one wrote: it learns to continue the prompt
+#   with the teacher's text, token by token. No answer is looked up; the teacher is not asked again.
+# - **LoRA** leaves a weight matrix as it is and learns a thin addition, the product of two matrices
+#   of rank r. With r = 32 that is 7 per cent of the numbers: 20 MB instead of 270 for the 135M
+#   model.
+# - The **loss** counts the teacher's text alone: a student that learnt to repeat prompts would have
+#   learnt nothing.
+# - An **answers-only** student learns the same windows without the teacher's reasoning. What a
+#   student has above it, reasoning taught; what both have, answers did.
+
 # %% tags=["parameters"]
 datasets: list[str] = ["simulated"]  # one course each; loader options: "uci_adl:home=A"
 confirm_on: list[str] = []  # data that nothing was chosen by: the first student is asked there
@@ -275,6 +288,38 @@ parted_html([results.teacher, *results.scored[:1]])
 from llmhar.distill.cards import write_scores
 
 print("\n".join(write_scores(results, confirmed)) or "nobody was taught")
+
+# %% [markdown]
+# ## Five questions
+#
+# **1.** A student labels 9 of 10 events as its teacher does. How well does it know the home?
+#
+# <details><summary>answer</summary>As well as its teacher at most, where they agree: agreement is
+# not truth. Both are scored against the truth, beside each other.</details>
+#
+# **2.** Why is the untaught model asked with a longer prompt than the student?
+#
+# <details><summary>answer</summary>It was never told what is wanted; the prompt has to explain it.
+# A student's training is its explanation.</details>
+#
+# **3.** Trees on the teacher's labels pass the student on its own home. What is the student for?
+#
+# <details><summary>answer</summary>Not for this home: whoever has labels of a home has no need of
+# it. It can go where there are none (notebook 04b).</details>
+#
+# **4.** What would show that the teacher's reasoning was learnt, and not only its answers?
+#
+# <details><summary>answer</summary>A student of reasons above a student of the same answers, paired
+# by session; and answers that move when their evidence is taken away (notebook 04c).</details>
+#
+# **5.** Why were final numbers made on a home with a new seed?
+#
+# <details><summary>answer</summary>All earlier test days had been looked at while choices were
+# made. Days that nobody has seen cannot have been chosen by.</details>
+
+# %% [markdown]
+# **What you have seen:** traces → training examples → a training with its proof → the student
+# beside its teacher, beside what needs no language model, and beside a student of answers alone.
 
 # %% [markdown]
 # ## What run.json keeps

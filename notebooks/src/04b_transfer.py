@@ -21,6 +21,22 @@
 # recorded homes that it knows nothing of. Below that stands S1's own question (its Table 2): what
 # a student that was taught on one home knows of another.
 
+# %% [markdown]
+# ## What you need to know
+#
+# - **Zero-shot** means that nothing of the home was learnt: no event, no label, no name of its
+#   activities. The prompt lists the activities, and that is all.
+# - **Text embeddings** turn words into points, near to each other where words mean similar things;
+#   the control gives each event the activity whose name is nearest to its words.
+# - A mean **over homes** gives each home the same weight, however many days it has; its interval is
+#   made of the sessions within each home.
+# - **Days to overtake**: how many labelled days of a home a tree needs until it passes a student
+#   that has seen none.
+#
+# **Predict before you look:** on a home never seen, who is ahead: hand-written rules, embeddings of
+# words, or a small language model that learnt on made-up homes? And after how many labelled days
+# does a tree pass all of them?
+
 # %% tags=["parameters"]
 datasets: list[str] = ["simulated"]  # one course each; loader options: "uci_adl:home=A"
 if_here: list[str] = []  # further courses, for the first student, if their data are here
@@ -262,6 +278,40 @@ heatmap
 from llmhar.distill.cards import write_scores
 
 print("\n".join(write_scores(results)) or "nobody was taught")
+
+# %% [markdown]
+# ## Five questions
+#
+# **1.** Why can a tree not go to another home?
+#
+# <details><summary>answer</summary>Its features are that home's sensors and its classes that home's
+# activities; elsewhere both have other names.</details>
+#
+# **2.** The student that learnt answers alone is nearly always wrong in homes never seen. Why?
+#
+# <details><summary>answer</summary>A small model writes the names that it was taught instead of
+# reading the list. A reason in words of its own comes first with the other student, and carries
+# over.</details>
+#
+# **3.** Why is no activity of the recorded homes among the made-up ones?
+#
+# <details><summary>answer</summary>A name that was taught could be remembered. Only names that were
+# not show that the list was read.</details>
+#
+# **4.** Four homes, one resident each. What may be said of a family?
+#
+# <details><summary>answer</summary>Nothing from these four; the simulated homes have several
+# residents, but are simulated.</details>
+#
+# **5.** A tree passes the student after a day. Is the student useless?
+#
+# <details><summary>answer</summary>Somebody has to label that day, every home anew; and the student
+# can be tuned on the same day.</details>
+
+# %% [markdown]
+# **What you have seen:** homes never seen, the student beside all that can go there too, what its
+# reasons add, what a labelled day is worth; and S1's own matrix of homes taught on and homes tested
+# on.
 
 # %% [markdown]
 # ## What run.json keeps

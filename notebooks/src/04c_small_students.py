@@ -20,6 +20,20 @@
 # another student. Last, their evidence is taken away, to see whether their answers follow what
 # they say.
 
+# %% [markdown]
+# ## What you need to know
+#
+# - **Quantised** weights are kept in 8 or 4 bits instead of 16: less memory to read for each token,
+#   so that a processor answers faster, at a price in accuracy that is measured below.
+# - **On-policy** distillation lets the smaller model write, and corrects what it wrote by the
+#   larger model's probabilities: it learns from mistakes that it really makes.
+# - A **probe** takes away the event that a reason cites. If the answer stays, the reason was not
+#   what it hung on; a second probe that takes away another event says how often an answer moves
+#   anyhow.
+#
+# **Predict before you look:** take away the evidence that a reason names: of ten answers, how many
+# change? And how many if any other event is taken away?
+
 # %% tags=["parameters"]
 dataset: str = "simulated"  # what students are taught and tested on: 04's first course
 data_dir: str | None = None  # folder of a single data set; None = LLMHAR_DATA/<name>
@@ -157,6 +171,39 @@ tables.faithfulness_table(faithfulness.faithfulness_rows(outcomes))
 # %%
 gaps = faithfulness.gap_rows(outcomes)
 tables.faithfulness_gap_table(gaps) if gaps else "not run in this profile"
+
+# %% [markdown]
+# ## Five questions
+#
+# **1.** An int8 student answers faster. Why, if no multiplication is saved?
+#
+# <details><summary>answer</summary>For each token all weights are read once; half the bytes are
+# read in half the time.</details>
+#
+# **2.** Adapter and merged weights are the same numbers. Why may answers differ?
+#
+# <details><summary>answer</summary>Sums are rounded in another order. Where two tokens are nearly
+# equally likely, that decides, and the rest of the answer follows.</details>
+#
+# **3.** An answer moves with its evidence, and as often with any other event. Is the reasoning
+# faithful?
+#
+# <details><summary>answer</summary>No: the gap between the two is what counts, pair by
+# pair.</details>
+#
+# **4.** Which figure decides whether a student fits a gateway at home?
+#
+# <details><summary>answer</summary>Peak memory of the process that answers, and seconds a window
+# against seconds between windows.</details>
+#
+# **5.** Why are more steps on the teacher's text asked beside on-policy steps?
+#
+# <details><summary>answer</summary>Both had as many steps; only so is the difference due to what
+# was learnt from.</details>
+
+# %% [markdown]
+# **What you have seen:** the students again as adapter, merged, quantised and taught on, and what
+# happens to their answers when their evidence goes.
 
 # %% [markdown]
 # ## What run.json keeps

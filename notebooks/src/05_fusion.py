@@ -22,6 +22,23 @@
 # not how well it works in a home. What encoders' errors cost, and what their size buys, is asked
 # in `05b_encoder_errors`.
 
+# %% [markdown]
+# ## What you need to know
+#
+# - **Late fusion** puts answers together, not signals: a model of sound and one of motion each say
+#   what they take a piece for, in words, and somebody makes one activity of it.
+# - A **Shapley share** by hand: sound alone is right 40 times in 100, motion alone 20, both 70,
+#   neither 10. Sound first adds 30 and motion then 30; motion first adds 10 and sound then 50.
+#   Sound's share is (30 + 50) / 2 = 40, motion's (30 + 10) / 2 = 20, and both together are the 60
+#   from neither to both.
+# - **Clustered** intervals draw whole recordings: clips of one recording share its microphone and
+#   room, and are not independent.
+# - **Closed** means that the activities are listed in the prompt, **open** that they are not;
+#   **one-shot** shows one example an activity.
+#
+# **Predict before you look:** sound labels, motion or a made-up context: which of them is worth
+# most, and does a language model that was never shown a labelled clip pass a plain vote?
+
 # %% tags=["parameters"]
 clipset: str = "scenes"  # scenes (made up), scenes-recorded, hapt, pamap2, usc_had, manifest (own)
 data_dir: str | None = None  # their folder or manifest, from where you call; None = fetched or made
@@ -267,6 +284,38 @@ views.open_table(opened, plan.about).round(3) if open_ended else "not asked in t
 # %%
 found = situations.situations(outcome, opened)
 situations.situation_table(found, plan.about).round(3)
+
+# %% [markdown]
+# ## Five questions
+#
+# **1.** Bayes and stacking pass everybody. What did they have that a language model had not?
+#
+# <details><summary>answer</summary>Labelled clips of these very activities through these very
+# encoders: they know which guess of which encoder to distrust.</details>
+#
+# **2.** Shares of motion and context are set by the scenes' table. What then does their height say?
+#
+# <details><summary>answer</summary>How the scenes were composed, not what motion is worth in a
+# home; that is why scenes are drawn anew and told so.</details>
+#
+# **3.** The stand-in for captions gets no share. Why?
+#
+# <details><summary>answer</summary>It says the sound labels in sentences and carries nothing of its
+# own.</details>
+#
+# **4.** A third of the activities was taught to the student under no name. What does the gap
+# between the two parts show?
+#
+# <details><summary>answer</summary>How far it reads the list, and how far it remembers.</details>
+#
+# **5.** Why are contradicting clips left out of the scores?
+#
+# <details><summary>answer</summary>They have no single truth; what answerers make of them stands in
+# a table of its own.</details>
+
+# %% [markdown]
+# **What you have seen:** recordings → words of encoders → prompt → answer, every combination of
+# modalities, who fuses best with which help, and where a language model can do what a vote cannot.
 
 # %%
 publish(

@@ -18,6 +18,20 @@
 # motion encoder is made smaller, larger and finer, and last a small model is taught to fuse (S2's
 # next checks and open questions 1 and 3).
 
+# %% [markdown]
+# ## What you need to know
+#
+# - A **dose** is a set accuracy: at dose 50 half of an encoder's guesses are right and the others
+#   drawn wrong. A higher dose keeps every right guess of a lower one, so that doses are compared
+#   clip by clip.
+# - A **crossing** is the dose from which another answerer is ahead. Recordings are drawn anew a
+#   thousand times; how often the curves cross at all is said beside its interval.
+# - **Granularity** is the number of classes that an encoder tells apart: twelve say more than six,
+#   and are more often wrong.
+#
+# **Predict before you look:** spoil half of what the encoders say. Who suffers most: hand-written
+# rules, a vote over steps, or Bayes, who knows how often each encoder errs?
+
 # %% tags=["parameters"]
 clipset: str = "scenes"  # scenes (made up), scenes-recorded, hapt, pamap2, usc_had, manifest (own)
 data_dir: str | None = None  # their folder or manifest, from where you call; None = fetched or made
@@ -133,6 +147,39 @@ fed if len(fed) else "not run in this profile"
 lesson = (plan.task, teacher, student, student_steps, store, asking)
 pupils = error_study.distilled(*lesson) if student else []
 tables.cell_table(study.cells(pupils), plan.about).round(3) if pupils else "not run in this profile"
+
+# %% [markdown]
+# ## Five questions
+#
+# **1.** Why does a vote over ten steps hardly notice that half of them are wrong?
+#
+# <details><summary>answer</summary>Wrong guesses differ from each other, right ones do not: the
+# right activity still has most votes.</details>
+#
+# **2.** Where encoders are right 9 times in 100, all answerers are near chance. What does a
+# crossing there say?
+#
+# <details><summary>answer</summary>Little: both know next to nothing, and the curves
+# touch.</details>
+#
+# **3.** A larger encoder is right more often. Does the fusion gain as much?
+#
+# <details><summary>answer</summary>Only where motion decided; the table that feeds each encoder
+# into the fusion shows it.</details>
+#
+# **4.** Why are errors drawn at random kinder than a real encoder's?
+#
+# <details><summary>answer</summary>Real errors repeat: the same sound is misheard in the same way,
+# step after step, and a vote then agrees on it.</details>
+#
+# **5.** What would a student of clips with spoilt guesses learn that rules do not know?
+#
+# <details><summary>answer</summary>Which encoder to believe less. Made-up clips of its lessons have
+# such errors.</details>
+
+# %% [markdown]
+# **What you have seen:** what mistakes of encoders cost whom, where one answerer passes another,
+# what size and classes of the motion encoder buy, and a student of fusion.
 
 # %%
 publish(

@@ -9,9 +9,12 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import nbformat
+import pandas as pd
 import pytest
 
 from llmhar.run import jobs, report
+from llmhar.run.table_html import table_html
+from tests.tools import pictures
 
 CHROMIUM = shutil.which("chromium")
 OUTPUT = Path(__file__).parents[2] / "test-output"
@@ -134,3 +137,21 @@ def test_the_index_and_a_report_open_offline_and_show_something(tmp_path, monkey
         assert asked == set() and "macro" in dom and "rules" in dom
         browse(page, tmp_path, f"--screenshot={shot}", "--window-size=1200,2400")
         assert colours(shot) > 50
+
+
+def test_a_table_that_is_wider_than_its_page_is_named(tmp_path):
+    from playwright.sync_api import sync_playwright
+
+    def wider(n_columns):
+        (table := pd.DataFrame({f"column {i}": range(3) for i in range(n_columns)})).index.name = "row"
+        page = f"<style>div.told {{overflow-x: auto; width: 600px}}</style>{table_html(table)}<div class=told>no</div>"
+        (tmp_path / "page.html").write_text(page)
+        tab.goto((tmp_path / "page.html").as_uri())
+        return tab.evaluate(pictures.WIDER)
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        tab = browser.new_page()
+        [words] = wider(40)
+        assert words.startswith("row column 0 column 1") and wider(4) == []
+        browser.close()

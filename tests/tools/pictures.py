@@ -26,6 +26,11 @@ IN_LAB = {"00_tour": ".jp-OutputArea-output img", "06_traces": ".jp-OutputArea-o
 """Notebook -> what is scrolled into sight once it has run."""
 SETTINGS = {"notebook-extension/tracker": {"windowingMode": "none"}}
 """Of JupyterLab: cells out of sight are in the page, too."""
+WIDER = """() => [...document.querySelectorAll("div.told, table, pre")]
+  .filter(part => part.clientWidth && part.scrollWidth > part.clientWidth + 1
+    && getComputedStyle(part).overflowX !== "visible")
+  .map(part => part.innerText.trim().split(/\\s+/).slice(0, 12).join(" "))"""
+"""What a page has to be scrolled sideways for, by its first words."""
 STYLE = """body {font: 16px/1.5 sans-serif; max-width: 900px; margin: 2em auto} pre, code {background: #f3f4f6}
 pre {padding: .8em; overflow: auto; font-size: 85%} table {border-collapse: collapse} td, th {border: 1px solid #d0d7de;
 padding: .3em .8em} img {max-width: 49%} h1, h2 {border-bottom: 1px solid #d0d7de}"""
@@ -87,8 +92,9 @@ def take_in_lab(browser: Any, address: str, target: Path) -> Iterator[Path]:
         yield file
 
 
-def take(profile: str, target: Path) -> list[Path]:
-    """Take all pictures of a profile, in place of those that are there; returns their files.
+def take(profile: str, target: Path) -> tuple[list[Path], list[str]]:
+    """Take all pictures of a profile, in place of those that are there; returns their files, and what is wider than a
+    page of 1,280 (:data:`WIDER`).
 
     Raises:
         SystemExit: no reports, no chromium, or pictures that are too large together.
@@ -99,7 +105,7 @@ def take(profile: str, target: Path) -> list[Path]:
     chromium = shutil.which("chromium")
     if chromium is None or not (paths.reports() / profile / "index.html").is_file():
         raise SystemExit(f"needs chromium and reports: llmhar run {profile}")
-    taken = []
+    taken, wider = [], []
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
         explorer, readme, made = Path(folder) / "explorer.html", Path(folder) / "readme.html", Path(folder) / "made"
         made.mkdir()
@@ -117,6 +123,8 @@ def take(profile: str, target: Path) -> list[Path]:
                 tab.evaluate("down => window.scrollTo(0, down)", screen.down)
             taken.append(made / f"{screen.name}.png")
             tab.screenshot(path=taken[-1])
+            if screen.width == 1280 and not screen.down:
+                wider += [f"{screen.name}: {words}" for words in tab.evaluate(WIDER)]
             tab.close()
         work = Path(folder) / "work"
         shutil.copytree(paths.root() / "notebooks", work / "notebooks")
@@ -130,7 +138,7 @@ def take(profile: str, target: Path) -> list[Path]:
         with paths.replacing_folder(target) as fresh:
             for file in taken:
                 shutil.copyfile(file, fresh / file.name)
-    return [target / file.name for file in taken]
+    return [target / file.name for file in taken], wider
 
 
 if __name__ == "__main__":
@@ -138,5 +146,8 @@ if __name__ == "__main__":
     parser.add_argument("profile", nargs="?", default="smoke")
     parser.add_argument("--to", type=Path, default=paths.root() / "docs" / "pictures")
     given = parser.parse_args()
-    for file in take(given.profile, given.to):
+    files, wider = take(given.profile, given.to)
+    for file in files:
         print(f"{file}: {file.stat().st_size:,} bytes")
+    if wider:
+        raise SystemExit("\n".join(["wider than the page:", *wider]))

@@ -94,6 +94,11 @@ class Plan:
         return self.total("gpu_hours")
 
     @property
+    def reasons(self) -> list[str]:
+        """Why rows are starved, or do not fit, and the cure: a sentence a model and reason."""
+        return list(dict.fromkeys(f"{row.model}: {row.reason}" for row in self.rows if row.reason))
+
+    @property
     def gpu_hours_run(self) -> float:
         """Planned GPU-hours of ``llmhar run`` of this profile, as far as its models fit."""
         return math.fsum(row.gpu_hours or 0.0 for row in self.run_rows)
@@ -239,7 +244,9 @@ def _priced(job: Job, card: Device, ideal: float | None, derate: float, cards: i
 
 
 def plan_table(plan: Plan) -> list[dict[str, Any]]:
-    """Rows for a notebook's table, rounded, units in the headings; the last one is the sum."""
+    """Rows for a table, rounded, units in the headings; the last one is the sum. :attr:`Plan.reasons` says why what is
+    starved is so.
+    """
 
     def rounded(value: float | None, digits: int) -> float | None:
         return None if value is None else round(value, digits)
@@ -252,7 +259,7 @@ def plan_table(plan: Plan) -> list[dict[str, Any]]:
             "cards": f"{row.replicas} × {row.tensor_parallel}", "KV room, tokens": row.kv_room_tokens,
             "at once": row.concurrency, "roofline tokens/s": round(row.roofline_tokens_per_s),
             "GPU-hours": rounded(row.gpu_hours, 2), "hours": rounded(row.hours, 2), "USD": rounded(row.cost_usd, 2),
-            "bottleneck": row.bottleneck, "starved": row.reason,
+            "bottleneck": row.bottleneck, "starved": "yes" if row.reason else "",
         }
         for row in plan.rows
     ]  # fmt: skip
