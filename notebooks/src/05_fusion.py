@@ -53,7 +53,7 @@ engine: str = "auto"  # auto (vllm, else transformers), or one engine
 n_llm_clips: int | None = 10  # clips that language models are asked about; None = all
 shots: list[int] = [0]  # examples per activity in the prompt: 0 (zero-shot), 1 (one-shot)
 example_steps: int | None = 2  # time steps shown of a one-shot example; None = all (8,000 tokens)
-baselines: list[str] = ["vote", "bayes", "stacking", "early"]  # also: contrastive, majority, chance
+baselines: list[str] = ["vote", "bayes", "stacking", "early", "embeddings"]  # or contrastive
 constrained: bool = True  # language models must answer from the list; leaves no room for reasoning
 sampling: str = "model"  # model: makers' values, by mode; hosted: max_tokens too; greedy: likeliest
 max_tokens: int = 256  # most tokens a model may write
@@ -172,6 +172,12 @@ heat_map
 # A student of made-up clips saw no recording: every clip is a test, of all folds. A third of the
 # activities was never taught to it under any name; the same activities are told apart for
 # everybody, though whoever was fitted learnt from labelled clips of both.
+#
+# The student reasons in words of its own ("a baby; so comforting a child") and then writes a name
+# that it remembers rather than one of the list. So the name is read from its reason: the one that
+# is nearest, by sentence embeddings, to what the reason hears and concludes. What it names itself
+# stands beside it ("own names"), and so does the control that needs no language model: the name
+# nearest to the encoders' own words ("embeddings").
 
 # %%
 parts = taught.part_table(outcome.answered, plan.about)

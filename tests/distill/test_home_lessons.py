@@ -20,7 +20,7 @@ from llmhar.distill.teaching import load_teaching, recipe_for
 from llmhar.records import Fingerprint, Generation
 from llmhar.settings import SettingsError
 from llmhar.text.parsing import parse_answer
-from llmhar.text.schema import WHY_CHARS, is_named
+from llmhar.text.schema import WHY_CHARS, named_by
 
 
 @pytest.fixture(scope="module")
@@ -179,4 +179,4 @@ def test_students_of_made_up_homes_are_asked_in_their_words_and_bound(smollm2, t
     assert bound.results["one"].overall.missed_pct == 0
     assert all(reading.whys[0] == 'as "0" says' for reading in bound.results["one"].readings)
     assert all(r.messages[0]["content"].startswith("Say what people at home") for r in teacher.asked)
-    assert {None if r.schema is None else is_named(r.schema) for r in teacher.asked} == {None, True, False}
+    assert {None if r.schema is None else bool(named_by(r.schema)) for r in teacher.asked} == {None, True, False}

@@ -107,6 +107,20 @@ def test_without_a_grid_everything_is_shown_once_in_the_words_that_it_was_taught
     assert [len(own.given) for own in both] == [16, 1], "the grid is the first student's"
 
 
+def test_a_student_whose_reasons_name_is_also_asked_to_name_itself(plan, store):
+    asked = AskedAs(constrained=True, why=True, named=True)
+    named = STUDENT.model_copy(update={"name": "by reasons", "kind": "llm", "revision": "3", "asked": asked})
+    outcome = taught.joined(fusion_study.Outcome(plan, [], []), [named], store, asking(Scripted()), grid=False)
+    (student,), (own,) = outcome.students, outcome.own_names
+    assert own.answerer == "by reasons, own names" and list(own.given) == [WHOLE]
+    assert {answer.label for answer in student.given[WHOLE].answers} != {
+        answer.label for answer in own.given[WHOLE].answers
+    }, "one reason for all clips means one name; the model wrote several"
+    assert len(set(student.given[WHOLE].predictions.values())) == 1
+    numbers = taught.student_numbers(outcome)
+    assert {"student_f1", "student_own_names_f1", "student_own_names_unseen_f1"} <= set(numbers)
+
+
 def test_taught_and_never_taught_names_are_told_apart_for_everybody(outcome):
     knows = answering(outcome, "knows", lambda clip: clip.label if was_taught(clip.label) else None)
     guesses = answering(outcome, "guesses", lambda clip: next(filter(was_taught, outcome.plan.task.labels)))
@@ -179,7 +193,7 @@ def test_who_is_asked_is_trained_merged_or_left_out(monkeypatch, tmp_path, capsy
     monkeypatch.setattr(taught, "fetch", fetched.append)
     (shipped,) = taught.fuser_models([FUSION_MODEL])
     assert fetched == [FUSION_MODEL] and shipped.prompt == FORMS["listed"]
-    assert shipped.asked == AskedAs(constrained=True, why=True)
+    assert shipped.asked == AskedAs(constrained=True, why=True, named=True)
 
 
 # What must be done without.

@@ -10,11 +10,13 @@ from llmhar import paths
 from llmhar.ask.naming import name_by_reasons
 from llmhar.distill import naming_fit
 from llmhar.distill.home_lessons import lessons
+from llmhar.fusion.answerers.prompt import closed_schema
+from llmhar.fusion.answerers.reading import read_closed
 from llmhar.records import Generation, Request
 from llmhar.text import naming
 from llmhar.text.confidence import label_confidences
 from llmhar.text.parsing import parse_answer
-from llmhar.text.schema import answer_schema, is_named
+from llmhar.text.schema import answer_schema, named_by, names_of
 
 NAMES = {0: "Toileting", 1: "Meal_Preparation", 2: "sleeping at night", 3: "Leave Home"}
 WHYS = ["flush in the morning, toilet use", "stove in the evening, cooking dinner", "bed at night, asleep",
@@ -71,8 +73,37 @@ def test_what_is_no_list_of_reasons_stays_as_it_is(text):
 
 def test_only_a_schema_that_says_so_is_named_and_the_matcher_is_part_of_it():
     plain, named = (answer_schema(1, NAMES, why=True, namer=namer) for namer in ("", naming.fingerprint()))
-    assert not is_named(plain) and is_named(named) and asked(plain).key != asked(named).key
+    assert not named_by(plain) and named_by(named) and asked(plain).key != asked(named).key
     assert asked(named).key != asked(answer_schema(1, NAMES, why=True, namer="another")).key
+
+
+CLIP = "captions: a baby; sounds: Baby cry and Baby laughter, a baby; motion: mostly sitting; so comforting a child"
+
+
+def test_a_clips_reason_means_the_name_nearest_to_what_it_hears_and_concludes():
+    names = ["washing_up", "RockingTheBaby", "vacuuming", "sitting down", "eat a meal"]
+    whys = [
+        CLIP,
+        "motion: standing; so eating lunch",
+        "captions: a vacuum cleaner; so singing a song",
+        "scrubbing plates",
+    ]
+    odds = naming.by_parts(whys, names)
+    assert [names[best] for best in odds.argmax(1)] == ["RockingTheBaby", "eat a meal", "vacuuming", "washing_up"]
+    assert np.allclose(odds.sum(1), 1)
+    assert np.isfinite(naming.by_parts(["", "; ", "captions: \ud800; so "], ["a", "\ud800"])).all()
+
+
+def test_a_clips_bound_answer_is_named_by_its_reason_and_read():
+    labels = ["washing up", "rocking the baby", "vacuuming"]
+    schema = closed_schema(labels, why=True, spaced=True, namer=naming.PARTS)
+    text = json.dumps({"why": CLIP, "activity": "vacuuming"})
+    made = name_by_reasons(Generation("key", text, "stop"), asked(schema))
+    assert json.loads(made.text) == {"why": CLIP, "activity": "rocking the baby"}
+    assert read_closed(made.text, labels, "stop") == ("rocking the baby", "ok")
+    assert [made.text[slice(*place[:2])] for place in json.loads(made.logprobs)] == ['"rocking the baby"']
+    own = closed_schema(labels, why=True, spaced=True)
+    assert not named_by(own) and names_of(own) == labels and asked(own).key != asked(schema).key
 
 
 def test_the_weights_are_those_of_the_lessons():

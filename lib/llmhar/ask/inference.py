@@ -33,7 +33,7 @@ from llmhar.data.events import Window
 from llmhar.records import Fingerprint, Generation, Request, Sampling
 from llmhar.text.naming import fingerprint
 from llmhar.text.parsing import offered_names
-from llmhar.text.schema import WHY_CHARS, answer_schema, is_named
+from llmhar.text.schema import WHY_CHARS, answer_schema, named_by
 from llmhar.text.serialize import event_text
 
 STUDY = Asking()
@@ -276,7 +276,7 @@ def _ask(
                     print(f"engine gave an answer nobody asked for: {answered.request_key[:12]}…", file=sys.stderr)
                     continue
                 generation = whole_or_failed(answered, request)
-                if request.schema is not None and is_named(request.schema):
+                if request.schema is not None and named_by(request.schema):
                     generation = name_by_reasons(generation, request)
                 store.add(generation, fingerprint, number, timed=asking.purpose == "timed")
                 n_failed, in_a_row = (n_failed, 0) if generation.ok else (n_failed + 1, in_a_row + 1)

@@ -99,11 +99,13 @@ class Outcome:
     baselines: list[Answered]
     students: list[Answered] = field(default_factory=list)
     """Taught on made-up clips (:mod:`llmhar.fusion.taught`)."""
+    own_names: list[Answered] = field(default_factory=list)
+    """Students whose reasons name their activities, naming them themselves."""
 
     @property
     def answered(self) -> list[Answered]:
         """Models, then students, then baselines."""
-        return [*self.models, *self.students, *self.baselines]
+        return [*self.models, *self.students, *self.own_names, *self.baselines]
 
     @property
     def kinds(self) -> dict[str, str]:

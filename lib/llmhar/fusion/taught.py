@@ -34,6 +34,8 @@ from llmhar.score.tables import KINDS
 
 PARTS: Mapping[str, Collection[bool]] = {"all": (True, False), "taught": (True,), "never taught": (False,)}
 """Part of the activities -> whether a student may have met them in its lessons."""
+BESIDE = ("rules", "vote", "embeddings")
+"""Answerers whose scores are key numbers beside the student's."""
 KEYS = {"all": "", "taught": "seen_", "never taught": "unseen_"}
 """Part -> how key numbers call it."""
 SETTINGS: Mapping[str, tuple[int, bool]] = {
@@ -78,14 +80,20 @@ def joined(outcome: Outcome, students: Sequence[ModelSpec], store: Store, asking
         store: where answers are looked up and kept.
         asking: limits and engine; answers are bound to the list.
         grid: whether the first student is asked about every combination of modalities, none included; the others, and
-            without a grid all, are asked with everything shown.
+            without a grid all, are asked with everything shown. Those whose reasons name their activities are asked
+            with everything shown once more, naming these themselves.
     """
     task, bound = outcome.plan.task, replace(asking, constrained=True)
     whole, everything = [Condition(frozenset()), *design(task.observations)], [Condition(task.shown)]
     answered = [
         by_model(task, model, whole if grid and not i else everything, store, bound) for i, model in enumerate(students)
     ]
-    return replace(outcome, students=answered)
+    own = [
+        by_model(task, model.model_copy(update={"asked": model.asked.model_copy(update={"named": False})}), everything,
+                 store, bound, f"{model.name}, own names")
+        for model in students if model.asked is not None and model.asked.named
+    ]  # fmt: skip
+    return replace(outcome, students=answered, own_names=own)
 
 
 def ask_settings(
@@ -175,13 +183,15 @@ def pairs_of(outcome: Outcome) -> dict[str, list[Pair]]:
 
 def student_numbers(outcome: Outcome) -> dict[str, float | int]:
     """Key numbers of the first student: macro F1 of all, seen and unseen activities with bounds and n, and how far it
-    is from rules, vote and Bayes in accuracy; empty without a student.
+    is from rules, vote, embeddings and Bayes in accuracy; empty without a student.
     """
     if not outcome.students:
         return {}
     student, numbers = outcome.students[0], dict[str, Any]()
     everything = Condition(student.task.shown)
-    named = {"student": student} | {own.answerer: own for own in outcome.answered if own.answerer in ("rules", "vote")}
+    named = {"student": student} | {own.answerer: own for own in outcome.answered if own.answerer in BESIDE}
+    if outcome.own_names:
+        named["student_own_names"] = outcome.own_names[0]
     for key, own in named.items():
         for part, words in KEYS.items():
             if everything in own.given and clips_of(own.task.consistent, part):
@@ -194,7 +204,7 @@ def student_numbers(outcome: Outcome) -> dict[str, float | int]:
             numbers |= share.numbers(f"student_{words}accuracy")
     for part, pairs in pairs_of(outcome).items():
         for pair in pairs:
-            if pair.first == student.answerer and pair.second in ("rules", "vote", "bayes"):
+            if pair.first == student.answerer and pair.second in (*BESIDE, "bayes"):
                 key = f"student_{KEYS[part]}minus_{pair.second}"
                 numbers |= {key: pair.gap, f"{key}_low": pair.low, f"{key}_high": pair.high, f"{key}_p": pair.p}
     return numbers | {"chance": 1 / len(student.task.labels)}

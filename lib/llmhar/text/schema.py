@@ -5,7 +5,7 @@ Knows no engine: both LLM engines compile the schema with xgrammar and enforce i
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -35,8 +35,8 @@ def answer_schema(
         why: whether each item holds a short "why" before its "activity": a model that cannot think apart from its
             answer would otherwise be bound from the first token on, and reason nothing.
         spaced: whether the answer is spaced as lessons are (:data:`SPACED`).
-        namer: what names each activity by its "why" instead of the model, from :func:`llmhar.text.naming.fingerprint`;
-            empty = the model itself.
+        namer: what names each activity by its "why" instead of the model: :func:`llmhar.text.naming.fingerprint` or
+            :data:`llmhar.text.naming.PARTS`; empty = the model itself.
 
     Returns:
         The same object for the same arguments: treat it as read-only.
@@ -59,7 +59,7 @@ def _schema(
         values = _names(labels)
     return {
         **({"$comment": SPACED} if spaced else {}),
-        "$defs": {"activity": {**({"$comment": NAMED + namer} if namer else {}), "enum": values}},
+        "$defs": {"activity": activities(values, namer)},
         "type": "array",
         "prefixItems": [_item(i, why) for i in range(n_events)],
         "items": False,
@@ -73,9 +73,30 @@ def is_spaced(schema: Mapping[str, Any]) -> bool:
     return schema.get("$comment") == SPACED
 
 
-def is_named(schema: Mapping[str, Any]) -> bool:
-    """Whether the activities of an answer are named by their reasons, and not by the model that gave these."""
-    return str(schema.get("$defs", {}).get("activity", {}).get("$comment", "")).startswith(NAMED)
+def named_by(schema: Mapping[str, Any]) -> str:
+    """The matcher that names the activities of an answer by their reasons; empty = the model that gave these."""
+    comment = str(_activity(schema).get("$comment", ""))
+    return comment.removeprefix(NAMED) if comment.startswith(NAMED) else ""
+
+
+def names_of(schema: Mapping[str, Any]) -> list[str]:
+    """The activities that an answer may name, of a window or of a clip."""
+    return list(_activity(schema)["enum"])
+
+
+def activities(values: Sequence[str] | Sequence[int], namer: str = "") -> dict[str, Any]:
+    """The part of a schema that lists activities.
+
+    Args:
+        values: what may be answered.
+        namer: see :func:`answer_schema`.
+    """
+    return {**({"$comment": NAMED + namer} if namer else {}), "enum": values}
+
+
+def _activity(schema: Mapping[str, Any]) -> Mapping[str, Any]:
+    found: Mapping[str, Any] = {**schema.get("properties", {}), **schema.get("$defs", {})}.get("activity", {})
+    return found
 
 
 def has_whys(schema: Mapping[str, Any]) -> bool:

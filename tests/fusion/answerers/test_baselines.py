@@ -273,3 +273,19 @@ def test_contrastive_without_pairs_is_early_fusion():
     observations = scene(24)
     for own in ({"motion"}, {"labels", "context"}, {"context"}, frozenset()):
         assert predict("contrastive", observations, own, LABELS) == predict("early", observations, own, LABELS)
+
+
+def test_embeddings_take_the_name_nearest_to_what_was_said_and_learn_nothing():
+    labels = ["washing up", "vacuuming", "walking the dog", "making coffee"]
+    said = {"vacuuming": "Vacuum cleaner", "walking the dog": "Dog", "washing up": "Dishes, pots, and pans"}
+    clips = [
+        Observation(f"{label}-{fold}", label, f"p{fold}", fold, frozenset(),
+                    (StepSeen(1.0, labels=(Guess(said[label], 0.9), Guess("Speech", 0.05))),))
+        for label in said for fold in (0, 1)
+    ]  # fmt: skip
+    shown = {"labels"}
+    found = predict("embeddings", clips, shown, labels)
+    assert accuracy(found, clips) == 1
+    lies = [replace(one, label="making coffee") for one in clips]
+    assert predict("embeddings", lies, shown, labels) == found, "truth of other folds changes nothing"
+    assert set(predict("embeddings", clips, {"motion"}, labels).values()) <= set(said), "nothing said: the majority"

@@ -23,6 +23,8 @@ from llmhar.fusion.answerers.contrastive import project
 from llmhar.fusion.clips.clip import check_folds
 from llmhar.fusion.encoders.observation import Observation
 from llmhar.records import sha256_of
+from llmhar.text.embedding import embed
+from llmhar.text.naming import name_words
 
 Predictions = dict[str, str | None]
 """Clip id -> answered activity; None: no valid answer, which is wrong."""
@@ -343,6 +345,33 @@ def _view_contrastive(observations: Sequence[Observation], job: Job) -> Mapping[
     return project(observations, seed=job.seed)
 
 
+# -- nothing fitted
+
+
+def _fit_embeddings(train: Sequence[Observation], job: Job) -> Fitted:
+    """The activity whose name is nearest to what was said: cosines of each modality's guesses, by their shares, summed.
+
+    Learns nothing: what zero-shot answers of a language model are to be measured by.
+    """
+    named = embed([name_words(label) for label in job.labels])
+
+    def answer(one: Observation) -> str | None:
+        said: dict[str, Counter[str]] = defaultdict(Counter)
+        for step in one.steps:
+            for modality in ("captions", "labels", "motion"):
+                for guess in getattr(step, modality):
+                    said[modality][guess.name] += guess.share
+        said["context"].update(dict.fromkeys(one.context.values(), 1.0))
+        scores = np.zeros(len(named))
+        for words in said.values():
+            if words:
+                mean = np.array([*words.values()]) @ embed([*words])
+                scores += named @ mean / (np.linalg.norm(mean) or 1.0)
+        return job.labels[int(np.argmax(scores))] if any(said.values()) else None
+
+    return lambda test: [answer(one) for one in test]
+
+
 # -- for reference
 
 
@@ -365,6 +394,7 @@ BASELINES: dict[str, Baseline] = {
     "stacking": Baseline("stacking (logistic regression on guesses)", _fit_stacking),
     "early": Baseline("early fusion (logistic regression on embeddings)", _fit_early),
     "contrastive": Baseline("contrastive (shared space, logistic regression)", _fit_early, _view_contrastive),
+    "embeddings": Baseline("text embeddings, nothing fitted", _fit_embeddings),
     "majority": Baseline("most frequent activity", _fit_majority),
     "chance": Baseline("chance", _fit_chance),
 }

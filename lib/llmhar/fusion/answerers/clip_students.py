@@ -63,7 +63,7 @@ def fusion_student(name: str, *, progress: bool = True, threads: int | None = No
     named = f"{arm.base}, {arm.words}"
     student = train_student(recipe_for(arm.base, teaching), examples, name=named, progress=progress, threads=threads)
     about = {
-        "prompt": LISTED, "asked": AskedAs(constrained=True, why=arm.with_why),
+        "prompt": LISTED, "asked": AskedAs(constrained=True, why=arm.with_why, named=arm.with_why),
         "teacher": "the truth of made-up clips", "teacher_kind": "simulated",
         "data": f"{DATASET} (simulated)", "windows": f"{len(examples)} made-up clips of text",
         "completion": "reasoning" if arm.with_why else "answer",

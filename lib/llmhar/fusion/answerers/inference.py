@@ -15,6 +15,7 @@ from llmhar.fusion.answerers.reading import match_open, read_closed, read_open
 from llmhar.fusion.answerers.task import Condition, FusionTask
 from llmhar.fusion.encoders.observation import Observation
 from llmhar.records import Verdict
+from llmhar.text.naming import PARTS
 from llmhar.text.prompt import PromptError
 
 WHY_TOKENS = 160
@@ -64,7 +65,8 @@ def fusion_asks(task: FusionTask, model: ModelSpec, condition: Condition, asking
     asking = as_taught(model, asking) if listed else asking
     constrained = asking.constrained and condition.closed and model.kind == "llm"
     why = listed if asking.why is None else asking.why
-    schema = closed_schema(task.labels, why=why, spaced=listed) if constrained else None
+    namer = PARTS if asking.named and why else ""
+    schema = closed_schema(task.labels, why=why, spaced=listed, namer=namer) if constrained else None
     if constrained and why:  # ends by itself; its reason must not be cut
         limits = asking.sampling
         asking = replace(asking, sampling=replace(limits, max_tokens=max(limits.max_tokens, WHY_TOKENS)))

@@ -18,7 +18,7 @@ from llmhar.distill.examples import LeakError
 from llmhar.fusion.encoders.observation import MODALITIES, Guess, Observation, StepSeen
 from llmhar.records import sha256_of
 from llmhar.text.prompt import PromptError
-from llmhar.text.schema import SPACED
+from llmhar.text.schema import SPACED, activities
 from llmhar.text.serialize import clean_text, fold_name
 
 Wording = Literal["s2", "student", "listed"]
@@ -182,7 +182,7 @@ def label_names(labels: Sequence[str]) -> list[str]:
     return names
 
 
-def closed_schema(labels: Sequence[str], *, why: bool = False, spaced: bool = False) -> dict[str, Any]:
+def closed_schema(labels: Sequence[str], *, why: bool = False, spaced: bool = False, namer: str = "") -> dict[str, Any]:
     """JSON schema of the only answers that name an offered activity, for constrained decoding.
 
     Args:
@@ -190,9 +190,10 @@ def closed_schema(labels: Sequence[str], *, why: bool = False, spaced: bool = Fa
         why: whether a short "why" stands before the activity: else a model that cannot think apart from its answer
             would be bound from the first token on, and reason nothing.
         spaced: whether answers have a blank after each comma and colon, as lessons have.
+        namer: what names the activity by its "why" (:data:`llmhar.text.naming.PARTS`); empty = the model itself.
     """
     reason = {"why": {"type": "string", "maxLength": WHY_CHARS}} if why else {}
-    properties = {**reason, "activity": {"enum": label_names(labels)}}
+    properties = {**reason, "activity": activities(label_names(labels), namer)}
     marked = {"$comment": SPACED} if spaced else {}
     return {
         **marked,
