@@ -143,6 +143,28 @@ SAW = {
         "of up to 135M parameters reach {macro_f1_smollm2-135m}",
         "fall from {missed_pct_free} % to {missed_pct_schema} %",
     ],
+    "04_distillation": [
+        "over {windows} windows of {n_sessions} sessions",
+        "the rules, who teach, reach macro F1 {teacher_f1}{of rules}, trees on their labels {trees_f1}",
+        "the table of sensor and part of day {lookup_f1}",
+        "begins at {zero_shot_f1}{of llmhar-home-135m}",
+        "it reaches {student_f1}{of llmhar-home-135m taught on simulated-merged}",
+        "behind the trees it is by {behind}{of behind}, p {student_minus_trees_p}",
+    ],
+    "04b_transfer": [
+        "macro F1 {transfer_f1}{of transfer}, rules without habits {transfer_rules_plain_f1}{of transfer_rules_plain}",
+        "text embeddings {transfer_embeddings_f1}{of transfer_embeddings}",
+        "the matcher {transfer_matcher_f1}{of transfer_matcher}",
+        "answers alone it has {transfer_answer_only_f1}{of transfer_answer_only}",
+        "UCI A {transfer_f1_uci_a}, UCI B {transfer_f1_uci_b}",
+        "Kasteren A {transfer_f1_kasteren_a}, CASAS AL {transfer_f1_casas_al}",
+        "trees pass it after {overtake_days}{of overtake_days} labelled days",
+    ],
+    "05b_encoder_errors": [
+        "the rules are right about {accuracy_dose_50_rules} of the clips",
+        "the vote about {accuracy_dose_50_vote}, Bayes about {accuracy_dose_50_bayes}",
+        "from {crossing_rules_vote}{of crossing_rules_vote} on",
+    ],
     "06_traces": [
         "{n_traces} traces",
         "on {windows} windows",
@@ -155,12 +177,18 @@ SAW = {
     ],
 }
 """What each notebook says that the recorded demo showed: its sentences, with names of recorded numbers in braces."""
+STUDY = {"04b_transfer"}
+"""Notebooks that tell of the recorded study: the demo asks nothing of what they are about."""
 
 
 def recorded(notebook):
     """Numbers of the recorded demo as texts, by the names that SAW uses."""
-    run = json.loads((paths.record() / "demo" / notebook / "run.json").read_text(encoding="utf-8"))
+    profile = "demo-full" if notebook in STUDY else "demo"
+    run = json.loads((paths.record() / profile / notebook / "run.json").read_text(encoding="utf-8"))
     numbers = dict(run["key_numbers"])
+    if "student_minus_trees_f1" in numbers:
+        behind = {end: -numbers[f"student_minus_trees_f1{end}"] for end in ("", "_low", "_high")}
+        numbers |= {"behind": behind[""], "behind_low": behind["_high"], "behind_high": behind["_low"]}
     for row in run["scores"]:
         numbers |= {"n_events": row["n_events"], "n_sessions": row["n_sessions"]}
     if notebook == "01_serialization":
@@ -168,6 +196,10 @@ def recorded(notebook):
     if notebook == "06_traces":
         numbers["windows"] = numbers["n_traces"] // len(run["models"])
     texts = {name: number_text(value) for name, value in numbers.items() if isinstance(value, int | float)}
+    for low in [name for name in numbers if name.endswith("_low")]:
+        of = low.removesuffix("_low")
+        ends = interval_text(numbers[low], numbers[f"{of}_high"])
+        texts |= {f"of {of}": ends, f"of {of.removesuffix('_f1')}": ends}
     return texts | {
         f"of {row['model']}": interval_text(row["macro_f1_low"], row["macro_f1_high"]) for row in run["scores"]
     }
@@ -177,7 +209,8 @@ def recorded(notebook):
 def test_what_we_saw_is_what_the_record_holds(notebook):
     numbers = recorded(notebook)
     text = text_of(notebook)
-    cell = text[text.index("**What the recorded demo showed**") :].partition("%%")[0].partition("differ):")[2]
+    head = f"**What the recorded {'study' if notebook in STUDY else 'demo'} showed**"
+    cell = text[text.index(head) :].partition("%%")[0].partition("differ):")[2]
     for sentence in SAW[notebook]:
         told = re.sub(r"\{([^}]*)\}", lambda found: numbers[found[1]], sentence)
         assert told in cell, told

@@ -109,13 +109,14 @@ def run(  # noqa: PLR0913 - options of a command
     name: Annotated[str, typer.Option(help="Keep these settings' report beside the profile's own, as TRIAL.")] = "",
     max_usd: Annotated[float | None, typer.Option(min=0, help="Most US dollars that servers may be paid.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Run notebooks too whose report stands.")] = False,
+    recorded: Annotated[bool, typer.Option("--recorded", help="Take recorded answers before asking.")] = False,
     as_json: Json = False,
 ) -> None:
     """Run notebooks through papermill into reports/PROFILE. Run again to resume; a failed run replaces nothing.
 
     A report stands, and is not made again, while its notebook, settings, code, data and answers are as they were.
     """
-    from llmhar.ask import spending
+    from llmhar.ask import recorded_answers, spending
     from llmhar.run.aside import aside, later_run
     from llmhar.run.jobs import plan_jobs
     from llmhar.run.ready import refuse_if_not_ready
@@ -126,6 +127,7 @@ def run(  # noqa: PLR0913 - options of a command
         if options.get("engine") != "ray":
             raise typer.BadParameter("--address is the cluster of --engine ray")
         os.environ["LLMHAR_RAY_ADDRESS"] = address  # the notebooks' processes inherit it
+    os.environ[recorded_answers.VARIABLE] = str(recorded_answers.folder_of(profile)) if recorded else ""
     planned = plan_jobs(profile, notebooks or [], options, Path.cwd(), name)
     spending.begin(max_usd)
     refuse_if_not_ready(planned)
@@ -152,7 +154,7 @@ def record(
     notebooks: Annotated[list[str] | None, typer.Argument(help="Names or numbers; default: all that have run.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Keep finished runs: copy run.json and figure.png into reports/record, which git tracks, and write results.md."""
+    """Keep finished runs in reports/record, which git tracks: run.json, figure, models' answers; write results.md."""
     from llmhar.run.record import record_runs
 
     done = record_runs(profile, notebooks or [])

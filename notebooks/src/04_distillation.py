@@ -224,7 +224,7 @@ bars
 #   on their labels 0.673, the table of sensor and part of day 0.541;
 # - the student, who had never met this home, begins at 0.414 [0.208, 0.621]; after three minutes of
 #   training on it, it reaches 0.348 [0.240, 0.455]: that it learnt anything is not shown;
-# - behind the trees it is by 0.325 [0.156, 0.495], p 0.031.
+# - behind the trees it is by 0.325 [0.156, 0.494], p 0.031.
 
 # %% [markdown]
 # The same question on other days, and in homes of other people: the first student, as it stands

@@ -112,15 +112,6 @@ homes_figure = moving_figures.homes_figure(rows, never_seen)
 homes_figure
 
 # %% [markdown]
-# **What the recorded study showed** (`reports/record/demo-full`; your run may differ):
-#
-# - over four recorded homes the student whose reasons are named reaches macro F1 0.567 [0.492,
-#   0.641], rules without habits 0.533 [0.476, 0.590], text embeddings 0.342 [0.276, 0.407], the
-#   matcher 0.317 [0.219, 0.414]; taught answers alone it has 0.058 [0.031, 0.085];
-# - home by home: UCI A 0.831, UCI B 0.542, Kasteren A 0.583, CASAS AL 0.310;
-# - trees pass it after 0.901 [0.714, 1.48] labelled days.
-
-# %% [markdown]
 # Is it more than chance? The student minus each of the others, paired by session within homes.
 
 # %%
@@ -287,6 +278,17 @@ heatmap
 from llmhar.distill.cards import write_scores
 
 print("\n".join(write_scores(results)) or "nobody was taught")
+
+# %% [markdown]
+# ## What was recorded
+#
+# **What the recorded study showed** (`reports/record/demo-full`; your run may differ):
+#
+# - over four recorded homes the student whose reasons are named reaches macro F1 0.567 [0.492,
+#   0.641], rules without habits 0.533 [0.476, 0.590], text embeddings 0.342 [0.276, 0.407], the
+#   matcher 0.317 [0.219, 0.414]; taught answers alone it has 0.058 [0.031, 0.085];
+# - home by home: UCI A 0.831, UCI B 0.542, Kasteren A 0.583, CASAS AL 0.310;
+# - trees pass it after 0.901 [0.714, 1.48] labelled days.
 
 # %% [markdown]
 # ## Five questions

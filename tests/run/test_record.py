@@ -18,7 +18,7 @@ from tests.command import call
 ROOT = Path(__file__).parents[2]
 FIXED = (
     r"reports/record/(diary\.md|results\.md|plan\.lock|proof/(bench\.md|bench\.png|faults\.md|security\.md)"
-    r"|(demo|demo-full)/\d\d[a-z]?_\w+/(run\.json|figure\.png)"
+    r"|(demo|demo-full)/\d\d[a-z]?_\w+/(run\.json|figure\.png|answers\.jsonl\.xz)"
     r"|students/[\w.-]+/((about|student)\.json|batches\.jsonl|adapter/adapter_(config\.json|model\.safetensors)))"
 )
 """All that may be tracked below ``reports``."""

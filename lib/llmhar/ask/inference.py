@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 from tqdm import tqdm
 
-from llmhar.ask import meter
+from llmhar.ask import meter, recorded_answers
 from llmhar.ask.asking import Asking
 from llmhar.ask.engines.base import Engine, EngineError
 from llmhar.ask.engines.registry import effective_options, open_engine, replies_of
@@ -228,6 +228,8 @@ def run_asks(asks: Collection[Ask], model: ModelSpec, store: Store, asking: Aski
         if isinstance(model.source, HubSource) and is_served(model, asking.engine) and not timed:
             _take_over(requests, model, store)
         wanted |= requests.keys() - (set() if asking.exact else store.answered(list(requests), timed=timed))
+    if not (asking.exact or timed):
+        wanted -= recorded_answers.take(store, wanted)
     if not wanted:
         return AskedRun(model.name, len(asks), len(asks), 0, 0, time.perf_counter() - start, 0.0)
     with asking.open_with() if asking.open_with else open_model(model, asking) as opened:

@@ -1,4 +1,5 @@
-"""``llmhar record``: copies finished runs of a profile into ``reports/record``, which git tracks, and writes its page.
+"""``llmhar record``: copies finished runs of a profile into ``reports/record``, which git tracks, with what models
+answered in them (:mod:`llmhar.ask.recorded_answers`), and writes its page.
 
 Runs write into ``reports/<profile>``, which git ignores: no run leaves a tracked file changed, and what is recorded is
 recorded on purpose. The page ``results.md`` is made from the recorded ``run.json`` files alone.
@@ -14,6 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from llmhar import paths
+from llmhar.ask import recorded_answers
+from llmhar.ask.store import Store
+from llmhar.run.aside import MADE_FROM
 from llmhar.run.claims import meaning, write_spans
 from llmhar.run.jobs import choose_notebooks
 from llmhar.score.stats import bounded
@@ -80,12 +84,25 @@ def _why_not(file: Path, profile: str, name: str) -> str:
 
 
 def _copy(run: Path, target: Path) -> dict[str, Any]:
-    """Copy a run's two files, both in one step; where it has no figure, that of an older record goes."""
+    """Copy a run's two files and write its answers, all in one step; what an older record had besides goes."""
     files = [name for name in ("run.json", "figure.png") if (run / name).is_file()]
     with paths.replacing_folder(target) as made:
         for name in files:
             shutil.copyfile(run / name, made / name)
+        if _write_answers(run, made / recorded_answers.FILE):
+            files.append(recorded_answers.FILE)
     return {"notebook": target.name, "path": str(target), "files": files}
+
+
+def _write_answers(run: Path, file: Path) -> int:
+    """Write what models answered to the requests that a run looked up; nothing where the run does not say which."""
+    try:
+        lines = json.loads((run / MADE_FROM).read_text(encoding="utf-8"))["keys"]
+    except (OSError, ValueError, LookupError):
+        return 0
+    in_batches = [key for key, _, timed in (line.partition(" ") for line in lines) if timed == "0"]
+    with Store() as store:
+        return recorded_answers.write(store, in_batches, file)
 
 
 def results_page(folder: Path) -> str:

@@ -3,8 +3,8 @@
 A small model reasons well in words of its own ("cooker in the evening, cooking dinner") long before it reads a list of
 names well. So the list is read by something else. For events of homes: logistic regression on the sentence embeddings
 of conclusion and name, fitted on the lessons of made-up homes (:mod:`llmhar.distill.naming_fit`), whose numbers are in
-``params/naming.json``. For clips: the name nearest to what the reason hears and concludes, nothing fitted (:func:`by_parts`).
-Knows no sensor and no engine: without a reason it knows nothing.
+``params/naming.json``. For clips, nothing is fitted: the name nearest to what the reason hears and concludes
+(:func:`by_parts`). Knows no sensor and no engine: without a reason it knows nothing.
 """
 
 from __future__ import annotations
