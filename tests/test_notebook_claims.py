@@ -160,6 +160,14 @@ SAW = {
         "Kasteren A {transfer_f1_kasteren_a}, CASAS AL {transfer_f1_casas_al}",
         "trees pass it after {overtake_days}{of overtake_days} labelled days",
     ],
+    "05_fusion": [
+        "Bayes reaches macro F1 {f1_all_bayes}, the vote {f1_vote}{of vote}, the rules {rules_f1}{of rules}",
+        "text embeddings {embeddings_f1}{of embeddings}, the student {student_f1}{of student}",
+        "naming activities itself {student_own_names_f1}{of student_own_names}",
+        "without reasons {f1_all_taught on made-up clips, answers only}",
+        "under any name it has {student_unseen_f1}{of student_unseen}",
+        "all of it over {student_clips} clips",
+    ],
     "05b_encoder_errors": [
         "the rules are right about {accuracy_dose_50_rules} of the clips",
         "the vote about {accuracy_dose_50_vote}, Bayes about {accuracy_dose_50_bayes}",
@@ -177,7 +185,7 @@ SAW = {
     ],
 }
 """What each notebook says that the recorded demo showed: its sentences, with names of recorded numbers in braces."""
-STUDY = {"04b_transfer"}
+STUDY = {"04b_transfer", "05_fusion"}
 """Notebooks that tell of the recorded study: the demo asks nothing of what they are about."""
 
 

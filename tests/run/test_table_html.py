@@ -42,12 +42,12 @@ def test_a_gap_keeps_its_sign_and_a_percentage_ends_at_100():
     assert rows == [["-0.310", "[-0.400, 0.020]", "99", "[97, 100]"]]
 
 
-@pytest.mark.parametrize("n", [1, table_html.ROWS, table_html.ROWS + 1, 200])
+@pytest.mark.parametrize("n", [1, table_html.ROWS, table_html.ROWS + table_html.FEW, table_html.ROWS + 4, 200])
 def test_nothing_is_cut(n):
     long = "word " * 60
     page = table_html.table_html(pd.DataFrame({"i": range(n), "text": [f"{i} {long}end{i}." for i in range(n)]}))
     assert all(f"end{i}." in page for i in range(n))
-    assert page.count("<details>") == (n > table_html.ROWS) and "rows ×" not in page and "..." not in page
+    assert page.count("<details>") == (n > table_html.ROWS + table_html.FEW) and "rows ×" not in page and "..." not in page
 
 
 def test_levels_of_names_are_joined_and_hostile_texts_escaped():

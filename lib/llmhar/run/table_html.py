@@ -17,8 +17,10 @@ import pandas as pd
 
 from llmhar.traces.view import templates_of
 
-ROWS = 15
-"""Rows that are seen at once; the others stand folded below them."""
+ROWS, FEW = 15, 3
+"""Rows that are seen at once; the others stand folded below them, where they are more than a few."""
+WIDE = 9
+"""Columns beyond which a table is set narrower."""
 # Column or row name -> in words, and the glossary's word (docs/glossary.md); names without an entry lose "_" alone.
 TERMS = {
     "p_holm": ("p, corrected (Holm)", "Holm"),
@@ -82,7 +84,8 @@ def table_html(table: pd.DataFrame, why_empty: str = "not measured") -> str:
     heads = [head_of(name) for name, _ in columns]
     numeric = [_is_numeric(values) for _, values in columns]
     dashes = any(cell.startswith("–") for row in rows for cell in row)
-    return page.render(empty=False, heads=heads, rows=rows, n_names=n_names, same=same, numeric=numeric, shown=ROWS,
+    return page.render(empty=False, heads=heads, rows=rows, n_names=n_names, same=same, numeric=numeric, wide=WIDE,
+                       shown=ROWS if len(rows) > ROWS + FEW else len(rows),
                        note=f"–: {why_empty}" if dashes else "")  # fmt: skip
 
 
