@@ -47,7 +47,9 @@ def test_nothing_is_cut(n):
     long = "word " * 60
     page = table_html.table_html(pd.DataFrame({"i": range(n), "text": [f"{i} {long}end{i}." for i in range(n)]}))
     assert all(f"end{i}." in page for i in range(n))
-    assert page.count("<details>") == (n > table_html.ROWS + table_html.FEW) and "rows ×" not in page and "..." not in page
+    assert (
+        page.count("<details>") == (n > table_html.ROWS + table_html.FEW) and "rows ×" not in page and "..." not in page
+    )
 
 
 def test_levels_of_names_are_joined_and_hostile_texts_escaped():

@@ -8,6 +8,7 @@ again.
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -228,7 +229,7 @@ def run_asks(asks: Collection[Ask], model: ModelSpec, store: Store, asking: Aski
         if isinstance(model.source, HubSource) and is_served(model, asking.engine) and not timed:
             _take_over(requests, model, store)
         wanted |= requests.keys() - (set() if asking.exact else store.answered(list(requests), timed=timed))
-    if not (asking.exact or timed):
+    if os.environ.get(recorded_answers.VARIABLE) and not (asking.exact or timed):
         wanted -= recorded_answers.take(store, wanted)
     if not wanted:
         return AskedRun(model.name, len(asks), len(asks), 0, 0, time.perf_counter() - start, 0.0)

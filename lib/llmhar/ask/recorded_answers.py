@@ -56,7 +56,8 @@ def write(store: Store, keys: Iterable[str], file: Path) -> int:
 
 
 def take(store: Store, keys: Collection[str]) -> set[str]:
-    """Put recorded answers to these requests, which the store knows and has no answer to, into the store.
+    """Put recorded answers to these requests, which the store knows and has no answer to, into the store; the variable
+    is set.
 
     Returns:
         The keys that have been answered so.
@@ -64,10 +65,7 @@ def take(store: Store, keys: Collection[str]) -> set[str]:
     Raises:
         StoreError: a file of answers is damaged, or the store cannot be written.
     """
-    folder = os.environ.get(VARIABLE)
-    if not folder or not keys:
-        return set()
-    recorded = _read(folder)
+    recorded = _read(os.environ[VARIABLE])
     taken = {key for key in keys if key in recorded}
     for key in sorted(taken):
         store.add(*recorded[key])

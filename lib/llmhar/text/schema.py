@@ -89,7 +89,7 @@ def activities(values: Sequence[str] | Sequence[int], namer: str = "") -> dict[s
 
     Args:
         values: what may be answered.
-        namer: see :func:`answer_schema`.
+        namer: what names them by a "why" instead of the model; empty = the model itself.
     """
     return {**({"$comment": NAMED + namer} if namer else {}), "enum": values}
 
