@@ -34,7 +34,7 @@ from llmhar.fusion.answerers.clip_validation import WHOLE, ask_validation, valid
 from llmhar.fusion.answerers.inference import FusionAnswer, fusion_asks
 from llmhar.fusion.answerers.prompt import EXAMPLE_HEADING, NOTHING, WHY_CHARS, FusionForm, build_prompt, closed_schema
 from llmhar.fusion.answerers.reading import read_closed, read_open
-from llmhar.fusion.clips.clip_grammar import TEST_LABELS, activity_of, all_names, untaught, was_taught
+from llmhar.fusion.clips.clip_grammar import TEST_LABELS, activity_of, all_names, clip_grammar, untaught, was_taught
 from llmhar.fusion.clips.registry import load_clipset
 from llmhar.fusion.encoders.made_clips import MadeClip
 from llmhar.fusion.encoders.observation import MODALITIES, Guess, Observation, StepSeen
@@ -111,6 +111,20 @@ def test_every_combination_occurs_and_all_forms(drawn):
     assert len({len(lesson.clip.observation.steps) for lesson in drawn}) > 8
     assert 0 < sum(lesson.clip.observation.conflict for lesson in drawn) < 3 * CONFLICT * N
     assert len({len(lesson.names) for lesson in drawn}) > 12
+
+
+def test_drowned_lessons_leave_sound_aside_and_all_others_as_they_were(drawn):
+    again = [draw_lesson(f"train-test-{i}", 0.9) for i in range(N)]
+    changed = [(old, new) for old, new in zip(drawn, again) if new.clip != old.clip and not new.clip.sources]
+    kept = [(old, new) for old, new in zip(drawn, again) if new.clip.sources]
+    assert len(changed) > 10 and all(example_of(old) == example_of(new) for old, new in kept)
+    for old, new in changed:
+        moves = clip_grammar()["activities"][new.clip.activity]["moves"]
+        assert max(moves, key=moves.get) not in ("sitting", "standing") and "motion" in new.condition.modalities
+        assert (old.names, old.condition) == (new.names, new.condition) and old.clip.activity == new.clip.activity
+        reason = why(new.clip, new.condition.modalities)
+        assert "; sounds: " not in f"; {reason}" or "tells little" in reason
+        assert reason.endswith(f"so {usual_name(new.clip.activity)}")
 
 
 def test_prompts_are_compact_and_hold_role_activities_and_clip(drawn, taught):

@@ -60,20 +60,27 @@ class Lesson(NamedTuple):
     form: FusionForm
 
 
-def lessons(n: int, seed: str, *, with_why: bool = True) -> Iterator[Example]:
+def lessons(n: int, seed: str, *, with_why: bool = True, drowned: float = 0.0) -> Iterator[Example]:
     """Lessons from ``n`` made-up clips.
 
     Args:
         n: how many.
         seed: the same seed gives the same lessons.
         with_why: whether each has its reason; without, the answer alone is learnt, about the same clips.
+        drowned: how many of the clips that movement tells apart sound like something else, so that only motion and
+            context tell.
     """
     for i in range(n):
-        yield example_of(draw_lesson(f"train-{seed}-{i}"), with_why=with_why)
+        yield example_of(draw_lesson(f"train-{seed}-{i}", drowned), with_why=with_why)
 
 
-def draw_lesson(seed: str) -> Lesson:
-    """A clip, a list of activities and a condition; the seed, which is the clip's id, decides them."""
+def draw_lesson(seed: str, drowned: float = 0.0) -> Lesson:
+    """A clip, a list of activities and a condition; the seed, which is the clip's id, decides them.
+
+    Args:
+        seed: of all draws.
+        drowned: as :func:`lessons` takes it.
+    """
     rng = random.Random(f"lesson:{seed}")
     taught = [activity for activity in clip_grammar()["activities"] if activity not in untaught()]
     activity, shots, closed = rng.choice(taught), int(rng.random() < ONE_SHOT), rng.random() >= OPEN
@@ -82,7 +89,12 @@ def draw_lesson(seed: str) -> Lesson:
     if not closed and not shots:  # in one's own words, whatever style a list would have
         names = {activity: in_form(rng.choice(names_for(activity, "train")), 1)}
     modalities = frozenset(MODALITIES) if rng.random() < 0.4 else rng.choice(combinations(MODALITIES))
-    clip = make_clip(seed, activity, names[activity], conflict=rng.random() < CONFLICT)
+    conflict, other = rng.random() < CONFLICT, None
+    if drowned and not conflict and "motion" in modalities and _told_by_motion(activity):
+        apart = random.Random(f"drowned:{seed}")  # draws of its own: the other lessons stay what they are
+        if apart.random() < drowned:
+            other = apart.choice([name for name in taught if name != activity and not _near(activity, name)])
+    clip = make_clip(seed, activity, names[activity], conflict=conflict, drowned_by=other)
     if rng.random() < SHORT:
         steps = clip.observation.steps[: rng.randint(*STEPS_SHOWN)]
         clip = replace(clip, observation=replace(clip.observation, steps=steps))
@@ -123,6 +135,12 @@ def draw_names(rng: random.Random, activity: str, pool: Sequence[str], words: Wo
     taken: set[str] = set()
     called = {name: free_name(rng, names_for(name, words), taken, style, form) for name in chosen}
     return {name: called[name] for name in rng.sample(chosen, len(chosen)) if called[name]}
+
+
+def _told_by_motion(activity: str) -> bool:
+    """Whether one mostly moves otherwise in it than most people at home, who sit or stand."""
+    moves = clip_grammar()["activities"][activity]["moves"]
+    return max(moves, key=moves.__getitem__) not in ("sitting", "standing")
 
 
 @lru_cache(maxsize=16384)

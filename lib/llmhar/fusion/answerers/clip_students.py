@@ -34,12 +34,15 @@ class ClipArm:
     """Key into models.yaml."""
     seed: int = 0
     """Of clips, adapter and order."""
+    drowned: float = 0.0
+    """How many of the clips that movement tells apart sound like something else."""
 
 
 ARMS: dict[str, ClipArm] = {
     "truth": ClipArm("taught on made-up clips"),
     "answer": ClipArm("taught on made-up clips, answers only", with_why=False),
     "seed 2": ClipArm("taught on made-up clips, seed 2", seed=2),
+    "drowned": ClipArm("taught on made-up clips, sound drowned", drowned=0.5),
 }
 """In the order in which they are trained."""
 
@@ -78,6 +81,6 @@ def clip_lessons(arm: ClipArm, n: int) -> list[Example]:
     Raises:
         LeakError: a name that is kept for tests, or what was said of a recording.
     """
-    examples = list(lessons(n, f"clips-{arm.seed}", with_why=arm.with_why))
+    examples = list(lessons(n, f"clips-{arm.seed}", with_why=arm.with_why, drowned=arm.drowned))
     refuse_leaks(examples)
     return examples

@@ -46,7 +46,9 @@ class MadeClip:
     """Of these, what the encoder mostly took them for."""
 
 
-def make_clip(seed: str, activity: str, label: str, *, fold: int = 0, conflict: bool = False) -> MadeClip:
+def make_clip(
+    seed: str, activity: str, label: str, *, fold: int = 0, conflict: bool = False, drowned_by: str | None = None
+) -> MadeClip:
     """What encoders say of a made-up clip, all modalities.
 
     Args:
@@ -55,10 +57,11 @@ def make_clip(seed: str, activity: str, label: str, *, fold: int = 0, conflict: 
         label: what the activity is called.
         fold: side of the split.
         conflict: whether it moves as nobody does who does this.
+        drowned_by: another activity, of which all that is heard comes (next door, say): nothing of its own sounds.
     """
     rng, what = random.Random(f"clip:{seed}"), clip_grammar()["activities"][activity]
     n = N_STEPS if rng.random() < 0.55 else rng.randint(2, 14)
-    ear = _Ear(rng, what["hears"])
+    ear = _Ear(rng, clip_grammar()["activities"][drowned_by or activity]["hears"])
     heard = [ear.step() for _ in range(n)]
     sounds = [guesses for guesses, _ in heard]
     free = rng.random() < 0.5  # as a captioner writes, or as the stand-in does
@@ -73,7 +76,7 @@ def make_clip(seed: str, activity: str, label: str, *, fold: int = 0, conflict: 
         clip_id=seed, label=label, cluster=seed, fold=fold, sources=frozenset(), steps=steps,
         context=_context(rng, *what["where"]), conflict=conflict,
     )  # fmt: skip
-    return MadeClip(observation, activity, tuple(ear.sources), ear.misheard)
+    return MadeClip(observation, activity, () if drowned_by else tuple(ear.sources), {} if drowned_by else ear.misheard)
 
 
 class _Ear:
