@@ -21,6 +21,7 @@ from unittest.mock import patch
 import nbformat
 
 from llmhar import paths
+from llmhar.records import sha256_of
 from llmhar.run import jobs, report
 from llmhar.run.aside import ASIDE
 from tests.bench.kills import Tally, answers, check_store, digest, finish
@@ -165,12 +166,16 @@ def _executed(version: int, *, failed: bool = False) -> nbformat.NotebookNode:
 
 
 def _contents(folder: Path) -> dict[str, str]:
-    """File -> hash; run.json as its text and the index as its cards, without the seconds that no two runs share."""
+    """File -> hash; run.json as its text and the index as its cards, without the seconds that no two runs share; pages
+    without the minute in which they were made.
+    """
     found = {}
     for file in sorted(folder.rglob("[!.]*")):
         name = file.relative_to(folder).as_posix()
         if file.name == "run.json":
             found[name] = json.dumps(record_of(file))
+        elif file.suffix == ".html" and file.name != "index.html":
+            found[name] = sha256_of(re.sub(r"finished: [-\d]+ [\d:]+", "", file.read_text(encoding="utf-8")))
         elif file.name != "index.html" and file.is_file():
             found[name] = digest(file)
     whole = (folder / "index.html").read_text().rstrip().endswith("</html>")
