@@ -123,7 +123,7 @@ def take(profile: str, target: Path) -> tuple[list[Path], list[str]]:
                 tab.evaluate("down => window.scrollTo(0, down)", screen.down)
             taken.append(made / f"{screen.name}.png")
             tab.screenshot(path=taken[-1])
-            if screen.width == 1280 and not screen.down:
+            if screen.width == 1280 and not screen.down and screen.page != readme:  # code scrolls on the web, too
                 wider += [f"{screen.name}: {words}" for words in tab.evaluate(WIDER)]
             tab.close()
         work = Path(folder) / "work"

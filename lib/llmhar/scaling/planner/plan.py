@@ -259,7 +259,7 @@ def plan_table(plan: Plan) -> list[dict[str, Any]]:
             "cards": f"{row.replicas} × {row.tensor_parallel}", "KV room, tokens": row.kv_room_tokens,
             "at once": row.concurrency, "roofline tokens/s": round(row.roofline_tokens_per_s),
             "GPU-hours": rounded(row.gpu_hours, 2), "hours": rounded(row.hours, 2), "USD": rounded(row.cost_usd, 2),
-            "bottleneck": row.bottleneck, "starved": "yes" if row.reason else "",
+            "bottleneck": row.bottleneck, "starved": "yes" if row.reason else "no",
         }
         for row in plan.rows
     ]  # fmt: skip
