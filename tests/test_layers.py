@@ -42,6 +42,7 @@ MAY_IMPORT = (
 # Pages that teach: a form, a home with faults, two readings, the way, one window's lesson, a timeline, live profiles.
 # An engine that stays for the next notebook: the run owns its process and lends it; no killed notebook leaves one.
 # Students in the record (opened on any machine), several data sets to confirm on, what a student buys.
+# Answers in the record, taken by a run; clips named by their reasons; text embeddings as fusion's zero-shot control.
 MAX_LINES_TOTAL, MAX_LINES_MODULE = 30_030, 300
 # Child processes: what runs there may import torch and vllm; nothing else in the library may.
 CHILD_ONLY = {

@@ -116,6 +116,7 @@ def run(  # noqa: PLR0913 - options of a command
 
     A report stands, and is not made again, while its notebook, settings, code, data and answers are as they were.
     """
+    from llmhar import paths
     from llmhar.ask import recorded_answers, spending
     from llmhar.run.aside import aside, later_run
     from llmhar.run.jobs import plan_jobs
@@ -127,7 +128,7 @@ def run(  # noqa: PLR0913 - options of a command
         if options.get("engine") != "ray":
             raise typer.BadParameter("--address is the cluster of --engine ray")
         os.environ["LLMHAR_RAY_ADDRESS"] = address  # the notebooks' processes inherit it
-    os.environ[recorded_answers.VARIABLE] = str(recorded_answers.folder_of(profile)) if recorded else ""
+    os.environ[recorded_answers.VARIABLE] = str(paths.record() / profile) if recorded else ""
     planned = plan_jobs(profile, notebooks or [], options, Path.cwd(), name)
     spending.begin(max_usd)
     refuse_if_not_ready(planned)

@@ -12,11 +12,12 @@ from llmhar.ask.store import Store, StoreError
 from llmhar.ask.task import prepare
 from llmhar.data.events import Windowing
 from llmhar.records import Fingerprint, Generation
+from tests.opened import Opened
 
 MODEL = MODELS["smollm2-135m"]
 
 
-class Engine:
+class Engine(Opened):
     """Answers with the number of the request; counts what it is asked."""
 
     in_flight = 4
@@ -30,13 +31,8 @@ class Engine:
     def stream(self, requests):
         for request in requests:
             self.asked += 1
-            yield Generation(request.key, f"answer \ud83d {self.asked}", "stop", output_tokens=3, seconds=0.5)
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *exc):
-        pass
+            text = f"answer \ud83d\u2028\x85\n {self.asked}"
+            yield Generation(request.key, text, "stop", output_tokens=3, seconds=0.5)
 
 
 @pytest.fixture

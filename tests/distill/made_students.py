@@ -8,13 +8,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import yaml
 from safetensors.numpy import save_file
 
 from llmhar import paths
-from llmhar.ask.models import FUSION_MODEL, HOME_MODEL, MODELS
+from llmhar.ask.models import FUSION_MODEL, HOME_MODEL, MODELS, AskedAs
 from llmhar.ask.trained import students_home, weights_file
+from llmhar.distill.cards import update_about
 from llmhar.distill.recipe import Recipe
+from llmhar.distill.students import Student, open_by_name
+from llmhar.text.prompt import FORMS
 
 PROMPT = (
     "Name the home activity behind each sensor event. Think in one short line per event, then answer with a JSON list."
@@ -103,3 +107,19 @@ def make_adapter(folder: Path, *, scale: float = 0.3) -> None:
     record, weights = json.loads((folder / "student.json").read_text()), weights_file(folder, "lora")
     record |= {"weights_sha256": paths.file_sha256(weights), "weights_bytes": weights.stat().st_size}
     (folder / "student.json").write_text(json.dumps(record))
+
+
+def without_adapters(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A checkout without adapters and a home without students, in place of this one's; returns its ``params``."""
+    made = make_checkout(tmp_path)
+    monkeypatch.setattr(paths, "params", lambda: made)
+    monkeypatch.setenv("LLMHAR_HOME", str(tmp_path / "home"))
+    return made
+
+
+def make_shippable(n_examples: int) -> Student:
+    """A LoRA student of the tiny Qwen3 that was taught with the prompt of shipped ones, opened."""
+    folder = make_student("taught", "qwen3-tiny", method="lora", n_examples=n_examples)
+    make_adapter(folder)
+    update_about(folder, {"prompt": FORMS["listed"], "asked": AskedAs(constrained=True, why=True)})
+    return open_by_name("taught")

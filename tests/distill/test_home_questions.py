@@ -20,12 +20,13 @@ from llmhar.score.overtake import LeakedDay, labelled_days, learning_curves
 from llmhar.text.naming import name_words
 from llmhar.text.parsing import parse_answer
 from llmhar.text.schema import WHY_CHARS
+from tests.opened import Opened
 
 matplotlib.use("agg")
 NAMES = ["one=simulated", "two=simulated_other"]
 
 
-class Sure:
+class Sure(Opened):
     """Answers as the schema has it; each event's reason cites the one before it, and names it."""
 
     def fingerprint(self):
@@ -43,15 +44,6 @@ class Sure:
                 text += label + "}"
             logprobs = json.dumps(tokens) if request.logprobs else ""
             yield Generation(request.key, text + "]", "stop", logprobs=logprobs)
-
-    def close(self):
-        pass
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *exc):
-        pass
 
 
 @pytest.fixture(scope="module")

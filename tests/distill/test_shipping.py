@@ -33,7 +33,7 @@ from llmhar.text.parsing import parse_answer
 from llmhar.text.prompt import FORMS
 from llmhar.text.schema import WHY_CHARS
 from tests.conftest import need
-from tests.distill.made_students import make_adapter, make_checkout, make_student
+from tests.distill.made_students import make_adapter, make_shippable, without_adapters
 
 ROW = {"model": HOME_MODEL, "kind": "LLM", "engine": "vllm 0.32 float32 cpu", "revision": "r",
        "data": "uci_adl home A (real)", "subset": "20 windows a day", "n_sessions": 4, "n_events": 780,
@@ -43,20 +43,12 @@ ROW = {"model": HOME_MODEL, "kind": "LLM", "engine": "vllm 0.32 float32 cpu", "r
 
 @pytest.fixture(autouse=True)
 def params(tmp_path, monkeypatch):
-    """A checkout without an adapter, and a home without students."""
-    made = make_checkout(tmp_path)
-    monkeypatch.setattr(paths, "params", lambda: made)
-    monkeypatch.setenv("LLMHAR_HOME", str(tmp_path / "home"))
-    return made
+    return without_adapters(tmp_path, monkeypatch)
 
 
 @pytest.fixture
 def student():
-    """A LoRA student of the tiny Qwen3."""
-    folder = make_student("taught", "qwen3-tiny", method="lora", n_examples=2400)
-    make_adapter(folder)
-    update_about(folder, {"prompt": FORMS["listed"], "asked": AskedAs(constrained=True, why=True)})
-    return open_by_name("taught")
+    return make_shippable(2400)
 
 
 def test_a_shipped_folder_has_the_adapter_in_bfloat16_and_its_cards(params, student):

@@ -6,23 +6,19 @@ from dataclasses import replace
 
 import pytest
 
-from llmhar import paths
 from llmhar.ask.asking import Asking
-from llmhar.ask.models import FUSION_MODEL, MODELS, AskedAs, ModelError
+from llmhar.ask.models import FUSION_MODEL, MODELS, ModelError
 from llmhar.ask.store import Store
-from llmhar.distill.cards import update_about
 from llmhar.distill.shipping import ship
-from llmhar.distill.students import open_by_name
 from llmhar.fusion import shipping, taught
 from llmhar.fusion.answerers import clip_students
 from llmhar.fusion.answerers.clip_validation import validation_tasks
 from llmhar.fusion.answerers.inference import fusion_asks
 from llmhar.fusion.shipping import FUSION_CARD
 from llmhar.fusion.taught import PARTS
-from llmhar.text.prompt import FORMS
 from llmhar.text.schema import is_spaced
 from tests.conftest import need
-from tests.distill.made_students import make_adapter, make_checkout, make_student
+from tests.distill.made_students import make_shippable, without_adapters
 
 NUMBERS = {
     f"student_{words}{name}": value
@@ -40,19 +36,12 @@ RUN = {
 
 @pytest.fixture(autouse=True)
 def params(tmp_path, monkeypatch):
-    """A checkout without adapters, and a home without students."""
-    made = make_checkout(tmp_path)
-    monkeypatch.setattr(paths, "params", lambda: made)
-    monkeypatch.setenv("LLMHAR_HOME", str(tmp_path / "home"))
-    return made
+    return without_adapters(tmp_path, monkeypatch)
 
 
 @pytest.fixture
 def student():
-    folder = make_student("taught", "qwen3-tiny", method="lora", n_examples=1600)
-    make_adapter(folder)
-    update_about(folder, {"prompt": FORMS["listed"], "asked": AskedAs(constrained=True, why=True)})
-    return open_by_name("taught")
+    return make_shippable(1600)
 
 
 def test_its_card_says_what_it_is_for_and_where_it_was_measured(params, student):

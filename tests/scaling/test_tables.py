@@ -33,6 +33,7 @@ from llmhar.score.cost import Point
 from llmhar.score.ledger import CAUSES
 from llmhar.score.tables import pair_table, score_answers
 from llmhar.text.prompt import PromptForm
+from tests.opened import Opened
 
 ACTIVITIES = {1: "cooking", 2: "eating", 3: "sleeping", 4: "reading", 9: "TRANSITION"}
 SHAPE = Shape(layers=2, hidden=64, heads=4, kv_heads=2, head_dim=32)
@@ -518,7 +519,7 @@ def test_result_numbers():
 # -- thinking, and engines
 
 
-class Thinker:
+class Thinker(Opened):
     """An engine that thinks as long as it may, 40 words at most, and is right from 10 words on."""
 
     def __init__(self, truth):
@@ -538,15 +539,6 @@ class Thinker:
             yield Generation(
                 request.key, f"<think>{' hm' * words}</think>{answer}", "stop", "", 500, 0, words + 20, 0.1
             )
-
-    def close(self):
-        pass
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *exc):
-        pass
 
 
 @pytest.fixture

@@ -31,6 +31,7 @@ from llmhar.score.cells import as_written, harmless
 from llmhar.score.confidence import elect
 from llmhar.score.evaluate import evaluate
 from llmhar.score.f1 import score_rows
+from tests.opened import Opened
 
 RULES = MODELS["rules"]
 QUIET = Asking(progress=False)
@@ -55,7 +56,7 @@ def few(everything):
     return narrow(everything, kept, "three windows")
 
 
-class Dies:
+class Dies(Opened):
     """The rules, until they are killed after some answers."""
 
     def __init__(self, after, reply=None):
@@ -70,12 +71,6 @@ class Dies:
                 raise KeyboardInterrupt
             self.asked += 1
             yield self.reply(request) if self.reply else next(iter(self.rules.stream([request])))
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *exc):
-        pass
 
 
 def test_every_window_of_every_session_is_there(everything, simulated_home):

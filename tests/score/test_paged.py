@@ -18,12 +18,13 @@ from llmhar.score import evaluate as evaluation
 from llmhar.score import tables
 from llmhar.text.prompt import PromptForm
 from llmhar.traces import bundle, export
+from tests.opened import Opened
 
 RULES = MODELS["rules"]
 TABLES = (tables.score_table, tables.session_table, tables.verdict_table, tables.reading_table)
 
 
-class Odd:
+class Odd(Opened):
     """Answers each event with a label of its own, and fails where the key says so; takes one request at a time."""
 
     def __init__(self, version="1"):
@@ -42,12 +43,6 @@ class Odd:
             else:
                 items = [{"id": i, "activity": (number + i) % 9} for i in range(10 - number % 3)]
                 yield Generation(request.key, f"<think>why</think>{json.dumps(items)}", "stop", "", 9, 0, 9, 1.0)
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *exc):
-        """Nothing is open."""
 
 
 @pytest.fixture(scope="module")

@@ -23,6 +23,7 @@ from llmhar.text.prompt import PromptForm
 from llmhar.traces.citations import find_citations, read_whys
 from llmhar.traces.evidence import TAKEN, Probed, count_moves, probe_evidence
 from llmhar.traces.faithfulness import plan_probes
+from tests.opened import Opened
 
 STUDENT = MODELS["smollm2-135m"]
 BOUND = Asking(constrained=True, progress=False)
@@ -34,7 +35,7 @@ def task(tmp_path_factory):
     return prepare("simulated", folder, PromptForm("listed", "lines", "name"), Windowing(n=8))
 
 
-class Bound:
+class Bound(Opened):
     """Answers as the schema has it: each event cites the one before it, and is what ``judge`` says of the two."""
 
     def __init__(self, judge):
@@ -56,15 +57,6 @@ class Bound:
                 items.append({"id": i, "why": why[:80], "activity": label})
             jsonschema.validate(items, request.schema)
             yield Generation(request.key, json.dumps(items), "stop")
-
-    def close(self):
-        pass
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *exc):
-        pass
 
 
 def bound(engine):

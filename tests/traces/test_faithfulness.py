@@ -21,6 +21,7 @@ from llmhar.traces import citations
 from llmhar.traces import faithfulness as faith
 from llmhar.traces.citations import Citation
 from llmhar.traces.faithfulness import PROBE_KINDS, Outcome, Probe
+from tests.opened import Opened
 
 RULES = MODELS["rules"]
 
@@ -211,7 +212,7 @@ def test_the_rules_teacher_follows_what_it_cites(task, store, probes):
         assert gap["cited only"] > 10 * max(1, gap["control only"])
 
 
-class Constant:
+class Constant(Opened):
     """Reasons as the rules do and answers everything with one label."""
 
     asked = 0
@@ -226,15 +227,6 @@ class Constant:
             items = [{"id": i, "activity": 1} for i in range(n)]
             text = f"<think>\n0: fridge near the chair, so what\n</think>\n{json.dumps(items)}"
             yield Generation(request.key, text, "stop")
-
-    def close(self):
-        pass
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *exc):
-        pass
 
 
 def test_a_constant_answer_follows_nothing_and_is_asked_once(task, probes, tmp_path):

@@ -17,7 +17,6 @@ from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
-from llmhar import paths
 from llmhar.ask.store import Store, StoreError
 from llmhar.records import Fingerprint, Generation, canonical_json
 
@@ -78,7 +77,7 @@ def _read(folder: str) -> dict[str, Recorded]:
     found = dict[str, Recorded]()
     for file in sorted(Path(folder).rglob(FILE)):
         try:
-            for line in lzma.decompress(file.read_bytes()).decode("utf-8", "surrogatepass").splitlines():
+            for line in lzma.decompress(file.read_bytes()).decode("utf-8", "surrogatepass").split("\n")[:-1]:
                 row = json.loads(line)
                 by = Fingerprint(**row.pop("by"))
                 found[row["request_key"]] = Recorded(Generation(**row), by)
@@ -87,8 +86,3 @@ def _read(folder: str) -> dict[str, Recorded]:
                 f"{file} is damaged ({type(error).__name__}): git checkout {file.name} there, or run without --recorded"
             ) from error
     return found
-
-
-def folder_of(profile: str) -> Path:
-    """Where the recorded answers of a profile's runs lie."""
-    return paths.record() / profile

@@ -89,9 +89,7 @@ def likelihoods(whys: Sequence[str], names: Sequence[str]) -> npt.NDArray[np.flo
     """
     pairs = [(conclusion(why), name) for why in whys for name in names]
     scores = pair_features(*(list(part) for part in zip(*pairs))) @ weights()[:-1] + weights()[-1]
-    scores = scores.reshape(len(whys), len(names))
-    odds = np.exp(scores - scores.max(axis=1, keepdims=True))
-    return np.asarray(odds / odds.sum(axis=1, keepdims=True))
+    return _shares(scores.reshape(len(whys), len(names)))
 
 
 def by_parts(whys: Sequence[str], names: Sequence[str]) -> npt.NDArray[np.float64]:
@@ -111,5 +109,10 @@ def by_parts(whys: Sequence[str], names: Sequence[str]) -> npt.NDArray[np.float6
     told = [parts or [why or NOTHING] for parts, why in zip(told, whys)]
     named = embed([name_words(name) for name in names])
     scores = np.array([embed(parts).sum(axis=0) @ named.T for parts in told], dtype=float)
-    odds = np.exp(scores)
+    return _shares(scores)
+
+
+def _shares(scores: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Scores as probabilities that add up to 1 in each row."""
+    odds = np.exp(scores - scores.max(axis=1, keepdims=True))
     return np.asarray(odds / odds.sum(axis=1, keepdims=True))

@@ -356,18 +356,18 @@ def _fit_embeddings(train: Sequence[Observation], job: Job) -> Fitted:
     named = embed([name_words(label) for label in job.labels])
 
     def answer(one: Observation) -> str | None:
-        said: dict[str, Counter[str]] = defaultdict(Counter)
+        told: dict[str, Counter[str]] = defaultdict(Counter)
         for step in one.steps:
             for modality in ("captions", "labels", "motion"):
                 for guess in getattr(step, modality):
-                    said[modality][guess.name] += guess.share
-        said["context"].update(dict.fromkeys(one.context.values(), 1.0))
+                    told[modality][guess.name] += guess.share
+        told["context"].update(dict.fromkeys(one.context.values(), 1.0))
         scores = np.zeros(len(named))
-        for words in said.values():
+        for words in told.values():
             if words:
                 mean = np.array([*words.values()]) @ embed([*words])
                 scores += named @ mean / (np.linalg.norm(mean) or 1.0)
-        return job.labels[int(np.argmax(scores))] if any(said.values()) else None
+        return job.labels[int(np.argmax(scores))] if any(told.values()) else None
 
     return lambda test: [answer(one) for one in test]
 

@@ -139,16 +139,20 @@ def draw_names(rng: random.Random, activity: str, pool: Sequence[str], words: Wo
 
 def _told_by_motion(activity: str) -> bool:
     """Whether one mostly moves otherwise in it than most people at home, who sit or stand."""
-    moves = clip_grammar()["activities"][activity]["moves"]
-    return max(moves, key=moves.__getitem__) not in ("sitting", "standing")
+    return _main(activity, "moves") not in ("sitting", "standing")
+
+
+def _main(activity: str, what: str) -> str:
+    """What weighs most of what the grammar says of an activity ("hears", "moves")."""
+    weights: Mapping[str, float] = clip_grammar()["activities"][activity][what]
+    return max(weights, key=weights.__getitem__)
 
 
 @lru_cache(maxsize=16384)
 def _near(one: str, other: str) -> bool:
     """Whether two activities sound alike (a main sound of one is among the other's)."""
     known = clip_grammar()["activities"]
-    main = [max(known[name]["hears"], key=known[name]["hears"].__getitem__) for name in (one, other)]
-    return main[0] in known[other]["hears"] or main[1] in known[one]["hears"]
+    return _main(one, "hears") in known[other]["hears"] or _main(other, "hears") in known[one]["hears"]
 
 
 def example_of(lesson: Lesson, *, with_why: bool = True) -> Example:

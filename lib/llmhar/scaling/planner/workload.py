@@ -78,8 +78,9 @@ def count_windows(name: str, whole: bool, form: PromptForm, windowing: Windowing
 def prompt_load(found: Windows, model: ModelSpec, output: int) -> tuple[Load, str]:
     """Mean tokens of a window's prompt without the chat template's marks, and what counted them."""
     tokenizer = _tokenizer(model.name)
-    if found.task is None or not found.task.windows or tokenizer is None:
-        missing = "no tokenizer of its family is fetched" if tokenizer is None else "the data set is not here"
+    here = found.task is not None and found.task.windows
+    if found.task is None or not here or tokenizer is None:
+        missing = "no tokenizer of its family is fetched" if here else "the data set is not here"
         return Load(*S1_PROMPT, output), f"assumed: S1's prompts, {missing}"
     who, file = tokenizer
     task = found.task
