@@ -133,7 +133,8 @@ def test_a_run_that_is_gone_lends_none(host, monkeypatch):
 def test_a_flawed_engine_is_not_lent_again(host, flaw):
     try:
         with opened() as engine:
-            first, stream = engine.pid, engine.stream([ask("break" if flaw == "failed" else "a"), ask("b")])
+            asked = [ask("break" if flaw == "failed" else "a"), ask("hang" if flaw == "dropped" else "b")]
+            first, stream = engine.pid, engine.stream(asked)
             answers = [next(stream)] if flaw == "dropped" else list(stream)
             assert all(answer.ok for answer in answers) != (flaw == "failed")
             stream.close()
