@@ -133,6 +133,8 @@ class Local(_Strict):
 
     kind: Literal["local"] = "local"
     path: Path
+    answers_only: bool = False
+    """Its weights were left out of the record: only what it answered is known, and ``path`` holds its tokenizer."""
 
 
 class NoSource(_Strict):
@@ -274,6 +276,8 @@ class ModelSpec(_Strict):
         if isinstance(self.source, NoSource):
             raise ModelError(f"{self.name} has no weights")
         if isinstance(self.source, Local):
+            if self.source.answers_only:
+                raise ModelError(f"{self.name} is recorded without its weights: run without --recorded to train it")
             if not self.source.path.is_dir():
                 raise ModelError(f"{self.name}'s weights are gone from {self.source.path}; train it again")
             return self.source.path
@@ -290,7 +294,7 @@ class ModelSpec(_Strict):
         """Hash over names and bytes of tokenizer and template files; empty for models without a tokenizer."""
         if isinstance(self.source, NoSource):
             return ""
-        place = self.locate()
+        place = self.source.path if isinstance(self.source, Local) else self.locate()
         if not isinstance(place, Path):
             raise ModelError(f"{self.name}'s tokenizer is not here; run: llmhar models fetch {self.name}")
         return tokenizer_hash(place)

@@ -18,6 +18,7 @@ from llmhar import paths
 from llmhar.ask.models import ModelError, ModelSpec, load_models
 from llmhar.ask.trained import (
     ABOUT,
+    LEFT_OUT,
     RECORD,
     find_student,
     own_name,
@@ -99,12 +100,15 @@ def open_student(folder: Path, parent: ModelSpec) -> Student | None:
 
 
 def take_recorded(folder: Path) -> bool:
-    """Fill a student's folder from the record; False where the record has none of its name, or a damaged one."""
+    """Fill a student's folder from the record; False where the record has none of its name, or a damaged one.
+
+    One without weights is taken where the run takes recorded answers: it gives no others.
+    """
     source = recorded_home() / folder.name
     try:
         record = read_record(source)
         weights = weights_file(source, record["recipe"]["method"])
-        if paths.file_sha256(weights) != record["weights_sha256"]:
+        if LEFT_OUT not in record and paths.file_sha256(weights) != record["weights_sha256"]:
             raise ModelError(f"{weights} is not what its record says")
     except ModelError:
         return False

@@ -53,7 +53,10 @@ def students_name(name: Name, new: Annotated[str, typer.Argument(help="The name 
 
 @app.command("record")
 def students_record(name: Name) -> None:
-    """Put a student's adapter into reports/record/students, rounded to bfloat16: the study opens it there."""
+    """Put a student's adapter into reports/record/students, rounded to bfloat16: the study opens it there.
+
+    One with weights of its own is recorded without them: llmhar run --recorded knows what it answered.
+    """
     from llmhar.distill.recorded import record_student
     from llmhar.distill.students import open_by_name
 
