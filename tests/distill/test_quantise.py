@@ -174,7 +174,7 @@ def test_what_stands_is_used_again(int8, monkeypatch):
     def never(*_args, **_more):
         raise AssertionError("converted twice")
 
-    monkeypatch.setattr(module.subprocess, "run", never)
+    monkeypatch.setattr(module, "convert_to_bits", never)
     assert quantise(MODELS[NAME]) == int8
     with pytest.raises(AssertionError, match="twice"):
         quantise(MODELS[NAME], precision="int4")
@@ -198,7 +198,7 @@ def test_a_killed_conversion_leaves_nothing_half(int8, home):
     while worker.is_alive() and not made:  # until weights are being written
         time.sleep(0.05)
         made = next((home / "students").glob(".quantise-*/model/*.data"), None)
-    for child in children_running("llmhar.distill.quantise_child"):
+    for child in children_running("llmhar.ask.engines.quantise_child"):
         child.kill()
     worker.join(60)
     assert "exit -9" in str(caught[0])
@@ -242,7 +242,7 @@ def test_only_quantised_folders_are_served(int8):
 @pytest.mark.real
 def test_what_cannot_be_done_is_an_error_of_that_request(int8):
     refused = [
-        Request("m", "r", "t", ask("a").messages, schema={"type": "array"}),
+        Request("m", "r", "t", ask("a").messages, schema={"type": "nonsense"}),
         Request("m", "r", "t", ask("b").messages, adapter_sha256="ab", adapter_path="x"),
         ask("c", thinking_budget=3),
         ask("x " * 9000),

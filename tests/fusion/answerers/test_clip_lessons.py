@@ -12,7 +12,7 @@ import pytest
 
 from llmhar.ask.asking import Asking
 from llmhar.ask.engines.rules.home import RulesEngine
-from llmhar.ask.engines.worker import SPACED_JSON
+from llmhar.ask.engines.worker import separators
 from llmhar.ask.models import MODELS, AskedAs
 from llmhar.ask.store import Store
 from llmhar.ask.trained import About, read_about
@@ -40,7 +40,7 @@ from llmhar.fusion.encoders.made_clips import MadeClip
 from llmhar.fusion.encoders.observation import MODALITIES, Guess, Observation, StepSeen
 from llmhar.fusion.encoders.observe import Observing, observe
 from llmhar.settings import SettingsError
-from llmhar.text.schema import is_spaced
+from llmhar.text.schema import SPACED, is_spaced
 
 N = 220
 
@@ -81,7 +81,7 @@ def test_an_answer_is_what_a_bound_one_can_be(drawn, taught):
     """A student is taught the very tokens that it is bound to: engines space answers of this wording as lessons are."""
     for lesson, example in zip(drawn, taught):
         answer = json.loads(example.completion)
-        assert example.completion == json.dumps(answer, ensure_ascii=False, separators=SPACED_JSON["separators"])
+        assert example.completion == json.dumps(answer, ensure_ascii=False, separators=separators({"$comment": SPACED}))
         schema = closed_schema(list(lesson.names.values()), why=True, spaced=True)
         jsonschema.validate(answer, schema)
         assert is_spaced(schema) and not is_spaced(closed_schema(list(lesson.names.values())))
