@@ -2,7 +2,8 @@
 
 Serves what :func:`llmhar.distill.quantise.quantise` wrote, one request at a time, with our own sampling over ONNX
 Runtime GenAI's key-value cache. What two prompts in a row begin with is read once. Schemas bind as in the other
-engines, by llguidance, which needs no torch. No adapters, no thinking budget: such requests come back as errors.
+engines, by llguidance, which needs no torch; where a schema leaves no choice, several tokens are read in one step. No
+adapters, no thinking budget: such requests come back as errors.
 """
 
 from __future__ import annotations
@@ -148,10 +149,14 @@ class OnnxBackend:
                 return tokens, likely, "stop"
             if len(tokens) >= limit:
                 return tokens, likely, "length"
+            forced: list[int] = []
             if grammar:
                 grammar.consume_token(tokens[-1])
-                _sound(grammar)
-            self._generator.append_tokens(np.array(tokens[-1:], dtype=np.int32))
+                forced = _sound(grammar).compute_ff_tokens()[: limit - len(tokens) - 1]
+                grammar.consume_tokens(forced)
+            self._generator.append_tokens(np.array([tokens[-1], *forced], dtype=np.int32))
+            tokens += forced
+            likely += [{one: 0.0} for one in forced if request.logprobs]
         return tokens, likely, ""
 
 
