@@ -118,9 +118,7 @@ class OnnxBackend:
         if not schema:
             return None
         if self._words is None:
-            from llguidance.hf import (
-                from_tokenizer,
-            )  # imports transformers, which is to find no torch (_load_tokenizer)
+            from llguidance.hf import from_tokenizer  # after _load_tokenizer: with it comes transformers
 
             self._words = from_tokenizer(self._tokenizer, self._n_words, sorted(self._ends))
         item, key = separators(schema)
