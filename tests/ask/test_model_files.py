@@ -19,6 +19,7 @@ from huggingface_hub.errors import LocalEntryNotFoundError
 from safetensors import deserialize, safe_open
 from safetensors.numpy import load_file, save_file
 from tokenizers import Tokenizer
+from typer.testing import CliRunner
 
 from llmhar import paths
 from llmhar.ask import model_files, models
@@ -28,6 +29,7 @@ from llmhar.ask.model_files import fetch
 from llmhar.ask.models import MODELS, ModelError
 from llmhar.ask.store import Store
 from llmhar.ask.task import narrow, prepare
+from llmhar.cli import app
 from llmhar.data.events import Windowing
 from llmhar.records import Sampling
 from llmhar.score.evaluate import evaluate
@@ -197,6 +199,32 @@ def test_a_pruned_model_is_the_same_bytes_each_time(tmp_path, monkeypatch):
     again = fetch(PRUNED[-1])
     assert again == spec.folder() != known
     assert all((again / file.name).read_bytes() == file.read_bytes() for file in known.iterdir())
+
+
+def test_what_is_made_from_another_says_what_that_lacks(empty_cache, monkeypatch, tmp_path):
+    monkeypatch.setattr(model_files, "_convert", lambda *_: pytest.fail("converted"))
+    monkeypatch.setattr(models.Shipped, "folder", tmp_path / "absent")
+    spec = MODELS["llmhar-home-135m-int8"]
+    assert "absent" in spec.revision
+    for act in (spec.locate, lambda: fetch(spec.name)):
+        with pytest.raises(ModelError, match="its adapter is not in this checkout"):
+            act()
+    assert nothing_left(empty_cache)
+
+
+def test_one_that_cannot_be_fetched_keeps_no_other_from_it(empty_cache, monkeypatch):
+    monkeypatch.setattr(model_files, "fetch", _only("qwen3-tiny", empty_cache))
+    done = CliRunner().invoke(app, ["models", "fetch", "smollm2-135m", "qwen3-tiny"])
+    assert done.stdout == f"qwen3-tiny: {empty_cache}\n" and str(done.exception) == "smollm2-135m: no network"
+
+
+def _only(wanted, place):
+    def fetch(name):
+        if name != wanted:
+            raise ModelError(f"{name}: no network")
+        return place
+
+    return fetch
 
 
 @pytest.mark.real

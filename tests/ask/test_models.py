@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from llmhar.ask.models import MODELS, ModelError, load_models
+from llmhar.ask.models import CONVERTED, MODELS, ModelError, load_models
 
 QWEN3 = {  # hidden, feed-forward, layers, heads, kv heads, tied: config.json of each release; head size 128 in all
     "qwen3-0.6b": (1024, 3072, 28, 16, 8, True),
@@ -56,7 +56,7 @@ def test_a_quantised_model_is_its_parent_in_fewer_bits():
     parent, spec = MODELS["llmhar-home-135m"], MODELS["llmhar-home-135m-int8"]
     own = {"name", "engine", "revision", "source"}
     assert spec.model_dump(exclude=own) == parent.model_dump(exclude=own)
-    assert spec.revision == f"{parent.revision}+int8" and "+adapter:" in spec.revision
+    assert spec.revision == f"{parent.revision}+int8.{CONVERTED}" and "+adapter:" in spec.revision
 
 
 def test_models_by_name(tmp_path, monkeypatch):

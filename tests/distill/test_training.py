@@ -31,6 +31,7 @@ from llmhar.data import simulated
 from llmhar.data.events import Windowing
 from llmhar.distill import child, merging, recorded, training
 from llmhar.distill.audit import audit
+from llmhar.distill.cards import CARD, NO_WEIGHTS, students_table, update_about
 from llmhar.distill.examples import Example, data_hash, make_examples
 from llmhar.distill.merging import merge
 from llmhar.distill.recipe import BACKENDS, PROJECTIONS, Recipe
@@ -410,6 +411,9 @@ def test_a_student_recorded_without_its_weights_gives_its_recorded_answers_and_n
     assert merge(opened) == (opened.spec, {})
     found = {check.name: check.passed for check in audit(opened, test_sessions={"simulated": []})}
     assert False not in found.values() and found["weights"] is None
+    update_about(opened.folder, {"data": "made up"})
+    assert NO_WEIGHTS in (opened.folder / CARD).read_text() and MODELS[opened.folder.name].source.answers_only
+    assert [row["state"] for row in students_table()] == ["answers only"]
     with Store(tmp_path / "other.sqlite") as store:
         asks = inference.make_asks(task, opened.spec)
         assert [one.request.key for one in asks] == keys
@@ -428,6 +432,11 @@ def test_logits_of_the_answer_alone_change_nothing(tuned, examples):
     slow = train(TINY.model_copy(update={"answer_logits_only": False}), examples)
     assert any(0 in row for batch in slow.batches for row in batch["attention_mask"])
     assert [loss for _, loss in slow.losses] == pytest.approx([loss for _, loss in tuned["peft"].losses], rel=1e-4)
+
+
+def test_weights_in_few_bits_are_not_trained(examples, no_child):
+    with pytest.raises(TrainingError, match="cannot be trained in few bits: train llmhar-home-135m"):
+        train(TINY, examples, parent=MODELS["llmhar-home-135m-int8"])
 
 
 def test_examples_that_are_all_too_long(examples, qwen3_tiny):

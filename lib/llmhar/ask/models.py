@@ -130,6 +130,8 @@ class Shipped(_Strict):
 
 Precision = Literal["int8", "int4"]
 """Bits of a weight."""
+CONVERTED = 1
+"""Raised when the same weights become others in few bits: another converter, or other settings of it."""
 
 
 class Quantised(_Strict):
@@ -283,6 +285,12 @@ class ModelSpec(_Strict):
         made_from = {"layout": LAYOUT, "revision": self.revision, "source": self.source.model_dump()}
         return paths.cache() / "models" / f"{self.name}-{sha256_of(made_from)[:12]}"
 
+    @property
+    def shipped(self) -> Shipped | None:
+        """The adapter of this repository that it answers with, its own or its parent's."""
+        source = MODELS[self.source.parent].source if isinstance(self.source, Quantised) else self.source
+        return source if isinstance(source, Shipped) else None
+
     def locate(self) -> Path | str:
         """The local folder, else (hub models that were not fetched) the hub id.
 
@@ -293,12 +301,13 @@ class ModelSpec(_Strict):
             raise ModelError(f"{self.name} has no weights")
         if isinstance(self.source, Local):
             if self.source.answers_only:
-                raise ModelError(f"{self.name} is recorded without its weights: run without --recorded to train it")
+                why = "is recorded without its weights, and has no recorded answer to this"
+                raise ModelError(f"{self.name} {why}: run without --recorded, which trains it")
             if not self.source.path.is_dir():
                 raise ModelError(f"{self.name}'s weights are gone from {self.source.path}; train it again")
             return self.source.path
-        if isinstance(self.source, Shipped):
-            self.source.refuse_if_absent()
+        if self.shipped:
+            self.shipped.refuse_if_absent()
         marker = read_marker(self.folder())
         if marker is not None:
             return Path(marker.get("snapshot", self.folder()))
@@ -341,7 +350,7 @@ def load_models(*files: Path) -> dict[str, ModelSpec]:
 def _revision(spec: ModelSpec, models: Mapping[str, ModelSpec]) -> str:
     """A model's revision: of a shipped student with the adapter that is here now, of a quantised one with its bits."""
     if isinstance(spec.source, Quantised):
-        return f"{_revision(models[spec.source.parent], models)}+{spec.source.precision}"
+        return f"{_revision(models[spec.source.parent], models)}+{spec.source.precision}.{CONVERTED}"
     if isinstance(spec.source, Shipped):
         return f"{models[spec.source.parent].revision}+adapter:{spec.source.sha256()[:12] or 'absent'}"
     return spec.revision
@@ -488,7 +497,7 @@ _NOWHERE = ("needs no weights", "not fetched", NO_ADAPTER)
 def _place(spec: ModelSpec) -> str:
     if isinstance(spec.source, NoSource):
         return _NOWHERE[0]
-    if isinstance(spec.source, Shipped) and not spec.source.sha256():
+    if spec.shipped and not spec.shipped.sha256():
         return NO_ADAPTER
     try:
         place = spec.locate()

@@ -7,7 +7,6 @@ models.yaml can ask a student. Trains nothing, merges nothing, opens no weights.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,6 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from llmhar import paths
-from llmhar.ask import recorded_answers
 from llmhar.ask.models import NAME, Adapter, AskedAs, Local, ModelError, ModelSpec, Pruned, UnknownModel
 from llmhar.text.prompt import PROMPTS, PromptForm
 
@@ -24,7 +22,7 @@ RECORD, ABOUT, MERGED = "student.json", "about.json", "merged.json"
 
 
 LEFT_OUT = "weights_left_out"
-"""Field of a record: there are no weights beside it, only a study's answers."""
+"""Field of a record: its weights are too large for the repository; it is known by recorded answers."""
 
 
 class _Record(BaseModel):
@@ -156,15 +154,14 @@ def read_record(folder: Path) -> dict[str, Any]:
     """How a student was trained.
 
     Raises:
-        ModelError: no whole record, or weights that are gone, cut, or left out of the record, where the run does not
-            take recorded answers.
+        ModelError: no whole record, or weights that are gone or cut; not where they were left out (:data:`LEFT_OUT`).
     """
     try:
         record: dict[str, Any] = json.loads((folder / RECORD).read_text(encoding="utf-8"))
         weights = weights_file(folder, record["recipe"]["method"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ModelError(f"{folder / RECORD} cannot be read; train the student again") from error
-    if LEFT_OUT in record and os.environ.get(recorded_answers.VARIABLE):
+    if LEFT_OUT in record:
         return record
     if not weights.exists() or weights.stat().st_size != record.get("weights_bytes", weights.stat().st_size):
         raise ModelError(f"{weights} is missing or cut; train the student again")
@@ -209,9 +206,11 @@ def tuned_model(name: str, parent: ModelSpec, folder: Path, record: Mapping[str,
         source = Local(path=place) if isinstance(place, Path) else parent.source
         return parent.model_copy(update={"name": name, "adapter": adapter, "source": source})
     revision = f"{parent.revision}+tuned:{record['weights_sha256'][:12]}"
-    source = (
-        Local(path=Path(parent.locate()), answers_only=True) if LEFT_OUT in record else Local(path=folder / "model")
-    )
+    source = Local(path=folder / "model")
+    if LEFT_OUT in record:
+        if not isinstance(place := parent.locate(), Path):
+            raise ModelError(f"{parent.name}'s tokenizer is not here; run: llmhar models fetch {parent.name}")
+        source = Local(path=place, answers_only=True)
     return parent.model_copy(update={"name": name, "revision": revision, "source": source})
 
 

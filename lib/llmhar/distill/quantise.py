@@ -16,11 +16,9 @@ from typing import Any, get_args
 
 from llmhar import paths
 from llmhar.ask.model_files import convert_to_bits, write_marker
-from llmhar.ask.models import Local, ModelError, ModelSpec, Precision, read_marker
+from llmhar.ask.models import CONVERTED, Local, ModelError, ModelSpec, Precision, read_marker
 from llmhar.records import sha256_of
 
-LAYOUT = 1
-"""Version of the folders; a higher number makes new ones."""
 TOOL = "onnxruntime-genai"
 WEIGHTS = ("*.safetensors", "*.onnx", "*.onnx.data")
 """What holds weights in a model's folder."""
@@ -44,7 +42,7 @@ def quantise(spec: ModelSpec, *, precision: Precision = "int8") -> ModelSpec:
     if spec.adapter is not None:
         raise ModelError(f"{spec.name} answers with an adapter: merge it into the weights first, then quantise")
     source = _local(spec)
-    made_from: dict[str, Any] = {"layout": LAYOUT, "precision": precision, "tool": _tool(), "files": _hashes(source)}
+    made_from: dict[str, Any] = {"layout": CONVERTED, "precision": precision, "tool": _tool(), "files": _hashes(source)}
     shown = re.sub(r"[^\w.-]+", "-", spec.name)
     target = paths.home() / "students" / f"{shown}-{precision}-{sha256_of(made_from)[:12]}"
     if read_marker(target) is None:

@@ -1,9 +1,9 @@
 """ONNX Runtime in the child process: int8 and int4 students on a processor, as a home gateway would run them.
 
-Serves what :func:`llmhar.distill.quantise.quantise` wrote, one request at a time, with our own sampling over ONNX
+Serves what :mod:`llmhar.ask.engines.quantise_child` wrote, one request at a time, with our own sampling over ONNX
 Runtime GenAI's key-value cache. What two prompts in a row begin with is read once. Schemas bind as in the other
 engines, by llguidance, which needs no torch; where a schema leaves no choice, several tokens are read in one step. No
-adapters, no thinking budget: such requests come back as errors.
+adapters, no thinking budget, no schema behind thinking: such requests come back as errors.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class OnnxBackend:
         if (config.get("dtype") or "auto") != "auto":
             raise ValueError("dtype is not offered: weights are as they were quantised")
         if not (folder / MADE).exists():
-            raise ValueError(f"{folder} holds no quantised model: make one with llmhar.distill.quantise")
+            raise ValueError(f"{folder} holds no quantised model: make one: llmhar models fetch llmhar-home-135m-int8")
         self._dtype: str = json.loads((folder / MADE).read_text(encoding="utf-8"))["precision"]
         settings = json.loads((folder / "genai_config.json").read_text(encoding="utf-8"))["model"]
         self._tokenizer = _load_tokenizer(folder)
@@ -81,7 +81,8 @@ class OnnxBackend:
         started = time.perf_counter()
         try:
             render(self._tokenizer, task)
-            if problem := refusal(task.request, self._thinking) or too_long(task.prompt, self._limit):
+            thinks = self._thinking and task.request.template_args.get("enable_thinking") is not False
+            if problem := refusal(task.request, thinks) or too_long(task.prompt, self._limit):
                 raise ValueError(problem)
             limit = min(task.request.sampling.max_tokens, self._limit - len(task.prompt))
             grammar = self._grammar(task.request.schema)
@@ -125,7 +126,9 @@ class OnnxBackend:
         grammar = llguidance.LLMatcher.grammar_from_json_schema(
             schema, overrides={"whitespace_flexible": False, "item_separator": item, "key_separator": key}
         )
-        return _sound(llguidance.LLMatcher(self._words, grammar, log_level=0))
+        matcher = llguidance.LLMatcher(self._words, grammar, log_level=0)
+        _go_on(matcher)
+        return matcher
 
     def _decode(
         self, request: Request, grammar: llguidance.LLMatcher | None, limit: int, inbox: Inbox
@@ -139,6 +142,7 @@ class OnnxBackend:
             logits = self._generator.get_logits()[0, -1]
             if grammar:
                 allowed = np.frombuffer(grammar.compute_logit_bias(), np.uint8)
+                _go_on(grammar)  # where it cannot, all that it allows is the end
                 logits = np.where(allowed[: len(logits)] > 0, logits, -np.inf)
             tokens.append(choose(logits, request.sampling, random))
             if request.logprobs:
@@ -150,7 +154,7 @@ class OnnxBackend:
             forced: list[int] = []
             if grammar:
                 grammar.consume_token(tokens[-1])
-                forced = _sound(grammar).compute_ff_tokens()[: limit - len(tokens) - 1]
+                forced = grammar.compute_ff_tokens()[: limit - len(tokens) - 1]
                 grammar.consume_tokens(forced)
             self._generator.append_tokens(np.array([tokens[-1], *forced], dtype=np.int32))
             tokens += forced
@@ -158,31 +162,30 @@ class OnnxBackend:
         return tokens, likely, ""
 
 
-def refusal(request: Request, thinking: bool) -> str:
+def refusal(request: Request, thinks: bool) -> str:
     """Why this engine cannot answer a request; empty if it can.
 
     Args:
         request: to answer.
-        thinking: whether the model writes thinking blocks, which a schema would forbid.
+        thinks: whether its answer begins with a thinking block, which a schema would forbid.
     """
     if request.adapter_sha256 is not None:
         return "the onnx engine takes no adapters: merge the adapter into the weights, then quantise them"
-    if request.schema and thinking:
-        return "the onnx engine binds no answers of models that think: ask without a schema"
+    if request.schema and thinks:
+        return "the onnx engine binds no answers that begin with thinking: ask without a schema, or without thinking"
     if request.sampling.thinking_budget is not None:
         return "thinking_budget is not offered by the onnx engine"
     return ""
 
 
-def _sound(grammar: llguidance.LLMatcher) -> llguidance.LLMatcher:
-    """The matcher itself.
+def _go_on(grammar: llguidance.LLMatcher) -> None:
+    """Check that a matcher can go on.
 
     Raises:
-        ValueError: it cannot go on: a schema that it does not know, or a token that the schema forbids.
+        ValueError: it cannot: a schema that it does not know, or has no more room for.
     """
     if grammar.is_error():
         raise ValueError(f"schema: {grammar.get_error()}")
-    return grammar
 
 
 def likeliest(logits: np.ndarray, token: int) -> dict[int, float]:

@@ -1,4 +1,4 @@
-"""Makes int8 and int4 folders for the engine "onnx", in a child process of who wants one.
+"""Makes int8 and int4 folders for the engine "onnx", in a child process.
 
 ``python -P -m llmhar.ask.engines.quantise_child SOURCE FOLDER PRECISION PARENT_PID``. ONNX Runtime GenAI's model
 builder converts; our own part is that embeddings share the output layer's int8 values. Downloads nothing.

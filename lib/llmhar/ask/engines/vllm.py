@@ -42,11 +42,12 @@ def _bound(schema: Mapping[str, Any]) -> StructuredOutputsParams:
     """How vLLM binds an answer. It knows one spacing for all; another goes as the grammar that xgrammar makes of it."""
     if not is_spaced(schema):
         return StructuredOutputsParams(json=dict(schema))
-    return StructuredOutputsParams(grammar=_grammar(json.dumps(dict(schema)), separators(schema)))
+    return StructuredOutputsParams(grammar=_spaced_grammar(json.dumps(dict(schema))))
 
 
 @lru_cache(maxsize=256)
-def _grammar(schema: str, parted_by: tuple[str, str]) -> str:
+def _spaced_grammar(schema: str) -> str:
+    parted_by = separators(json.loads(schema))
     return str(xgrammar.Grammar.from_json_schema(schema, any_whitespace=False, separators=parted_by))
 
 
