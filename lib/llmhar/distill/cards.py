@@ -352,7 +352,8 @@ HOME_CARD = CardWords(
     limits=(
         "It is 135M parameters large, and reads as much as these can: scores on a home of yours may be far from those "
         "above; score some days of it that you labelled yourself.",
-        "Its lessons may call activities as recorded homes do: it is no test of names never seen.",
+        "Scores are of homes, sensors and names that it never saw: none of its lessons calls an activity as a recorded "
+        "home does, but for single shared words.",
         "Made-up homes have one to four residents and the sensors of params/grammar.yaml; sensors and habits of other "
         "kinds, and languages other than English, were not taught.",
         "A reason is written before its activity and sounds sure whatever the activity is worth.",

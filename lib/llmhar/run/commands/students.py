@@ -10,7 +10,7 @@ import typer
 from llmhar.run.commands.shared import Json
 from llmhar.run.terminal import print_json, print_line, print_table
 
-app = typer.Typer(no_args_is_help=True, help="Trained students: list, show, name, export.")
+app = typer.Typer(no_args_is_help=True, help="Trained students: list, show, name, record, export.")
 Name = Annotated[str, typer.Argument(help="Its own name, or its folder's below LLMHAR_HOME/students.")]
 
 
