@@ -1,8 +1,9 @@
 # `make help` lists the targets. Two of them do everything on a bare machine: `make demo` and `make test`.
 VENV ?= .venv
+LOCK ?= requirements/cpu.lock
 BIN := $(VENV)/bin
 PROFILE ?= demo
-FETCH = $(BIN)/llmhar models fetch smollm2-135m smollm2-135m-l16 smollm2-135m-l8 smollm2-135m-l4 llmhar-home-135m
+FETCH = $(BIN)/llmhar models fetch smollm2-135m smollm2-135m-l16 smollm2-135m-l8 smollm2-135m-l4 llmhar-home-135m llmhar-home-135m-int8
 export PYTHONDONTWRITEBYTECODE=
 export LLMHAR_ALL_EXAMPLES=$(SLOW)
 
@@ -12,8 +13,8 @@ export LLMHAR_ALL_EXAMPLES=$(SLOW)
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-setup:  ## make .venv from requirements/cpu.lock (does nothing where it stands)
-	@requirements/install.sh $(VENV)
+setup:  ## make .venv (does nothing where it stands); on a GPU machine LOCK=requirements/gpu.lock
+	@requirements/install.sh $(VENV) $(LOCK)
 
 demo: setup  ## fetch the small model (sha256 checked), run all notebooks into reports/demo/index.html
 	@$(FETCH)

@@ -22,7 +22,10 @@ fi
 sync=("$venv/bin/uv" pip sync --python "$venv/bin/python" --require-hashes "$lock")
 # torch's CPU build is not on PyPI. First choice: a find-links folder that pip is configured with; else PyTorch's own.
 links=${PIP_FIND_LINKS:-$("$venv/bin/python" -m pip config get global.find-links 2>/dev/null || true)}
-if [ -n "$links" ] && UV_FIND_LINKS=$(echo $links | tr ' ' ',') "${sync[@]}"; then
+if [ "$(basename "$lock")" != cpu.lock ]; then  # CUDA's torch is on PyPI
+  "${sync[@]}"
+  echo "installed $lock"
+elif [ -n "$links" ] && UV_FIND_LINKS=$(echo $links | tr ' ' ',') "${sync[@]}"; then
   echo "installed $lock (torch from pip's find-links folder)"
 else
   "${sync[@]}" --torch-backend=cpu

@@ -43,13 +43,15 @@ MAY_IMPORT = (
 # An engine that stays for the next notebook: the run owns its process and lends it; no killed notebook leaves one.
 # Students in the record (opened on any machine), several data sets to confirm on, what a student buys.
 # Answers in the record, taken by a run; clips named by their reasons; text embeddings as fusion's zero-shot control.
-MAX_LINES_TOTAL, MAX_LINES_MODULE = 30_030, 300
+# Models in 8 bits by name, schemas on ONNX Runtime; students in the record without their weights.
+MAX_LINES_TOTAL, MAX_LINES_MODULE = 30_160, 300
 # Child processes: what runs there may import torch and vllm; nothing else in the library may.
 CHILD_ONLY = {
     "ask/engines/worker.py", "ask/engines/vllm.py", "ask/engines/transformers.py", "ask/engines/onnx.py",
     "ask/engines/weights.py", "distill/train_child.py", "distill/onpolicy.py", "distill/merge_child.py",
-    "distill/quantise_child.py", "fusion/encoders/yamnet.py", "fusion/encoders/vggish.py", "fusion/encoders/clap.py",
-    "fusion/encoders/motion.py", "fusion/encoders/motion_train_child.py", "fusion/answerers/contrastive_child.py",
+    "ask/engines/quantise_child.py", "fusion/encoders/yamnet.py", "fusion/encoders/vggish.py",
+    "fusion/encoders/clap.py", "fusion/encoders/motion.py", "fusion/encoders/motion_train_child.py",
+    "fusion/answerers/contrastive_child.py",
 }  # fmt: skip
 HEAVY = {
     "torch",

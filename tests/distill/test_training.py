@@ -19,7 +19,7 @@ from safetensors import safe_open
 from tokenizers import Tokenizer
 
 from llmhar import paths
-from llmhar.ask import inference, trained
+from llmhar.ask import inference, recorded_answers, trained
 from llmhar.ask.asking import Asking
 from llmhar.ask.engines.base import Engine
 from llmhar.ask.engines.registry import open_engine
@@ -30,6 +30,8 @@ from llmhar.ask.trained import students_home, weights_file
 from llmhar.data import simulated
 from llmhar.data.events import Windowing
 from llmhar.distill import child, merging, recorded, training
+from llmhar.distill.audit import audit
+from llmhar.distill.cards import CARD, NO_WEIGHTS, students_table, update_about
 from llmhar.distill.examples import Example, data_hash, make_examples
 from llmhar.distill.merging import merge
 from llmhar.distill.recipe import BACKENDS, PROJECTIONS, Recipe
@@ -37,10 +39,11 @@ from llmhar.distill.students import Student
 from llmhar.distill.traces import collect_traces
 from llmhar.distill.train_child import IGNORED
 from llmhar.distill.training import TrainingError, train_student
-from llmhar.records import Sampling
+from llmhar.records import Fingerprint, Generation, Sampling
 from llmhar.text.prompt import PromptForm
 from tests.ask.engines.test_contract import template
 from tests.conftest import children_running, need
+from tests.opened import Opened
 
 pytestmark = pytest.mark.real
 TINY = Recipe(student="qwen3-tiny", rank=8, alpha=64, max_steps=6, batch_size=2, accumulate=2, learning_rate=2e-2,
@@ -377,12 +380,63 @@ def test_a_recorded_student_is_opened_instead_of_a_training(tuned, examples, tmp
         recorded.record_student(replace(opened, round=2))
 
 
+def test_a_student_recorded_without_its_weights_gives_its_recorded_answers_and_no_others(
+    whole, examples, task, tmp_path, monkeypatch, no_child
+):
+    class Whole(Opened):
+        in_flight = 4
+
+        def fingerprint(self):
+            return Fingerprint("vllm", "1", "bfloat16", "cpu")
+
+        def stream(self, requests):
+            return (Generation(each.key, "[]", "stop", output_tokens=1, seconds=0.1) for each in requests)
+
+    asks = inference.make_asks(task, whole.spec)
+    keys = [one.request.key for one in asks]
+    monkeypatch.setattr(paths, "record", lambda: tmp_path / "record")
+    target = recorded.record_student(whole)
+    assert not list(target.rglob("*.safetensors"))
+    with Store(tmp_path / "store.sqlite") as store:
+        inference.run_asks(asks, whole.spec, store, Asking(progress=False, open_with=Whole))
+        recorded_answers.write(store, keys[1:], tmp_path / "record" / recorded_answers.FILE)
+
+    monkeypatch.setenv("LLMHAR_HOME", str(tmp_path / "home"))  # another machine
+    with pytest.raises(AssertionError, match="started in"):
+        train(FULL, examples[:3])
+    monkeypatch.setenv(recorded_answers.VARIABLE, str(tmp_path / "record"))
+    recorded_answers._read.cache_clear()
+    opened = train(FULL, examples[:3], name="whole")
+    assert (opened.spec.revision, opened.batches) == (whole.spec.revision, whole.batches)
+    assert merge(opened) == (opened.spec, {})
+    found = {check.name: check.passed for check in audit(opened, test_sessions={"simulated": []})}
+    assert False not in found.values() and found["weights"] is None
+    update_about(opened.folder, {"data": "made up"})
+    assert NO_WEIGHTS in (opened.folder / CARD).read_text() and MODELS[opened.folder.name].source.answers_only
+    assert [row["state"] for row in students_table()] == ["answers only"]
+    with Store(tmp_path / "other.sqlite") as store:
+        asks = inference.make_asks(task, opened.spec)
+        assert [one.request.key for one in asks] == keys
+        assert inference.run_asks(asks[1:], opened.spec, store, Asking(progress=False)).n_asked == 0
+        with pytest.raises(ModelError, match="without --recorded"):
+            inference.run_asks(asks, opened.spec, store, Asking(progress=False, engine="transformers"))
+    recorded_answers._read.cache_clear()
+    monkeypatch.setenv(recorded_answers.VARIABLE, "")
+    with pytest.raises(AssertionError, match="started in"):
+        train(FULL, examples[:3])
+
+
 @pytest.mark.slow
 def test_logits_of_the_answer_alone_change_nothing(tuned, examples):
     """Batches of two with padding, two batches a step: TRL's own loss is the reference."""
     slow = train(TINY.model_copy(update={"answer_logits_only": False}), examples)
     assert any(0 in row for batch in slow.batches for row in batch["attention_mask"])
     assert [loss for _, loss in slow.losses] == pytest.approx([loss for _, loss in tuned["peft"].losses], rel=1e-4)
+
+
+def test_weights_in_few_bits_are_not_trained(examples, no_child):
+    with pytest.raises(TrainingError, match="cannot be trained in few bits: train llmhar-home-135m"):
+        train(TINY, examples, parent=MODELS["llmhar-home-135m-int8"])
 
 
 def test_examples_that_are_all_too_long(examples, qwen3_tiny):

@@ -100,21 +100,26 @@ def test_the_homes_span_holds_means_homes_and_tests(tmp_path):
         "finished_utc": "2026-12-01T10:00:00+00:00",
         "engines": ["taught on made-up homes: vllm 1", "rules: rules 1"],
         "key_numbers": numbers(transfer=0.5, transfer_matcher=0.3)
-        | {"transfer_homes": 2, "transfer_f1_uci_a": 0.8, "transfer_f1_casas_al": 0.2}
+        | {"transfer_homes": 2, "transfer_f1_uci_a": 0.8, "transfer_f1_casas_al": 0.2, "transfer_f1_odd_homes": 0.25}
         | {"transfer_minus_matcher": 0.2, "transfer_minus_matcher_p": 0.0012},
     }
     (folder / "run.json").write_text(json.dumps(run), encoding="utf-8")
     text = claims.homes_span(tmp_path)
     flat = " ".join(text.split())
     assert "| pairwise matcher, fitted on the same made-up homes | 0.300 [0.200, 0.400] |" in text
-    assert "Mean over 2 recorded homes. The student by home: uci_a 0.800, casas_al 0.200." in flat
-    assert "Paired by session: +0.200 against the matcher, p 0.0012 (commit abcdef0123, 2026-12-01;" in flat
-    assert "taught on made-up homes: vllm 1; one training" in flat
+    assert (
+        "Mean over the 2 recorded homes: UCI ADL A 0.800, CASAS AL 0.200. Not in the mean, simulated:" in flat
+    )
+    assert "40 made-up homes of rare words 0.250. The student's gap, paired by session: +0.200 against the" in flat
+    assert (
+        "matcher, p 0.0012. One training, seed 0 (commit abcdef0123, 2026-12-01; taught on made-up homes: vllm 1)"
+        in flat
+    )
     assert max(map(len, text.splitlines())) <= 120 and "own names" not in text
 
 
 def test_what_was_not_recorded_says_so(tmp_path):
-    assert "Not recorded yet" in claims.student_span(tmp_path) and claims.demo_span(tmp_path) == "Not recorded yet."
+    assert "Not recorded yet" in claims.student_span(tmp_path)
 
 
 def test_a_planted_number_is_found_and_mended(record):

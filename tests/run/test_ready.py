@@ -140,7 +140,7 @@ class _Asked(Exception):
 @pytest.mark.parametrize(
     ("profile", "notebook", "options", "model"),
     [
-        ("demo", "00", {}, "llmhar-home-135m"),
+        ("demo", "00", {}, "llmhar-home-135m-int8"),
         ("demo", "03", {"engine": "onnx"}, "smollm2-135m"),
         ("smoke", "00", {}, None),
         ("demo", "02", {"models": "rules", "engine": "openai"}, None),

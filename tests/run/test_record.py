@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from llmhar import paths
-from llmhar.run import record
+from llmhar.run import jobs, record
 from llmhar.settings import SettingsError
 from tests.command import call
 
@@ -162,6 +163,22 @@ def test_the_page_of_this_checkout_is_what_its_records_say():
     assert (paths.record() / record.RESULTS).read_text(encoding="utf-8") == record.results_page(paths.record()), (
         "run `llmhar record`"
     )
+
+
+def test_a_run_with_other_settings_says_how_it_is_run_again(checkout, monkeypatch):
+    own = json.loads((ROOT / "reports" / "record" / "demo-full" / "04b_transfer" / "run.json").read_text())["params"]
+    monkeypatch.setenv("LLMHAR_ROOT", str(ROOT))
+    file = checkout / "demo-full" / "04b_transfer" / "run.json"
+    file.parent.mkdir(parents=True)
+    file.write_text(json.dumps({"params": own}))
+    command = record.again_command(file)
+    words = shlex.split(command)
+    assert words[:4] == ["llmhar", "run", "demo-full", "04b"] and set(words[4::2]) == {"-p"}
+    options = dict(word.split("=", 1) for word in words[5::2])
+    (job,) = jobs.plan_jobs("demo-full", ["04b"], options, Path.cwd())
+    assert job.spec.params == own
+    file.write_text(json.dumps({"params": jobs.plan_jobs("demo-full", ["04b"], {}, Path.cwd())[0].spec.params}))
+    assert record.again_command(file) == ""
 
 
 @needs_git

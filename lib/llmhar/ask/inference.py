@@ -43,7 +43,7 @@ HOSTED_TOKENS: dict[Mode, int] = {"thinking": 16_384, "plain": 2048}
 """Tokens that an answer of a hosted model may take, where its entry does not say."""
 ITEM_TOKENS, LABEL_BYTES = 64, 40
 """Tokens that an item with a "why" of 80 characters and an activity of so many bytes may take."""
-TELLS_LOGPROBS = ("auto", "vllm", "transformers", "openai", "ray")
+TELLS_LOGPROBS = ("auto", "vllm", "transformers", "onnx", "openai", "ray")
 """Engines that say how likely tokens were; of servers those that offer it."""
 PAGE = 2000
 """Asks that are looked up at a time, and answers that a long study holds."""

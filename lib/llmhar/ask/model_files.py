@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from llmhar import paths
+from llmhar.ask.engines.child import child_environment, free_cores, last_words, new_log
 from llmhar.ask.models import (
     ADAPTER_FILE,
     MARKER,
@@ -28,7 +29,9 @@ from llmhar.ask.models import (
     ModelError,
     ModelSpec,
     NoSource,
+    Precision,
     Pruned,
+    Quantised,
     Shipped,
     TinyRandom,
     WheelGguf,
@@ -117,11 +120,38 @@ def _build_shipped(source: Shipped, _scratch: Path, made: Path) -> None:
     _convert("merged", str(fetch(source.parent)), str(source.folder), str(made))
 
 
+def _build_quantised(source: Quantised, _scratch: Path, made: Path) -> None:
+    convert_to_bits(fetch(source.parent), made, source.precision)
+
+
+def convert_to_bits(source: Path, made: Path, precision: Precision) -> None:
+    """Write a model's folder again in few bits, for the engine "onnx".
+
+    Args:
+        source: its folder.
+        made: an empty one.
+        precision: bits of a weight.
+
+    Raises:
+        ModelError: the conversion failed; what ``made`` holds is of no use then.
+    """
+    log_file = new_log("quantise")
+    child = [sys.executable, "-P", "-m", "llmhar.ask.engines.quantise_child"]
+    with open(log_file, "wb") as log:
+        done = subprocess.run([*child, str(source.absolute()), str(made), precision, str(os.getpid())],
+                              stdin=subprocess.DEVNULL, stdout=log, stderr=log, check=False,
+                              env=child_environment(hub=False, threads=free_cores()))  # fmt: skip
+    if done.returncode:
+        words = f"exit {done.returncode}: {last_words(log_file)}"
+        raise ModelError(f"cannot quantise {source} to {precision} ({words}); log: {log_file}")
+
+
 _BUILDERS: dict[str, Any] = {
     "wheel-gguf": _build_from_wheel,
     "tiny-random": _build_tiny,
     "pruned": _build_pruned,
     "shipped": _build_shipped,
+    "quantised": _build_quantised,
 }
 
 

@@ -128,11 +128,28 @@ class Shipped(_Strict):
             raise ModelError(f"{self.student}: {NO_ADAPTER} ({self.folder}); name another of `llmhar models list`")
 
 
+Precision = Literal["int8", "int4"]
+"""Bits of a weight."""
+CONVERTED = 1
+"""Raised when the same weights become others in few bits: another converter, or other settings of it."""
+
+
+class Quantised(_Strict):
+    """Another model with its weights in few bits, for the engine "onnx": made here when it is fetched."""
+
+    kind: Literal["quantised"]
+    parent: str
+    """Key into models.yaml; not itself quantised."""
+    precision: Precision
+
+
 class Local(_Strict):
     """A folder on this machine: a fully tuned, merged or quantised student; ``revision`` names what is in it."""
 
     kind: Literal["local"] = "local"
     path: Path
+    answers_only: bool = False
+    """Its weights were left out of the record: only what it answered is known, and ``path`` holds its tokenizer."""
 
 
 class NoSource(_Strict):
@@ -141,8 +158,10 @@ class NoSource(_Strict):
     kind: Literal["none"] = "none"
 
 
+_Made = Pruned | Shipped | Quantised
+"""Made here from another model when it is fetched."""
 Source = Annotated[
-    HubSource | WheelGguf | TinyRandom | Pruned | Shipped | Local | NoSource, Field(discriminator="kind")
+    HubSource | WheelGguf | TinyRandom | Pruned | Shipped | Quantised | Local | NoSource, Field(discriminator="kind")
 ]
 
 
@@ -227,7 +246,8 @@ class ModelSpec(_Strict):
     """Hub id, or the package it comes from; ``Request.model_id``."""
     revision: str = ""
     """Pinned commit, or sha256 of the package (pruned: the parent's, then the layers; shipped students: the parent's,
-    then their adapter's, entered when the file is read); ``Request.revision``."""
+    then their adapter's; quantised: the parent's, then the bits; both entered when the file is read);
+    ``Request.revision``."""
     n_params: int = Field(0, ge=0)
     """Weights, tied embeddings counted once."""
     licence: str = ""
@@ -265,6 +285,12 @@ class ModelSpec(_Strict):
         made_from = {"layout": LAYOUT, "revision": self.revision, "source": self.source.model_dump()}
         return paths.cache() / "models" / f"{self.name}-{sha256_of(made_from)[:12]}"
 
+    @property
+    def shipped(self) -> Shipped | None:
+        """The adapter of this repository that it answers with, its own or its parent's."""
+        source = MODELS[self.source.parent].source if isinstance(self.source, Quantised) else self.source
+        return source if isinstance(source, Shipped) else None
+
     def locate(self) -> Path | str:
         """The local folder, else (hub models that were not fetched) the hub id.
 
@@ -274,11 +300,14 @@ class ModelSpec(_Strict):
         if isinstance(self.source, NoSource):
             raise ModelError(f"{self.name} has no weights")
         if isinstance(self.source, Local):
+            if self.source.answers_only:
+                why = "is recorded without its weights, and has no recorded answer to this"
+                raise ModelError(f"{self.name} {why}: run without --recorded, which trains it")
             if not self.source.path.is_dir():
                 raise ModelError(f"{self.name}'s weights are gone from {self.source.path}; train it again")
             return self.source.path
-        if isinstance(self.source, Shipped):
-            self.source.refuse_if_absent()
+        if self.shipped:
+            self.shipped.refuse_if_absent()
         marker = read_marker(self.folder())
         if marker is not None:
             return Path(marker.get("snapshot", self.folder()))
@@ -290,7 +319,7 @@ class ModelSpec(_Strict):
         """Hash over names and bytes of tokenizer and template files; empty for models without a tokenizer."""
         if isinstance(self.source, NoSource):
             return ""
-        place = self.locate()
+        place = self.source.path if isinstance(self.source, Local) else self.locate()
         if not isinstance(place, Path):
             raise ModelError(f"{self.name}'s tokenizer is not here; run: llmhar models fetch {self.name}")
         return tokenizer_hash(place)
@@ -315,15 +344,16 @@ def load_models(*files: Path) -> dict[str, ModelSpec]:
             raise ModelError(f"cannot read {file}: {error.strerror}") from error
         states.append((file, state.st_mtime_ns, state.st_size))
     models = _load(tuple(states))
-    return {name: _with_adapter(spec, models) for name, spec in models.items()}
+    return {name: spec.model_copy(update={"revision": _revision(spec, models)}) for name, spec in models.items()}
 
 
-def _with_adapter(spec: ModelSpec, models: Mapping[str, ModelSpec]) -> ModelSpec:
-    """A shipped student with the revision of the adapter that is here now."""
-    if not isinstance(spec.source, Shipped):
-        return spec
-    revision = f"{models[spec.source.parent].revision}+adapter:{spec.source.sha256()[:12] or 'absent'}"
-    return spec.model_copy(update={"revision": revision})
+def _revision(spec: ModelSpec, models: Mapping[str, ModelSpec]) -> str:
+    """A model's revision: of a shipped student with the adapter that is here now, of a quantised one with its bits."""
+    if isinstance(spec.source, Quantised):
+        return f"{_revision(models[spec.source.parent], models)}+{spec.source.precision}.{CONVERTED}"
+    if isinstance(spec.source, Shipped):
+        return f"{models[spec.source.parent].revision}+adapter:{spec.source.sha256()[:12] or 'absent'}"
+    return spec.revision
 
 
 def built_in() -> Path:
@@ -345,7 +375,7 @@ def _load(states: tuple[tuple[Path, int, int], ...]) -> dict[str, ModelSpec]:
             models[name] = read_spec(path, name, _as_served(path, name, entry, entries))
         for name in own:
             spec = models[name]
-            if isinstance(spec.source, Pruned | Shipped) and (problem := _parent_problem(spec, spec.source, models)):
+            if isinstance(spec.source, _Made) and (problem := _parent_problem(spec, spec.source, models)):
                 raise ModelError(f"{path}: {name[:100]}.{problem[:300]}")
     return models
 
@@ -392,11 +422,16 @@ def read_spec(path: Path, name: str, entry: Any) -> ModelSpec:
         raise ModelError(f"{path}: {where[:100]}: {said[:300]}") from error
 
 
-def _parent_problem(spec: ModelSpec, source: Pruned | Shipped, models: Mapping[str, ModelSpec]) -> str:
+def _parent_problem(spec: ModelSpec, source: _Made, models: Mapping[str, ModelSpec]) -> str:
     """What is wrong with an entry of a model that is made from another one, beside that one's; empty if nothing is."""
     parent = models.get(source.parent)
-    if parent is None or isinstance(parent.source, NoSource | Pruned | Shipped):
+    barred = NoSource | Quantised if isinstance(source, Quantised) else NoSource | Quantised | Pruned | Shipped
+    if parent is None or isinstance(parent.source, barred):
         return f"source.parent: {source.parent!r} is no model with weights of its own"
+    if isinstance(source, Quantised):
+        if spec.engine != "onnx":
+            return "engine: must be 'onnx', which alone reads such weights"
+        return "revision: follows from the parent's; leave it out" if spec.revision else ""
     if isinstance(source, Shipped):
         return "revision: follows from the adapter; leave it out" if spec.revision else ""
     if list(source.layers) != sorted(set(source.layers)):
@@ -462,7 +497,7 @@ _NOWHERE = ("needs no weights", "not fetched", NO_ADAPTER)
 def _place(spec: ModelSpec) -> str:
     if isinstance(spec.source, NoSource):
         return _NOWHERE[0]
-    if isinstance(spec.source, Shipped) and not spec.source.sha256():
+    if spec.shipped and not spec.shipped.sha256():
         return NO_ADAPTER
     try:
         place = spec.locate()

@@ -21,6 +21,10 @@ RECORD, ABOUT, MERGED = "student.json", "about.json", "merged.json"
 """Files of a student's folder: how it was trained (written last), what it is, and how its adapter was merged."""
 
 
+LEFT_OUT = "weights_left_out"
+"""Field of a record: its weights are too large for the repository; it is known by recorded answers."""
+
+
 class _Record(BaseModel):
     model_config = ConfigDict(frozen=True)  # a later version's further fields are passed over
 
@@ -150,13 +154,15 @@ def read_record(folder: Path) -> dict[str, Any]:
     """How a student was trained.
 
     Raises:
-        ModelError: no whole record, or weights that are gone or cut.
+        ModelError: no whole record, or weights that are gone or cut; not where they were left out (:data:`LEFT_OUT`).
     """
     try:
         record: dict[str, Any] = json.loads((folder / RECORD).read_text(encoding="utf-8"))
         weights = weights_file(folder, record["recipe"]["method"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ModelError(f"{folder / RECORD} cannot be read; train the student again") from error
+    if LEFT_OUT in record:
+        return record
     if not weights.exists() or weights.stat().st_size != record.get("weights_bytes", weights.stat().st_size):
         raise ModelError(f"{weights} is missing or cut; train the student again")
     return record
@@ -200,7 +206,12 @@ def tuned_model(name: str, parent: ModelSpec, folder: Path, record: Mapping[str,
         source = Local(path=place) if isinstance(place, Path) else parent.source
         return parent.model_copy(update={"name": name, "adapter": adapter, "source": source})
     revision = f"{parent.revision}+tuned:{record['weights_sha256'][:12]}"
-    return parent.model_copy(update={"name": name, "revision": revision, "source": Local(path=folder / "model")})
+    source = Local(path=folder / "model")
+    if LEFT_OUT in record:
+        if not isinstance(place := parent.locate(), Path):
+            raise ModelError(f"{parent.name}'s tokenizer is not here; run: llmhar models fetch {parent.name}")
+        source = Local(path=place, answers_only=True)
+    return parent.model_copy(update={"name": name, "revision": revision, "source": source})
 
 
 def merged_model(name: str, parent: ModelSpec, folder: Path, report: Mapping[str, Any]) -> ModelSpec:

@@ -24,7 +24,7 @@ from jinja2 import TemplateError
 from llmhar import paths
 from llmhar.ask.engines.worker import THINK
 from llmhar.ask.models import ModelError
-from llmhar.ask.trained import weights_file
+from llmhar.ask.trained import LEFT_OUT, weights_file
 from llmhar.distill.courses import Course
 from llmhar.distill.examples import Completion, Example, completion_of, data_hash
 from llmhar.distill.students import Student
@@ -317,6 +317,8 @@ def check_tokenizer(case: Case) -> Finding:
 
 def check_weights(case: Case) -> Finding:
     """The weights on disk are those that training left."""
+    if LEFT_OUT in case.student.record:
+        return Finding(None, "not run: its weights are not here, only its recorded answers")
     file = weights_file(case.student.folder, case.student.recipe.method)
     on_disk, recorded = paths.file_sha256(file), case.student.record["weights_sha256"]
     said = f"{file.name}, {file.stat().st_size} bytes: {on_disk[:12]}, recorded {recorded[:12]}"

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from llmhar import paths
 from llmhar.ask.models import NAME, NAME_RULE, ModelError, load_models
 from llmhar.ask.trained import (
+    LEFT_OUT,
     About,
     CardScore,
     change_about,
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from llmhar.distill.study import Confirmed, StudyResults
 
 CARD = "README.md"
+NO_WEIGHTS = "Its weights are not here: it is known by what it answered in a recorded study (`llmhar run --recorded`)."
 NOT_SCORED, NOT_KNOWN = "not scored here", "not recorded (trained before cards were kept; run notebook 04 again)"
 _EXAMPLE = (("kitchen", "fridge contact", "OPENED"), ("kitchen", "fridge contact", "CLOSED"),
             ("kitchen", "kettle wattmeter", "turned ON"))  # fmt: skip
@@ -153,6 +155,7 @@ def facts(folder: Path) -> dict[str, Any]:
         "scores": [score.model_dump() for score in about.scores],
         "weights_sha256": record["weights_sha256"],
         "merged_sha256": report["weights_sha256"] if report else None,
+        "left_out": LEFT_OUT in record,
         "trained_with": record.get("packages", {}),
         "trained_on": f"{record.get('device', '')} {record.get('dtype', '')}".strip(),
     }
@@ -217,6 +220,7 @@ def card_text(folder: Path, running: str = "", files: Mapping[str, Mapping[str, 
              "## Weights", "", "| file | bytes | sha256 |", "|---|--:|---|",
              *(f"| `{file}` | {entry['bytes']:,} | `{entry['sha256']}` |"
                for file, entry in (files or _own_weights(folder, known)).items()), "",
+             *([NO_WEIGHTS, ""] if known["left_out"] else []),
              "What it learnt may show: who has the weights may draw rooms, habits and activity names of the training "
              "home from them."]  # fmt: skip
     return "\n".join(lines) + "\n"
@@ -262,7 +266,7 @@ def _own_weights(folder: Path, known: Mapping[str, Any]) -> dict[str, dict[str, 
     part = "adapter/adapter_model" if known["method"] == "lora" else "model/model"
     hashes = {f"{part}.safetensors": known["weights_sha256"], "merged/model.safetensors": known["merged_sha256"]}
     return {name: {"bytes": (folder / name).stat().st_size, "sha256": sha256}
-            for name, sha256 in hashes.items() if sha256}  # fmt: skip
+            for name, sha256 in hashes.items() if sha256 and (folder / name).is_file()}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -348,7 +352,8 @@ HOME_CARD = CardWords(
     limits=(
         "It is 135M parameters large, and reads as much as these can: scores on a home of yours may be far from those "
         "above; score some days of it that you labelled yourself.",
-        "Its lessons may call activities as recorded homes do: it is no test of names never seen.",
+        "Scores are of homes, sensors and names that it never saw: none of its lessons calls an activity as a recorded "
+        "home does, but for single shared words.",
         "Made-up homes have one to four residents and the sensors of params/grammar.yaml; sensors and habits of other "
         "kinds, and languages other than English, were not taught.",
         "A reason is written before its activity and sounds sure whatever the activity is worth.",
@@ -380,7 +385,8 @@ def _row(folder: Path) -> dict[str, Any]:
         return row | {"state": str(error)}
     first = known["scores"][0] if known["scores"] else None
     return row | {
-        "state": "whole", "base": known["base"], "method": known["method"], "taught_by": known["teacher"],
+        "state": "answers only" if known["left_out"] else "whole",
+        "base": known["base"], "method": known["method"], "taught_by": known["teacher"],
         "on": known["data"] or ", ".join(known["train_sessions"]), "learnt": known["learnt"],
         "macro_f1": first["macro_f1"] if first else None, "n_sessions": first["n_sessions"] if first else None,
         "low": first["low"] if first else None, "high": first["high"] if first else None,

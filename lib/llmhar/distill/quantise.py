@@ -1,6 +1,6 @@
 """Turns a model's weights into int8 or int4, for the engine "onnx": what a home gateway would hold.
 
-Imports no model library: the conversion runs in a child process (:mod:`llmhar.distill.quantise_child`). Measures
+Imports no model library: the conversion runs in a child process (:mod:`llmhar.ask.engines.quantise_child`). Measures
 nothing: scores of a quantised model come from the store, like any other model's.
 """
 
@@ -9,27 +9,20 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import re
-import subprocess
-import sys
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, get_args
 
 from llmhar import paths
-from llmhar.ask.engines.child import child_environment, free_cores, last_words, new_log
-from llmhar.ask.model_files import write_marker
-from llmhar.ask.models import Local, ModelError, ModelSpec, read_marker
+from llmhar.ask.model_files import convert_to_bits, write_marker
+from llmhar.ask.models import CONVERTED, Local, ModelError, ModelSpec, Precision, read_marker
 from llmhar.records import sha256_of
 
-LAYOUT = 1
-"""Version of the folders; a higher number makes new ones."""
 TOOL = "onnxruntime-genai"
 WEIGHTS = ("*.safetensors", "*.onnx", "*.onnx.data")
 """What holds weights in a model's folder."""
-Precision = Literal["int8", "int4"]
-PRECISIONS: tuple[Precision, ...] = ("int8", "int4")
-"""Bits of a weight."""
+PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 
 
 def quantise(spec: ModelSpec, *, precision: Precision = "int8") -> ModelSpec:
@@ -49,7 +42,7 @@ def quantise(spec: ModelSpec, *, precision: Precision = "int8") -> ModelSpec:
     if spec.adapter is not None:
         raise ModelError(f"{spec.name} answers with an adapter: merge it into the weights first, then quantise")
     source = _local(spec)
-    made_from: dict[str, Any] = {"layout": LAYOUT, "precision": precision, "tool": _tool(), "files": _hashes(source)}
+    made_from: dict[str, Any] = {"layout": CONVERTED, "precision": precision, "tool": _tool(), "files": _hashes(source)}
     shown = re.sub(r"[^\w.-]+", "-", spec.name)
     target = paths.home() / "students" / f"{shown}-{precision}-{sha256_of(made_from)[:12]}"
     if read_marker(target) is None:
@@ -111,21 +104,12 @@ def _tool() -> str:
         raise ModelError(f"quantising needs {TOOL}, which is not installed; it is in requirements/cpu.lock") from None
 
 
-def _convert(source: Path, target: Path, precision: str, made_from: dict[str, Any]) -> None:
+def _convert(source: Path, target: Path, precision: Precision, made_from: dict[str, Any]) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
-    log_file = new_log("quantise")
     with tempfile.TemporaryDirectory(prefix=".quantise-", dir=target.parent) as scratch:
         made = Path(scratch, "model")
         made.mkdir()
-        command = [sys.executable, "-P", "-m", "llmhar.distill.quantise_child", str(source.absolute()), str(made),
-                   precision, str(os.getpid())]  # fmt: skip
-        environment = child_environment(hub=False, threads=free_cores())
-        with open(log_file, "wb") as log_stream:
-            done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=log_stream, stderr=log_stream,
-                                  env=environment, check=False)  # fmt: skip
-        if done.returncode:
-            words = f"exit {done.returncode}: {last_words(log_file)}"
-            raise ModelError(f"cannot quantise {source} to {precision} ({words}); log: {log_file}")
+        convert_to_bits(source, made, precision)
         write_marker(made, {"made_from": made_from})
         if read_marker(target) is None:  # else another process was faster: its folder is as good
             if target.exists():

@@ -2,7 +2,8 @@
 
 The same recipe and the same examples give a student's folder its name; one of that name in the record is taken instead
 of a training (:func:`llmhar.distill.students.take_recorded`). What can be made again (lessons, merged weights,
-checkpoints) is left out. Trains nothing.
+checkpoints) is left out; so are weights of a student's own, which are too large: ``llmhar run --recorded`` knows such a
+student by its recorded answers alone. Trains nothing.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from pathlib import Path
 
 from llmhar import paths
 from llmhar.ask.models import ModelError
-from llmhar.ask.trained import RECORD, read_record, recorded_home, weights_file
+from llmhar.ask.trained import LEFT_OUT, RECORD, read_record, recorded_home, weights_file
 from llmhar.distill.students import KEPT, Student, copy_files, take_recorded
 
 
@@ -20,17 +21,21 @@ def record_student(student: Student) -> Path:
     """Copy a student's adapter into the record, its numbers rounded to bfloat16; returns where it lies.
 
     The student becomes the rounded one too, so that what lies there is what answers: a merge of before is made again.
+    Of one with weights of its own all is copied but these.
 
     Raises:
-        ModelError: a student with weights of its own or of a later round: these are too large, or need the earlier one.
+        ModelError: a student of a later round, which needs the earlier one's weights.
     """
-    if student.recipe.method != "lora" or student.round != 1:
-        raise ModelError(f"{student.name} has more than one adapter over a model that can be fetched: not recorded")
+    if student.round != 1:
+        raise ModelError(f"{student.name} goes on from another student's weights: not recorded")
     folder, target = student.folder, recorded_home() / student.folder.name
     with paths.locked(folder / ".lock"):
         record = read_record(folder)
         with paths.replacing_folder(target) as made:
             copy_files(folder, made, KEPT)
+            if student.recipe.method != "lora":
+                (made / RECORD).write_text(json.dumps(record | {LEFT_OUT: True}, indent=1), encoding="utf-8")
+                return target
             round_adapter(weights_file(folder, "lora"), weights_file(made, "lora"))
             weights = weights_file(made, "lora")
             record |= {"weights_sha256": paths.file_sha256(weights), "weights_bytes": weights.stat().st_size}

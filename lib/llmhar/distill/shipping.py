@@ -1,6 +1,6 @@
 """Puts a student into the repository: its adapter in bfloat16, with a card for people and one for programs.
 
-``python -m llmhar.distill.shipping [--arm deployable] [--run run.json]`` ships the student of an arm of
+``python -m llmhar.distill.shipping [--arm truth] [--run run.json]`` ships the student of an arm of
 :mod:`llmhar.distill.home_students`. Asks nobody; trains only where the arm's training has not come to its end.
 """
 
@@ -97,7 +97,7 @@ def _write_adapter(student: Student, folder: Path) -> None:
 def main(arguments: Sequence[str]) -> None:
     """Ship the student of an arm."""
     parser = argparse.ArgumentParser(prog="python -m llmhar.distill.shipping")
-    parser.add_argument("--arm", default="deployable", help="whose student; it is trained where it is not there")
+    parser.add_argument("--arm", default="truth", help="whose student; it is trained where it is not there")
     parser.add_argument("--run", type=Path, help="run.json with its scores")
     parser.add_argument("--scored", action="append", help="a name in the run's scores (repeatable); default: the arm's")
     given = parser.parse_args(arguments)

@@ -8,6 +8,7 @@ were trained on, and ``adapter/`` or ``model/`` in safetensors; a study adds ``a
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -15,9 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from llmhar import paths
+from llmhar.ask import recorded_answers
 from llmhar.ask.models import ModelError, ModelSpec, load_models
 from llmhar.ask.trained import (
     ABOUT,
+    LEFT_OUT,
     RECORD,
     find_student,
     own_name,
@@ -90,23 +93,33 @@ class Student:
 
 
 def open_student(folder: Path, parent: ModelSpec) -> Student | None:
-    """The student in a folder; None where training has not come to its end or its weights are missing or cut."""
+    """The student in a folder; None where training has not come to its end or its weights are missing or cut, or were
+    left out and the run does not take recorded answers.
+    """
     try:
         record = read_record(folder)
     except ModelError:
+        return None
+    if LEFT_OUT in record and not os.environ.get(recorded_answers.VARIABLE):
         return None
     return Student(folder, parent, record, round=record.get("round", 1))  # older records do not say
 
 
 def take_recorded(folder: Path) -> bool:
-    """Fill a student's folder from the record; False where the record has none of its name, or a damaged one."""
+    """Fill a student's folder from the record; False where the record has none of its name, or a damaged one.
+
+    One without weights is taken where the run takes recorded answers: it can answer nothing else.
+    """
     source = recorded_home() / folder.name
     try:
         record = read_record(source)
         weights = weights_file(source, record["recipe"]["method"])
-        if paths.file_sha256(weights) != record["weights_sha256"]:
+        left_out = LEFT_OUT in record
+        if not left_out and paths.file_sha256(weights) != record["weights_sha256"]:
             raise ModelError(f"{weights} is not what its record says")
     except ModelError:
+        return False
+    if left_out and not os.environ.get(recorded_answers.VARIABLE):
         return False
     # its record last: it says "whole"
     copy_files(source, folder, (*KEPT, str(weights.relative_to(source)), RECORD))

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from llmhar import paths
-from llmhar.ask.models import MODELS, ModelSpec
+from llmhar.ask.models import MODELS, ModelSpec, Quantised
 from llmhar.ask.trained import RECORD, students_home, weights_file
 from llmhar.distill.child import TrainingError, run_child
 from llmhar.distill.examples import Example, data_hash, read_examples, write_examples
@@ -54,8 +54,8 @@ def train_student(
         threads: OpenMP threads; None = the cores that are free now. One thread on a CPU repeats to the last bit.
 
     Raises:
-        TrainingError: no examples, a parent or teacher with an adapter, no teacher where one is needed, or the child
-            ended early: last word, log, cure.
+        TrainingError: no examples, a parent or teacher with an adapter, a parent in few bits, no teacher where one is
+            needed, or the child ended early: last word, log, cure.
         ModelError: the parent's weights are not here.
     """
     round_number = 1
@@ -64,6 +64,8 @@ def train_student(
     parent = parent or MODELS[recipe.student]
     if not examples:
         raise TrainingError("no examples to train on: the filter left none; loosen it")
+    if isinstance(parent.source, Quantised):
+        raise TrainingError(f"{parent.name} cannot be trained in few bits: train {parent.source.parent}")
     for model in (parent, teacher):
         if model and model.adapter:
             raise TrainingError(

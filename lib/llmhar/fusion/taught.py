@@ -211,17 +211,21 @@ def student_numbers(outcome: Outcome) -> dict[str, float | int]:
 
 
 def validated(names: Sequence[str], store: Store, asking: Asking) -> pd.DataFrame:
-    """Accuracy on made-up validation clips, taught and never taught names apart, one answerer below the other.
+    """Accuracy on made-up validation clips, as they sound and drowned by other sounds, taught and never taught names
+    apart, one answerer below the other.
 
     Args:
         names: as :func:`fuser_models` takes them.
         store: where answers are looked up and kept.
         asking: limits and engine; answers are bound to the list.
     """
-    tasks, bound = validation_tasks(), replace(asking, constrained=True)
-    tables = {model.name: validation_table(tasks, ask_validation(tasks, model, store, bound))
-              for model in fuser_models(names)}  # fmt: skip
-    return pd.concat(tables, names=["answerer"]) if tables else pd.DataFrame()
+    heard, drowned, bound = validation_tasks(), validation_tasks(drowned=True), replace(asking, constrained=True)
+    tables = {}
+    for model in fuser_models(names):
+        answers = ask_validation([*heard, *drowned], model, store, bound)
+        tables[model.name, "as they sound"] = validation_table(heard, answers[: len(heard)])
+        tables[model.name, "drowned"] = validation_table(drowned, answers[len(heard) :])
+    return pd.concat(tables, names=["answerer", "clips"]) if tables else pd.DataFrame()
 
 
 def main(names: Sequence[str]) -> None:

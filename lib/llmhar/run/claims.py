@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from llmhar import paths
+from llmhar.ask.models import HOME_MODEL
 from llmhar.run.findings import against, paired
 from llmhar.score.stats import bounded
 
@@ -123,6 +124,11 @@ def meaning(record: Path) -> str:
     return textwrap.fill(f"{said} Each arm was trained once: what another seed would give is not shown.", 119)
 
 
+RECORDED_HOMES = {
+    "uci_a": "UCI ADL A", "uci_b": "UCI ADL B", "kasteren_a": "Kasteren A", "casas_al": "CASAS AL"
+}  # fmt: skip
+SIMULATED_HOMES = {"odd_homes": "40 made-up homes of rare words", "simulated_other": "the simulated home, other days"}
+"""Name of a home in key numbers -> how README calls it."""
 HOMES = {
     "transfer": "SmolLM2-135M taught on made-up homes: its reasons, named by a matcher",
     "transfer_own_names": "the same, naming activities itself",
@@ -140,12 +146,13 @@ def homes_span(record: Path) -> str:
     numbers = run.get("key_numbers", {})
     if "transfer_f1" not in numbers:
         return "Not recorded yet: `llmhar run demo-full 04b`, then `llmhar record demo-full 04b`."
-    table = ["| no labelled day of the home | macro F1 [95 % interval over sessions] |", "|---|---|"]
+    table = ["| without any labelled day of the home | macro F1 [95 % interval over sessions] |", "|---|---|"]
     table += [f"| {words} | {_f1(numbers, name)} |" for name, words in HOMES.items() if f"{name}_f1" in numbers]
-    homes = {
-        name.removeprefix("transfer_f1_"): value for name, value in numbers.items() if name.startswith("transfer_f1_")
-    }
-    own = ", ".join(f"{home} {value:.3f}" for home, value in homes.items() if home not in ("low", "high"))
+
+    def own(names: Mapping[str, str]) -> str:
+        return ", ".join(f"{words} {numbers[key]:.3f}" for name, words in names.items()
+                         if (key := f"transfer_f1_{name}") in numbers)  # fmt: skip
+
     gaps = [
         f"{numbers[key]:+.3f} against {words}, p {numbers[f'{key}_p']:.4f}"
         for key, words in (("transfer_minus_answer_only", "answers only"), ("transfer_minus_embeddings", "embeddings"),
@@ -154,25 +161,15 @@ def homes_span(record: Path) -> str:
         if key in numbers
     ]  # fmt: skip
     n, made_by = numbers["transfer_homes"], next((name for name in run["engines"] if "made-up homes:" in name), "")
-    said = f"Mean over {n} recorded homes. The student by home: {own}. Paired by session: {'; '.join(gaps)}"
+    said = (
+        f"The student is `{HOME_MODEL}`. Mean over the {n} recorded homes: {own(RECORDED_HOMES)}. Not in the mean, "
+        f"simulated: {own(SIMULATED_HOMES)}. The student's gap, paired by session: {'; '.join(gaps)}."
+    )
     if isinstance(day := numbers.get("overtake_days"), float):
         low, high = (numbers.get(f"overtake_days_{end}") for end in ("low", "high"))
-        said += f". Trees fitted on labelled days of the home itself pass it after {bounded(day, low, high)} days"
-    said = textwrap.fill(f"{said} ({_about(run)}; {made_by}; one training, seed 0).", 119)
+        said += f" Decision trees need {bounded(day, low, high)} labelled days of the home itself to pass it."
+    said = textwrap.fill(f"{said} One training, seed 0 ({_about(run)}; {made_by}).", 119)
     return "\n".join(table) + f"\n\n{said}"
-
-
-def demo_span(record: Path) -> str:
-    """What the demo's own notebooks found, a line each."""
-    lines = []
-    for name, keys in {"02_prompting": ("macro_f1_rules",), "04_distillation": ("teacher", "student", "trees")}.items():
-        run = read_run(record, "demo", name)
-        numbers = run.get("key_numbers", {})
-        found = [f"{key.replace('_', ' ')} {_f1(numbers, key)}" for key in keys if f"{key}_f1" in numbers]
-        found += [f"{key.replace('_', ' ')} {numbers[key]:.3f}" for key in keys if key in numbers]
-        if found:
-            lines.append(f"- `{name}` ({_about(run)}; {'; '.join(run['datasets'])}): {', '.join(found)}.")
-    return "\n".join(lines) or "Not recorded yet."
 
 
 def _f1(numbers: Mapping[str, Any], name: str) -> str:
@@ -181,7 +178,7 @@ def _f1(numbers: Mapping[str, Any], name: str) -> str:
 
 
 SPANS: dict[str, Callable[[Path], str]] = {
-    "student": student_span, "known": known_span, "homes": homes_span, "demo": demo_span
+    "student": student_span, "known": known_span, "homes": homes_span
 }  # fmt: skip
 """Name in a span's mark -> its text from the record's folder."""
 

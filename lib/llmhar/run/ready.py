@@ -11,7 +11,7 @@ from llmhar import paths
 from llmhar.ask.engines.base import EngineError
 from llmhar.ask.engines.registry import Options, cannot_start, child_terms, resolve_auto
 from llmhar.ask.inference import serving_engine
-from llmhar.ask.models import MODELS, ModelError, ModelSpec, NoSource
+from llmhar.ask.models import MODELS, ModelError, ModelSpec, NoSource, Quantised
 from llmhar.ask.spending import cannot_count
 from llmhar.ask.store import Store
 from llmhar.data.registry import DATASETS
@@ -69,6 +69,8 @@ def _problems(job: Job) -> Iterator[str]:
         yield from model_problems(MODELS[name], values.get("engine", "auto"))
     for name in dict.fromkeys(name for parameter in taught for name in _names(values.get(parameter))):
         yield from _weights_problem(MODELS[name])
+        if isinstance(source := MODELS[name].source, Quantised):
+            yield f"{name} cannot be trained in few bits: name {source.parent}"
     for name in _names(values.get("tokenizer")):
         if isinstance(MODELS[name].source, NoSource):
             yield f"tokenizer: {name} has none here: name a model whose weights can be fetched, or none"

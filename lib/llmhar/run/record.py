@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -19,16 +20,17 @@ from llmhar.ask import recorded_answers
 from llmhar.ask.store import Store
 from llmhar.run.aside import MADE_FROM
 from llmhar.run.claims import meaning, write_spans
-from llmhar.run.jobs import choose_notebooks
+from llmhar.run.jobs import choose_notebooks, plan_jobs
 from llmhar.score.stats import bounded
-from llmhar.settings import PROFILES
+from llmhar.settings import PROFILES, SettingsError
 
 RESULTS = "results.md"
 HEAD = """# Results recorded on purpose
 Written by `llmhar record` from the `run.json` files beside it: do not edit. A row is one run of a notebook with numbers
 that it published; its `run.json` holds all of them, with parameters, packages, engines and data. F1 is the mean over
-sessions, in brackets its 95 % interval.
+sessions, in brackets its 95 % interval. A commit that a clone lacks was joined with later ones when it landed.
 """
+AGAIN = "Run with other settings than the profile has today, or with parameters that have come since; the same again:"
 SCORED = ("04_distillation", "04b_transfer")
 """Notebooks whose scores stand whole on the page."""
 _RESULT = re.compile(r"f1|accuracy|ratio|tokens_(?!per_s)")
@@ -117,10 +119,34 @@ def results_page(folder: Path) -> str:
         if rows:
             head = "| notebook | status | commit | data | numbers | of |\n|---|---|---|---|---|---|\n"
             parts.append(f"## {profile}\n{head}" + "\n".join(f"| {' | '.join(row)} |" for row in rows) + "\n")
+        again = [command for file in sorted((folder / profile).glob("*/run.json")) if (command := again_command(file))]
+        if again:
+            parts.append(f"{AGAIN}\n\n" + "\n".join(f"- `{command}`" for command in again) + "\n")
         parts += [_scores(folder / profile / name / "run.json") for name in SCORED]
     if said := meaning(folder):
         parts.append(f"## What a student buys\n{said}\n")
     return "\n".join(filter(None, parts))
+
+
+def again_command(file: Path) -> str:
+    """What runs a recorded run again, where its profile alone does not; empty where it does, or knows it no more."""
+    asked = json.loads(file.read_text(encoding="utf-8")).get("params", {})
+    try:
+        now = plan_jobs(file.parts[-3], [file.parts[-2]], {}, Path.cwd())[0].spec.params if asked else {}
+    except SettingsError:
+        return ""
+    changed = {name: value for name, value in asked.items() if name in now and now[name] != value}
+    # a list that could be None is another parameter today
+    fitting = {name: value for name, value in changed.items() if value is not None or not isinstance(now[name], list)}
+    options = [shlex.quote(f"{name}={_as_option(value)}") for name, value in fitting.items()]
+    return " -p ".join([f"llmhar run {file.parts[-3]} {file.parts[-2].partition('_')[0]}", *options]) if options else ""
+
+
+def _as_option(value: Any) -> str:
+    """A value as ``-p`` takes it."""
+    if isinstance(value, list):
+        return f"[{','.join(map(_as_option, value))}]"
+    return str(value).lower() if value is None or isinstance(value, bool) else str(value)
 
 
 def _scores(file: Path) -> str:

@@ -127,7 +127,7 @@ def no_threshold(model: ModelSpec, asking: Asking) -> str:
     if model.kind != "llm":
         return f"{problem}: leave --min-confidence away, or take a language model (llmhar models list)"
     if asking.n_samples == 1:
-        return problem and f"{problem}: take engine vllm or transformers, or {SEVERAL}"
+        return problem and f"{problem}: take engine vllm, transformers or onnx, or {SEVERAL}"
     if not sampling_of(model, asking).temperature:
         return f"{model.name}: with temperature 0 all samples agree: give --temperature, or one sample"
     return ""

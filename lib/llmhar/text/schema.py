@@ -1,6 +1,7 @@
 """The JSON schema of a window's answer: constrained decoding can then neither miss an event nor invent an activity.
 
-Knows no engine: both LLM engines compile the schema with xgrammar and enforce it after the thinking block.
+Knows no engine: engines compile the schema (vLLM and transformers with xgrammar, ONNX Runtime with llguidance) and
+enforce it after the thinking block.
 """
 
 from __future__ import annotations

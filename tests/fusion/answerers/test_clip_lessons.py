@@ -12,13 +12,13 @@ import pytest
 
 from llmhar.ask.asking import Asking
 from llmhar.ask.engines.rules.home import RulesEngine
-from llmhar.ask.engines.worker import SPACED_JSON
+from llmhar.ask.engines.worker import separators
 from llmhar.ask.models import MODELS, AskedAs
 from llmhar.ask.store import Store
 from llmhar.ask.trained import About, read_about
 from llmhar.distill.examples import LeakError
 from llmhar.distill.home_lessons import LISTED
-from llmhar.fusion.answerers import clip_students
+from llmhar.fusion.answerers import clip_students, clip_validation
 from llmhar.fusion.answerers.clip_lessons import (
     CONFLICT,
     LISTED_CLIPS,
@@ -27,6 +27,8 @@ from llmhar.fusion.answerers.clip_lessons import (
     lessons,
     names_in,
     refuse_leaks,
+    sound_alike,
+    told_by_motion,
     usual_name,
     why,
 )
@@ -36,11 +38,11 @@ from llmhar.fusion.answerers.prompt import EXAMPLE_HEADING, NOTHING, WHY_CHARS, 
 from llmhar.fusion.answerers.reading import read_closed, read_open
 from llmhar.fusion.clips.clip_grammar import TEST_LABELS, activity_of, all_names, clip_grammar, untaught, was_taught
 from llmhar.fusion.clips.registry import load_clipset
-from llmhar.fusion.encoders.made_clips import MadeClip
+from llmhar.fusion.encoders.made_clips import MadeClip, make_clip
 from llmhar.fusion.encoders.observation import MODALITIES, Guess, Observation, StepSeen
 from llmhar.fusion.encoders.observe import Observing, observe
 from llmhar.settings import SettingsError
-from llmhar.text.schema import is_spaced
+from llmhar.text.schema import SPACED, is_spaced
 
 N = 220
 
@@ -81,7 +83,7 @@ def test_an_answer_is_what_a_bound_one_can_be(drawn, taught):
     """A student is taught the very tokens that it is bound to: engines space answers of this wording as lessons are."""
     for lesson, example in zip(drawn, taught):
         answer = json.loads(example.completion)
-        assert example.completion == json.dumps(answer, ensure_ascii=False, separators=SPACED_JSON["separators"])
+        assert example.completion == json.dumps(answer, ensure_ascii=False, separators=separators({"$comment": SPACED}))
         schema = closed_schema(list(lesson.names.values()), why=True, spaced=True)
         jsonschema.validate(answer, schema)
         assert is_spaced(schema) and not is_spaced(closed_schema(list(lesson.names.values())))
@@ -266,6 +268,25 @@ def test_validation_has_lists_names_and_clips_of_its_own(taught):
     for task in tasks:
         assert 2 <= len(task.labels) <= 20 and {clip.label for clip in task.observations} <= set(task.labels)
     assert [task.labels for task in validation_tasks(seed=1)] != [task.labels for task in tasks]
+
+
+def test_drowned_validation_clips_are_told_by_movement_alone(monkeypatch):
+    made = {}
+
+    def noted(seed, activity, *_, **how):
+        made[seed] = activity, how["drowned_by"]
+        return make_clip(seed, activity, *_, **how)
+
+    monkeypatch.setattr(clip_validation, "make_clip", noted)
+    tasks = validation_tasks(drowned=True)
+    assert len(made) == 24 * 8 and all(
+        told_by_motion(own) and not sound_alike(own, other) for own, other in made.values()
+    )
+    assert {clip.clip_id for task in tasks for clip in task.observations} == set(made)
+    assert 0.2 < sum(was_taught(clip.label) for task in tasks for clip in task.observations) / len(made) < 0.7
+    made.clear()
+    validation_tasks(1)
+    assert {other for _, other in made.values()} == {None}
 
 
 def test_anybody_can_be_asked_about_validation_clips_with_one_engine(tmp_path):

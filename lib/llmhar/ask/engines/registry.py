@@ -248,7 +248,7 @@ def cannot_start(name: str, model: ModelSpec) -> str:
         return "" if file.is_file() else f"no replies at {file}"
     if name == "vllm":
         return _vllm_problem()
-    needed = {"transformers": "transformers", "onnx": "onnxruntime", "ray": "ray"}.get(name)
+    needed = {"transformers": "transformers", "onnx": "onnxruntime_genai", "ray": "ray"}.get(name)
     if name == "auto" and model.engine == "auto" and _vllm_problem():
         needed = "transformers"
     return f"{needed} is not installed" if needed and importlib.util.find_spec(needed) is None else ""

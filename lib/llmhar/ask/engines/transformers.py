@@ -18,19 +18,7 @@ import xgrammar
 from transformers import AutoModelForCausalLM, AutoTokenizer, DynamicCache
 
 from llmhar.ask.engines.logprobs import LEAST, TOP
-from llmhar.ask.engines.worker import (
-    COMPACT_JSON,
-    SPACED_JSON,
-    Emit,
-    Inbox,
-    Task,
-    logprobs_of,
-    render,
-    seed_of,
-    sentence,
-    too_long,
-)
-from llmhar.text.schema import is_spaced
+from llmhar.ask.engines.worker import Emit, Inbox, Task, logprobs_of, render, seed_of, sentence, separators, too_long
 
 
 @dataclass
@@ -131,8 +119,9 @@ class TransformersBackend:
     def _grammar(self, schema: Any) -> xgrammar.GrammarMatcher | None:
         if not schema:
             return None
-        spacing = SPACED_JSON if is_spaced(schema) else COMPACT_JSON
-        compiled = self._grammars.compile_json_schema(json.dumps(schema), **spacing)
+        compiled = self._grammars.compile_json_schema(
+            json.dumps(schema), any_whitespace=False, separators=separators(schema)
+        )
         return xgrammar.GrammarMatcher(compiled)
 
     def _phase(self, prompt: list[int]) -> Literal["before", "thinking", "answer"]:

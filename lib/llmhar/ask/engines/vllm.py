@@ -29,7 +29,7 @@ from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
 
 from llmhar.ask.engines.logprobs import LEAST, TOP
 from llmhar.ask.engines.registry import multiplies_bfloat16
-from llmhar.ask.engines.worker import SPACED_JSON, Emit, Inbox, Task, logprobs_of, render, seed_of, sentence, too_long
+from llmhar.ask.engines.worker import Emit, Inbox, Task, logprobs_of, render, seed_of, sentence, separators, too_long
 from llmhar.text.schema import is_spaced
 
 BLOCK = 32
@@ -47,7 +47,8 @@ def _bound(schema: Mapping[str, Any]) -> StructuredOutputsParams:
 
 @lru_cache(maxsize=256)
 def _spaced_grammar(schema: str) -> str:
-    return str(xgrammar.Grammar.from_json_schema(schema, **SPACED_JSON))
+    parted_by = separators(json.loads(schema))
+    return str(xgrammar.Grammar.from_json_schema(schema, any_whitespace=False, separators=parted_by))
 
 
 @dataclass
@@ -122,7 +123,7 @@ class VllmBackend:
             "max_num_seqs": self._seqs,
             "tensor_parallel_size": 1 if cpu else config.get("tensor_parallel_size") or 1,  # cards, and a CPU has none
             "enable_prefix_caching": True,
-            # As COMPACT_JSON in the worker: both engines enforce the same language.
+            # As the worker's separators: all engines enforce the same language.
             "structured_outputs_config": {"backend": "xgrammar", "disable_any_whitespace": True},
         }
         if self._thinking:

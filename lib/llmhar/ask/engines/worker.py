@@ -22,6 +22,7 @@ from typing import Any, Protocol
 
 from llmhar.ask.engines.logprobs import of_tokens
 from llmhar.records import Request
+from llmhar.text.schema import is_spaced
 
 BACKENDS = {
     "vllm": "llmhar.ask.engines.vllm:VllmBackend",
@@ -38,10 +39,6 @@ Say = Callable[[dict[str, Any]], None]
 Emit = Callable[..., None]
 """``emit(task, **fields of Generation)``."""
 THINK = "<think>"
-COMPACT_JSON = {"any_whitespace": False, "separators": (",", ":")}
-"""How a schema is compiled: no white space, or small models get lost in it; vLLM's ``disable_any_whitespace``."""
-SPACED_JSON = {"any_whitespace": False, "separators": (", ", ": ")}
-"""And where its ``$comment`` is ``SPACED``: as ``json.dumps`` writes, which students learnt."""
 
 
 @dataclass
@@ -180,6 +177,15 @@ def logprobs_of(
 def seed_of(request: Request) -> int:
     """Seed of the request's random stream: the k-th sample of a question draws from a stream of its own."""
     return (request.sampling.seed + 1_000_003 * request.sample_index) % 2**31
+
+
+def separators(schema: Mapping[str, Any]) -> tuple[str, str]:
+    """What parts items, and keys from values, in answers of a schema; there is no other white space.
+
+    Small models get lost in white space: none stands there, but where the schema's ``$comment`` is ``SPACED``: as
+    ``json.dumps`` writes, which students learnt.
+    """
+    return (", ", ": ") if is_spaced(schema) else (",", ":")
 
 
 def too_long(prompt: list[int], limit: int) -> str:

@@ -90,10 +90,10 @@ def draw_lesson(seed: str, drowned: float = 0.0) -> Lesson:
         names = {activity: in_form(rng.choice(names_for(activity, "train")), 1)}
     modalities = frozenset(MODALITIES) if rng.random() < 0.4 else rng.choice(combinations(MODALITIES))
     conflict, other = rng.random() < CONFLICT, None
-    if drowned and not conflict and "motion" in modalities and _told_by_motion(activity):
+    if drowned and not conflict and "motion" in modalities and told_by_motion(activity):
         apart = random.Random(f"drowned:{seed}")  # draws of its own: the other lessons stay what they are
         if apart.random() < drowned:
-            other = apart.choice([name for name in taught if name != activity and not _near(activity, name)])
+            other = apart.choice([name for name in taught if name != activity and not sound_alike(activity, name)])
     clip = make_clip(seed, activity, names[activity], conflict=conflict, drowned_by=other)
     if rng.random() < SHORT:
         steps = clip.observation.steps[: rng.randint(*STEPS_SHOWN)]
@@ -122,7 +122,7 @@ def draw_names(rng: random.Random, activity: str, pool: Sequence[str], words: Wo
     known, chosen = clip_grammar()["activities"], [activity]
     moving = "movement" in known[activity] and rng.random() < 0.6
     open_to = [name for name in pool if name != activity and (not moving or "movement" in known[name])]
-    near = [name for name in open_to if _near(activity, name)]
+    near = [name for name in open_to if sound_alike(activity, name)]
     rng.shuffle(open_to)
     rng.shuffle(near)
     while len(chosen) < n and open_to:
@@ -137,7 +137,7 @@ def draw_names(rng: random.Random, activity: str, pool: Sequence[str], words: Wo
     return {name: called[name] for name in rng.sample(chosen, len(chosen)) if called[name]}
 
 
-def _told_by_motion(activity: str) -> bool:
+def told_by_motion(activity: str) -> bool:
     """Whether one mostly moves otherwise in it than most people at home, who sit or stand."""
     return _main(activity, "moves") not in ("sitting", "standing")
 
@@ -149,7 +149,7 @@ def _main(activity: str, what: str) -> str:
 
 
 @lru_cache(maxsize=16384)
-def _near(one: str, other: str) -> bool:
+def sound_alike(one: str, other: str) -> bool:
     """Whether two activities sound alike (a main sound of one is among the other's)."""
     known = clip_grammar()["activities"]
     return _main(one, "hears") in known[other]["hears"] or _main(other, "hears") in known[one]["hears"]

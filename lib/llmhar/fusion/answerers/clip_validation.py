@@ -16,7 +16,15 @@ from llmhar.ask.asking import Asking
 from llmhar.ask.inference import STUDY
 from llmhar.ask.models import ModelSpec
 from llmhar.ask.store import Store
-from llmhar.fusion.answerers.clip_lessons import DATASET, FEWEST, LISTED_CLIPS, MOST, draw_names
+from llmhar.fusion.answerers.clip_lessons import (
+    DATASET,
+    FEWEST,
+    LISTED_CLIPS,
+    MOST,
+    draw_names,
+    sound_alike,
+    told_by_motion,
+)
 from llmhar.fusion.answerers.inference import FusionAnswer, ask_tasks
 from llmhar.fusion.answerers.prompt import FusionForm
 from llmhar.fusion.answerers.task import Condition, FusionTask
@@ -30,7 +38,7 @@ WHOLE = Condition(frozenset(MODALITIES))
 
 
 def validation_tasks(
-    n_lists: int = 24, n_clips: int = 8, seed: int = 0, *, form: FusionForm = LISTED_CLIPS
+    n_lists: int = 24, n_clips: int = 8, seed: int = 0, *, form: FusionForm = LISTED_CLIPS, drowned: bool = False
 ) -> list[FusionTask]:
     """Lists of activities, about half of them never taught, each with clips of both halves in turn.
 
@@ -39,11 +47,13 @@ def validation_tasks(
         n_clips: clips of each.
         seed: of all draws.
         form: the wording of the prompt, for those who know another.
+        drowned: clips of activities that movement tells, each sounding like something else.
     """
-    return [_task(f"validation-{seed}-{i}", n_clips, form) for i in range(n_lists)]
+    named = "drowned" if drowned else "validation"
+    return [_task(f"{named}-{seed}-{i}", n_clips, form, drowned) for i in range(n_lists)]
 
 
-def _task(name: str, n_clips: int, form: FusionForm) -> FusionTask:
+def _task(name: str, n_clips: int, form: FusionForm, drowned: bool) -> FusionTask:
     """A list of 2 to 20 activities and its clips; folds are dealt so that one-shot examples are of other clips."""
     rng = random.Random(name)
     tested = {activity_of(label) for labels in TEST_LABELS.values() for label in labels}
@@ -51,12 +61,15 @@ def _task(name: str, n_clips: int, form: FusionForm) -> FusionTask:
     never = [activity for activity in known if activity in untaught()]
     pool = never + rng.sample([activity for activity in known if activity not in untaught()], len(never))
     size = round(rng.triangular(FEWEST + 1, MOST, 9))
-    names = draw_names(rng, rng.choice(never), pool, "validation", size)
-    sides = [side for side in ([a for a in names if a in never], [a for a in names if a not in never]) if side]
+    shown = [activity for activity in pool if told_by_motion(activity) or not drowned]
+    names = draw_names(rng, rng.choice([a for a in shown if a in never]), pool, "validation", size)
+    told = [activity for activity in names if activity in shown]
+    sides = [side for side in ([a for a in told if a in never], [a for a in told if a not in never]) if side]
     clips = []
     for i in range(n_clips):
         activity = rng.choice(sides[i % len(sides)])
-        clip = make_clip(f"{name}-{i}", activity, names[activity], fold=i % 2)
+        other = rng.choice([a for a in known if a != activity and not sound_alike(activity, a)]) if drowned else None
+        clip = make_clip(f"{name}-{i}", activity, names[activity], fold=i % 2, drowned_by=other)
         clips.append(clip.observation)
     return FusionTask(f"{DATASET} validation", tuple(clips), tuple(names.values()), form)
 

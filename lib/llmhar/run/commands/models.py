@@ -31,14 +31,21 @@ def models_list(as_json: Json = False) -> None:
 def models_fetch(names: list[str], as_json: Json = False) -> None:
     """Bring models into the cache: downloads are checked by sha256, weights become safetensors."""
     from llmhar.ask.model_files import fetch
+    from llmhar.ask.models import MODELS, ModelError
 
-    places = {}
-    for name in names:
-        places[name] = str(fetch(name))
-        if not as_json:
-            print_line(f"{name}: {places[name]}")
+    places, failed = dict[str, str](), list[str]()
+    for name in [MODELS[name].name for name in names]:  # an unknown one stops it before any work
+        try:
+            places[name] = str(fetch(name))
+        except ModelError as error:  # the others are fetched all the same
+            failed.append(str(error))
+        else:
+            if not as_json:
+                print_line(f"{name}: {places[name]}")
     if as_json:
         print_json(places)
+    if failed:
+        raise ModelError("\n".join(failed))
 
 
 @app.command("add")

@@ -10,7 +10,7 @@ import typer
 from llmhar.run.commands.shared import Json
 from llmhar.run.terminal import print_json, print_line, print_table
 
-app = typer.Typer(no_args_is_help=True, help="Trained students: list, show, name, export.")
+app = typer.Typer(no_args_is_help=True, help="Trained students: list, show, name, record, export.")
 Name = Annotated[str, typer.Argument(help="Its own name, or its folder's below LLMHAR_HOME/students.")]
 
 
@@ -53,7 +53,10 @@ def students_name(name: Name, new: Annotated[str, typer.Argument(help="The name 
 
 @app.command("record")
 def students_record(name: Name) -> None:
-    """Put a student's adapter into reports/record/students, rounded to bfloat16: the study opens it there."""
+    """Put a student's adapter into reports/record/students, rounded to bfloat16: the study opens it there.
+
+    One with weights of its own is recorded without them: llmhar run --recorded knows what it answered.
+    """
     from llmhar.distill.recorded import record_student
     from llmhar.distill.students import open_by_name
 

@@ -1,7 +1,7 @@
-"""Makes int8 and int4 folders for the engine "onnx", in a child process of :mod:`llmhar.distill.quantise`.
+"""Makes int8 and int4 folders for the engine "onnx", in a child process.
 
-``python -P -m llmhar.distill.quantise_child SOURCE FOLDER PRECISION PARENT_PID``. ONNX Runtime GenAI's model builder
-converts; our own part is that embeddings share the output layer's int8 values. Downloads nothing.
+``python -P -m llmhar.ask.engines.quantise_child SOURCE FOLDER PRECISION PARENT_PID``. ONNX Runtime GenAI's model
+builder converts; our own part is that embeddings share the output layer's int8 values. Downloads nothing.
 """
 
 from __future__ import annotations
