@@ -338,6 +338,7 @@ publish(
     {"plan": look.words}
     | key_numbers.study_numbers(results)
     | key_numbers.confirm_numbers(confirmed)
+    | key_numbers.sessions_numbers(points)
     | key_numbers.matrix_numbers(cells),
     table=tables.key_columns(scores),
     figure=bars,

@@ -20,7 +20,7 @@ from llmhar.ask.task import Task
 from llmhar.data.events import SensorEvent, Session, cut_windows
 from llmhar.data.load_report import LoadReport
 from llmhar.distill import figures as student_figures
-from llmhar.distill import sessions, transfer
+from llmhar.distill import key_numbers, sessions, transfer
 from llmhar.distill import small as small_students
 from llmhar.distill import tables as student_tables
 from llmhar.distill.recipe import Recipe
@@ -409,6 +409,13 @@ def test_sessions_needed(task):
     seeds = points_of(task, {1: 0.2, 4: 0.6, 15: 0.6}) + points_of(task, {1: 0.2, 4: 0.4, 15: 0.6}, seed=1)
     assert sessions.sessions_needed(seeds) == 15, "0.5 on average"
     assert sessions.sessions_needed(seeds, share=0.8) == 4
+
+
+def test_figure_4_is_among_the_key_numbers(task):
+    numbers = key_numbers.sessions_numbers(points_of(task, {0: 0.1, 4: 0.5, 15: 0.5}))
+    assert numbers["sessions_needed"] == 4 and numbers["sessions_student"] == "small-l8-distilled"
+    assert [numbers[f"sessions_{n}_f1"] for n in (0, 4, 15)] == pytest.approx([0.1, 0.5, 0.5])
+    assert "sessions_15_f1_low" in numbers and key_numbers.sessions_numbers([]) == {}
 
 
 def test_published_plateau_is_at_four_sessions():

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from llmhar.distill.sessions import SessionsPoint, sessions_needed
 from llmhar.distill.small import GatewayPoint
 from llmhar.distill.study import RULES, Confirmed, StudyResults
 from llmhar.distill.tables import f1_ratio, paired_scores
@@ -75,6 +76,16 @@ def matrix_numbers(cells: Sequence[MatrixCell]) -> Numbers:
         cell.result.macro_f1.mean
         for cell in cells
     }  # fmt: skip
+
+
+def sessions_numbers(points: Sequence[SessionsPoint]) -> Numbers:
+    """Figure 4: macro F1 by number of training sessions, of one student; and from how many on it stays at 95 %."""
+    if not points:
+        return {}
+    numbers: Numbers = {"sessions_student": points[-1].result.model.name.partition(" ")[0]}
+    for point in points:
+        numbers |= point.result.macro_f1.numbers(f"sessions_{point.n_sessions}_f1")
+    return numbers | {"sessions_needed": sessions_needed(points)}
 
 
 def small_numbers(measured: Sequence[GatewayPoint], further: Sequence[Result]) -> Numbers:
