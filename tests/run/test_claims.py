@@ -107,9 +107,7 @@ def test_the_homes_span_holds_means_homes_and_tests(tmp_path):
     text = claims.homes_span(tmp_path)
     flat = " ".join(text.split())
     assert "| pairwise matcher, fitted on the same made-up homes | 0.300 [0.200, 0.400] |" in text
-    assert (
-        "Mean over the 2 recorded homes: UCI ADL A 0.800, CASAS AL 0.200. Not in the mean, simulated:" in flat
-    )
+    assert "Mean over the 2 recorded homes: UCI ADL A 0.800, CASAS AL 0.200. Not in the mean, simulated:" in flat
     assert "40 made-up homes of rare words 0.250. The student's gap, paired by session: +0.200 against the" in flat
     assert (
         "matcher, p 0.0012. One training, seed 0 (commit abcdef0123, 2026-12-01; taught on made-up homes: vllm 1)"
