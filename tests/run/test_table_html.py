@@ -92,3 +92,8 @@ def test_sizes_and_odd_cells():
 def test_each_term_of_a_table_stands_in_the_glossary():
     there = {table_html.anchor(word) for word in glossary()}
     assert {term for _, term in table_html.TERMS.values() if term and table_html.anchor(term) not in there} == set()
+
+
+def test_long_revisions_break_behind_their_plus_and_stay_hostile_text():
+    page = table_html.table_html(pd.DataFrame({"revision": ["bcc81830+merged:<b>x</b>+l8", "b"]}))
+    assert "<td>bcc81830+<wbr>merged:&lt;b&gt;x&lt;/b&gt;+<wbr>l8</td>" in page

@@ -24,12 +24,12 @@ CSP = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; font-src da
 # What notebooks may show as HTML, beside text: everything else is escaped by nbconvert's sanitiser.
 TAGS = [
     "h1", "h2", "h3", "h4", "p", "br", "hr", "b", "i", "em", "strong", "code", "pre", "ul", "ol", "li", "div", "span",
-    "table", "caption", "thead", "tbody", "tr", "th", "td", "details", "summary", "a",
+    "table", "caption", "thead", "tbody", "tr", "th", "td", "details", "summary", "a", "wbr",
 ]  # fmt: skip
 STYLES = [
     "background", "border", "border-collapse", "border-radius", "border-top", "color", "font-size", "font-weight",
-    "margin", "margin-top", "max-height", "overflow", "padding", "padding-right", "text-align", "vertical-align",
-    "white-space",
+    "margin", "margin-top", "max-height", "max-width", "overflow", "overflow-wrap", "padding", "padding-right",
+    "table-layout", "text-align", "vertical-align", "white-space", "width",
 ]  # fmt: skip
 _WORD_LINK = re.compile(r"#word-[a-z0-9-]+")
 _NOT_RUN = re.compile(
