@@ -165,6 +165,13 @@ def _from_text(parameter: Parameter, text: str) -> Any:
     return text
 
 
+def to_text(value: Any) -> str:
+    """A value as ``-p name=…`` takes it: what :func:`_from_text` reads."""
+    if isinstance(value, list):
+        return f"[{','.join(map(to_text, value))}]"
+    return str(value).lower() if value is None or isinstance(value, bool) else str(value)
+
+
 def resolve(
     parameters: Mapping[str, Parameter], overrides: Mapping[str, Any], options: Mapping[str, str], where: str
 ) -> dict[str, Any]:

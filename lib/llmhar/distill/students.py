@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -100,9 +100,14 @@ def open_student(folder: Path, parent: ModelSpec) -> Student | None:
         record = read_record(folder)
     except ModelError:
         return None
-    if LEFT_OUT in record and not os.environ.get(recorded_answers.VARIABLE):
+    if not _of_use(record):
         return None
     return Student(folder, parent, record, round=record.get("round", 1))  # older records do not say
+
+
+def _of_use(record: Mapping[str, Any]) -> bool:
+    """Whether a student can answer: without weights only a run that takes recorded answers has any of its."""
+    return LEFT_OUT not in record or bool(os.environ.get(recorded_answers.VARIABLE))
 
 
 def take_recorded(folder: Path) -> bool:
@@ -114,12 +119,11 @@ def take_recorded(folder: Path) -> bool:
     try:
         record = read_record(source)
         weights = weights_file(source, record["recipe"]["method"])
-        left_out = LEFT_OUT in record
-        if not left_out and paths.file_sha256(weights) != record["weights_sha256"]:
+        if LEFT_OUT not in record and paths.file_sha256(weights) != record["weights_sha256"]:
             raise ModelError(f"{weights} is not what its record says")
     except ModelError:
         return False
-    if left_out and not os.environ.get(recorded_answers.VARIABLE):
+    if not _of_use(record):
         return False
     # its record last: it says "whole"
     copy_files(source, folder, (*KEPT, str(weights.relative_to(source)), RECORD))

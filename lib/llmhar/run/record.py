@@ -22,7 +22,7 @@ from llmhar.run.aside import MADE_FROM
 from llmhar.run.claims import meaning, write_spans
 from llmhar.run.jobs import choose_notebooks, plan_jobs
 from llmhar.score.stats import bounded
-from llmhar.settings import PROFILES, SettingsError
+from llmhar.settings import PROFILES, SettingsError, to_text
 
 RESULTS = "results.md"
 HEAD = """# Results recorded on purpose
@@ -138,15 +138,8 @@ def again_command(file: Path) -> str:
     changed = {name: value for name, value in asked.items() if name in now and now[name] != value}
     # a list that could be None is another parameter today
     fitting = {name: value for name, value in changed.items() if value is not None or not isinstance(now[name], list)}
-    options = [shlex.quote(f"{name}={_as_option(value)}") for name, value in fitting.items()]
+    options = [shlex.quote(f"{name}={to_text(value)}") for name, value in fitting.items()]
     return " -p ".join([f"llmhar run {file.parts[-3]} {file.parts[-2].partition('_')[0]}", *options]) if options else ""
-
-
-def _as_option(value: Any) -> str:
-    """A value as ``-p`` takes it."""
-    if isinstance(value, list):
-        return f"[{','.join(map(_as_option, value))}]"
-    return str(value).lower() if value is None or isinstance(value, bool) else str(value)
 
 
 def _scores(file: Path) -> str:
