@@ -20,7 +20,7 @@ from llmhar.distill.study import Study, TaughtStudent, TaughtStudy
 from llmhar.distill.teaching import SecondRound, Teaching
 from llmhar.distill.traces import Collected
 from llmhar.distill.transfer import TEACHER, UNTRAINED, MatrixCell
-from llmhar.score import controls
+from llmhar.score import controls, stats
 from llmhar.score.tables import score_answers
 from llmhar.settings import SettingsError
 from llmhar.text.prompt import FORMS, PromptForm
@@ -286,6 +286,7 @@ def test_arms_learn_the_same_windows_with_as_many_steps(course, plan, trainings,
     for name in ("student", "answer_only", "trees", "lookup", "embeddings", "rules", "rules_plain", "majority"):
         assert numbers[f"{name}_f1_low"] <= numbers[f"{name}_f1"] <= numbers[f"{name}_f1_high"], name
     assert numbers["rules_f1"] == numbers["teacher_f1"] and "student_minus_answer_only_f1_low" in numbers
+    assert numbers["seeds"] == 2 and "student_minus_trees_of_seeds_p" in numbers
     with pytest.raises(SettingsError, match="write reasoning or answer"):
         study.train_arms(taught, ["answers"])
 
@@ -365,6 +366,24 @@ def test_data_that_are_not_here_are_left_out(monkeypatch, tmp_path, capsys):
     assert transfer.teach_further(replace(PLAN, students=()), ["whatever"]) == []
 
 
+def test_arms_that_were_trained_twice_are_meant_session_by_session(course, store):
+    ((teacher,),) = study.examine(["rules"], [course.teacher_test], store=store)
+    low = controls.majority_result(course.teacher_test)
+    once = key_numbers.key_numbers(teacher, teacher, {"answer_only": low, "trees": low})
+    assert not [name for name in once if "seeds" in name], "each was trained once"
+    again = {"answer_only": low, "student_seed_1": low, "answer_only_seed_1": low, "trees": teacher}
+    numbers = key_numbers.key_numbers(teacher, teacher, again)
+    gap = teacher.macro_f1.mean - low.macro_f1.mean
+    assert numbers["seeds"] == 2 and gap > 0.4
+    assert numbers["student_of_seeds_f1"] == pytest.approx(low.macro_f1.mean + gap / 2)
+    assert numbers["answer_only_of_seeds_f1"] == pytest.approx(low.macro_f1.mean)
+    assert numbers["student_minus_answer_only_of_seeds_f1"] == pytest.approx(gap / 2)
+    assert numbers["student_minus_trees_of_seeds_f1"] == pytest.approx(-gap / 2)
+    means = [(one + other) / 2 for one, other in zip(*tables.paired_scores(teacher, low))]
+    assert numbers["student_of_seeds_f1_low"] == pytest.approx(stats.t_interval(means).low)
+    assert 0 < numbers["student_minus_answer_only_of_seeds_p"] < 0.05
+
+
 def test_what_run_json_says(course, store):
     ((teacher,),) = study.examine(["rules"], [course.teacher_test], store=store)
     majority = controls.majority_result(course.teacher_test)
@@ -375,6 +394,7 @@ def test_what_run_json_says(course, store):
     gap = numbers["student_f1"] - numbers["majority_f1"]
     assert numbers["student_minus_trees_f1"] == pytest.approx(gap) and numbers["student_minus_trees_f1_low"] < gap
     assert "student_f1" not in key_numbers.key_numbers(teacher, None, {"majority": majority})
+    assert "seeds" not in numbers
     cells = [MatrixCell("t", TEACHER, teacher), MatrixCell("s", UNTRAINED, majority)]
     assert list(key_numbers.matrix_numbers(cells).values()) == [teacher.macro_f1.mean, majority.macro_f1.mean]
     assert study.examine([], [course.teacher_test], store=store) == []

@@ -68,6 +68,25 @@ def test_the_known_home_s_span_is_the_same_as_a_paragraph(record, tmp_path):
     assert claims.known_span(tmp_path / "nowhere").startswith("Not recorded yet")
 
 
+def test_trainings_that_were_repeated_are_told_as_such(record):
+    file = record / "demo-full" / "04_distillation" / "run.json"
+    run = json.loads(file.read_text())
+    run["key_numbers"] |= {"student_minus_trees_f1": -0.1, "student_minus_trees_p": 0.01, "seeds": 2}
+    run["key_numbers"] |= {"student_minus_answer_only_of_seeds_p": 0.5}
+    run["key_numbers"] |= numbers(student_seed_1=0.48, answer_only_seed_1=0.46, student_of_seeds=0.49)
+    run["key_numbers"] |= numbers(answer_only_of_seeds=0.455, student_minus_answer_only_of_seeds=0.035)
+    file.write_text(json.dumps(run), encoding="utf-8")
+    text = claims.student_span(record)
+    assert text.count("| the same, trained once more (seed 1) |") == 2
+    for said in (text, claims.known_span(record)):
+        flat = " ".join(said.split())
+        assert "Mean of 2 trainings of each arm: reasons and answers 0.490 [0.390, 0.590], answers only 0.455" in flat
+        assert "paired 0.035 [-0.065, 0.135], p 0.500; plan 1234567890" in flat and "One run" not in flat
+    said = " ".join(claims.meaning(record).split())
+    assert "Each arm was trained 2 times: over them reasons and answers have 0.490" in said
+    assert "a difference from answers only is not shown (p 0.500)." in said and "another seed" not in said
+
+
 @pytest.mark.parametrize(
     ("gap", "p", "words"),
     [

@@ -14,6 +14,7 @@ from llmhar.ask.store import Store
 from llmhar.ask.task import prepare
 from llmhar.data import simulated
 from llmhar.data.events import SensorEvent, Window, Windowing
+from llmhar.distill.key_numbers import gap_numbers
 from llmhar.records import Fingerprint, Generation
 from llmhar.text.prompt import PromptForm
 from llmhar.text.serialize import event_text
@@ -273,4 +274,7 @@ def test_rows_count_pairs_by_hand():
     dropped, swapped = faith.gap_rows(outcomes)
     assert (dropped["pairs"], dropped["cited only"], dropped["control only"], dropped["sessions"]) == (3, 1, 1, 2)
     assert dropped["gap"] == pytest.approx((50 - 100) / 2)
+    numbers = gap_numbers([dropped])
+    assert numbers["gap drop, m"] == dropped["gap"] and numbers["gap drop, m_pairs"] == 3
+    assert numbers["gap drop, m_low"] == dropped["low"] < dropped["high"] == numbers["gap drop, m_high"]
     assert swapped["pairs"] == swapped["sessions"] == 0

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from llmhar.distill.sessions import SessionsPoint, sessions_needed
 from llmhar.distill.small import GatewayPoint
 from llmhar.distill.study import RULES, Confirmed, StudyResults
 from llmhar.distill.tables import f1_ratio, paired_scores
 from llmhar.distill.transfer import MatrixCell
-from llmhar.score.stats import compare_pairs
+from llmhar.score.stats import Pair, compare_pairs, t_interval
 from llmhar.score.tables import Result
 
 Numbers = dict[str, float | int | str | None]
@@ -44,6 +46,7 @@ def key_numbers(teacher: Result, student: Result | None, compared: Mapping[str, 
         numbers |= f1_ratio(student, teacher).numbers("student_of_teacher_f1")
         for other in ("answer_only", "trees"):
             numbers |= _difference(student, other, compared)
+        numbers |= _of_seeds(student, compared)
     for name, result in named.items():
         numbers |= result.macro_f1.numbers(f"{name}_f1")
     return numbers
@@ -55,8 +58,42 @@ def _difference(student: Result, other: str, compared: Mapping[str, Result]) -> 
         return {}
     own, its = paired_scores(student, compared[other])
     (pair,) = compare_pairs({"student": own, other: its})
-    name = f"student_minus_{other}_f1"
-    return {name: pair.gap, f"{name}_low": pair.low, f"{name}_high": pair.high, f"student_minus_{other}_p": pair.p}
+    return _pair_numbers(f"student_minus_{other}", pair)
+
+
+def _pair_numbers(name: str, pair: Pair) -> Numbers:
+    """A paired gap with its interval and p, as key numbers."""
+    gap = f"{name}_f1"
+    return {gap: pair.gap, f"{gap}_low": pair.low, f"{gap}_high": pair.high, f"{name}_p": pair.p}
+
+
+def _of_seeds(student: Result, compared: Mapping[str, Result]) -> Numbers:
+    """Arms that were trained several times: the mean over their seeds, session by session, and how they differ.
+
+    The interval is over sessions, of the mean over seeds; how far seeds lie apart stands in the scores of each. Nothing
+    where each arm was trained once.
+    """
+    runs = {"student": [student]} | ({"answer_only": [compared["answer_only"]]} if "answer_only" in compared else {})
+    for name, result in compared.items():
+        arm, again, _ = name.partition("_seed_")
+        if again:
+            runs.setdefault(arm, []).append(result)
+    scores = {
+        arm: np.mean([paired_scores(one, student)[0] for one in own], axis=0)
+        for arm, own in runs.items()
+        if len(own) > 1
+    }
+    if not scores:
+        return {}
+    numbers: Numbers = {"seeds": min(len(runs[arm]) for arm in scores)}
+    for arm, own in scores.items():
+        numbers |= t_interval(own).numbers(f"{arm}_of_seeds_f1")
+    if "trees" in compared:
+        scores["trees"] = np.array(paired_scores(compared["trees"], student)[0])
+    for pair in compare_pairs(scores) if "student" in scores else []:
+        if pair.first == "student":
+            numbers |= _pair_numbers(f"student_minus_{pair.second}_of_seeds", pair)
+    return numbers
 
 
 def confirm_numbers(confirmed: Sequence[Confirmed]) -> Numbers:
@@ -93,14 +130,21 @@ def small_numbers(measured: Sequence[GatewayPoint], further: Sequence[Result]) -
     numbers: Numbers = {}
     for point in measured:
         name = f"{point.result.model.name}, {point.precision}"
-        numbers |= {f"f1 {name}": point.result.macro_f1.mean, f"mb {name}": point.n_bytes / 1e6}
-    return numbers | {f"f1 {result.model.name}": result.macro_f1.mean for result in further}
+        numbers |= point.result.macro_f1.numbers(f"f1 {name}") | {f"mb {name}": point.n_bytes / 1e6}
+    for result in further:
+        numbers |= result.macro_f1.numbers(f"f1 {result.model.name}")
+    return numbers
 
 
 def gap_numbers(gaps: Sequence[Mapping[str, Any]]) -> Numbers:
     """How much more often cited evidence moves a label than its control, in points.
 
     Args:
-        gaps: from :func:`llmhar.traces.faithfulness.gap_rows`: {"model", "kind", "gap"} and more.
+        gaps: from :func:`llmhar.traces.faithfulness.gap_rows`: {"model", "kind", "pairs", "gap", "low", "high"}.
     """
-    return {f"gap {gap['kind']}, {gap['model']}": gap["gap"] for gap in gaps}
+    numbers: Numbers = {}
+    for row in gaps:
+        name = f"gap {row['kind']}, {row['model']}"
+        numbers |= {name: row["gap"], f"{name}_pairs": row["pairs"]}
+        numbers |= {f"{name}_{end}": row[end] for end in ("low", "high")}
+    return numbers

@@ -24,7 +24,9 @@ FILES = ("README.md", "docs/*.md")
 ROWS = {
     "teacher": "its teacher: scripted rules fitted by hand to this home",
     "student": "student, taught reasoning and answers",
+    "student_seed_1": "the same, trained once more (seed 1)",
     "answer_only": "student, taught answers only",
+    "answer_only_seed_1": "the same, trained once more (seed 1)",
     "trees": "trees on the teacher's labels, 5 seconds",
     "trees_truth": "trees on the truth",
     "lookup": "table of sensor and part of day, teacher's labels",
@@ -76,8 +78,19 @@ def student_span(record: Path) -> str:
     gap, p = _f1(numbers, "student_minus_answer_only"), numbers.get("student_minus_answer_only_p")
     said = f"Reasoning minus answers only, paired by session: {gap}, p {p:.3f}. " if p is not None else ""
     made_by = "; ".join(engine for engine in run["engines"] if engine.startswith("smollm2"))
-    said = f"{counted}. {said}{numbers.get('plan', '')} ({_about(run)}; {made_by}; one run of each arm)."
+    said = f"{counted}. {said}{_seeds(numbers)} {numbers.get('plan', '')} ({_about(run)}; {made_by})."
     return "\n".join(table) + f"\n\n{textwrap.fill(said, 119)}"
+
+
+def _seeds(numbers: Mapping[str, Any]) -> str:
+    """How often each arm was trained, and what its trainings have in the mean."""
+    if "seeds" not in numbers:
+        return "One run of each arm;"
+    own, bare = (_f1(numbers, f"{arm}_of_seeds") for arm in ("student", "answer_only"))
+    said = f"Mean of {numbers['seeds']} trainings of each arm: reasons and answers {own}, answers only {bare}"
+    if (p := numbers.get("student_minus_answer_only_of_seeds_p")) is not None:
+        said += f", paired {_f1(numbers, 'student_minus_answer_only_of_seeds')}, p {p:.3f}"
+    return f"{said};"
 
 
 def known_span(record: Path) -> str:
@@ -91,7 +104,7 @@ def known_span(record: Path) -> str:
     pair = _f1(numbers, "student_minus_answer_only")
     gap = "" if p is None else f" Reasons minus answers only, paired: {pair}, p {p:.3f}."
     said = f"{first['n_sessions']} sessions of {first['data']}, macro F1: {'; '.join(found)}.{gap}"
-    return textwrap.fill(f"{said} One run of each arm; {numbers.get('plan', '')} ({_about(run)}).", 119)
+    return textwrap.fill(f"{said} {_seeds(numbers)} {numbers.get('plan', '')} ({_about(run)}).", 119)
 
 
 def meaning(record: Path) -> str:
@@ -121,7 +134,16 @@ def meaning(record: Path) -> str:
             f"homes has {_f1(elsewhere, 'transfer')} there, text embeddings {_f1(elsewhere, 'transfer_embeddings')}, "
             f"rules without habits {_f1(elsewhere, 'transfer_rules_plain')}."
         )
-    return textwrap.fill(f"{said} Each arm was trained once: what another seed would give is not shown.", 119)
+    if "seeds" in numbers:
+        gap, p = (numbers.get(f"student_minus_answer_only_of_seeds_{end}") for end in ("f1", "p"))
+        said += (
+            f" Each arm was trained {numbers['seeds']} times: over them reasons and answers have "
+            f"{_f1(numbers, 'student_of_seeds')}, answers alone {_f1(numbers, 'answer_only_of_seeds')}"
+        )
+        said += "." if gap is None else f"; {against('answers only', gap, p)}."
+    else:
+        said += " Each arm was trained once: what another seed would give is not shown."
+    return textwrap.fill(said, 119)
 
 
 RECORDED_HOMES = {
