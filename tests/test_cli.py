@@ -233,6 +233,12 @@ def test_plan_prints_hours_and_marks_the_starved_layout():
     assert {row["model"] for row in made["rows"]} >= {f"qwen3-{size}b" for size in ("0.6", "1.7", "4", "8", "14", "32")}
     shown = llmhar("plan", "paper", "--device", "a100-80")
     assert "tensor parallel over 2 cards" in shown and "assumed:" in shown
+    assert "hours of a100-80 (the last" in shown
+
+
+def test_plan_plans_for_the_machine_that_the_profile_is_meant_for():
+    named = {name: json.loads(llmhar("plan", name, "--json"))["device"] for name in ("smoke", "demo", "paper")}
+    assert named == {"smoke": "cpu-2core", "demo": "cpu-2core", "paper": "a100-80"}
 
 
 @pytest.mark.parametrize("command", [[], ["data"], ["models"], ["run"], ["record"], ["plan"], ["parse"], ["score"]])

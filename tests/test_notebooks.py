@@ -75,6 +75,16 @@ def test_every_code_cell_is_introduced(source):
     assert sum(c.cell_type == "markdown" for c in cells) * 3 >= sum(c.cell_type == "code" for c in cells)
 
 
+def test_each_begins_with_what_one_needs_and_ends_with_what_was_seen_and_the_record(source):
+    cells = derive(source).cells
+    assert cells[-1].metadata["tags"] == ["record"] and "publish(" in cells[-1].source
+    assert sum("publish(" in cell.source for cell in cells) == 1
+    text = "\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
+    if source.stem != "07_lesson":  # a lesson has its own beginning and end
+        assert text.count("## What you need to know") == text.count("**What you have seen:**") == 1
+        assert "**Predict before you look:**" in text
+
+
 def test_tables_are_written_our_way_from_the_first_on(source):
     """``publish`` brings the writer of tables: before it data frames look as pandas writes them."""
     own = [c for c in derive(source).cells if c.cell_type == "code" and not c.metadata.get("tags")]

@@ -1,5 +1,7 @@
 """The reader's ten tasks of CONTRIBUTING: at most three commands each, and each command is one that there is."""
 
+import json
+import os
 import re
 import shlex
 import subprocess
@@ -9,6 +11,7 @@ import pytest
 import typer
 
 from llmhar.run.jobs import plan_jobs
+from tests.command import call
 
 ROOT = Path(__file__).parents[1]
 PART = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8").partition("## Ten things a reader wants first")[2]
@@ -41,3 +44,20 @@ def test_each_command_is_there(task, line):
         if command.name == "run" and "my_home" not in line and "mini" not in line:  # whatever is on this machine
             options = dict(part.split("=", 1) for part in given.get("p") or [])
             assert plan_jobs(given["profile"], given["notebooks"], options, ROOT)
+
+
+def test_tasks_without_weights_run_as_they_stand(tmp_path):
+    """The others take minutes of a language model, a server, or a file that is not here; own data: tests/run."""
+    for shared in ("params", "notebooks", "CITATION.cff"):
+        (tmp_path / shared).symlink_to(ROOT / shared)
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("LLMHAR_")}
+    environment |= {"LLMHAR_HOME": str(tmp_path / "home"), "LLMHAR_REPORTS": str(tmp_path / "reports")}
+    environment |= {"PYTHONPATH": str(ROOT / "lib"), "TZ": "UTC"}
+    for line in TASKS["compare two models"]:
+        done = call(*shlex.split(line)[1:], cwd=tmp_path, env=environment)
+        assert done.returncode == 0, done.stderr[-2000:]
+    run = json.loads((tmp_path / "reports" / "demo" / "02_prompting" / "run.json").read_text())
+    assert {"macro_f1_rules", "macro_f1_rules-plain"} <= set(run["key_numbers"]) and run["status"] == "ok"
+    (line,) = TASKS["cite"]
+    said = subprocess.run(shlex.split(line), cwd=tmp_path, check=True, capture_output=True, text=True).stdout
+    assert said.startswith("cff-version")

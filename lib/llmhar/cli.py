@@ -77,23 +77,24 @@ def parse(
 @app.command()
 def plan(
     profile: Annotated[str, typer.Argument(help="smoke, demo, demo-full, api, or paper (S1 as published).")],
-    device: Annotated[str, typer.Option(help="A device of params/devices.yaml.")] = "a100-80",
+    device: Annotated[str | None, typer.Option(help="Of params/devices.yaml; default: the profile's own.")] = None,
     output_tokens: Annotated[int, typer.Option(min=1, help="Generated tokens a window, thinking included.")] = 3000,
     n_gpus: Annotated[int, typer.Option(min=1, help="Cards on the node.")] = 1,
     weights: Annotated[Literal["bf16", "fp8"], typer.Option(help="Number format of the weights.")] = "bf16",
     as_json: Json = False,
 ) -> None:
     """Plan a study before it runs: GPU-hours, room for windows, bottleneck; starved layouts are marked."""
-    from llmhar.scaling.planner.plan import make_plan, plan_table
+    from llmhar.scaling.planner.plan import device_of, make_plan, plan_table
 
-    made = make_plan(profile, device, output_tokens=output_tokens, n_gpus=n_gpus, weights=weights)
+    made = make_plan(profile, device or device_of(profile), output_tokens=output_tokens, n_gpus=n_gpus, weights=weights)
     if as_json:
         return print_json(made.to_json())
     rows = [{key: "" if value is None else value for key, value in row.items()} for row in plan_table(made)]
     print_table(rows, list(rows[0]))
     for reason in made.reasons:
         print_line(f"starved: {reason}")
-    print_line(f"llmhar run {profile}: {made.gpu_hours_run:.2f} GPU-hours (the last assumption says of what)")
+    hours = f"{made.gpu_hours_run:.2f} hours of {made.device.name}"
+    print_line(f"llmhar run {profile}: {hours} (the last assumption says of what)")
     for assumption in made.assumptions:
         print_line(f"assumed: {assumption}")
 

@@ -184,7 +184,11 @@ costs.round(1)
 # <details><summary>answer</summary>No. Cost is measured here, what a model makes of each way only
 # where it is asked: notebook 02.</details>
 
-# %%
+# %% [markdown]
+# **What you have seen:** files → rows read, mended and refused → events → windows, and what each
+# way of writing them costs. `02_prompting` puts such a text into a question.
+
+# %% tags=["record"]
 publish(
     {"events": report["events"], "sessions": report["sessions"], "windows_test": len(task.windows)}
     | {"rows_mended": len(report["mended"]), "rows_refused": len(report["refused"])}

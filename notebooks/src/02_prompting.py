@@ -222,6 +222,11 @@ show_traces(evaluation.results, n_static=3)
 # larger or taught ones.</details>
 
 # %% [markdown]
+# **What you have seen:** the six parts of a prompt, an answer read in two ways, a verdict for every
+# event, scores beside controls, and what they cost. `03_scaling` asks the same of larger and
+# smaller models.
+
+# %% [markdown]
 # ## Optional: hostile names
 #
 # Sensor and room names come from files. Here they hold instructions, chat marks and false answers,
@@ -233,7 +238,7 @@ show_traces(evaluation.results, n_static=3)
 hostile = injection.run(hostile_models, Store(), n_hostile, seed) if hostile_models else []
 injection.flip_table(hostile).round(1) if hostile else "not run in this profile"
 
-# %%
+# %% tags=["record"]
 columns = ["kind", "macro F1", "95 % low", "95 % high", "sessions", "events", "missed %", "engine"]
 publish(
     {f"macro_f1_{r.model.name}": r.macro_f1.mean for r in evaluation.results}

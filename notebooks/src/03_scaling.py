@@ -212,6 +212,12 @@ scaling_figures.ledger_bars(ledger, describe(results))
 ledger.round(1)
 
 # %% [markdown]
+# One line of it, added up:
+
+# %%
+print(scaling_tables.ledger_words(ledger))
+
+# %% [markdown]
 # How far the way of reading alone moves the score. Leaving unanswered events out flatters models
 # that answer only what is easy: a wrong method, shown so that it is recognised.
 
@@ -291,7 +297,11 @@ thinking_rows.round(3)
 # <details><summary>answer</summary>Memory and seconds a window; joules where it runs on a
 # battery. Tokens matter where they are paid for.</details>
 
-# %%
+# %% [markdown]
+# **What you have seen:** what a study would cost before it runs, the curve of size, what the data
+# can prove, and where every lost point went. `04_distillation` teaches a small model instead.
+
+# %% tags=["record"]
 columns = ["kind", "macro F1", "95 % low", "95 % high", "sessions", "missed %", "engine", "data"]
 n_windows_asked = sum(len(task.windows) for task in tasks)
 publish(

@@ -341,10 +341,7 @@ print("\n".join(write_scores(results, confirmed)) or "nobody was taught")
 # **What you have seen:** traces → training examples → a training with its proof → the student
 # beside its teacher, beside what needs no language model, and beside a student of answers alone.
 
-# %% [markdown]
-# ## What run.json keeps
-
-# %%
+# %% tags=["record"]
 publish(
     {"plan": look.words}
     | key_numbers.study_numbers(results)

@@ -324,10 +324,7 @@ print("\n".join(write_scores(results)) or "nobody was taught")
 # reasons add, what a labelled day is worth; and S1's own matrix of homes taught on and homes tested
 # on.
 
-# %% [markdown]
-# ## What run.json keeps
-
-# %%
+# %% tags=["record"]
 publish(
     key_numbers.matrix_numbers(cells) | moving.moving_numbers(rows, never_seen)
     | days.numbers | sureness.numbers | (moves.numbers() if moves else {}),

@@ -205,10 +205,7 @@ tables.faithfulness_gap_table(gaps) if gaps else "not run in this profile"
 # **What you have seen:** the students again as adapter, merged, quantised and taught on, and what
 # happens to their answers when their evidence goes.
 
-# %% [markdown]
-# ## What run.json keeps
-
-# %%
+# %% tags=["record"]
 publish(
     key_numbers.small_numbers(measured, of_further) | key_numbers.gap_numbers(gaps),
     table=tables.key_columns(scores),

@@ -334,7 +334,7 @@ situations.situation_table(found, plan.about).round(3)
 # **What you have seen:** recordings → words of encoders → prompt → answer, every combination of
 # modalities, who fuses best with which help, and where a language model can do what a vote cannot.
 
-# %%
+# %% tags=["record"]
 publish(
     study.key_numbers(outcome.answered, None if imu is None else imu.loc["all", "accuracy"])
     | taught.student_numbers(outcome),

@@ -189,7 +189,7 @@ tables.cell_table(study.cells(pupils), plan.about).round(3) if pupils else "not 
 # **What you have seen:** what mistakes of encoders cost whom, where one answerer passes another,
 # what size and classes of the motion encoder buy, and a student of fusion.
 
-# %%
+# %% tags=["record"]
 publish(
     error_study.key_numbers(spoilt, pupils) | motion_capacity.numbers(capacity, fed),
     table=spoilt.verdicts.round(3),

@@ -181,7 +181,11 @@ print("\n".join(lines) or "nothing is written in this profile")
 # <details><summary>answer</summary>They belong to a trace, whichever notebook shows it, and stay
 # when the notebook is run again.</details>
 
-# %%
+# %% [markdown]
+# **What you have seen:** single answers beside their truth, what models cite, and how a trace is
+# filtered, asked again and exported. `07_lesson` makes a lesson of it.
+
+# %% tags=["record"]
 publish(
     {"n_traces": sum(len(r.answers) for r in results)}
     | {f"macro_f1_{r.model.name}": r.macro_f1.mean for r in results}

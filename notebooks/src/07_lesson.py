@@ -294,7 +294,7 @@ lesson.without(answered, dropped, store, asking)
 # and each can be measured. Next: `01` to `05` change one step at a time, `06_traces` lets you look
 # at any answer.
 
-# %%
+# %% tags=["record"]
 publish(
     {f"macro_f1_{r.model.name}": r.macro_f1.mean for r in results} | {"token_ratio": ratio},
     table=tables.score_table(results)[["kind", "macro F1", "events", "missed %", "engine", "data"]],

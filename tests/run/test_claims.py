@@ -123,10 +123,14 @@ def test_the_homes_span_holds_means_homes_and_tests(tmp_path):
         | {"transfer_minus_matcher": 0.2, "transfer_minus_matcher_p": 0.0012},
     }
     (folder / "run.json").write_text(json.dumps(run), encoding="utf-8")
+    asked = ("casas (real)", 6, 900), ("casas (real)", 6, 900), ("uci (real)", 4, 170), ("odd (simulated)", 9, 9)
+    run["scores"] = [dict(zip(("data", "n_sessions", "n_events"), row)) for row in asked]
+    (folder / "run.json").write_text(json.dumps(run), encoding="utf-8")
     text = claims.homes_span(tmp_path)
     flat = " ".join(text.split())
     assert "| pairwise matcher, fitted on the same made-up homes | 0.300 [0.200, 0.400] |" in text
-    assert "Mean over the 2 recorded homes: UCI ADL A 0.800, CASAS AL 0.200. Not in the mean, simulated:" in flat
+    assert "Mean over the 2 recorded homes (10 sessions, 1,070 events): UCI ADL A 0.800, CASAS AL 0.200. Not" in flat
+    assert "Not in the mean, simulated:" in flat
     assert "40 made-up homes of rare words 0.250. The student's gap, paired by session: +0.200 against the" in flat
     assert (
         "matcher, p 0.0012. One training, seed 0 (commit abcdef0123, 2026-12-01; taught on made-up homes: vllm 1)"
@@ -145,3 +149,21 @@ def test_a_planted_number_is_found_and_mended(record):
     assert claims.fill_spans(page.replace("0.500 [0.4", "0.900 [0.4"), record) == page
     with pytest.raises(KeyError, match="nonsense"):
         claims.fill_spans("<!-- record: nonsense -->\n<!-- /record -->", record)
+
+
+def test_the_fusion_span_holds_who_fuses_and_over_how_many_clips(tmp_path):
+    assert "Not recorded yet" in claims.fusion_span(tmp_path)
+    folder = tmp_path / "demo-full" / "05_fusion"
+    folder.mkdir(parents=True)
+    found = numbers(student=0.3, vote=0.8, student_unseen=0.1) | {"f1_all_bayes": 0.889, "student_clips": 120}
+    run = {"commit": "abcdef0123456789", "finished_utc": "2026-12-01T10:00:00+00:00", "key_numbers": found}
+    (folder / "run.json").write_text(json.dumps(run), encoding="utf-8")
+    flat = " ".join(claims.fusion_span(tmp_path).split())
+    assert flat.startswith(
+        "120 composed clips, macro F1: naive Bayes fitted on labelled clips 0.889; a vote over steps 0.800 ["
+    )
+    assert (
+        "made-up clips 0.300 [0.200, 0.400]; the same on activities never taught 0.100 [0.000, 0.200]; one run (c"
+        in flat
+    )
+    assert "rules" not in flat

@@ -12,12 +12,12 @@ import pytest
 from tests.command import call
 
 ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def commands(name: str) -> list[list[str]]:
     """Lines between a path's marks, comments left out."""
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    found = re.search(rf"<!-- path: {name} -->\n```\n(.*?)```\n<!-- /path -->", text, re.DOTALL)
+    found = re.search(rf"<!-- path: {name} -->\n```\n(.*?)```\n<!-- /path -->", README, re.DOTALL)
     assert found, f"README has no path {name!r}"
     return [shlex.split(line, comments=True) for line in found[1].splitlines()]
 
@@ -49,6 +49,8 @@ def test_the_path_of_a_csv_file(tmp_path):
     assert len(rows) == 200 and all(row["verdict"] == "ok" for row in rows)
     score = float(re.search(r"macro_f1: (\S+)", printed["score my_home"])[1])
     assert score > 0.5 and "n_events: 200" in printed["score my_home"]
+    told = re.search(r"score my_home labels.csv +# macro_f1: (\S+), (n_sessions: \d+), (n_events: \d+)\n", README)
+    assert told and told[1] == f"{score:.3f}" and {told[2], told[3]} <= set(printed["score my_home"].splitlines())
 
 
 def test_the_path_of_home_assistant(tmp_path):
@@ -63,3 +65,8 @@ def test_the_path_of_home_assistant(tmp_path):
 @pytest.mark.parametrize("name", ["own home", "home assistant"])
 def test_a_path_is_of_commands_that_there_are(name):
     assert [words[1] for words in commands(name)][:2] == ["data", "data"]
+
+
+def test_readme_is_read_in_minutes():
+    lines = README.splitlines()
+    assert len(lines) <= 120 and max(map(len, lines)) <= 120

@@ -149,6 +149,14 @@ def test_ledger_habits_do_not_look_at_test_sessions(task):
     assert untold["other activity"] == pytest.approx(told["confusable: same room"] + told["other activity"], abs=1e-9)
 
 
+def test_a_line_of_the_ledger_in_words_adds_up(task):
+    ledger = scaling_tables.ledger_table([result_of(task, SMALL, HALF)])
+    said = scaling_tables.ledger_words(ledger)
+    assert said.startswith(f"small, of 100 points: {ledger.iloc[0, 0]:.1f} reached; lost ")
+    assert said.endswith("together 100.0.") and "confusable: same room" in said and " 0.0 to" not in said
+    assert scaling_tables.ledger_words(ledger.iloc[:0]) == ""
+
+
 def test_majority_class_without_training_events_answers_nothing():
     chance = controls.majority_result(task_of(TEST))
     assert chance.overall.missed_pct == 100.0 and dict(chance.verdicts) == {"missing": 8}

@@ -182,10 +182,13 @@ def homes_span(record: Path) -> str:
                            ("transfer_minus_rules_plain", "rules-plain"))
         if key in numbers
     ]  # fmt: skip
+    real = {row["data"]: row for row in run.get("scores", []) if row["data"].endswith("(real)")}.values()
+    n_sessions, n_events = (sum(row[key] for row in real) for key in ("n_sessions", "n_events"))
+    counted = f" ({n_sessions} sessions, {n_events:,} events)" if real else ""
     n, made_by = numbers["transfer_homes"], next((name for name in run["engines"] if "made-up homes:" in name), "")
     said = (
-        f"The student is `{HOME_MODEL}`. Mean over the {n} recorded homes: {own(RECORDED_HOMES)}. Not in the mean, "
-        f"simulated: {own(SIMULATED_HOMES)}. The student's gap, paired by session: {'; '.join(gaps)}."
+        f"The student is `{HOME_MODEL}`. Mean over the {n} recorded homes{counted}: {own(RECORDED_HOMES)}. Not in "
+        f"the mean, simulated: {own(SIMULATED_HOMES)}. The student's gap, paired by session: {'; '.join(gaps)}."
     )
     if isinstance(day := numbers.get("overtake_days"), float):
         low, high = (numbers.get(f"overtake_days_{end}") for end in ("low", "high"))
@@ -194,13 +197,32 @@ def homes_span(record: Path) -> str:
     return "\n".join(table) + f"\n\n{said}"
 
 
+FUSED = {
+    "vote": "a vote over steps", "rules": "scripted rules", "embeddings": "text embeddings",
+    "student": "SmolLM2-135M taught on made-up clips", "student_unseen": "the same on activities never taught",
+}  # fmt: skip
+"""Beginning of a key number's name -> how a sentence calls who fuses sound, motion and context."""
+
+
+def fusion_span(record: Path) -> str:
+    """Who fuses sound, motion and context as text, everything shown, as one paragraph."""
+    run = read_run(record, "demo-full", "05_fusion")
+    numbers = run.get("key_numbers", {})
+    if "student_f1" not in numbers:
+        return "Not recorded yet: `llmhar run demo-full 05`, then `llmhar record demo-full 05`."
+    found = [f"{words} {_f1(numbers, name)}" for name, words in FUSED.items() if f"{name}_f1" in numbers]
+    fitted = f"naive Bayes fitted on labelled clips {numbers['f1_all_bayes']:.3f}"
+    said = f"{numbers['student_clips']} composed clips, macro F1: {'; '.join([fitted, *found])}; one run"
+    return textwrap.fill(f"{said} ({_about(run)}).", 119)
+
+
 def _f1(numbers: Mapping[str, Any], name: str) -> str:
     """A score with its interval, as a key number holds it."""
     return bounded(*(numbers.get(f"{name}_f1{end}") for end in ("", "_low", "_high")))
 
 
 SPANS: dict[str, Callable[[Path], str]] = {
-    "student": student_span, "known": known_span, "homes": homes_span
+    "student": student_span, "known": known_span, "homes": homes_span, "fusion": fusion_span
 }  # fmt: skip
 """Name in a span's mark -> its text from the record's folder."""
 

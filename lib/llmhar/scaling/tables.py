@@ -93,6 +93,14 @@ def ledger_table(results: Sequence[Result]) -> pd.DataFrame:
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("model, F1 points lost to")
 
 
+def ledger_words(ledger: pd.DataFrame) -> str:
+    """The first row of :func:`ledger_table`, added up in words; empty where nobody answered."""
+    for name, row in ledger.iterrows():
+        lost = ", ".join(f"{points:.1f} to {cause}" for cause, points in row.iloc[1:].items() if points >= 0.05)
+        return f"{name}, of 100 points: {row.iloc[0]:.1f} reached; lost {lost or 'nothing'}; together {row.sum():.1f}."
+    return ""
+
+
 def policy_table(results: Sequence[Result]) -> pd.DataFrame:
     """How far the way of reading and counting alone moves macro F1, on the same answers."""
     rows = {}

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args
 
-from llmhar import settings
+from llmhar import paths, settings
 from llmhar.ask.models import MODELS
 from llmhar.scaling.planner.roofline import MIN_SEQUENCES, Device, Layout, Load, PlanError, Precision, Step, devices
 from llmhar.scaling.planner.runs import run_jobs
@@ -20,8 +20,8 @@ from llmhar.scaling.planner.workload import MFU, TRAIN_BATCH, Job, paper_jobs, p
 from llmhar.settings import choose
 
 __all__ = [
-    "Device", "Layout", "Load", "Plan", "PlanError", "PlanRow", "Step", "devices", "make_plan", "plan_table",
-    "refuse_if_starved",
+    "Device", "Layout", "Load", "Plan", "PlanError", "PlanRow", "Step", "device_of", "devices", "make_plan",
+    "plan_table", "refuse_if_starved",
 ]  # fmt: skip
 
 
@@ -118,6 +118,19 @@ class Plan:
             "assumptions": list(self.assumptions),
             "device_table": self.device.model_dump(),
         }
+
+
+def device_of(profile: str) -> str:
+    """The machine that a profile is meant for: what its ``03_scaling`` names.
+
+    Raises:
+        PlanError: no such profile.
+        SettingsError: its settings are wrong.
+    """
+    choose(dict.fromkeys(settings.PROFILES), profile, f"unknown profile {profile!r}; there are:", PlanError)
+    section = settings.read_profile(paths.profile_file(profile), settings.notebook_names())["03_scaling"]
+    default = settings.parameters_of(paths.notebook_file("03_scaling"))["device"].default
+    return str(section.get("device", default))
 
 
 def make_plan(
