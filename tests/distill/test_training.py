@@ -9,6 +9,8 @@ from __future__ import annotations
 import contextlib
 import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -22,6 +24,7 @@ from llmhar import paths
 from llmhar.ask import inference, recorded_answers, trained
 from llmhar.ask.asking import Asking
 from llmhar.ask.engines.base import Engine
+from llmhar.ask.engines.child import FREE_THREADS, child_environment
 from llmhar.ask.engines.registry import open_engine
 from llmhar.ask.models import MODELS, Local, ModelError, ModelSpec
 from llmhar.ask.store import Store
@@ -144,6 +147,26 @@ def test_back_ends_learn_the_same(tuned):
     for other in curves[1:]:
         assert [loss for _, loss in other] == pytest.approx([loss for _, loss in curves[0]], rel=1e-3)
     assert curves[0][-1][1] < curves[0][0][1]
+
+
+REPORTS = """
+from types import SimpleNamespace
+import torch
+from llmhar.distill import train_child
+train_child.CoresLeft = lambda: iter([2, 1, 1]).__next__
+torch.set_num_threads(2)
+reporter = train_child._reporter(lambda said: None, 60, None)
+for step in range(1, 61):
+    reporter.on_step_end(None, SimpleNamespace(global_step=step), None)
+print(torch.get_num_threads(), train_child.span_words(reporter.threads))
+"""
+
+
+@pytest.mark.parametrize(("free", "said"), [({FREE_THREADS: "1"}, "1 1 to 2"), ({}, "2 2")])
+def test_threads_follow_the_cores_that_are_left_unless_they_are_given(free, said):
+    environment = child_environment(hub=False, threads=2) | free
+    done = subprocess.run([sys.executable, "-c", REPORTS], env=environment, capture_output=True, text=True, timeout=120)
+    assert done.stdout.strip() == said, done.stderr
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

@@ -13,7 +13,7 @@ from typing import Any
 
 from llmhar import paths
 from llmhar.ask.engines import kept
-from llmhar.ask.engines.child import child_environment, free_cores, last_words, new_log
+from llmhar.ask.engines.child import FREE_THREADS, child_environment, free_cores, last_words, new_log
 from llmhar.ask.inference import Bar
 
 
@@ -32,7 +32,8 @@ def run_child(
         title: of the bar.
         hub: whether the child may reach the Hugging Face hub.
         progress: show a bar on stderr.
-        threads: OpenMP threads; None = the cores that are free now. One thread on a CPU repeats to the last bit.
+        threads: OpenMP threads; None = the cores that others leave, counted again while it runs. One thread on a CPU
+            repeats to the last bit.
 
     Raises:
         TrainingError: it ended without.
@@ -40,6 +41,7 @@ def run_child(
     kept.close()  # its memory and cores are the training's
     log_file = new_log(module.rpartition(".")[2])
     environment = child_environment(hub=hub, threads=threads or free_cores())
+    environment |= {} if threads else {FREE_THREADS: "1"}
     environment["UNSLOTH_COMPILE_LOCATION"] = str(paths.cache() / "unsloth")
     # One card: on several, transformers would split batches by itself, and a step would see other examples.
     environment["CUDA_VISIBLE_DEVICES"] = environment.get("CUDA_VISIBLE_DEVICES", "0").partition(",")[0]

@@ -8,16 +8,18 @@ resumed run repeats, and the loss computed from the answer's logits alone. One J
 from __future__ import annotations
 
 import json
+import os
 import random
 import resource
 import shutil
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from llmhar.ask.engines.child import FREE_THREADS, CoresLeft
 from llmhar.ask.engines.registry import multiplies_bfloat16
 from llmhar.ask.engines.weights import copy_unchanged
 from llmhar.ask.engines.worker import Say, do_job, render_prompt
@@ -27,6 +29,8 @@ IGNORED = -100
 
 COMPILED_FROM = 800
 """Steps from which on layers are compiled."""
+THREADS_EVERY = 20
+"""Steps after which threads are counted again."""
 PARTS = 6
 """A long LoRA training keeps the adapter after each such part, for the curve of what more lessons bring."""
 
@@ -211,12 +215,22 @@ def _trainer_class(*, answer_logits_only: bool) -> Any:
 
 
 def _reporter(say: Say, n_steps: int, milestones: Path | None) -> Any:
+    import torch
     from transformers import TrainerCallback
 
     class Reporter(TrainerCallback):
-        """One line a step to the parent; and adapters on the way, where there is a folder for them."""
+        """One line a step to the parent, as many threads as cores are left, and adapters on the way, where there is a
+        folder for them.
+        """
+
+        def __init__(self) -> None:
+            self.cores_left = CoresLeft() if FREE_THREADS in os.environ else torch.get_num_threads
+            self.threads = {torch.get_num_threads()}
 
         def on_step_end(self, args: Any, state: Any, control: Any, model: Any = None, **rest: Any) -> None:
+            if state.global_step % THREADS_EVERY == 0 and (n := self.cores_left()) != torch.get_num_threads():
+                torch.set_num_threads(n)
+                self.threads.add(n)
             if milestones is not None and state.global_step % (n_steps // PARTS) == 0 and state.global_step < n_steps:
                 place = milestones / str(state.global_step)
                 model.save_pretrained(place / "part", safe_serialization=True)
@@ -228,6 +242,12 @@ def _reporter(say: Say, n_steps: int, milestones: Path | None) -> Any:
                 say({"step": state.global_step, "of": n_steps, "loss": float(logs["loss"])})
 
     return Reporter()
+
+
+def span_words(numbers: Collection[int]) -> int | str:
+    """One number as it is, several by their ends: "1 to 2"."""
+    low, high = min(numbers), max(numbers)
+    return low if low == high else f"{low} to {high}"
 
 
 def last_checkpoint(folder: Path) -> Path | None:
@@ -281,7 +301,7 @@ def train(folder: Path, say: Say) -> dict[str, Any]:
         "losses": history, "seconds": seconds, "too_long": too_long, "device": _device(gpu), "dtype": wanted,
         "compiled": compiled,
         "resumed_at": int(checkpoint.name.rpartition("-")[2]) if checkpoint else 0,
-        "tokens": sum(len(rows[i].input_ids) for i in seen), "threads": torch.get_num_threads(),
+        "tokens": sum(len(rows[i].input_ids) for i in seen), "threads": span_words(reporter.threads),
         "trainable": sum(p.numel() for p in model.parameters() if p.requires_grad),
         "total": sum(p.numel() for p in model.parameters()),
         "peak_rss": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,

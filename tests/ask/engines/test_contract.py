@@ -14,6 +14,7 @@ import time
 from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import jinja2
 import jsonschema
@@ -25,6 +26,7 @@ from tokenizers import Tokenizer
 
 from llmhar.ask import inference
 from llmhar.ask.asking import Asking
+from llmhar.ask.engines import child
 from llmhar.ask.engines import registry as engines
 from llmhar.ask.engines.base import Engine
 from llmhar.ask.engines.child import ChildEngine, child_environment, free_cores
@@ -574,6 +576,15 @@ def test_the_child_gets_no_secrets_and_no_telemetry(echo, monkeypatch):
 
 def test_free_cores_is_between_one_and_all():
     assert 1 <= free_cores(0.05) <= os.cpu_count()
+
+
+@pytest.mark.parametrize(("busy", "own", "left"), [(0, 0, 4), (100, 400, 4), (100, 100, 1), (75, 100, 2), (100, 0, 1)])
+def test_cores_left_by_others_are_counted_without_our_own_work(monkeypatch, busy, own, left):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(4)))
+    monkeypatch.setattr(child, "_quota", lambda: 4)
+    monkeypatch.setattr(child.psutil, "cpu_percent", lambda percpu: [busy] * 4)
+    monkeypatch.setattr(child.psutil, "Process", lambda: SimpleNamespace(cpu_percent=lambda: own))
+    assert child.CoresLeft()() == left
 
 
 # Choosing.

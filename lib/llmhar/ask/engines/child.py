@@ -17,7 +17,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -36,6 +36,8 @@ _QUIET = {"VLLM_NO_USAGE_STATS": "1", "VLLM_DO_NOT_TRACK": "1", "DO_NOT_TRACK": 
           "UNSLOTH_DISABLE_STATISTICS": "1", "RAY_USAGE_STATS_ENABLED": "0", "ORT_DISABLE_TELEMETRY": "1",
           "HF_HUB_DISABLE_PROGRESS_BARS": "1", "TOKENIZERS_PARALLELISM": "false", "PYTHONUNBUFFERED": "1"}  # fmt: skip
 KEPT_LOGS = 50
+FREE_THREADS = "LLMHAR_FREE_THREADS"
+"""Set for a child that may change its number of threads while it runs."""
 
 
 def free_cores(seconds: float = 0.5) -> int:
@@ -44,10 +46,29 @@ def free_cores(seconds: float = 0.5) -> int:
     Two OpenMP threads on two cores, one of them busy, ran 30 times slower than one thread: each step waits for the
     slowest thread.
     """
+    return _idle(psutil.cpu_percent(interval=seconds, percpu=True))
+
+
+class CoresLeft:
+    """How many cores others have left to this process since it was last asked, itself counted as idle; at least 1.
+
+    A process that starts while another one works would otherwise stay on one thread for hours.
+    """
+
+    def __init__(self) -> None:
+        self._own = psutil.Process()
+        self()  # from here on
+
+    def __call__(self) -> int:
+        """Ask, a second or more after the last time."""
+        return _idle(psutil.cpu_percent(percpu=True), self._own.cpu_percent() / 100)
+
+
+def _idle(busy: Sequence[float], own: float = 0.0) -> int:
+    """Cores that are idle where each is busy by so many percent, ``own`` cores' worth of it by this process."""
     allowed = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)
-    busy = psutil.cpu_percent(interval=seconds, percpu=True)
     idle = sum(1 - busy[core] / 100 for core in allowed if core < len(busy))
-    return max(1, min(round(idle), _quota()))
+    return max(1, min(round(idle + own), _quota()))
 
 
 def _quota() -> int:
