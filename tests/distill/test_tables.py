@@ -731,10 +731,22 @@ def test_funnel_bars(tmp_path):
     figure = student_figures.funnel_bars(FUNNELS, "Teacher: rules (rules, not an LLM). Data: simulated, 12 sessions.")
     png_of(figure, tmp_path, "funnel_bars")
     axes = figure.axes[0]
-    assert [bar.get_width() for bar in axes.patches] == [120, 118, 120, 118, 110, 0]
-    assert texts_of(axes) == ["120", "118, 61 % of events right", "120", "118, 61 % of events right",
-                              "110, 64 % of events right", "0"]  # fmt: skip
-    assert stamp_of(figure).startswith("Teacher: rules")
+    assert [bar.get_width() for bar in axes.patches] == [120, 118, 110, 0]
+    assert texts_of(axes) == ["120", "118, 61 % of events right", "110, 64 % of events right", "0"]
+    names = ["all: asked", "all: answered", "correct: complete", "correct: correct (at least 100%)"]
+    assert [label.get_text() for label in axes.get_yticklabels()] == names
+    assert stamp_of(figure).startswith("Teacher: rules") and "take none away" not in stamp_of(figure)
+    assert figure.alt.startswith("Traces left by each filter: none 118, correct 0.")
+
+
+def test_steps_that_take_no_trace_away_have_no_bar():
+    steps = [FunnelStep("asked", 0, 120, 0, math.nan), FunnelStep("answered", 120, 120, 1200, 61.25)]
+    figure = student_figures.funnel_bars({"none": steps, "complete": steps, "correct": FUNNELS["correct"]}, "Data: x.")
+    assert [bar.get_width() for bar in figure.axes[0].patches] == [120, 118, 110, 0]
+    assert figure.axes[0].get_yticklabels()[1].get_text() == "correct: answered"
+    assert stamp_of(figure) == "Data: x. Filters that take none away: none, complete."
+    assert "Traces left by each filter: none 120, complete 120, correct 0" in figure.alt
+    assert student_figures.funnel_bars({}, "Data: x.").alt.endswith("Data: x.")
 
 
 def test_students_bars(task, teacher, base, student, tmp_path):

@@ -106,6 +106,22 @@ def seen(html):
     return " ".join(re.sub(r"<[^>]+>", " ", html).split())
 
 
+def unfit(html, notebook):
+    """What a page shows without being unfolded although nobody should see it: NaN, and lines of the notebook's code."""
+    text = unescape(seen(re.sub(r'src="data:[^"]*"', "", html)))
+    cells = [cell.source for cell in notebook.cells if cell.cell_type == "code"]
+    lines = {" ".join(line.split()) for source in cells for line in source.splitlines()}
+    return sorted(line for line in lines if len(line) > 25 and line in text) + re.findall(r"\bnan\b", text, re.I)
+
+
+def test_shown_code_and_nan_are_found():
+    source = "table = tables.score_table(results).round(3)"
+    notebook = nbformat.v4.new_notebook(cells=[code(f"import x\n{source}")])
+    folded = f'<details>{source} NaN<details>nan</details></details><img src="data:image/png;base64,nan/nan">'
+    assert unfit(f"<p>{folded}</p><p>banana</p>", notebook) == []
+    assert unfit(f"<p>{source.replace(' ', '<b> </b>')}</p><td>NaN</td>", notebook) == [source, "NaN"]
+
+
 def test_the_finding_comes_first_and_code_is_folded(report):
     text = seen(report[0].read_text())
     assert text.index(FINDING) < text.index("What it costs", text.index("A question,"))

@@ -22,6 +22,7 @@ from llmhar.data.events import Windowing
 from llmhar.records import VERDICTS, Fingerprint, Generation
 from llmhar.run import publish, report
 from llmhar.score import cost_tables, figures, tables, token_tables
+from llmhar.score.figure_words import ranked
 from llmhar.score.figures import axes_of, stamp
 from llmhar.text.prompt import PromptForm
 from llmhar.text.serialize import SERIALIZERS
@@ -259,6 +260,11 @@ def test_a_figure_says_in_words_what_it_shows_and_the_report_keeps_the_words():
     axes.set_ylabel("loss")
     stamp(figure, "n = 3 sessions")
     assert figure.alt == 'Loss of "a" & <b>. loss against step. n = 3 sessions'
+    told = stamp(
+        axes_of(4, 3)[0], "n = 3. " + "long words " * 200, ranked("F1", {"a $x": 0.25, "b": math.nan, "c": 0.5})
+    )
+    assert told.alt.startswith("F1: c 0.5, a $x 0.25. n = 3.") and told.alt.count("long words") == 200
+    assert "…" not in told.alt
     data, metadata = figure._repr_mimebundle_()
     assert data["image/png"].startswith(b"\x89PNG") and metadata == {"image/png": {"alt": figure.alt}}
     shown = nbformat.v4.new_output(

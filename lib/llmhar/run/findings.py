@@ -162,11 +162,8 @@ def _best_models(run: Run, scores: Sequence[Score] | None = None) -> str:
     among = f", the best of {len(models)} language models," if len(models) > 1 else ", a language model,"
     missed = best.missed_pct
     silent = f" and leaves {number_text(missed)} % of events without a label" if missed else ""
-    said = {
-        "ahead": "the language model is ahead",
-        "behind": "the language model is behind",
-        "not shown": "which of them is better is not shown",
-    }[compared(best, other)]
+    stands = compared(best, other)
+    said = "which of them is better is not shown" if stands == "not shown" else f"the language model is {stands}"
     what = "no language model" if other.kind.startswith(other.name) else other.kind
     end = f"{subject(other.name, aside=f' ({what})')} {other}: {said} ({_n(min(best, other, key=lambda s: s.n))})."
     return f"{best.name}{among} reaches macro F1 {best}{silent}; {end}"
@@ -246,11 +243,8 @@ def _moved(run: Run) -> str:
     if numbers.get("transfer_f1") is None:
         return _best_models(run)
     gaps = {"the pairwise matcher": "transfer_minus_matcher", "rules-plain": "transfer_minus_rules_plain"}
-    beside = "".join(
-        f"; {against(name, numbers[key], numbers.get(f'{key}_p'))}"
-        for name, key in gaps.items()
-        if numbers.get(key) is not None
-    )
+    told = {name: key for name, key in gaps.items() if numbers.get(key) is not None}
+    beside = "".join(f"; {against(name, numbers[key], numbers.get(f'{key}_p'))}" for name, key in told.items())
     n = numbers.get("transfer_homes")
     homes = "In homes never seen" if n is None else f"In {n} {'home' if n == 1 else 'homes'} never seen"
     return f"{homes} the student reaches macro F1 {_quoted(numbers, 'transfer_f1')}{beside}."

@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.parse import quote
 
 from llmhar import paths
 from llmhar.run.table_html import TERMS, anchor, head_of
@@ -102,14 +103,9 @@ def to_html(notebook: NotebookNode, title: str, page: Page | None = None) -> str
         if cell.cell_type == "code":
             cell.outputs = sanitiser.sanitize_code_outputs(cell.outputs)
     exporter = HTMLExporter(
-        template_name="lab",
-        template_file="report.html.j2",
-        extra_loaders=[PackageLoader("llmhar.run")],
-        embed_images=True,
-        exclude_input_prompt=True,
-        exclude_output_prompt=True,
-        anchor_link_text="",
-    )
+        template_name="lab", template_file="report.html.j2", extra_loaders=[PackageLoader("llmhar.run")],
+        embed_images=True, exclude_input_prompt=True, exclude_output_prompt=True, anchor_link_text="",
+    )  # fmt: skip
     names = {"metadata": {"name": page.title or title}}
     parts = {"page": page, "contents": list(_headings(notebook)), "settings": settings, "csp": CSP,
              "words": _words_of(notebook)} | _neighbours(page)  # fmt: skip
@@ -206,7 +202,7 @@ def _headings(notebook: NotebookNode) -> Iterator[Heading]:
             for line in cell.source.splitlines():
                 if (found := _HEADING.match(line)) and len(found[1]) > 1:
                     text = re.sub(r"[`*]", "", found[2])
-                    yield Heading(len(found[1]), text, text.replace(" ", "-"))
+                    yield Heading(len(found[1]), text, quote(text.replace(" ", "-"), safe="?/:@!$&'()*+,;="))
 
 
 def _settings_rows(notebook: NotebookNode, settings: Mapping[str, Any]) -> list[tuple[str, str, str]]:
@@ -220,21 +216,17 @@ def _settings_rows(notebook: NotebookNode, settings: Mapping[str, Any]) -> list[
 def _plain(value: Any) -> str:
     if isinstance(value, list | tuple):
         return ", ".join(map(_plain, value)) or "none"
-    return (
-        {None: "none", True: "yes", False: "no"}.get(value, str(value))
-        if not isinstance(value, float)
-        else f"{value:g}"
-    )
+    if isinstance(value, float):
+        return f"{value:g}"
+    return {None: "none", True: "yes", False: "no"}.get(value, str(value))
 
 
 def _neighbours(page: Page) -> dict[str, str]:
     """Folders of the reports before and after this one; empty at the ends."""
     order = list(page.others)
     place = order.index(page.notebook) if page.notebook in order else -1
-    return {
-        "before": order[place - 1] if place > 0 else "",
-        "after": order[place + 1] if 0 <= place < len(order) - 1 else "",
-    }
+    after = order[place + 1] if 0 <= place < len(order) - 1 else ""
+    return {"before": order[place - 1] if place > 0 else "", "after": after}
 
 
 def glossary() -> dict[str, str]:
@@ -248,7 +240,6 @@ def _words_of(notebook: NotebookNode) -> list[tuple[str, str, str]]:
     """Anchor, word and meaning of the words that tables of this notebook link to."""
     shown = "".join(o.get("data", {}).get("text/html", "") for c in notebook.cells for o in c.get("outputs", []))
     prose = "".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
-    linked = set(re.findall(r'href="#(word-[a-z0-9-]+)"', shown)) | {
-        head_of(code).term for code in _CODED if f"`{code}`" in prose
-    }
+    linked = set(re.findall(r'href="#(word-[a-z0-9-]+)"', shown))
+    linked |= {head_of(code).term for code in _CODED if f"`{code}`" in prose}
     return [(anchor(word), word, meaning) for word, meaning in glossary().items() if anchor(word) in linked]

@@ -242,15 +242,10 @@ def _execute(job: Job, output: Path, progress: bool) -> str:
     logging.getLogger("papermill").setLevel(logging.ERROR)
     try:
         papermill.execute_notebook(
-            str(job.source),
-            str(output),
-            parameters=job.spec.params,
-            kernel_name="python3",
-            cwd=str(job.cwd),
+            str(job.source), str(output), parameters=job.spec.params, kernel_name="python3", cwd=str(job.cwd),
             progress_bar={"mininterval": 1.0, "desc": job.notebook} if progress else False,
-            extra_arguments=["--log-level=40"],
-            execution_timeout=_cell_limit(),
-        )
+            extra_arguments=["--log-level=40"], execution_timeout=_cell_limit(),
+        )  # fmt: skip
     except PapermillExecutionError as error:
         return f"cell {error.cell_index}: {error.ename}: {_first_line(error.evalue)}"
     except Exception as error:  # a kernel that died, a cell past its limit, a full disk: the index must say so
@@ -293,12 +288,8 @@ def _first_line(text: str, limit: int = 300) -> str:
 
 def _published(notebook: NotebookNode) -> dict[str, Any] | None:
     """The payload of the notebook's last ``publish`` call."""
-    payloads = [
-        output.data[MEDIA_TYPE]
-        for cell in notebook.cells
-        for output in cell.get("outputs", [])
-        if MEDIA_TYPE in output.get("data", {})
-    ]
+    outputs = [output.get("data", {}) for cell in notebook.cells for output in cell.get("outputs", [])]
+    payloads = [data[MEDIA_TYPE] for data in outputs if MEDIA_TYPE in data]
     return dict(payloads[-1]) if payloads else None
 
 
