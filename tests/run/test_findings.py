@@ -175,14 +175,16 @@ def test_what_was_counted_in_words_is_called_words():
 
 def test_small_students_show_their_reasons_first_then_size_beside_score():
     numbers = {"f1 big, int8": 0.5, "f1 big, int8_low": 0.4, "f1 big, int8_high": 0.6, "mb big, int8": 130.0,
-               "f1 tiny, int4": 0.3, "mb tiny, int4": 40.0, "gap drop, rules": 60.0, "gap drop, rules_pairs": 5,
+               "f1 tiny, int4": 0.3, "mb tiny, int4": 40.0, "gap drop, rules, old": 60.0,
+               "gap drop, rules, old_pairs": 5,
                "gap drop, tiny": 33.3, "gap drop, tiny_pairs": 6, "gap drop, tiny_low": 10.0,
                "gap drop, tiny_high": 55.0, "gap swap, tiny": None}  # fmt: skip
     shown = list(key_numbers(run("04c_small_students", numbers)))
     assert [(one.words.rpartition(", ")[2], one.text) for one in shown] == [
         ("tiny", "33.3 [10, 55], n = 6 pairs"), ("tiny", "not measured"), ("int8", "0.500 [0.400, 0.600]"),
-        ("int8", "130"), ("int4", "0.300"), ("int4", "40"), ("rules", "60, n = 5 pairs"),
+        ("int8", "130"), ("int4", "0.300"), ("int4", "40"), ("old", "60, n = 5 pairs"),
     ]  # fmt: skip
+    assert shown[-1].words.endswith("events (drop), rules, old")
     assert [one.words for one in shown[:4]] == [
         "points more labels moved by cited than by other events (drop), tiny",
         "points more labels moved by cited than by other events (swap), tiny",

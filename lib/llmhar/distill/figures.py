@@ -45,7 +45,7 @@ def loss_curve(students: Sequence[Student]) -> Figure:
         table = pd.DataFrame(student.losses, columns=["step", "loss"])
         span = max(1, len(table) // 20)
         smooth = table["loss"].rolling(span, min_periods=1, center=True).mean()
-        ends[record["name"]] = float(smooth.iloc[-1])
+        ends[record["name"]] = float(smooth.iloc[-1]) if len(smooth) else np.nan
         rank = f" r={recipe.rank}" if recipe.method == "lora" else ""
         measure = ", a divergence: not on one scale with the others" if recipe.objective == "gkd" else ""
         axes.plot(table["step"], table["loss"], color=colour, linewidth=0.8, alpha=0.35)
@@ -97,8 +97,8 @@ def funnel_bars(funnels: Mapping[str, Sequence[FunnelStep]], stamped: str) -> Fi
     axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     axes.set_xlabel("traces")
     axes.set_title("Which of the teacher's traces a student is shown", loc="left")
-    lost = [name for name, steps in funnels.items() if steps and steps[-1].traces == steps[0].traces]
-    note = f" Filters that take none away: {', '.join(lost)}." if lost else ""
+    idle = [f'"{name}"' for name, steps in funnels.items() if steps and steps[-1].traces == steps[0].traces]
+    note = f" Filters that take no trace away: {', '.join(idle)}." if idle else ""
     left = {name: steps[-1].traces for name, steps in funnels.items() if steps}
     return stamp(figure, f"{stamped}{note}", ranked("Traces left by each filter", left))
 

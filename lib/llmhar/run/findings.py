@@ -62,7 +62,7 @@ _WORDS = (
     (r"crossing_(.+)_(.+)", r"share of right guesses where \1 and \2 cross"),
     (r"motion_(.+)_(\d+)_accuracy", r"accuracy by motion alone, \1, \2 classes"),
     (r"fusion_with_(.+)", r"accuracy of the fusion that \1 feeds"),
-    (r"gap (.+), (.+)", r"points more labels moved by cited than by other events (\1), \2"),
+    (r"gap (drop|swap), (.+)", r"points more labels moved by cited than by other events (\1), \2"),
     (r"mb (.+)", r"MB of weights, \1"),
     (r"f1 (.+)", r"macro F1, \1"),
     (r"(.+)_f1", r"macro F1, \1"),
