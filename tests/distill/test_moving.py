@@ -103,7 +103,7 @@ def test_tables_and_figures_hold_everybody(rows, homes):
     names = [text.get_text() for text in drawn.legends[0].get_texts()]
     assert names == [moving_figures.WORDS[role] for role in ("student", "free", "script", "control")]
     best = mean_f1(rows[0].results, homes.counted).mean
-    assert drawn.alt.startswith(f"Macro F1, mean: {rows[0].name} {best:.3g}, ")
+    assert drawn.alt.startswith(f"Macro F1, mean: {rows[0].name} {best:.3g}; ")
 
 
 def test_nobody_asked_says_so(homes):

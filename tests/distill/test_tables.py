@@ -724,7 +724,7 @@ def test_loss_curve(tmp_path):
     assert axes.lines[0].get_ydata().tolist() == [loss for _, loss in losses]
     assert axes.lines[1].get_ydata()[-1] == pytest.approx(np.mean([loss for _, loss in losses[-8:]]))
     smooth = np.mean([loss for _, loss in losses[-8:]])
-    assert figure.alt.startswith(f"Loss at the end: small-l8-distilled {smooth:.3g}, odd $x_$ {0.6 * smooth:.3g}. ")
+    assert figure.alt.startswith(f"Loss at the end: small-l8-distilled {smooth:.3g}; odd $x_$ {0.6 * smooth:.3g}. ")
     assert student_figures.loss_curve([student_of(losses=[])]).alt.startswith("How students learn")
     assert legend_of(figure) == ["small-l8-distilled: full, peft", r"odd \$x_\$: full, peft"]
     assert "100 examples (data da7ada7a), 8 a step" in stamp_of(figure) and "cpu float32" in stamp_of(figure)
@@ -739,7 +739,7 @@ def test_funnel_bars(tmp_path):
     names = ["all: asked", "all: answered", "correct: complete", "correct: correct (at least 100%)"]
     assert [label.get_text() for label in axes.get_yticklabels()] == names
     assert stamp_of(figure).startswith("Teacher: rules") and "take no trace" not in stamp_of(figure)
-    assert figure.alt.startswith("Traces left by each filter: none 118, correct 0.")
+    assert figure.alt.startswith("Traces left by each filter: none 118; correct 0.")
 
 
 def test_steps_that_take_no_trace_away_have_no_bar():
@@ -748,7 +748,7 @@ def test_steps_that_take_no_trace_away_have_no_bar():
     assert [bar.get_width() for bar in figure.axes[0].patches] == [120, 118, 110, 0]
     assert figure.axes[0].get_yticklabels()[1].get_text() == "correct: answered"
     assert stamp_of(figure) == 'Data: x. Filters that take no trace away: "none", "complete".'
-    assert "Traces left by each filter: none 120, complete 120, correct 0" in figure.alt
+    assert "Traces left by each filter: none 120; complete 120; correct 0" in figure.alt
     assert student_figures.funnel_bars({}, "Data: x.").alt.endswith("Data: x.")
 
 

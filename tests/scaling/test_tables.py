@@ -689,7 +689,7 @@ def test_scaling_curve_is_labelled_and_stamped(task):
         "ours: large on simulated",
     ]  # fmt: skip
     own = figures.colours_of(r.model.name for r in results)
-    assert figure.alt.startswith("Macro F1: large 1, small 0.458, floor 0.458, majority class 0.2, odd $x_$ {model} 0.")
+    assert figure.alt.startswith("Macro F1: large 1; small 0.458; floor 0.458; majority class 0.2; odd $x_$ {model} 0.")
     left, right = figure.axes
     assert (left.get_xscale(), right.get_xscale()) == ("linear", "log")
     for panel in (left, right):
@@ -755,7 +755,7 @@ def test_four_axes_say_what_was_not_measured(task):
         "parameters", "generated tokens / window", "seconds / window",
     ]  # fmt: skip
     assert stamp_of(figure).endswith("Not measured here: joules / window.")
-    assert figure.alt.startswith("Macro F1: large 1, floor $ 0.6, small 0.4.")
+    assert figure.alt.startswith("Macro F1: large 1; floor $ 0.6; small 0.4.")
     assert set(legend_of(figure)) == {"small (LLM)", "large (LLM)", r"floor \$ (rules, not an LLM)"}
     for part in (*STAMPED, "Grey line: Pareto front.", "Open marks: what the planner expects"):
         assert part in stamp_of(figure)
@@ -805,7 +805,7 @@ def test_ledger_bars(task):
     ends = [container[0].get_x() + container[0].get_width() for container in axes.containers]
     assert ends[-1] == pytest.approx(100.0, abs=1e-9) and axes.get_xlim() == (0, 100)
     assert "6 scored events" in stamp_of(figure) and "revision abcdef01" in stamp_of(figure)
-    assert figure.alt.startswith("Of 100 points, odd $x_$ {model}: macro F1 45.8, ")
+    assert figure.alt.startswith("Of 100 points, odd $x_$ {model}: macro F1 45.8; ")
 
 
 def test_confusion_map(task):

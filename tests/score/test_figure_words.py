@@ -30,5 +30,5 @@ def test_each_figure_gives_its_main_result():
 
 
 def test_a_result_is_ranked_and_holds_no_nan():
-    assert ranked("F1", {"a": 0.25, "b": math.nan, "c": 0.5}) == "F1: c 0.5, a 0.25"
-    assert ranked("n", {"a": 1234.4, "b": 0.12345}) == "n: a 1234, b 0.123" and ranked("F1", {"b": math.nan}) == ""
+    assert ranked("F1", {"a": 0.25, "b": math.nan, "c": 0.5}) == "F1: c 0.5; a 0.25"
+    assert ranked("n", {"a": 1234.4, "b": 0.12345}) == "n: a 1234; b 0.123" and ranked("F1", {"b": math.nan}) == ""

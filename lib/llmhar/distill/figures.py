@@ -98,9 +98,9 @@ def funnel_bars(funnels: Mapping[str, Sequence[FunnelStep]], stamped: str) -> Fi
     axes.set_xlabel("traces")
     axes.set_title("Which of the teacher's traces a student is shown", loc="left")
     idle = [f'"{name}"' for name, steps in funnels.items() if steps and steps[-1].traces == steps[0].traces]
-    note = f" Filters that take no trace away: {', '.join(idle)}." if idle else ""
+    note = f"\nFilters that take no trace away: {', '.join(idle)}." if idle else ""
     left = {name: steps[-1].traces for name, steps in funnels.items() if steps}
-    return stamp(figure, f"{stamped}{note}", ranked("Traces left by each filter", left))
+    return stamp(figure, f"{stamped.removesuffix('.')}.{note}", ranked("Traces left by each filter", left))
 
 
 def students_bars(

@@ -164,4 +164,4 @@ def ledger_bars(ledger: pd.DataFrame, stamped: str) -> Figure:
     axes.set_xlabel("macro F1 points (mean over sessions)")
     figure.legend(loc="outside upper center", ncols=4, frameon=False, fontsize=9)
     most = [ranked(str(model), row[row > 0].to_dict()) for model, row in ledger.iterrows()]
-    return stamp(figure, stamped, f"Of 100 points, {'; '.join(most)}")
+    return stamp(figure, stamped, f"Of 100 points, {'. '.join(most)}")

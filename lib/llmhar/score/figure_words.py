@@ -16,7 +16,7 @@ def ranked(what: str, values: Mapping[str, float]) -> str:
     """
     known = sorted((name for name, value in values.items() if value == value), key=lambda name: -values[name])
     said = [f"{name} {format(values[name], '.3g' if abs(values[name]) < 100 else '.0f')}" for name in known]
-    return f"{what}: {', '.join(said)}" if said else ""
+    return f"{what}: {'; '.join(said)}" if said else ""
 
 
 def f1_words(results: Sequence[Result]) -> str:

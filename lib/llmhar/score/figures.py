@@ -200,11 +200,16 @@ def token_costs(costs: pd.DataFrame, counted_by: str, data: str) -> Figure:
     axes.barh(list(costs.index), costs["mean"], xerr=spread, color=colours(len(costs)), capsize=4, height=0.6)
     for y, mean in enumerate(costs["mean"]):
         axes.text(4, y, f"{mean:.0f}", va="center", color="white", fontweight="bold")
-    unit = counted_by.partition(" ")[0] if counted_by.startswith("words") else "tokens"
-    axes.set_xlabel(f"{unit} a window ({plain(counted_by)})")
+    unit, by = _unit(counted_by)
+    axes.set_xlabel(f"{unit} a window ({plain(by)})")
     axes.set_title("What each way of writing a window costs", loc="left")
     result = ranked(f"{unit} a window".capitalize(), costs["mean"].to_dict())
     return stamp(figure, f"{data} Bars: mean; whiskers: 5 % to 95 % of windows.", result)
+
+
+def _unit(counted_by: str) -> tuple[str, str]:
+    """What was counted, and by what."""
+    return ("words", "no tokenizer fetched") if counted_by.startswith("words") else ("tokens", counted_by)
 
 
 def prompt_parts(prompt: PromptSpec, counts: TokenCounts, window_tokens: float) -> Figure:
@@ -218,7 +223,7 @@ def prompt_parts(prompt: PromptSpec, counts: TokenCounts, window_tokens: float) 
         left += value
     axes.set_yticks([])
     axes.spines["left"].set_visible(False)
-    axes.set_xlabel(f"tokens ({plain(counts.counted_by)})")
+    axes.set_xlabel("{} ({})".format(*map(plain, _unit(counts.counted_by))))
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.35), ncols=4, frameon=False)
     static = 100 * sum(counts.counts) / left if left else 0.0
     axes.set_title(
