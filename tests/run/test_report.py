@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from html import escape
+from html import unescape
 from itertools import pairwise
 from pathlib import Path
 
@@ -111,7 +111,7 @@ def test_every_picture_of_the_index_and_reports_has_words_that_are_not_cut(smoke
     for run in runs:
         alts = re.findall(r'<img alt="([^"]*)"', (folder / run["notebook"] / "report.html").read_text())
         assert all(len(alt) > 40 and not alt.endswith("…") for alt in alts), run["notebook"]
-        assert not run["figure_alt"] or any(alt.endswith(escape(run["figure_alt"])) for alt in alts), run["notebook"]
+        assert not run["figure_alt"] or any(unescape(alt).endswith(run["figure_alt"]) for alt in alts), run["notebook"]
 
 
 def test_reports_hold_no_machine_path_and_no_secret(smoke):
