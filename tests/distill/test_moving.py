@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import matplotlib
 import pytest
+from matplotlib.colors import to_hex
 
 from llmhar.ask.store import Store
 from llmhar.data.events import Windowing
@@ -13,6 +14,7 @@ from llmhar.distill.moving import Homes, Row
 from llmhar.score import matcher
 from llmhar.score.across_homes import mean_f1
 from llmhar.score.controls import control_result, majority_result
+from llmhar.score.figures import colours_of
 
 matplotlib.use("agg")
 
@@ -94,6 +96,14 @@ def test_tables_and_figures_hold_everybody(rows, homes):
     assert list(gaps.index) == [r.name for r in rows[1:]]
     drawn = moving_figures.homes_figure(rows, homes)
     assert len([axes for axes in drawn.axes if axes.axison]) == 4 and "Macro F1" in drawn.get_supxlabel()
+    own = colours_of(row.name for row in rows)
+    marks = [line for line in drawn.axes[0].lines if line.get_marker() != "None"]
+    assert [to_hex(mark.get_color()) for mark in marks] == list(own.values()), "an answerer's colour, not a role's"
+    assert [mark.get_marker() for mark in marks] == ["o", "s", "o", "^", "v", "v"], "a role's mark"
+    names = [text.get_text() for text in drawn.legends[0].get_texts()]
+    assert names == [moving_figures.WORDS[role] for role in ("student", "free", "script", "control")]
+    best = mean_f1(rows[0].results, homes.counted).mean
+    assert drawn.alt.startswith(f"Macro F1, mean: {rows[0].name} {best:.3g}; ")
 
 
 def test_nobody_asked_says_so(homes):

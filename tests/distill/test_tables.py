@@ -723,6 +723,9 @@ def test_loss_curve(tmp_path):
     assert axes.get_yscale() == "log" and len(axes.lines) == 4
     assert axes.lines[0].get_ydata().tolist() == [loss for _, loss in losses]
     assert axes.lines[1].get_ydata()[-1] == pytest.approx(np.mean([loss for _, loss in losses[-8:]]))
+    smooth = np.mean([loss for _, loss in losses[-8:]])
+    assert figure.alt.startswith(f"Loss at the end: small-l8-distilled {smooth:.3g}; odd $x_$ {0.6 * smooth:.3g}. ")
+    assert student_figures.loss_curve([student_of(losses=[])]).alt.startswith("How students learn")
     assert legend_of(figure) == ["small-l8-distilled: full, peft", r"odd \$x_\$: full, peft"]
     assert "100 examples (data da7ada7a), 8 a step" in stamp_of(figure) and "cpu float32" in stamp_of(figure)
 
@@ -731,10 +734,22 @@ def test_funnel_bars(tmp_path):
     figure = student_figures.funnel_bars(FUNNELS, "Teacher: rules (rules, not an LLM). Data: simulated, 12 sessions.")
     png_of(figure, tmp_path, "funnel_bars")
     axes = figure.axes[0]
-    assert [bar.get_width() for bar in axes.patches] == [120, 118, 120, 118, 110, 0]
-    assert texts_of(axes) == ["120", "118, 61 % of events right", "120", "118, 61 % of events right",
-                              "110, 64 % of events right", "0"]  # fmt: skip
-    assert stamp_of(figure).startswith("Teacher: rules")
+    assert [bar.get_width() for bar in axes.patches] == [120, 118, 110, 0]
+    assert texts_of(axes) == ["120", "118, 61 % of events right", "110, 64 % of events right", "0"]
+    names = ["all: asked", "all: answered", "correct: complete", "correct: correct (at least 100%)"]
+    assert [label.get_text() for label in axes.get_yticklabels()] == names
+    assert stamp_of(figure).startswith("Teacher: rules") and "take no trace" not in stamp_of(figure)
+    assert figure.alt.startswith("Traces left by each filter: none 118; correct 0.")
+
+
+def test_steps_that_take_no_trace_away_have_no_bar():
+    steps = [FunnelStep("asked", 0, 120, 0, math.nan), FunnelStep("answered", 120, 120, 1200, 61.25)]
+    figure = student_figures.funnel_bars({"none": steps, "complete": steps, "correct": FUNNELS["correct"]}, "Data: x.")
+    assert [bar.get_width() for bar in figure.axes[0].patches] == [120, 118, 110, 0]
+    assert figure.axes[0].get_yticklabels()[1].get_text() == "correct: answered"
+    assert stamp_of(figure) == 'Data: x. Filters that take no trace away: "none", "complete".'
+    assert "Traces left by each filter: none 120; complete 120; correct 0" in figure.alt
+    assert student_figures.funnel_bars({}, "Data: x.").alt.endswith("Data: x.")
 
 
 def test_students_bars(task, teacher, base, student, tmp_path):

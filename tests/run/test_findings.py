@@ -52,6 +52,22 @@ def test_unlabelled_events_are_told():
     assert "without a label" not in finding_of(run("06_traces", scores=rows))
 
 
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [("rules", "the rules reach"), ("rules-plain", "rules-plain reach"), ("trees (truth)", "trees (truth) reach"),
+     ("text embeddings", "text embeddings reach"), ("lookup (rules)", "lookup (rules) reaches"),
+     ("majority class", "the majority class reaches"), ("smollm2-135m", "smollm2-135m reaches"),
+     ("treesome", "treesome reaches")],
+)  # fmt: skip
+def test_a_verb_goes_with_its_subject(name, said):
+    assert findings.subject(name) == said
+    assert findings.subject("rules", "is", "are", " (x)") == "the rules (x) are"
+    alone = finding_of(run("03_scaling", scores=[score(name, RULES, 0.7)]))
+    assert alone.startswith(said.replace("the ", "The ") + " macro F1 0.700")
+    both = finding_of(run("03_scaling", scores=[score("m", "LLM", 0.1), score(name, "no LLM", 0.7)]))
+    assert said.replace(" reach", " (no LLM) reach") in both
+
+
 def test_no_language_model_is_no_comparison():
     assert "no language model was asked" in finding_of(run("03_scaling", scores=[score("rules", RULES, 0.7)]))
     assert "nothing else was asked" in finding_of(run("03_scaling", scores=[score("m", "LLM", 0.7)]))
@@ -88,6 +104,13 @@ def test_a_student_beside_trees(gap, p, said, unsaid):
                "teacher_f1": 0.6667, "student_minus_trees_f1": gap, "student_minus_trees_p": p}  # fmt: skip
     text = finding_of(run("04_distillation", numbers, [score("s", "LLM", 0.5)]))
     assert "macro F1 0.500 [0.400, 0.600], 75 % of its teacher's 0.667" in text and said in text and unsaid not in text
+    numbers |= {"student_minus_answer_only_f1": 0.02, "student_minus_answer_only_p": 0.01}
+    text = finding_of(run("04_distillation", numbers))
+    assert said in text and "; ahead of a student taught answers only by 0.020 (p 0.010)" in text
+    means = {"student_minus_answer_only_of_seeds_f1": -0.03, "student_minus_answer_only_of_seeds_p": 0.04, "seeds": 2}
+    text = finding_of(run("04_distillation", numbers | means))
+    assert "; behind a student taught answers only by 0.030 (p 0.040), means over 2 seeds" in text
+    assert "ahead of a student" not in text and said in text
     del numbers["student_minus_trees_f1"]
     assert "how it stands to trees is not shown" in finding_of(run("04_distillation", numbers))
 
@@ -141,6 +164,60 @@ def test_key_numbers_stand_in_a_chosen_order_with_their_intervals():
         "not measured",
     ) in shown
     assert len(shown) == 6
+
+
+def test_what_was_counted_in_words_is_called_words():
+    counted = run("01_serialization", {"tokens_lines": 100.0, "windows_test": 4})
+    assert next(key_numbers(counted)).words == "tokens a window, lines"
+    assert next(key_numbers(counted | {"params": {"tokenizer": "m"}})).words == "tokens a window, lines"
+    assert next(key_numbers(counted | {"params": {"tokenizer": None}})).words == "words a window, lines"
+
+
+def test_small_students_show_their_reasons_first_then_size_beside_score():
+    numbers = {"f1 big, int8": 0.5, "f1 big, int8_low": 0.4, "f1 big, int8_high": 0.6, "mb big, int8": 130.0,
+               "f1 tiny, int4": 0.3, "mb tiny, int4": 40.0, "gap drop, rules, old": 60.0,
+               "gap drop, rules, old_pairs": 5,
+               "gap drop, tiny": 33.3, "gap drop, tiny_pairs": 6, "gap drop, tiny_low": 10.0,
+               "gap drop, tiny_high": 55.0, "gap swap, tiny": None}  # fmt: skip
+    shown = list(key_numbers(run("04c_small_students", numbers)))
+    assert [(one.words.rpartition(", ")[2], one.text) for one in shown] == [
+        ("tiny", "33.3 [10, 55], n = 6 pairs"), ("tiny", "not measured"), ("int8", "0.500 [0.400, 0.600]"),
+        ("int8", "130"), ("int4", "0.300"), ("int4", "40"), ("old", "60, n = 5 pairs"),
+    ]  # fmt: skip
+    assert shown[-1].words.endswith("events (drop), rules, old")
+    assert [one.words for one in shown[:4]] == [
+        "points more labels moved by cited than by other events (drop), tiny",
+        "points more labels moved by cited than by other events (swap), tiny",
+        "macro F1, big, int8", "MB of weights, big, int8",
+    ]  # fmt: skip
+
+
+def test_encoder_errors_show_who_is_asked_first_and_where_curves_cross():
+    numbers = {"accuracy_dose_50_bayes": 0.9, "accuracy_dose_50_rules": 0.85, "motion_m_6_accuracy": 0.9,
+               "crossing_rules_vote": 0.11, "crossing_rules_vote_low": 0.1, "crossing_rules_vote_high": 0.15,
+               "f1_all_rules": 0.7, "fusion_with_imu-cnn-m-6": 0.8}  # fmt: skip
+    assert list(key_numbers(run("05b_encoder_errors", numbers))) == [
+        ("accuracy with half of the guesses right, rules", "0.850"),
+        ("accuracy with half of the guesses right, bayes", "0.900"),
+        ("share of right guesses where rules and vote cross", "0.110 [0.100, 0.150]"),
+        ("macro F1, everything told, rules", "0.700"),
+        ("accuracy by motion alone, m, 6 classes", "0.900"),
+        ("accuracy of the fusion that imu-cnn-m-6 feeds", "0.800"),
+    ]
+
+
+def test_means_over_seeds_stand_behind_the_first_student():
+    numbers = {"trees_f1": 0.6, "teacher_f1": 0.7, "student_f1": 0.5, "student_of_teacher_f1": 0.7, "seeds": 2,
+               "student_of_seeds_f1": 0.45, "student_minus_answer_only_of_seeds_f1": 0.1,
+               "student_minus_answer_only_of_seeds_p": 0.5, "student_minus_trees_f1": -0.1}  # fmt: skip
+    assert [tuple(one) for one in key_numbers(run("04_distillation", numbers))][1:3] == [
+        ("macro F1, student, mean over seeds", "0.450"),
+        ("macro F1, student minus answer only, means over seeds", "0.100, p 0.500"),
+    ]
+
+
+def test_each_notebook_has_an_order():
+    assert set(findings.ORDER) == set(notebook_names())
 
 
 def test_each_notebook_has_a_title_and_each_record_a_finding_with_n():

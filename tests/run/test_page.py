@@ -2,6 +2,7 @@
 
 import json
 import re
+from html import unescape
 
 import nbformat
 import pandas as pd
@@ -49,7 +50,8 @@ def report(tmp_path_factory):
     table = table_html(pd.DataFrame({"macro F1": [0.5, float("nan")], "p_holm": [0.03, 0.0]}))
     picture = new_output("display_data", data={"image/png": PIXEL}, metadata={"image/png": {"alt": "Bars"}})
     cells = [
-        new_markdown_cell("# Asking\n\nA question."),
+        new_markdown_cell("# Asking\n\nA question, as `04b_transfer` and `00_tour` put it in `02_prompting`, `n_x`: "
+                          "`p_least`."),
         code('n_windows: int | None = 4  # windows drawn\nmodels: list[str] = []  # who answers', tags=["parameters"]),
         code("n_windows = None", tags=["injected-parameters"]),
         code("offered_profiles = 1", tags=["profile"]),
@@ -69,10 +71,31 @@ def report(tmp_path_factory):
              new_output("stream", name="stdout", text="but this")),
     ]  # fmt: skip
     folder = tmp_path_factory.mktemp("page") / "smoke"
-    paths.write_text(folder / "02_prompting" / "run.json", json.dumps(RUN))
     notebook = nbformat.v4.new_notebook(cells=cells)
-    paths.write_text(folder / "02_prompting" / "report.html", page.to_html(notebook, "x", index.page_of(RUN)))
+    for name in ("02_prompting", "00_tour", "03_scaling", "05_fusion/attempt"):
+        run = RUN | {"notebook": name.partition("/")[0]}
+        paths.write_text(folder / name / "report.html", page.to_html(notebook, "x", index.page_of(run)))
+        paths.write_text(folder / name / "run.json", json.dumps(run | {"trial": ""}))
+    paths.write_text(folder / "01_serialization@four" / "run.json", json.dumps(RUN | {
+        "notebook": "01_serialization", "trial": "four"}))  # fmt: skip
+    index.link_reports(folder)
     return folder / "02_prompting" / "report.html", index.write_index(folder)
+
+
+def dead_links(pages):
+    """Links of pages (file -> HTML) that lead to none of them, or to a place that is not on it."""
+    dead = []
+    for file, html in pages.items():
+        for link in re.findall(r'href="([^"]+)"', html):
+            name, _, place = unescape(link).partition("#")
+            target = (file.parent / name).resolve() if name else file
+            if target not in pages or (place and place not in ids_of(pages[target])):
+                dead.append(link)
+    return dead
+
+
+def ids_of(html):
+    return set(map(unescape, re.findall(r'\bid="([^"]+)"', html)))
 
 
 def seen(html):
@@ -83,9 +106,25 @@ def seen(html):
     return " ".join(re.sub(r"<[^>]+>", " ", html).split())
 
 
+def unfit(html, notebook):
+    """What a page shows without being unfolded although nobody should see it: NaN, and lines of the notebook's code."""
+    text = unescape(seen(re.sub(r'src="data:[^"]*"', "", html)))
+    cells = [cell.source for cell in notebook.cells if cell.cell_type == "code"]
+    lines = {" ".join(line.split()) for source in cells for line in source.splitlines()}
+    return sorted(line for line in lines if len(line) > 25 and line in text) + re.findall(r"\bnan\b", text, re.I)
+
+
+def test_shown_code_and_nan_are_found():
+    source = "table = tables.score_table(results).round(3)"
+    notebook = nbformat.v4.new_notebook(cells=[code(f"import x\n{source}")])
+    folded = f'<details>{source} NaN<details>nan</details></details><img src="data:image/png;base64,nan/nan">'
+    assert unfit(f"<p>{folded}</p><p>banana</p>", notebook) == []
+    assert unfit(f"<p>{source.replace(' ', '<b> </b>')}</p><td>NaN</td>", notebook) == [source, "NaN"]
+
+
 def test_the_finding_comes_first_and_code_is_folded(report):
     text = seen(report[0].read_text())
-    assert text.index(FINDING) < text.index("What it costs", text.index("A question."))
+    assert text.index(FINDING) < text.index("What it costs", text.index("A question,"))
     assert not [
         word for word in ("secret_import_line", "n_windows", "INFO", "NaN", "nan", "tables.cost") if word in text
     ]
@@ -112,19 +151,49 @@ def test_what_was_not_run_is_one_line(report):
 
 
 def test_links_resolve(report):
-    pages = {file: file.read_text() for file in report}
-    for file, html in pages.items():
-        for link in re.findall(r'href="([^"]+)"', html):
-            name, _, place = link.partition("#")
-            target = (file.parent / name).resolve() if name else file
-            assert target in pages, link
-            assert not place or f'id="{place}"' in pages[target], link
+    pages = {file: file.read_text() for file in [report[1], *report[1].parent.rglob("report.html")]}
+    assert len(pages) == 5 and dead_links(pages) == []
     assert all(f'id="{name}"' in pages[report[1]] for name in notebook_names())
+    planted = '<a href="../06_traces/report.html">x</a><a href="#gone">y</a>'
+    assert dead_links(pages | {report[0]: planted}) == ["../06_traces/report.html", "#gone"]
+
+
+def test_reports_are_linked_where_they_are_and_else_their_place_in_the_index(report):
+    first, attempt = report[0].read_text(), report[1].parent / "05_fusion" / "attempt" / "report.html"
+    for link in ('<a href="../00_tour/report.html"><code>00_tour</code></a>', '<a href="../03_scaling/report.html">',
+                 '<a href="../index.html#04b_transfer"><code>04b_transfer</code></a>', "<code>02_prompting</code>,",
+                 '<a href="../index.html#01_serialization">', '<a href="../index.html">',
+                 "<code>n_x</code>"):  # fmt: skip
+        assert link in first, link
+    assert '<a href="../../00_tour/report.html"><code>' in attempt.read_text()
+    (report[1].parent / "03_scaling" / "report.html").rename(report[1].parent / "kept")
+    index.link_reports(report[1].parent)
+    assert '<a href="../index.html#03_scaling">' in report[0].read_text()
+    (report[1].parent / "kept").rename(report[1].parent / "03_scaling" / "report.html")
+    index.link_reports(report[1].parent)
+    assert report[0].read_text() == first
+
+
+def test_prose_spells_its_terms_out(report):
+    html = report[0].read_text()
+    assert 'least p possible<a class="term" href="#word-least-p"' in html and "p_least" not in html
+    assert "the smallest p that this many sessions can give" in html
 
 
 def test_pictures_say_the_finding(report):
-    (alt,) = re.findall(r'<img alt="([^"]*)"', report[0].read_text())
+    html = report[0].read_text()
+    (alt,) = re.findall(r'<img alt="([^"]*)"', html)
     assert alt.startswith(FINDING) and alt.endswith("Bars")
+    beside = html[html.rindex('<p class="finding">', 0, html.index("<img alt=")) : html.index("<img alt=")]
+    assert FINDING in beside and "<summary>" not in beside, "the finding stands above its key figure"
+
+
+def test_a_finding_is_escaped_wherever_it_stands():
+    hostile = RUN | {"scores": [RUN["scores"][0] | {"model": "<b>m</b>"}, RUN["scores"][1]]}
+    picture = new_output("display_data", data={"image/png": PIXEL}, metadata={"image/png": {"alt": "Bars"}})
+    notebook = nbformat.v4.new_notebook(cells=[code("bars", picture)])
+    html = page.to_html(notebook, "x", index.page_of(hostile))
+    assert html.count("&lt;b&gt;m&lt;/b&gt;") == 3 and "<b>m" not in html
 
 
 def test_a_card_names_title_finding_time_and_commit(report):

@@ -7,6 +7,8 @@ import signal
 import subprocess
 import sys
 import time
+from html import unescape
+from itertools import pairwise
 from pathlib import Path
 
 import nbformat
@@ -20,6 +22,7 @@ from llmhar.run import jobs, report
 from llmhar.settings import SettingsError
 from llmhar.text.prompt import PromptForm
 from tests.command import call
+from tests.run.test_page import dead_links, unfit
 
 ROOT = Path(__file__).parents[2]
 
@@ -82,6 +85,33 @@ def test_pages_run_nothing_and_fetch_nothing(smoke):
         assert not re.search(r'(?:src|href)\s*=\s*"(?:https?:)?//', text)
         assert not re.search(r"@import|url\(\s*['\"]?https?:", text)
         assert len(text) > 5000
+
+
+def test_every_link_of_index_and_reports_resolves(smoke):
+    _, folder = smoke
+    pages = {file: file.read_text() for file in [folder / "index.html", *folder.rglob("report.html")]}
+    assert dead_links(pages) == []
+    names = jobs.notebook_names()
+    for name, after in pairwise(names):
+        assert f'href="../{after}/report.html"' in pages[folder / name / "report.html"], name
+        assert f'href="../{name}/report.html"' in pages[folder / after / "report.html"], after
+
+
+def test_no_report_shows_nan_or_code_before_anything_is_unfolded(smoke):
+    runs, folder = smoke
+    for run in runs:
+        place = folder / run["notebook"]
+        html = (place / "report.html").read_text()
+        assert unfit(html, nbformat.read(place / "report.ipynb", as_version=4)) == [], place
+        assert "<code>p_least</code>" not in html, place
+
+
+def test_every_picture_of_the_index_and_reports_has_words_that_are_not_cut(smoke):
+    runs, folder = smoke
+    for run in runs:
+        alts = re.findall(r'<img alt="([^"]*)"', (folder / run["notebook"] / "report.html").read_text())
+        assert all(len(alt) > 40 and not alt.endswith("…") for alt in alts), run["notebook"]
+        assert not run["figure_alt"] or any(unescape(alt).endswith(run["figure_alt"]) for alt in alts), run["notebook"]
 
 
 def test_reports_hold_no_machine_path_and_no_secret(smoke):
@@ -167,7 +197,7 @@ def test_a_failing_notebook_leaves_its_copy_and_a_cause(tmp_path, code, cause):
     ],
 )
 @pytest.mark.timeout(120)
-def test_a_kernel_that_ends_or_hangs_is_one_line_within_seconds(tmp_path, monkeypatch, code, cause):
+def test_a_kernel_that_ends_or_hangs_is_one_line_within_seconds(tmp_path, monkeypatch, capsys, code, cause):
     """An out-of-memory kill is a SIGKILL as well; the copy shows what was printed before."""
     stamp = tmp_path / "stamp"
     root = failing_root(tmp_path, f"from pathlib import Path; Path({str(stamp)!r}).touch()\n{code}")
@@ -180,6 +210,7 @@ def test_a_kernel_that_ends_or_hangs_is_one_line_within_seconds(tmp_path, monkey
     seconds = time.time() - stamp.stat().st_mtime
     assert record["status"] == "failed" and cause in record["cause"] and "\n" not in record["cause"]
     assert seconds < 10 + 2 * ("Timeout" in cause), seconds
+    assert "Traceback" not in capsys.readouterr().err, "the cause stands in the record, and is told once"
     assert "before the fault" in (job.folder / "report.ipynb").read_text()
 
 
@@ -191,12 +222,13 @@ def test_a_failed_run_leaves_the_last_good_report_and_trials_stand_beside_it(tmp
         "if n == 3:\n    import os, signal; os.kill(os.getppid(), signal.SIGKILL)\n"
         "publish({'number': n})"
     )
-    folder = tmp_path / "reports" / "smoke"
+    folder, told = tmp_path / "reports" / "smoke", []
     env = os.environ | {"LLMHAR_ROOT": str(failing_root(tmp_path, code)), "LLMHAR_HOME": str(tmp_path / "home"),
                         "LLMHAR_REPORTS": str(tmp_path / "reports")}  # fmt: skip
 
     def run(*options):
         done = call("run", "smoke", *options, env=env)
+        told.append(done.stderr)
         return done.returncode, done.stdout
 
     def standing():
@@ -208,7 +240,8 @@ def test_a_failed_run_leaves_the_last_good_report_and_trials_stand_beside_it(tmp
     assert set(good) == {"report.html", "report.ipynb", "run.json"}
     for number, cause in ((2, "ValueError: tried out"), (3, "process ended early")):
         code, said = run("-p", f"n={number}")
-        assert code == 1 and cause in said and "the last good report stands" in said
+        assert code == 1 and said.count(cause) == 1 and "the last good report stands" in said
+        assert "Traceback" not in told[-1] and "00_fails: " not in told[-1], "once, below the bars"
         assert standing() == good
         attempt = json.loads((folder / "00_fails" / "attempt" / "run.json").read_text())
         assert attempt["status"] == "failed" and cause in attempt["cause"] and attempt["params"]["n"] == number

@@ -94,6 +94,13 @@ def test_each_term_of_a_table_stands_in_the_glossary():
     assert {term for _, term in table_html.TERMS.values() if term and table_html.anchor(term) not in there} == set()
 
 
+def test_whose_p_it_is_stands_before_the_term():
+    table = pd.DataFrame({"against trees, p_least": [0.03125], "against my_model, p_holm": [0.0], "of it, n": [3]})
+    heads, rows, page = texts(table)
+    assert heads == ["against trees, least p possible", "against my model, p, corrected (Holm)", "of it, n"]
+    assert rows == [["0.031", "&lt; 0.001", "3"]] and 'href="#word-least-p"' in page and 'href="#word-holm"' in page
+
+
 def test_long_revisions_break_behind_their_plus_and_stay_hostile_text():
     page = table_html.table_html(pd.DataFrame({"revision": ["bcc81830+merged:<b>x</b>+l8", "b"]}))
     assert "<td>bcc81830+<wbr>merged:&lt;b&gt;x&lt;/b&gt;+<wbr>l8</td>" in page

@@ -9,6 +9,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
 from llmhar.ask import inference
@@ -692,18 +693,44 @@ def test_scaling_curve_is_labelled_and_stamped(task):
         assert part in stamp_of(figure), part
     assert legend_of(figure) == [
         "published, S1: Qwen3 on marble", "published, S1: Qwen3 on mural", "floor on simulated",
-        "majority class on simulated", "ours: LLM on simulated",
+        "majority class on simulated", "ours: small on simulated", r"ours: odd \$x_\$ {model} on simulated",
+        "ours: large on simulated",
     ]  # fmt: skip
+    own = figures.colours_of(r.model.name for r in results)
+    assert figure.alt.startswith("Macro F1: large 1; small 0.458; floor 0.458; majority class 0.2; odd $x_$ {model} 0.")
     left, right = figure.axes
     assert (left.get_xscale(), right.get_xscale()) == ("linear", "log")
     for panel in (left, right):
         lines = {line.get_label(): line for line in panel.lines}
         assert lines["published, S1: Qwen3 on mural"].get_xdata().tolist() == pytest.approx([0.6, 1.7, 4, 8, 14, 32])
         assert lines["published, S1: Qwen3 on mural"].get_ydata()[-1] == pytest.approx(0.537)
-        (ours,) = panel.containers
-        assert ours.lines[0].get_xdata().tolist() == pytest.approx([0.001, 0.003, 0.009])  # in order of size
-        assert ours.lines[0].get_ydata().tolist() == pytest.approx([11 / 24, 0.0, 1.0])
+        curve = next(line for line in panel.lines if line.get_color() == "0.6")
+        assert curve.get_xdata() == pytest.approx([0.001, 0.003, 0.009])  # in order of size
+        assert curve.get_ydata() == pytest.approx([11 / 24, 0.0, 1.0])
+        marks = [bars.lines[0] for bars in panel.containers]
+        assert [to_hex(mark.get_color()) for mark in marks] == [own["small"], own["odd $x_$ {model}"], own["large"]]
+        assert [mark.get_ydata()[0] for mark in marks] == pytest.approx([11 / 24, 0.0, 1.0])
+        assert to_hex(lines["floor on simulated"].get_color()) == own["floor"]
+        assert all(lines[name].get_color() in ("0.3", "0.55") for name in lines if name.startswith("published"))
         assert lines["floor on simulated"].get_ydata()[0] == pytest.approx(11 / 24)
+
+
+def test_where_no_model_scores_a_sentence_stands_instead_of_a_curve(task):
+    silent = [result_of(task, LARGE, SILENT), result_of(task, SMALL, SILENT), result_of(task, FLOOR, HALF)]
+    figure = scaling_figures.scaling_curve(silent)
+    png_of(figure)
+    said = "On simulated, 2 language models (1M to 9M parameters) score macro F1 0: no curve"
+    assert figure.axes[0].get_title(loc="left") == said and said in figure.alt
+    assert not figure.axes[0].containers and not figure.axes[1].containers
+    assert legend_of(figure) == [
+        "published, S1: Qwen3 on marble",
+        "published, S1: Qwen3 on mural",
+        "floor on simulated",
+    ]
+    one = scaling_figures.scaling_curve(silent[:1])
+    assert one.axes[0].get_title(loc="left") == "On simulated, large scores macro F1 0: no curve"
+    scored = scaling_figures.scaling_curve([result_of(task, LARGE, HALF), *silent[1:]])
+    assert scored.axes[0].get_title(loc="left") == "" and len(scored.axes[0].containers) == 2
 
 
 def test_a_single_session_has_no_error_bar():
@@ -731,11 +758,12 @@ def test_four_axes_say_what_was_not_measured(task):
         points, figures.describe(results), {"small": 1.5, "large": math.inf, "absent": 9.0}
     )
     png_of(figure)
-    said = [[text.get_text() for text in panel.texts] for panel in figure.axes]
-    assert said == [[], [], [], ["not measured here"]]
+    assert not [text for panel in figure.axes for text in panel.texts]
     assert [panel.get_xlabel() for panel in figure.axes] == [
-        "parameters", "generated tokens / window", "seconds / window", "joules / window",
+        "parameters", "generated tokens / window", "seconds / window",
     ]  # fmt: skip
+    assert stamp_of(figure).endswith("Not measured here: joules / window.")
+    assert figure.alt.startswith("Macro F1: large 1; floor $ 0.6; small 0.4.")
     assert set(legend_of(figure)) == {"small (LLM)", "large (LLM)", r"floor \$ (rules, not an LLM)"}
     for part in (*STAMPED, "Grey line: Pareto front.", "Open marks: what the planner expects"):
         assert part in stamp_of(figure)
@@ -768,10 +796,7 @@ def test_four_axes_have_few_plain_ticks():
 
 def test_four_axes_of_nobody_and_of_zero():
     nobody = scaling_figures.four_axes([], "Data: nothing.")
-    assert [panel.texts[0].get_text() for panel in nobody.axes] == [
-        "no language model here",
-        *["not measured here"] * 3,
-    ]
+    assert [panel.texts[0].get_text() for panel in nobody.axes] == ["no language model here"]
     png_of(nobody)
     png_of(scaling_figures.four_axes([Point("a", "LLM", 1, 0.0, 0.0, 0.0, 0.0)], "Data: zero."))
     png_of(scaling_figures.four_axes([Point("a", "LLM", 1, math.nan, 1.0, 1.0, 1.0)], "Data: no score."))
@@ -788,6 +813,7 @@ def test_ledger_bars(task):
     ends = [container[0].get_x() + container[0].get_width() for container in axes.containers]
     assert ends[-1] == pytest.approx(100.0, abs=1e-9) and axes.get_xlim() == (0, 100)
     assert "6 scored events" in stamp_of(figure) and "revision abcdef01" in stamp_of(figure)
+    assert figure.alt.startswith("Of 100 points, odd $x_$ {model}: macro F1 45.8; ")
 
 
 def test_confusion_map(task):

@@ -85,28 +85,10 @@ def test_what_has_no_probabilities_is_refused(task):
         conf.by_tokens(score_answers(task, RULES, answers_of(task, logprobs=False)))
 
 
-def test_samples_agree_in_part(task):
-    samples = [score_answers(task, RULES, answers_of(task, wrong, missing=missing))
-               for wrong, missing in (((0,), ()), ((0, 1), ()), ((1,), (2,)), ((3,), (2,)))]  # fmt: skip
-    own = conf.by_agreement(samples)
-    confidence, right = own.confidence.reshape(-1, 10)[0], own.right.reshape(-1, 10)[0]
-    assert confidence.tolist() == [0.5, 0.5, 0.5, 0.75, *[1.0] * 6]
-    assert right.tolist() == [False, True, True, True, *[True] * 6], "of a tie the first sample's"
-    with pytest.raises(conf.ConfidenceError, match="at least two samples"):
-        conf.by_agreement(samples[:1])
-    other = replace(samples[1], answers=samples[1].answers[1:])
-    with pytest.raises(conf.ConfidenceError, match="same windows"):
-        conf.by_agreement([samples[0], other])
-
-
 def test_bins_of_equal_mass_keep_equal_confidences_together():
-    bins = conf.reliability(HAND, 3)
-    assert [(b.low, b.high, b.accuracy.n_values, b.accuracy.mean) for b in bins] == [
-        (0.0, 0.1, 2, 0.0), (0.5, 0.5, 2, 0.5), (0.9, 0.9, 2, 1.0)
-    ]  # fmt: skip
-    assert [b.accuracy.n for b in bins] == [2, 2, 2], "sessions"
-    assert len(conf.reliability(judged([1.0] * 50, [1] * 50))) == 1
-    assert conf.reliability(judged([], [])) == []
+    bins = conf._bins(HAND, 3)
+    assert [sorted(HAND.confidence[bins == number]) for number in range(3)] == [[0.0, 0.1], [0.5, 0.5], [0.9, 0.9]]
+    assert set(conf._bins(judged([1.0] * 50, [1] * 50), 10)) == {0} and len(conf._bins(judged([], []), 10)) == 0
 
 
 def test_calibration_error_by_hand():
@@ -215,11 +197,10 @@ def test_table_and_figures_say_what_they_show():
     table = conf.confidence_table({"student": HAND, "none": judged([], [])})
     assert table.loc["student", ["events", "sessions", "risk of all labels"]].tolist() == [6, 2, 0.5]
     chosen = {"student": conf.choose_threshold(HAND, accuracy=0.75)}
-    drawn = [figures.reliability_curves({"student": HAND}), figures.risk_coverage_curves({"student": HAND}, chosen)]
-    for figure in drawn:
-        assert "made up; 6 events of 2 sessions" in figure.alt
-        figure.canvas.draw()
-    words = [text.get_text() for text in drawn[1].axes[0].get_legend().get_texts()]
+    figure = figures.risk_coverage_curves({"student": HAND}, chosen)
+    assert "made up; 6 events of 2 sessions" in figure.alt
+    figure.canvas.draw()
+    words = [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
     assert any("from 0.50 on (chosen for accuracy ≥ 0.75): 67 % kept, 25 % of them wrong" in word for word in words)
 
 

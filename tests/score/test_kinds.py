@@ -1,12 +1,10 @@
 """Losses by kind: which activities are static, and what is counted, exact on hand-made sessions."""
 
-import math
-
 import pytest
 
 from llmhar.data.grammar import grammar
 from llmhar.score.home_figures import kind_figure
-from llmhar.score.kinds import activity_table, count_losses, frequencies, kind_of, kind_table
+from llmhar.score.kinds import count_losses, frequencies, kind_of, kind_table
 from tests.score.homes import result_of, session_of, task_of
 
 TEST = [
@@ -68,18 +66,6 @@ def test_thirds_by_scored_events(large):
     assert frequencies(counts) == ["frequent", "frequent", "rare", "middling"]
 
 
-def test_what_a_small_model_loses_by_hand(large, small):
-    table = activity_table([large, small]).droplevel("data")
-    assert list(table.index.get_level_values("activity").unique()) == ["Cook", "Sleep", "Leave_Home", "Watch_TV"]
-    for name, recall, f1 in (("Cook", 1, 2 * 10 / 23), ("Sleep", 1, 1), ("Leave_Home", 0, 0), ("Watch_TV", 0, 0)):
-        row = table.loc[name, "57M"]
-        assert (row["recall"], row["F1"]) == (pytest.approx(recall), pytest.approx(f1))
-        assert row["F1 lost"] == pytest.approx(1 - f1) and row["F1 lost, 95 % low"] <= row["F1 lost"]
-        assert math.isnan(table.loc[name, "135M"]["F1 lost"]) and table.loc[name, "135M"]["F1"] == 1
-    assert table.loc["Watch_TV", "57M"]["n events"] == 2 and table.loc["Watch_TV", "57M"]["n sessions"] == 2
-    assert set(table["kind"].groupby("activity").first()) == {"static", "moving"}
-
-
 def test_groups_by_hand(large, small):
     table = kind_table([large, small])
     assert list(table.index.get_level_values("activities").unique()) == [
@@ -135,4 +121,4 @@ def test_the_figure_says_n(large, small):
 
 
 def test_nobody_was_asked():
-    assert kind_table([]).empty and activity_table([]).empty
+    assert kind_table([]).empty

@@ -6,11 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.colors import to_hex
 
 from llmhar.ask.task import prepare
 from llmhar.data.events import Windowing
 from llmhar.score import overtake
 from llmhar.score.controls import trees_result, true_labels
+from llmhar.score.figures import colours_of
 from llmhar.score.home_figures import learning_figure
 from llmhar.score.overtake import (
     MEAN,
@@ -237,6 +239,10 @@ def test_a_result_on_other_sessions_is_refused(task, curves):
 def test_the_figure_shows_every_home_and_their_mean():
     tasks, curves, students = homes()
     figure = learning_figure(curves, students, {2: students})
+    own = colours_of(["student", "trees"])
+    drawn = {line.get_label(): to_hex(line.get_color()) for line in figure.axes[0].lines}
+    assert (drawn["trees"], drawn["student, no labelled day"]) == (own["trees"], own["student"])
+    assert figure.alt.startswith("Macro F1: student on ") and "Passed after labelled days: trees in " in figure.alt
     assert [axes.get_title(loc="left") for axes in figure.axes] == [tasks[0].data, tasks[1].data, MEAN]
     assert (
         "labelled days" in figure.alt and "by hand" in figure.get_supxlabel() and math.isfinite(figure.get_figwidth())

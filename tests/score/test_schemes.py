@@ -4,7 +4,7 @@ import pytest
 
 from llmhar.data.events import SCHEMES
 from llmhar.score.home_figures import scheme_figure
-from llmhar.score.schemes import is_pure, scheme_pairs, scheme_table
+from llmhar.score.schemes import is_pure, scheme_table
 from llmhar.score.stats import t_interval
 from tests.score.homes import result_of, session_of, task_of
 
@@ -75,13 +75,6 @@ def test_by_the_first_schemes_windows_each_row_holds_the_same_events():
     table = scheme_table(results(truth), by_first=True).reset_index()
     for name, n in (("all", 14), ("pure windows", 6), ("mixed windows", 8)):
         assert set(table[table["events of"] == name]["n events"]) == {n}
-
-
-def test_pairs_are_against_the_first_scheme_by_session():
-    worse = results(truth, last=[result_of(task_of(TEST, scheme="last"), "student", lambda e, w: 1)])
-    (pairs,) = scheme_pairs(worse).values()
-    assert [(pair.first, pair.second, pair.n) for pair in pairs] == [(s, "events", 2) for s in list(SCHEMES)[1:]]
-    assert pairs[0].gap < 0 and pairs[1].gap == 0
 
 
 def test_the_figure_names_schemes_and_n():

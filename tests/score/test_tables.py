@@ -22,6 +22,7 @@ from llmhar.data.events import Windowing
 from llmhar.records import VERDICTS, Fingerprint, Generation
 from llmhar.run import publish, report
 from llmhar.score import cost_tables, figures, tables, token_tables
+from llmhar.score.figure_words import ranked
 from llmhar.score.figures import axes_of, stamp
 from llmhar.text.prompt import PromptForm
 from llmhar.text.serialize import SERIALIZERS
@@ -157,7 +158,14 @@ def test_token_costs_without_a_tokenizer_count_words(task):
     assert counted_by.startswith("words") and list(table.index) == list(SERIALIZERS)
     first = task.windows[0]
     assert table["mean"].min() > len(first.events)
-    assert token_tables.prompt_tokens(task, None).window_mean > 50
+    tokens = token_tables.prompt_tokens(task, None)
+    assert tokens.window_mean > 50
+    costs = figures.token_costs(table, counted_by, "Data: x.")
+    assert costs.axes[0].get_xlabel() == "words a window (no tokenizer fetched)"
+    assert costs.alt.startswith("Words a window: intervals ") and "tokens" not in costs.alt
+    parts = figures.prompt_parts(task.prompt_of(first), tokens.parts, tokens.window_mean)
+    assert parts.axes[0].get_xlabel() == "words (no tokenizer fetched)"
+    assert figures.token_costs(table, "x tokenizer", "").axes[0].get_xlabel() == "tokens a window (x tokenizer)"
 
 
 @pytest.mark.parametrize(
@@ -259,6 +267,11 @@ def test_a_figure_says_in_words_what_it_shows_and_the_report_keeps_the_words():
     axes.set_ylabel("loss")
     stamp(figure, "n = 3 sessions")
     assert figure.alt == 'Loss of "a" & <b>. loss against step. n = 3 sessions'
+    told = stamp(
+        axes_of(4, 3)[0], "n = 3. " + "long words " * 200, ranked("F1", {"a $x": 0.25, "b": math.nan, "c": 0.5})
+    )
+    assert told.alt.startswith("F1: c 0.5; a $x 0.25. n = 3.") and told.alt.count("long words") == 200
+    assert "…" not in told.alt
     data, metadata = figure._repr_mimebundle_()
     assert data["image/png"].startswith(b"\x89PNG") and metadata == {"image/png": {"alt": figure.alt}}
     shown = nbformat.v4.new_output(

@@ -251,6 +251,7 @@ def test_every_home_has_a_sketch_of_its_rooms(name):
 def test_the_sketch_is_in_the_bundle_and_not_in_the_prompt(task, results, monkeypatch):
     home = build_bundle(results)["homes"][0]
     assert home["rooms"] == list(load_home("simulated").rooms)
+    assert home["activities"] == list(next(iter(task.sessions.values())).labels.values())
     assert home["plan"] == {room: list(box) for room, box in load_home("simulated").plan.items()}
     session = next(iter(task.sessions.values()))
     before = build_prompt(session)

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -23,7 +23,8 @@ from llmhar.distill.small import GatewayPoint
 from llmhar.distill.students import Student
 from llmhar.distill.traces import FunnelStep
 from llmhar.distill.transfer import S1_TEACHER, MatrixCell, published_cells
-from llmhar.score.figures import MARKS, StudyFigure, axes_of, colours, colours_of, describe, plain, stamp
+from llmhar.score.figure_words import f1_words, ranked
+from llmhar.score.figures import MARKS, axes_of, colours_of, describe, panels_of, plain, stamp
 from llmhar.score.published import published
 from llmhar.score.stats import Interval
 from llmhar.score.tables import KINDS, Result
@@ -36,7 +37,7 @@ SMALL = 9
 def loss_curve(students: Sequence[Student]) -> Figure:
     """Training loss of each step (thin) and its running mean (thick), on a log axis; one line a student."""
     figure, axes = axes_of(9.5, 4.6)
-    stamped = []
+    stamped, ends = [], dict[str, float]()
     palette = colours_of(student.record["name"] for student in students)
     for place, student in enumerate(students):
         recipe, record = student.recipe, student.record
@@ -44,6 +45,7 @@ def loss_curve(students: Sequence[Student]) -> Figure:
         table = pd.DataFrame(student.losses, columns=["step", "loss"])
         span = max(1, len(table) // 20)
         smooth = table["loss"].rolling(span, min_periods=1, center=True).mean()
+        ends[record["name"]] = float(smooth.iloc[-1]) if len(smooth) else np.nan
         rank = f" r={recipe.rank}" if recipe.method == "lora" else ""
         measure = ", a divergence: not on one scale with the others" if recipe.objective == "gkd" else ""
         axes.plot(table["step"], table["loss"], color=colour, linewidth=0.8, alpha=0.35)
@@ -64,32 +66,41 @@ def loss_curve(students: Sequence[Student]) -> Figure:
     axes.grid(alpha=0.25)
     axes.set_title("How students learn the teacher's text", loc="left")
     figure.legend(loc="outside upper center", ncols=2, frameon=False, fontsize=SMALL)
-    return stamp(figure, "Training sessions only. " + "\n".join(stamped))
+    return stamp(figure, "Training sessions only. " + "\n".join(stamped), ranked("Loss at the end", ends))
 
 
 def funnel_bars(funnels: Mapping[str, Sequence[FunnelStep]], stamped: str) -> Figure:
-    """Traces that each step of each filter left, with the teacher's share of right events.
+    """Traces before any filter and after each step that took some away, with the teacher's share of right events.
+
+    What a step leaves of several filters alike is one bar.
 
     Args:
         funnels: name of the filter -> its steps.
         stamped: teacher, engine and data, as :func:`llmhar.score.figures.describe` or the caller says them.
     """
-    rows = [(name, step) for name, steps in funnels.items() for step in steps]
+    owners, shown = dict[tuple[str, int], list[str]](), dict[tuple[str, int], FunnelStep]()
+    for name, steps in funnels.items():
+        for step in [*steps[:1], *(b for a, b in pairwise(steps) if b.traces < a.traces)]:
+            owners.setdefault((step.step, step.traces), []).append(name)
+            shown[step.step, step.traces] = step
+    rows = {f"{', '.join(own) if len(own) < len(funnels) else 'all'}: {key[0]}": shown[key]
+            for key, own in owners.items()}  # fmt: skip
     figure, axes = axes_of(9.5, 0.42 * len(rows) + 2.2)
-    greys = {name: ("0.45", "0.65")[place % 2] for place, name in enumerate(funnels)}  # colours mean models
-    places = [row + 0.6 * list(funnels).index(name) for row, (name, _) in enumerate(rows)]
-    axes.barh(places, [step.traces for _, step in rows], color=[greys[name] for name, _ in rows], height=0.8)
-    most = max((step.traces for _, step in rows), default=1)
-    for place, (_, step) in zip(places, rows):
+    axes.barh(range(len(rows)), [step.traces for step in rows.values()], color="0.55", height=0.7)
+    most = max((step.traces for step in rows.values()), default=1)
+    for place, step in enumerate(rows.values()):
         right = "" if step.correct_pct != step.correct_pct else f", {step.correct_pct:.0f} % of events right"
         axes.text(step.traces + 0.01 * most, place, f"{step.traces}{right}", va="center", fontsize=SMALL + 1)
-    axes.set_yticks(places, [plain(f"{name}: {step.step}") for name, step in rows])
+    axes.set_yticks(range(len(rows)), list(map(plain, rows)))
     axes.invert_yaxis()
     axes.set_xlim(0, 1.35 * max(most, 1))
     axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     axes.set_xlabel("traces")
     axes.set_title("Which of the teacher's traces a student is shown", loc="left")
-    return stamp(figure, stamped)
+    idle = [f'"{name}"' for name, steps in funnels.items() if steps and steps[-1].traces == steps[0].traces]
+    note = f"\nFilters that take no trace away: {', '.join(idle)}." if idle else ""
+    left = {name: steps[-1].traces for name, steps in funnels.items() if steps}
+    return stamp(figure, f"{stamped.removesuffix('.')}.{note}", ranked("Traces left by each filter", left))
 
 
 def students_bars(
@@ -110,9 +121,8 @@ def students_bars(
                   color=colour)  # fmt: skip
         _draw_interval(axes, f1, row)
         axes.text(1.03, row, _words(f1), va="center", fontsize=SMALL + 1)
-    _reference(
-        axes, teacher, f"teacher: {teacher.model.name} ({KINDS[teacher.model.kind]})", palette[teacher.model.name], "--"
-    )
+    who = f"teacher: {teacher.model.name} ({KINDS[teacher.model.kind]})"
+    _reference(axes, teacher, who, palette[teacher.model.name], "--")
     names = [f"{textwrap.fill(result.model.name, 34)}\n({KINDS[result.model.kind]}, {role})" for result, role in rows]
     axes.set_yticks(range(len(rows)), list(map(plain, names)))
     axes.set_ylim(len(rows) - 0.4, -0.5)
@@ -123,7 +133,8 @@ def students_bars(
     roles = [Patch(label=role, hatch=shapes[role][1], facecolor="0.6", edgecolor="white") for role in used]
     lines = axes.get_legend_handles_labels()[0]
     figure.legend(handles=[*lines, *roles], loc="outside upper center", ncols=2, frameon=False, fontsize=SMALL + 1)
-    return stamp(figure, describe([teacher, *bases, *students, *others]))
+    every = [teacher, *bases, *students, *others]
+    return stamp(figure, describe(every), f1_words(every))
 
 
 def _draw_interval(axes: Axes, f1: Interval, row: float) -> None:
@@ -146,10 +157,7 @@ def _reference(axes: Axes, result: Result, label: str, colour: Any, line: str, *
 
 def sessions_curve(points: Sequence[SessionsPoint], teacher: Result) -> Figure:
     """S1 Figure 4 in a panel of its own beside ours: F1 by number of training sessions, ours with 95 % t interval."""
-    figure, (ours, theirs) = plt.subplots(
-        1, 2, figsize=(11, 4.9), sharey=True, width_ratios=(3, 2), FigureClass=StudyFigure
-    )
-    plt.close(figure)
+    figure, (ours, theirs) = panels_of(1, 2, (11, 4.9), widths=(3, 2))
     largest = max(points, key=lambda point: point.n_sessions).result.model.name
     palette = colours_of((largest, teacher.model.name))
     seeds = sorted({point.seed for point in points})
@@ -175,7 +183,8 @@ def sessions_curve(points: Sequence[SessionsPoint], teacher: Result) -> Figure:
     ours.set_ylabel("F1 (ours macro, S1 not stated)")
     figure.legend(loc="outside upper center", ncols=2, frameon=False, fontsize=SMALL)
     note = "S1's homes and models are others than ours: compare the shapes, not the heights."
-    return stamp(figure, f"{_described([teacher, *(point.result for point in points)])}\n{note}")
+    f1s = ranked("Macro F1 by sessions", {f"{n} sessions": f1 for n, f1 in means.items()})
+    return stamp(figure, f"{_described([teacher, *(point.result for point in points)])}\n{note}", f1s)
 
 
 def _draw_published_sessions(panel: Axes) -> None:
@@ -199,7 +208,7 @@ def _needed_words(whose: str, needed: int | None) -> str:
 
 
 def gateway_curve(points: Sequence[GatewayPoint]) -> Figure:
-    """F1 against the bytes of a model's weights: colour and shape by precision, area by seconds a window.
+    """F1 against the bytes of a model's weights: colour by model, shape by precision, area by seconds a window.
 
     Hollow marks: seconds not measured.
     """
@@ -207,21 +216,22 @@ def gateway_curve(points: Sequence[GatewayPoint]) -> Figure:
     note = f"Area: seconds a window here, the largest {slowest:.2f} s; hollow: not measured."
     stamped = f"{_described([point.result for point in points])}\n{note if slowest else 'Seconds: not measured.'}"
     figure, axes = axes_of(11, 4.8 + 0.14 * stamped.count("\n"))
-    formats = list(dict.fromkeys(point.precision for point in points))
-    style = dict(zip(formats, zip(colours(len(formats)), MARKS)))
+    marks = dict(zip(dict.fromkeys(point.precision for point in points), MARKS))
+    palette = colours_of(point.result.model.name for point in points)
     for point in points:
-        colour, mark = style[point.precision]
+        colour, mark = palette[point.result.model.name], marks[point.precision]
         size, f1, spent = point.n_bytes / 1e6, point.result.macro_f1, point.seconds_per_window
         area = 60 if spent is None else 30 + 330 * spent / (slowest or 1.0)
         if f1.n > 1:
             axes.plot([size, size], [max(f1.low, 0), min(f1.high, 1)], color=colour, linewidth=1.2, alpha=0.5)
         axes.scatter([size], [f1.mean], s=area, marker=mark, facecolors="none" if spent is None else colour,
                      edgecolors=[colour], alpha=0.8, zorder=3)  # fmt: skip
-    for name, (colour, mark) in style.items():
-        axes.plot([], [], linestyle="none", marker=mark, color=colour, label=plain(name))
+    for name, mark in marks.items():
+        axes.plot([], [], linestyle="none", marker=mark, color="0.4", label=plain(name))
     _gateway_axes(axes, max([point.result.macro_f1.high for point in points], default=1.0))
-    figure.legend(loc="outside upper center", ncols=max(1, len(style)), frameon=False, fontsize=SMALL + 1)
-    stamp(figure, stamped)
+    figure.legend(loc="outside upper center", ncols=max(1, len(marks)), frameon=False, fontsize=SMALL + 1)
+    f1s = {f"{p.result.model.name} {p.precision} ({p.n_bytes / 1e6:.0f} MB)": p.result.macro_f1.mean for p in points}
+    stamp(figure, stamped, ranked("Macro F1", f1s))
     _label_apart(figure, axes, [(p.n_bytes / 1e6, p.result.macro_f1.mean, p.result.model.name) for p in points])
     return figure
 
@@ -283,21 +293,17 @@ def _label_apart(figure: Figure, axes: Axes, spots: Sequence[tuple[float, float,
 def matrix_heatmap(cells: Sequence[MatrixCell]) -> Figure:
     """S1 Table 2 as published and ours, in one colour scale: F1 by what a model was trained on (rows) and tested on."""
     theirs = {(f"{c.student} ← {c.trained_on}", c.data): (c.f1_pct / 100, f"{c.f1_pct:.2f}") for c in published_cells()}
-    ours = {
-        (f"{cell.name} ← {cell.trained_on}", cell.result.task.data): (
-            cell.result.macro_f1.mean, _cell_words(cell.result.macro_f1),
-        )
-        for cell in cells
-    }  # fmt: skip
+    scores = {(f"{c.name} ← {c.trained_on}", c.result.task.data): c.result.macro_f1 for c in cells}
+    ours = {place: (f1.mean, _cell_words(f1)) for place, f1 in scores.items()}
     height = 0.62 * max(len({row for row, _ in part}) for part in (theirs, ours)) + 2.6
-    figure, panels = plt.subplots(1, 2, figsize=(12.5, height), FigureClass=StudyFigure)
-    plt.close(figure)
+    figure, panels = panels_of(1, 2, (12.5, height), share="")
     for panel, part, title in zip(panels, (theirs, ours), ("Published (S1), F1 %", "Ours, macro F1 % [95 %]")):
         image = _draw_matrix(panel, part)
         panel.set_title(title, loc="left", fontsize=11)
     figure.colorbar(image, ax=panels, label="F1", shrink=0.7)
     note = "Rows: model ← what it was trained on. Blank: not run. S1's data and models are others than ours."
-    return stamp(figure, f"{describe([cell.result for cell in cells])}\n{note}")
+    f1s = {f"{row} on {data}": f1.mean for (row, data), f1 in scores.items()}
+    return stamp(figure, f"{describe([cell.result for cell in cells])}\n{note}", ranked("Ours, macro F1", f1s))
 
 
 def _cell_words(f1: Interval) -> str:

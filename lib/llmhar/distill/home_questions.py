@@ -34,9 +34,7 @@ from llmhar.score.confidence import (
     pool,
 )
 from llmhar.score.confidence_figures import risk_coverage_curves
-from llmhar.score.kinds import kind_table
 from llmhar.score.overtake import LearningCurve, by_control, curve_table, find_overtake, learning_curves, overtake_table
-from llmhar.score.schemes import scheme_table
 from llmhar.score.tables import Result
 from llmhar.traces.evidence import Moves, count_moves, probe_evidence
 
@@ -212,13 +210,8 @@ def kinds_of_loss(rows: Sequence[Row], homes: Homes) -> list[Result]:
     return [row.results[column] for row in largest_first for column in homes.counted]
 
 
-def kinds_table(results: Sequence[Result]) -> pd.DataFrame | str:
-    """F1 and recall of frequent and rare, static and moving activities, by student."""
-    return kind_table(results) if results else NOT_ASKED
-
-
 def kinds_figure(results: Sequence[Result]) -> Figure | str:
-    """The same as a picture."""
+    """F1 of frequent and rare, static and moving activities, by student."""
     return home_figures.kind_figure(results) if results else NOT_ASKED
 
 
@@ -246,11 +239,6 @@ def ask_schemes(
     return {scheme: [result] for scheme, result in zip(SCHEMES, results)}
 
 
-def schemes_table(results: Mapping[str, Sequence[Result]]) -> pd.DataFrame | str:
-    """Macro F1 by scheme over the events that all schemes asked about, pure and mixed windows apart."""
-    return scheme_table(results) if results else NOT_ASKED
-
-
 def schemes_figure(results: Mapping[str, Sequence[Result]]) -> Figure | str:
-    """The same as a picture."""
+    """Macro F1 by scheme over the events that all schemes asked about, pure and mixed windows apart."""
     return home_figures.scheme_figure(results) if results else NOT_ASKED

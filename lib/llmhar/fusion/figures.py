@@ -10,7 +10,6 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -21,7 +20,8 @@ from llmhar.fusion.ablation import Cell, in_order
 from llmhar.fusion.clips.scenes import TITLE as SCENES_TITLE
 from llmhar.fusion.study import Answered, confusion
 from llmhar.fusion.tables import SCORES, About, Score, sets_in_order, spell, stamped
-from llmhar.score.figures import MARKS, StudyFigure, axes_of, colours, colours_of, confusion_map, plain, stamp_wrapped
+from llmhar.score.figure_words import ranked
+from llmhar.score.figures import MARKS, axes_of, colours_of, confusion_map, panels_of, plain, stamp_wrapped
 from llmhar.score.stats import Interval
 from llmhar.score.tables import KINDS
 
@@ -31,8 +31,6 @@ SMALL = 9
 """Points of the smallest text inside a figure."""
 PUBLISHED_GREY = "0.45"
 """Of what others published: colours mean who answers here."""
-TOO_MANY = 8
-"""Series from which on colours and marks would come round again."""
 
 
 def factorial_heatmap(
@@ -49,15 +47,7 @@ def factorial_heatmap(
     rows, names = sets_in_order(cells), in_order(name for cell in cells for name in cell.modalities)
     columns = list(dict.fromkeys((cell.answerer, cell.kind, cell.shots) for cell in cells))
     widths = (0.42 * max(1, len(names)), 1.3 * len(columns))
-    figure, (dots, heat) = plt.subplots(
-        1,
-        2,
-        figsize=(sum(widths) + 2.2, 0.42 * len(rows) + 2.9),
-        sharey=True,
-        width_ratios=widths,
-        FigureClass=StudyFigure,
-    )
-    plt.close(figure)
+    figure, (dots, heat) = panels_of(1, 2, (sum(widths) + 2.2, 0.42 * len(rows) + 2.9), widths=widths)
     _draw_dots(dots, rows, names, stand_ins)
     grid = np.full((len(rows), len(columns)), np.nan)
     for cell in cells:
@@ -81,7 +71,10 @@ def factorial_heatmap(
     note += "; * a stand-in that says nothing of its own." if stand_ins & set(names) else "."
     kinds = {cell.answerer: cell.kind for cell in cells}
     sizes = [cell.accuracy.n_values for cell in cells], [cell.accuracy.n for cell in cells]
-    return stamp_wrapped(figure, f"{note}\n{stamped(about, kinds, *sizes)}")
+    full = [cell for cell in cells if cell.modalities == frozenset(names)]
+    values = {f"{c.answerer}, {c.shots}-shot": 100 * getattr(c, score).mean for c in full}
+    result = ranked(f"{SCORES[score]} in percent, told everything", values)
+    return stamp_wrapped(figure, f"{note}\n{stamped(about, kinds, *sizes)}", result)
 
 
 def _draw_dots(axes: Axes, rows: Sequence[frozenset[str]], names: Sequence[str], stand_ins: frozenset[str]) -> None:
@@ -161,7 +154,9 @@ def shapley_bars(shares: Mapping[str, pd.DataFrame], kinds: Mapping[str, str], a
     note = "Shares add up to the accuracy with all playing modalities minus that with none."
     if about.data == SCENES_TITLE:
         note += " Which motion and context go with which sound is set by the table of scenes, and so are their shares."
-    return stamp_wrapped(figure, f"{note}\n{stamped(about, {name: kinds[name] for name in shares}, *_counts(bounds))}")
+    points = {f"{who}, {name}": 100 * share for who, t in shares.items() for name, share in t["share"].items()}
+    text = f"{note}\n{stamped(about, {name: kinds[name] for name in shares}, *_counts(bounds))}"
+    return stamp_wrapped(figure, text, ranked("Shapley share of accuracy, points", points))
 
 
 def _counts(table: pd.DataFrame) -> tuple[list[int], list[int]]:
@@ -180,10 +175,7 @@ def dose_curves(table: pd.DataFrame, about: About, n_labels: int, others: float 
         others: accuracy at which the modalities that are not varied are held.
     """
     varied = list(dict.fromkeys(table["varied"]))
-    size = (3.1 * max(2, len(varied)) + 1.2, 4.9)
-    grid = plt.subplots(1, max(1, len(varied)), figsize=size, sharey=True, squeeze=False, FigureClass=StudyFigure)
-    figure, panels = grid[0], grid[1][0]
-    plt.close(figure)
+    figure, panels = panels_of(1, max(1, len(varied)), (3.1 * max(2, len(varied)) + 1.2, 4.9))
     kinds = dict(zip(table["answerer"], table["kind"]))
     for panel, name in zip(panels, varied):
         _draw_doses(panel, table[table["varied"] == name], kinds, n_labels)
@@ -193,7 +185,10 @@ def dose_curves(table: pd.DataFrame, about: About, n_labels: int, others: float 
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper center", ncols=3, frameon=False, fontsize=SMALL)
     note = "Guesses are activities drawn at the set accuracy, in place of the encoders' own. Bands: 95 %."
-    return stamp_wrapped(figure, f"{note}\n{stamped(about, kinds, *_counts(table))}")
+    half = table[table["dose"] == 0.5].itertuples()
+    result = ranked("% right with half of the guesses right", {
+        f"{row.answerer}, {row.varied} varied": 100 * row.accuracy for row in half})  # fmt: skip
+    return stamp_wrapped(figure, f"{note}\n{stamped(about, kinds, *_counts(table))}", result)
 
 
 def _draw_doses(panel: Axes, table: pd.DataFrame, kinds: Mapping[str, str], n_labels: int) -> None:
@@ -228,6 +223,8 @@ def confusion_of(answered: Answered, about: About) -> Figure:
 def capacity_curve(table: pd.DataFrame, about: About) -> Figure:
     """Accuracy of motion classifiers by their size, one line a number of classes; a random forest as a line across.
 
+    Colours are the classifiers' own, marks and lines are numbers of classes.
+
     Args:
         table: columns size (name), classes, n_params, model, accuracy, low, high, and clips, clusters where known; rows
             without ``n_params`` (random forest) are drawn across.
@@ -236,18 +233,21 @@ def capacity_curve(table: pd.DataFrame, about: About) -> Figure:
     figure, axes = axes_of(9.5, 5.0)
     sized = table[table["n_params"].notna()]
     classes = sorted(table["classes"].unique())
+    palette = colours_of(table["model"])
     for place, number in enumerate(classes):
-        colour = colours(TOO_MANY)[place % TOO_MANY]
         rows = sized[sized["classes"] == number].sort_values("n_params")
         spread = [rows["accuracy"] - rows["low"], rows["high"] - rows["accuracy"]]  # NaN: no bar
         shift = 1.03 ** (2 * place - len(classes) + 1)  # intervals of two lines must not hide each other
-        look = {"color": colour, "marker": MARKS[place], "linestyle": LINES[place % 4], "linewidth": 1.6}
-        label = plain(f"{' / '.join(dict.fromkeys(rows['model']))}, {number} classes")
-        axes.errorbar(rows["n_params"] * shift, rows["accuracy"], yerr=spread, capsize=4, label=label, **look)
+        models = list(dict.fromkeys(rows["model"]))
+        look: dict[str, Any] = {"color": palette[models[0]] if models else "0.5", "linestyle": LINES[place % 4]}
+        label = plain(f"{' / '.join(models)}, {number} classes")
+        look |= {"marker": MARKS[place], "label": label, "linewidth": 1.6}
+        axes.errorbar(rows["n_params"] * shift, rows["accuracy"], yerr=spread, capsize=4, **look)
         for row in table[(table["classes"] == number) & table["n_params"].isna()].itertuples():
             label = plain(f"{row.model}, {number} classes: {100 * row.accuracy:.1f} %")
-            axes.axhline(row.accuracy, color=colour, linestyle=(0, (4, 2)), linewidth=1.2, label=label)
-            axes.axhspan(row.low, row.high, color=colour, alpha=0.08, linewidth=0)
+            look = {"color": palette[row.model], "linestyle": LINES[place % 4], "linewidth": 1.2}
+            axes.axhline(row.accuracy, label=label, **look)
+            axes.axhspan(row.low, row.high, color=palette[row.model], alpha=0.08, linewidth=0)
     axes.set_xscale("log")
     axes.margins(x=0.12)
     ticks = sized.groupby("n_params")["size"].first()
@@ -262,7 +262,8 @@ def capacity_curve(table: pd.DataFrame, about: About) -> Figure:
     axes.set_title("Motion alone: capacity and granularity", loc="left", fontsize=12)
     figure.legend(loc="outside upper center", ncols=2, frameon=False, fontsize=SMALL)
     kinds = dict.fromkeys(table["model"], "encoder")
-    return stamp_wrapped(figure, stamped(about, kinds, *_counts(table)))
+    values = {f"{row.size or row.model}, {row.classes} classes": 100 * row.accuracy for row in table.itertuples()}
+    return stamp_wrapped(figure, stamped(about, kinds, *_counts(table)), ranked("% right by motion alone", values))
 
 
 def _count(n: float) -> str:
@@ -305,7 +306,8 @@ def published_bars(table: pd.DataFrame, about: About) -> Figure:
     ours = table[table["kind"] != "published"]
     note = "S2's clips (Ego4D, 12 activities) and encoders are others than ours: compare the order, not the heights."
     kinds = dict(zip(ours["answerer"], ours["kind"]))
-    return stamp_wrapped(figure, f"{note}\n{stamped(about, kinds, *_counts(ours))}")
+    values = {f"{row.answerer}, told {row.told}": 100 * row.accuracy for row in table.itertuples()}
+    return stamp_wrapped(figure, f"{note}\n{stamped(about, kinds, *_counts(ours))}", ranked("% right", values))
 
 
 def _named(row: Any) -> str:

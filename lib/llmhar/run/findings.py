@@ -37,12 +37,15 @@ ORDER = {
     "01_serialization": ("tokens_.*", "windows_test"),
     "02_prompting": ("macro_f1_.*", "missed_pct_.*", "sessions"),
     "03_scaling": ("macro_f1_rules", "macro_f1_trees.*", "macro_f1_s.*", "missed_pct_schema", "plan_.*"),
-    "04_distillation": ("student_f1", "student_of_teacher_f1", "teacher_f1", "trees_f1", "student_minus_.*", "zero.*"),
+    "04_distillation": ("student_f1", "student_of_seeds_f1", "student_minus_answer_only_of_seeds_f1",
+                        "student_of_teacher_f1", "teacher_f1", "trees_f1", "student_minus_.*", "zero.*"),
     "04b_transfer": ("transfer_f1", "transfer_minus_.*", "transfer_.*_f1", "transfer_homes", ".*_missed_pct"),
+    "04c_small_students": ("gap drop, (?!rules).*", "gap swap, (?!rules).*", "(f1|mb) .*", "gap .*"),
     "05_fusion": ("f1_all_(?!modalities).*", "f1_vote", "imu_accuracy"),
+    "05b_encoder_errors": ("accuracy_dose_50_(?!vote|bayes).*", "accuracy_dose_50_.*", "crossing_.*", "f1_all_.*"),
     "06_traces": ("n_traces", "macro_f1_.*"),
     "07_lesson": ("macro_f1_.*", "token_ratio"),
-}
+}  # fmt: skip
 _WORDS = (
     (r"macro_f1_(.+)", r"macro F1, \1"),
     (r"f1_all_(.+)", r"macro F1, everything told, \1"),
@@ -51,9 +54,16 @@ _WORDS = (
     (r"tokens_per_s_(.+)", r"tokens a second, \1"),
     (r"tokens_(.+)", r"tokens a window, \1"),
     (r"student_of_teacher_f1", "student's share of its teacher's macro F1"),
+    (r"student_minus_(.+)_of_seeds_f1", r"macro F1, student minus \1, means over seeds"),
     (r"student_minus_(.+)_f1", r"macro F1, student minus \1"),
+    (r"(.+)_of_seeds_f1", r"macro F1, \1, mean over seeds"),
     (r"transfer_minus_(.+)", r"macro F1 in new homes, student minus \1"),
     (r"accuracy_dose_50_(.+)", r"accuracy with half of the guesses right, \1"),
+    (r"crossing_(.+)_(.+)", r"share of right guesses where \1 and \2 cross"),
+    (r"motion_(.+)_(\d+)_accuracy", r"accuracy by motion alone, \1, \2 classes"),
+    (r"fusion_with_(.+)", r"accuracy of the fusion that \1 feeds"),
+    (r"gap (drop|swap), (.+)", r"points more labels moved by cited than by other events (\1), \2"),
+    (r"mb (.+)", r"MB of weights, \1"),
     (r"f1 (.+)", r"macro F1, \1"),
     (r"(.+)_f1", r"macro F1, \1"),
 )
@@ -101,7 +111,14 @@ def finding_of(run: Run) -> str:
     """A run's finding in one sentence; empty where it failed or has no results."""
     if run.get("status") not in ("ok", None) or not run.get("key_numbers"):
         return ""
-    return FINDINGS.get(str(run.get("notebook")), _best_models)(run)
+    return re.sub(r"^the\b", "The", FINDINGS.get(str(run.get("notebook")), _best_models)(run))
+
+
+def subject(name: str, one: str = "reaches", many: str = "reach", aside: str = "") -> str:
+    """An answerer with its verb ("the rules reach", "smollm2-135m reaches") and what stands between the two."""
+    the = "the " if name in ("rules", "majority class") else ""
+    verb = many if re.match(r"(rules|trees|text embeddings)\b", name) else one
+    return f"{the}{name}{aside} {verb}"
 
 
 def _scores(run: Run) -> list[Score]:
@@ -140,18 +157,15 @@ def _best_models(run: Run, scores: Sequence[Score] | None = None) -> str:
     best = max(models or others, key=lambda score: score.mean)
     if not models or not others:
         alone = "no language model was asked" if not models else "nothing else was asked"
-        return f"{best.name} reaches macro F1 {best} ({_n(best)}); {alone}."
+        return f"{subject(best.name)} macro F1 {best} ({_n(best)}); {alone}."
     other = max(others, key=lambda score: score.mean)
     among = f", the best of {len(models)} language models," if len(models) > 1 else ", a language model,"
     missed = best.missed_pct
     silent = f" and leaves {number_text(missed)} % of events without a label" if missed else ""
-    said = {
-        "ahead": "the language model is ahead",
-        "behind": "the language model is behind",
-        "not shown": "which of them is better is not shown",
-    }[compared(best, other)]
+    stands = compared(best, other)
+    said = "which of them is better is not shown" if stands == "not shown" else f"the language model is {stands}"
     what = "no language model" if other.kind.startswith(other.name) else other.kind
-    end = f"{other.name} ({what}) reaches {other}: {said} ({_n(min(best, other, key=lambda s: s.n))})."
+    end = f"{subject(other.name, aside=f' ({what})')} {other}: {said} ({_n(min(best, other, key=lambda s: s.n))})."
     return f"{best.name}{among} reaches macro F1 {best}{silent}; {end}"
 
 
@@ -171,7 +185,7 @@ def _writing(run: Run) -> str:
         return ""
     least, most = min(costs, key=lambda name: costs[name]), max(costs, key=lambda name: costs[name])
     times = costs[most] / costs[least]
-    unit = "words" if (run.get("params") or {}).get("tokenizer", "") is None else "tokens"
+    unit = _unit(run)
     of = f" (n = {numbers['windows_test']:,} windows)" if numbers.get("windows_test") else ""
     if number_text(costs[least]) == number_text(costs[most]):
         return f"All {len(costs)} ways of writing a window cost {number_text(costs[least])} {unit}{of}."
@@ -181,17 +195,33 @@ def _writing(run: Run) -> str:
     )
 
 
+def _unit(run: Run) -> str:
+    """What was counted: words where no tokenizer was named."""
+    return "words" if (run.get("params") or {}).get("tokenizer", "") is None else "tokens"
+
+
 def _student(run: Run) -> str:
     numbers = run["key_numbers"]
     if numbers.get("student_f1") is None:
         return _best_models(run)
     share, n = numbers.get("student_of_teacher_f1"), max((score.n for score in _scores(run)), default=0)
     of = "" if share is None else f", {number_text(100 * share)} % of its teacher's {_quoted(numbers, 'teacher_f1')}"
-    gap, p = numbers.get("student_minus_trees_f1"), numbers.get("student_minus_trees_p")
-    beside = "; how it stands to trees is not shown" if gap is None else f"; {against('trees', gap, p)}"
+    beside = _beside(numbers, "trees", "trees") or "; how it stands to trees is not shown"
+    beside += _beside(numbers, "answer_only", "a student taught answers only")
     windows = numbers.get("windows")
     over = f" (n = {n} sessions)" if n else f" (n = {windows} windows)" if windows else ""
     return f"The student reaches macro F1 {_quoted(numbers, 'student_f1')}{of}{beside}{over}."
+
+
+def _beside(numbers: Mapping[str, Any], key: str, name: str) -> str:
+    """The student against another, by the means over seeds where each was trained several times; empty: not paired."""
+    means = f"student_minus_{key}_of_seeds"
+    of_seeds = numbers.get(f"{means}_f1") is not None
+    pair = means if of_seeds else f"student_minus_{key}"
+    if (gap := numbers.get(f"{pair}_f1")) is None:
+        return ""
+    over = f", means over {numbers['seeds']} seeds" if of_seeds else ""
+    return f"; {against(name, gap, numbers.get(f'{pair}_p'))}{over}"
 
 
 def _quoted(numbers: Mapping[str, Any], name: str) -> str:
@@ -213,11 +243,8 @@ def _moved(run: Run) -> str:
     if numbers.get("transfer_f1") is None:
         return _best_models(run)
     gaps = {"the pairwise matcher": "transfer_minus_matcher", "rules-plain": "transfer_minus_rules_plain"}
-    beside = "".join(
-        f"; {against(name, numbers[key], numbers.get(f'{key}_p'))}"
-        for name, key in gaps.items()
-        if numbers.get(key) is not None
-    )
+    told = {name: key for name, key in gaps.items() if numbers.get(key) is not None}
+    beside = "".join(f"; {against(name, numbers[key], numbers.get(f'{key}_p'))}" for name, key in told.items())
     n = numbers.get("transfer_homes")
     homes = "In homes never seen" if n is None else f"In {n} {'home' if n == 1 else 'homes'} never seen"
     return f"{homes} the student reaches macro F1 {_quoted(numbers, 'transfer_f1')}{beside}."
@@ -239,7 +266,8 @@ def _spoilt(run: Run) -> str:
         str(row.get("verdict")), "which of them is better is not shown"
     )
     own, vote = number_text(100 * row["accuracy"]), number_text(100 * row["vote"])
-    start = f"With half of the encoders' guesses right, {row['answerer']} is right on {own} % of clips"
+    who = subject(row["answerer"], "is", "are")
+    start = f"With half of the encoders' guesses right, {who} right on {own} % of clips"
     return f"{start}, a vote on {vote} %: {said} (n = {row.get('clips')} clips)."
 
 
@@ -264,7 +292,7 @@ def key_numbers(run: Run) -> Iterator[KeyNumber]:
     """All key numbers of a run in the order of its cards, each with its interval and p."""
     numbers: Mapping[str, Any] = run["key_numbers"]
     patterns = ORDER.get(str(run.get("notebook")), ())
-    ends = {f"{name}{end}" for name in numbers for end in ("_low", "_high", "_p")}
+    ends = {f"{name}{end}" for name in numbers for end in ("_low", "_high", "_p", "_pairs")}
     ends |= {f"{name.removesuffix('_f1')}_p" for name in numbers}
     names = [name for name in numbers if name not in ends]
 
@@ -273,7 +301,7 @@ def key_numbers(run: Run) -> Iterator[KeyNumber]:
         return next(fits, len(patterns) + isinstance(numbers[name], str))
 
     for name in sorted(names, key=place):
-        yield KeyNumber(_read_out(name), _value(numbers, name))
+        yield KeyNumber(_read_out(name).replace("token", _unit(run)[:-1]), _value(numbers, name))
 
 
 def _value(numbers: Mapping[str, Any], name: str) -> str:
@@ -285,7 +313,9 @@ def _value(numbers: Mapping[str, Any], name: str) -> str:
     root = name.removesuffix("_f1")
     p = numbers.get(f"{name}_p", numbers.get(f"{root}_p"))
     ends = interval_text(numbers.get(f"{name}_low"), numbers.get(f"{name}_high"))
-    return f"{number_text(value)}{ends}" + ("" if p is None else f", p {number_text(p) if p >= 0.001 else '< 0.001'}")
+    n = "" if f"{name}_pairs" not in numbers else f", n = {numbers[f'{name}_pairs']} pairs"
+    told = "" if p is None else f", p {number_text(p) if p >= 0.001 else '< 0.001'}"
+    return f"{number_text(value)}{ends}{told}{n}"
 
 
 def _read_out(name: str) -> str:

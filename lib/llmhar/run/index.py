@@ -16,7 +16,7 @@ from markupsafe import Markup
 from llmhar import paths
 from llmhar.run import aside
 from llmhar.run.findings import MOST, TITLES, Run, finding_of, key_numbers
-from llmhar.run.page import CSP, Page, glossary
+from llmhar.run.page import CSP, Page, glossary, linked_to_reports
 from llmhar.run.table_html import anchor, table_html
 from llmhar.settings import notebook_names
 from llmhar.traces.view import templates_of
@@ -45,7 +45,7 @@ def page_of(run: Run) -> Page:
 def write_index(folder: Path) -> Path:
     """Write ``index.html`` over all reports of a profile, from their run.json files."""
     cards = [_card(file) for file in sorted(folder.glob("*/run.json"))]
-    there = {card["run"]["notebook"] for card in cards}
+    there = {card["place"] for card in cards}
     page = templates_of("llmhar.run").get_template("index.html.j2")
     text = page.render(
         profile=folder.name,
@@ -56,6 +56,15 @@ def write_index(folder: Path) -> Path:
     )
     paths.write_text(folder / "index.html", text)
     return folder / "index.html"
+
+
+def link_reports(folder: Path) -> None:
+    """Lead the links of a profile's reports to the reports that are there now."""
+    for file in [*folder.glob("*/report.html"), *folder.glob(f"*/{aside.ASIDE}/report.html")]:
+        old = file.read_text(encoding="utf-8")
+        new = linked_to_reports(old, folder, "../" * (len(file.relative_to(folder).parts) - 1))
+        if new != old:
+            paths.write_text(file, new)
 
 
 def _card(file: Path) -> dict[str, Any]:
@@ -69,7 +78,7 @@ def _card(file: Path) -> dict[str, Any]:
         "place": f"{notebook}@{trial}" if trial else notebook,
         "title": TITLES.get(notebook, notebook),
         "name": f"{notebook} · {trial}" if trial else notebook,
-        "link": f"{file.parent.name}/report.html",
+        "link": f"{file.parent.name}/report.html" if file.with_name("report.html").is_file() else "",
         "finding": finding,
         "numbers": numbers[:MOST],
         "more": numbers[MOST:],

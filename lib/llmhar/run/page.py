@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.parse import quote
 
 from llmhar import paths
-from llmhar.run.table_html import anchor
+from llmhar.run.table_html import TERMS, anchor, head_of
 from llmhar.settings import read_parameters, without_grammar_of_addresses
 
 with without_grammar_of_addresses():
@@ -36,6 +38,8 @@ _NOT_RUN = re.compile(
     r"'?(not \w+( anew)? in this profile|no adapters here|no student here|nobody (was|is) taught( in this profile)?"
     r"|nothing is written in this profile)'?"
 )
+_CODED = [name for name in TERMS if "_" in name and head_of(name).term]
+"""Terms that prose calls by their column's name."""
 _NO_ROWS = "no rows"
 _HEADING = re.compile(r"^(#{1,3}) +(.+)$", re.MULTILINE)
 _SENTENCE_ROW = re.compile(r"^\| ([^|]+) \| (.+) \|$", re.MULTILINE)
@@ -99,19 +103,41 @@ def to_html(notebook: NotebookNode, title: str, page: Page | None = None) -> str
         if cell.cell_type == "code":
             cell.outputs = sanitiser.sanitize_code_outputs(cell.outputs)
     exporter = HTMLExporter(
-        template_name="lab",
-        template_file="report.html.j2",
-        extra_loaders=[PackageLoader("llmhar.run")],
-        embed_images=True,
-        exclude_input_prompt=True,
-        exclude_output_prompt=True,
-        anchor_link_text="",
-    )
+        template_name="lab", template_file="report.html.j2", extra_loaders=[PackageLoader("llmhar.run")],
+        embed_images=True, exclude_input_prompt=True, exclude_output_prompt=True, anchor_link_text="",
+    )  # fmt: skip
     names = {"metadata": {"name": page.title or title}}
     parts = {"page": page, "contents": list(_headings(notebook)), "settings": settings, "csp": CSP,
              "words": _words_of(notebook)} | _neighbours(page)  # fmt: skip
     body, _ = exporter.from_notebook_node(notebook, resources=names | {"llmhar": parts})
-    return re.sub(r"<script\b.*?</script\s*>", "", body, flags=re.DOTALL | re.IGNORECASE)
+    body = re.sub(r"<script\b.*?</script\s*>", "", body, flags=re.DOTALL | re.IGNORECASE)
+    return re.sub(r"<code>([\w-]+)</code>", lambda found: _linked(found[1], page), body)
+
+
+def _linked(code: str, page: Page) -> str:
+    """A word between backticks: another report's name is a link to its place, a term stands in words."""
+    if code in page.others and code != page.notebook:
+        return f'<a href="../index.html#{code}"><code>{code}</code></a>'
+    if code not in _CODED:
+        return f"<code>{code}</code>"
+    return f'{head_of(code).words}<a class="term" href="#{head_of(code).term}" aria-label="what this means">?</a>'
+
+
+def linked_to_reports(html: str, folder: Path, up: str) -> str:
+    """A page whose links to other notebooks lead to their reports where they are, else to their place in the index.
+
+    Args:
+        html: as :func:`to_html` made it, or linked before.
+        folder: of the profile.
+        up: way from the page's folder to this one, "../" or more.
+    """
+
+    def target(found: re.Match[str]) -> str:
+        name = found[1] or found[2] or ""
+        place = f"{name}/report.html" if name and (folder / name / "report.html").is_file() else f"index.html#{name}"
+        return f'href="{up}{place.removesuffix("#")}"'
+
+    return re.sub(r'href="(?:\.\./)+(?:index\.html#?([\w-]*)|([\w-]+)/report\.html)"', target, html)
 
 
 def _folded(notebook: NotebookNode) -> NotebookNode:
@@ -176,7 +202,7 @@ def _headings(notebook: NotebookNode) -> Iterator[Heading]:
             for line in cell.source.splitlines():
                 if (found := _HEADING.match(line)) and len(found[1]) > 1:
                     text = re.sub(r"[`*]", "", found[2])
-                    yield Heading(len(found[1]), text, text.replace(" ", "-"))
+                    yield Heading(len(found[1]), text, quote(text.replace(" ", "-"), safe="?/:@!$&'()*+,;="))
 
 
 def _settings_rows(notebook: NotebookNode, settings: Mapping[str, Any]) -> list[tuple[str, str, str]]:
@@ -190,21 +216,17 @@ def _settings_rows(notebook: NotebookNode, settings: Mapping[str, Any]) -> list[
 def _plain(value: Any) -> str:
     if isinstance(value, list | tuple):
         return ", ".join(map(_plain, value)) or "none"
-    return (
-        {None: "none", True: "yes", False: "no"}.get(value, str(value))
-        if not isinstance(value, float)
-        else f"{value:g}"
-    )
+    if isinstance(value, float):
+        return f"{value:g}"
+    return {None: "none", True: "yes", False: "no"}.get(value, str(value))
 
 
 def _neighbours(page: Page) -> dict[str, str]:
     """Folders of the reports before and after this one; empty at the ends."""
     order = list(page.others)
     place = order.index(page.notebook) if page.notebook in order else -1
-    return {
-        "before": order[place - 1] if place > 0 else "",
-        "after": order[place + 1] if 0 <= place < len(order) - 1 else "",
-    }
+    after = order[place + 1] if 0 <= place < len(order) - 1 else ""
+    return {"before": order[place - 1] if place > 0 else "", "after": after}
 
 
 def glossary() -> dict[str, str]:
@@ -217,5 +239,7 @@ def glossary() -> dict[str, str]:
 def _words_of(notebook: NotebookNode) -> list[tuple[str, str, str]]:
     """Anchor, word and meaning of the words that tables of this notebook link to."""
     shown = "".join(o.get("data", {}).get("text/html", "") for c in notebook.cells for o in c.get("outputs", []))
+    prose = "".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
     linked = set(re.findall(r'href="#(word-[a-z0-9-]+)"', shown))
+    linked |= {head_of(code).term for code in _CODED if f"`{code}`" in prose}
     return [(anchor(word), word, meaning) for word, meaning in glossary().items() if anchor(word) in linked]

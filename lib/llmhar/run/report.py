@@ -14,10 +14,8 @@ import logging
 import multiprocessing
 import os
 import re
-import sys
 import threading
 import time
-import traceback
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -27,8 +25,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from llmhar import paths
 from llmhar.ask import seen
 from llmhar.ask.engines import child, kept
@@ -36,7 +32,7 @@ from llmhar.ask.inference import Bar
 from llmhar.ask.spending import LimitReached
 from llmhar.ask.store import Store, StoreError
 from llmhar.run import aside, standing
-from llmhar.run.index import page_of, write_index
+from llmhar.run.index import link_reports, page_of, write_index
 from llmhar.run.jobs import Job
 from llmhar.run.page import to_html
 from llmhar.run.publish import MEDIA_TYPE
@@ -82,12 +78,11 @@ def run_jobs(jobs: Sequence[Job], n_parallel: int | None = 1, *, force: bool = T
             with ThreadPoolExecutor(max(1, n)) as pool:
                 waiting = {pool.submit(_run_apart, job, host.address if n == 1 else ""): job for job in part}
                 for future in as_completed(waiting):
-                    record = done[waiting[future].notebook] = future.result()
+                    done[waiting[future].notebook] = future.result()
                     bar.update()
-                    said = f"{record['notebook']}: {record['status']} in {record['seconds']:.0f} s"
-                    tqdm.write(said, file=sys.stderr)
     for folder in {job.folder.parent for job in jobs}:
         write_index(folder)
+        link_reports(folder)
     return [done[job.notebook] for job in jobs]
 
 
@@ -156,16 +151,8 @@ def _record(job: Job, cause: str) -> dict[str, Any]:
         "trial": job.trial,
         "seconds": 0.0,
         "finished_utc": datetime.now(UTC).isoformat(timespec="seconds"),
-        **{
-            "key_numbers": {},
-            "engines": [],
-            "models": {},
-            "datasets": [],
-            "kinds": [],
-            "scores": [],
-            "costs": [],
-            "table": None,
-        },
+        **{"key_numbers": {}, "engines": [], "models": {}, "datasets": [], "kinds": [], "scores": [], "costs": []},
+        "table": None,
     }
 
 
@@ -255,19 +242,13 @@ def _execute(job: Job, output: Path, progress: bool) -> str:
     logging.getLogger("papermill").setLevel(logging.ERROR)
     try:
         papermill.execute_notebook(
-            str(job.source),
-            str(output),
-            parameters=job.spec.params,
-            kernel_name="python3",
-            cwd=str(job.cwd),
+            str(job.source), str(output), parameters=job.spec.params, kernel_name="python3", cwd=str(job.cwd),
             progress_bar={"mininterval": 1.0, "desc": job.notebook} if progress else False,
-            extra_arguments=["--log-level=40"],
-            execution_timeout=_cell_limit(),
-        )
+            extra_arguments=["--log-level=40"], execution_timeout=_cell_limit(),
+        )  # fmt: skip
     except PapermillExecutionError as error:
         return f"cell {error.cell_index}: {error.ename}: {_first_line(error.evalue)}"
     except Exception as error:  # a kernel that died, a cell past its limit, a full disk: the index must say so
-        traceback.print_exc()
         name = type(error).__name__
         said = f"{_first_line(str(error), 200)}{CURES.get(name, '')}"
         return f"{_cell_that_ran(output)}{name}: {said}"
@@ -307,12 +288,8 @@ def _first_line(text: str, limit: int = 300) -> str:
 
 def _published(notebook: NotebookNode) -> dict[str, Any] | None:
     """The payload of the notebook's last ``publish`` call."""
-    payloads = [
-        output.data[MEDIA_TYPE]
-        for cell in notebook.cells
-        for output in cell.get("outputs", [])
-        if MEDIA_TYPE in output.get("data", {})
-    ]
+    outputs = [output.get("data", {}) for cell in notebook.cells for output in cell.get("outputs", [])]
+    payloads = [data[MEDIA_TYPE] for data in outputs if MEDIA_TYPE in data]
     return dict(payloads[-1]) if payloads else None
 
 

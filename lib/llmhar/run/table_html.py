@@ -49,7 +49,7 @@ TERMS = {
 _ENDS = re.compile(r"^(.*?)[ _]?(low|high)$")
 _PARAMETERS = re.compile(r"parameters$|^n_params$")
 _SCORE = re.compile(r"(?<!of teacher's )(F1|f1|accuracy)( %|, %)?$")
-_P = re.compile(r"^p$|^p_")
+_P = re.compile(r"(^|, )p($|_)")
 _SAME = {"sessions", "clusters", "clips", "events", "windows", "threads", "n", "people"}
 """Counts that go to the caption where every row has the same; texts go there whatever they are called."""
 _RESULT = re.compile(r"[+-]?\d[\d.]* ?(\[|$)")
@@ -98,9 +98,11 @@ def show_tables() -> None:
 
 
 def head_of(name: str) -> Head:
-    """A name in words; several levels are joined by a dot."""
-    words, term = TERMS.get(name, (name.replace("_", " "), ""))
-    return Head(words, anchor(term) if term else "")
+    """A name in words, also behind whose it is ("against trees, p_least"); several levels are joined by a dot."""
+    whose, comma, p = name.rpartition(", p_")
+    words, term = TERMS.get(f"p_{p}" if comma else name, (name, ""))
+    words = f"{whose}, {words}" if comma and term else words
+    return Head(words.replace("_", " "), anchor(term) if term else "")
 
 
 def anchor(word: str) -> str:

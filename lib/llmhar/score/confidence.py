@@ -1,8 +1,8 @@
 """What confidences are worth: are sure labels right more often, how often, and which are better left blank?
 
-Two kinds of confidence, both computed from stored answers: the probability of a label's tokens, which an engine kept
-(:mod:`llmhar.text.confidence`), and the share of several samples that agree. An event without a label has confidence 0,
-and a label whose place in its answer cannot be told has 0 too: it is the first that is given up.
+Confidence is the probability of a label's tokens, which an engine kept (:mod:`llmhar.text.confidence`). An event
+without a label has confidence 0, and a label whose place in its answer cannot be told has 0 too: it is the first that
+is given up.
 
 All counts are of scored events; intervals resample sessions (:mod:`llmhar.score.stats`).
 """
@@ -25,7 +25,7 @@ from llmhar.score.tables import Result
 from llmhar.text.confidence import label_confidences
 
 BINS = 10
-"""Bins of a reliability curve, each with as many events as equal confidences allow."""
+"""Bins of confidence, each with as many events as equal confidences allow."""
 _BLOCK = 2**22
 """Numbers of one step of a bootstrap, 32 MB."""
 
@@ -90,26 +90,6 @@ def by_tokens(result: Result) -> Judged:
     return _judged(result, labelled, "probability of the label's tokens")
 
 
-def by_agreement(samples: Sequence[Result]) -> Judged:
-    """Confidence = share of the samples that give the label which most of them give; that label is judged.
-
-    Args:
-        samples: of one model and task, as :func:`llmhar.score.evaluate.evaluate` returns them.
-
-    Raises:
-        ConfidenceError: fewer than two samples, or samples of different windows.
-    """
-    if len(samples) < 2:
-        raise ConfidenceError("agreement needs at least two samples of each window: set n_samples")
-    if len({tuple(answer.ask[:4] for answer in sample.answers) for sample in samples}) > 1:
-        raise ConfidenceError("agreement needs samples of the same windows by the same model")
-    labelled = []
-    for readings in zip(*(sample.readings for sample in samples)):
-        elected = [elect(predictions) for predictions in zip(*(reading.predictions for reading in readings))]
-        labelled.append([(chosen.label if chosen else None, votes / len(samples)) for chosen, votes in elected])
-    return _judged(samples[0], labelled, f"agreement of {len(samples)} samples")
-
-
 def _judged(result: Result, labelled: Sequence[Sequence[tuple[int | None, float]]], what: str) -> Judged:
     """Truth beside the (label, confidence) of each event of each window."""
     rows = []
@@ -146,18 +126,6 @@ def pool(parts: Sequence[Judged]) -> Judged:
     )
 
 
-class Bin(NamedTuple):
-    """Events of about one confidence."""
-
-    low: float
-    """Least confidence in it."""
-    high: float
-    confidence: float
-    """Mean."""
-    accuracy: Interval
-    """Over sessions; its ``n_values`` are the bin's events."""
-
-
 def _bins(judged: Judged, n_bins: int) -> npt.NDArray[np.int64]:
     """Number of each event's bin: equal mass, and equal confidences in one bin."""
     _, place, counts = np.unique(judged.confidence, return_inverse=True, return_counts=True)
@@ -166,19 +134,8 @@ def _bins(judged: Judged, n_bins: int) -> npt.NDArray[np.int64]:
     return np.unique(number[place], return_inverse=True)[1].reshape(len(place))
 
 
-def reliability(judged: Judged, n_bins: int = BINS) -> list[Bin]:
-    """Accuracy against confidence, in bins of equal mass."""
-    bins, found = _bins(judged, n_bins), []
-    for number in range(int(bins.max(initial=-1)) + 1):
-        own = np.flatnonzero(bins == number)
-        sure = judged.confidence[own]
-        accuracy = clustered_interval(judged.right[own].astype(float), [judged.sessions[i] for i in own])
-        found.append(Bin(float(sure.min()), float(sure.max()), float(sure.mean()), accuracy.within))
-    return found
-
-
 def calibration_error(judged: Judged, n_bins: int = BINS) -> Interval:
-    """ECE: mean distance of confidence and accuracy over the bins of :func:`reliability`, weighted by their events.
+    """ECE: mean distance of confidence and accuracy over bins of equal mass, weighted by their events.
 
     The interval resamples sessions with the bins kept. Few events make it too large, never too small: a perfectly
     calibrated model has about 0.4 / sqrt(events of a bin).

@@ -24,6 +24,7 @@ from matplotlib.ticker import PercentFormatter
 
 from llmhar.data.events import Session
 from llmhar.records import VERDICTS
+from llmhar.score.figure_words import f1_words, ranked
 from llmhar.score.tables import KINDS, NO_ANSWER, Result
 from llmhar.text.prompt import PromptSpec
 from llmhar.text.tokens import TokenCounts
@@ -34,11 +35,12 @@ MARKS = "osD^vP*X"
 PALETTE = (
     "#0173b2", "#de8f05", "#029e73", "#d55e00", "#cc78bc", "#ca9161", "#fbafe4", "#949494", "#ece133", "#56b4e9",
 )  # fmt: skip
-# Whatever else a figure shows, these keep their colour; other names take a place by their own text.
+# Whatever else a figure shows, these keep their colour, of two that share one the first; other names take a place by
+# their own text.
 FIXED = {
     "rules": 0, "rules-plain": 1, "smollm2-135m": 2, "trees (truth)": 3, "trees (rules)": 4, "lookup (truth)": 5,
     "text embeddings": 6, "majority class": 7, "smollm2-135m-l8": 8, "smollm2-135m-l16": 9,
-    "A": 0, "B": 3, "C": 4, "D": 2, "E": 9,
+    "A": 0, "B": 3, "C": 4, "D": 2, "E": 9, "llmhar-home-135m": 9, "llmhar-home-135m-int8": 9, "trees": 3,
 }  # fmt: skip
 
 
@@ -62,7 +64,8 @@ def colours_of(names: Iterable[str]) -> dict[str, Any]:
     """
     wanted = list(dict.fromkeys(names))
     places: dict[str, int] = {}
-    for name in sorted(wanted, key=lambda name: (name not in FIXED, name)):
+    known = list(FIXED)
+    for name in sorted(wanted, key=lambda name: (known.index(name) if name in FIXED else len(known), name)):
         first = FIXED.get(name, int(hashlib.sha256(name.encode()).hexdigest(), 16) % len(PALETTE))
         uses = [list(places.values()).count(place) for place in range(len(PALETTE))]
         order = (place % len(PALETTE) for place in itertools.count(first))
@@ -75,14 +78,14 @@ class StudyFigure(Figure):
 
     @property
     def alt(self) -> str:
-        """Title, axes and stamp, at most 600 characters."""
-        parts = [self.get_suptitle()]
+        """Main result, title, axes and stamp; nothing is cut."""
+        parts = [self.get_label(), self.get_suptitle()]
         for axes in self.axes:
             titles = [axes.get_title(loc) for loc in ("left", "center", "right")]
             spanned = [text for text in (axes.get_ylabel(), axes.get_xlabel()) if text]
             parts += [*titles, " against ".join(spanned)]
-        text = ". ".join(dict.fromkeys(part for part in [*parts, self.get_supxlabel()] if part))
-        return textwrap.shorten(text.replace(r"\$", "$"), 600, placeholder=" …")
+        text = ". ".join(dict.fromkeys(str(part) for part in [*parts, self.get_supxlabel()] if part))
+        return " ".join(text.replace(r"\$", "$").split())
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> tuple[dict[str, Any], dict[str, Any]]:
         """The picture as notebooks show it, with the words as its alternative text."""
@@ -91,10 +94,19 @@ class StudyFigure(Figure):
         return {"image/png": picture.getvalue(), "text/plain": self.alt}, {"image/png": {"alt": self.alt}}
 
 
+def panels_of(
+    rows: int, columns: int, size: tuple[float, float], *, share: str = "y", widths: Sequence[float] | None = None
+) -> tuple[Figure, list[Axes]]:
+    """A figure of this size in inches with axes side by side, row by row; they share x, y, both ("xy") or none."""
+    figure, grid = plt.subplots(rows, columns, figsize=size, sharex="x" in share, sharey="y" in share, squeeze=False,
+                                width_ratios=widths, FigureClass=StudyFigure)  # fmt: skip
+    plt.close(figure)  # shown where a notebook returns it, once
+    return figure, list(grid.flat)
+
+
 def axes_of(width: float, height: float) -> tuple[Figure, Axes]:
     """A figure of this size in inches, with one pair of axes."""
-    figure, axes = plt.subplots(figsize=(width, height), FigureClass=StudyFigure)
-    plt.close(figure)  # shown where a notebook returns it, once
+    figure, (axes,) = panels_of(1, 1, (width, height))
     return figure, axes
 
 
@@ -109,16 +121,18 @@ def plain(text: str) -> str:
     return text.replace("$", r"\$")
 
 
-def stamp(figure: Figure, text: str) -> Figure:
-    """Write what a figure was made from under it."""
+def stamp(figure: Figure, text: str, result: str = "") -> Figure:
+    """Write what a figure was made from under it, and put its main result, where one is given, into its words."""
+    figure.set_label(result)
     figure.supxlabel(plain(text), fontsize=8, color="0.35", x=0.01, ha="left")
     return figure
 
 
-def stamp_wrapped(figure: Figure, text: str) -> Figure:
+def stamp_wrapped(figure: Figure, text: str, result: str = "") -> Figure:
     """As :func:`stamp`, each line of the text broken to the figure's width (8 points: about 15 letters an inch)."""
     width = int(14.5 * figure.get_figwidth())
-    return stamp(figure, "\n".join(line for part in text.splitlines() for line in textwrap.wrap(part, width)))
+    lines = [line for part in text.splitlines() for line in textwrap.wrap(part, width, break_on_hyphens=False)]
+    return stamp(figure, "\n".join(lines), result)
 
 
 def describe(results: Sequence[Result]) -> str:
@@ -126,18 +140,9 @@ def describe(results: Sequence[Result]) -> str:
     models = {
         r.model.name: f"{r.model.name} ({KINDS[r.model.kind]}, revision {r.revision}, {r.made_by})" for r in results
     }
-    data = {
-        (
-            r.task.data,
-            r.task.subset,
-        ): f"{r.task.data}, {r.task.subset}, {sum(s.n_events for s in r.sessions)} scored events"
-        for r in results
-    }
-    return f"Data: {'; '.join(data.values())}.\n{_wrapped('; '.join(models.values()))}"
-
-
-def _wrapped(text: str, width: int = 130) -> str:
-    return "\n".join(textwrap.wrap(text, width))
+    counted = {(r.task.data, r.task.subset): sum(s.n_events for s in r.sessions) for r in results}
+    data = "; ".join(f"{name}, {subset}, {n} scored events" for (name, subset), n in counted.items())
+    return "\n".join([f"Data: {data}.", *textwrap.wrap("; ".join(models.values()), 130, break_on_hyphens=False)])
 
 
 def events_by_room(session: Session, data: str) -> Figure:
@@ -163,24 +168,23 @@ def events_by_room(session: Session, data: str) -> Figure:
     axes.set_xlabel("time of day")
     axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False)
     axes.set_title(plain(f"Session {session.session_id}: who set off which room's sensors, and when"), loc="left")
-    return stamp(figure, f"Data: {data}, session {session.session_id}, n = {len(session.events)} events.")
+    counts = pd.Series([event.room or "(no room)" for event in session.events]).value_counts()
+    about = f"Data: {data}, session {session.session_id}, n = {len(session.events)} events."
+    return stamp(figure, about, ranked("Events", counts.to_dict()))
 
 
 def activity_counts(sessions: Sequence[Session], data: str) -> Figure:
     """How often each activity occurs among the events of some sessions."""
-    names = [
-        name
-        for s in sessions
-        for e in s.events
-        for name in [s.activities[activity] for activity in e.activity_ids] or ["(not annotated)"]
-    ]
-    counts = pd.Series(names).value_counts().sort_values()
+    events = [(s, e) for s in sessions for e in s.events]
+    names = [[s.activities[activity] for activity in e.activity_ids] or ["(not annotated)"] for s, e in events]
+    counts = pd.Series(names).explode().value_counts().sort_values()
     figure, axes = axes_of(9.5, 0.26 * len(counts) + 1.4)
     axes.barh([plain(str(name)) for name in counts.index], counts.to_numpy(), color=colours(1)[0])
     axes.bar_label(axes.containers[0], padding=3, fontsize=9)  # type: ignore[arg-type]
     axes.set_xlabel("events")
     axes.set_title("Activities are far from balanced: hence macro F1", loc="left")
-    return stamp(figure, f"Data: {data}, {len(sessions)} sessions, n = {sum(len(s.events) for s in sessions)} events.")
+    about = f"Data: {data}, {len(sessions)} sessions, n = {sum(len(s.events) for s in sessions)} events."
+    return stamp(figure, about, ranked("Events", counts.to_dict()))
 
 
 def token_costs(costs: pd.DataFrame, counted_by: str, data: str) -> Figure:
@@ -196,9 +200,16 @@ def token_costs(costs: pd.DataFrame, counted_by: str, data: str) -> Figure:
     axes.barh(list(costs.index), costs["mean"], xerr=spread, color=colours(len(costs)), capsize=4, height=0.6)
     for y, mean in enumerate(costs["mean"]):
         axes.text(4, y, f"{mean:.0f}", va="center", color="white", fontweight="bold")
-    axes.set_xlabel(f"tokens a window ({plain(counted_by)})")
+    unit, by = _unit(counted_by)
+    axes.set_xlabel(f"{unit} a window ({plain(by)})")
     axes.set_title("What each way of writing a window costs", loc="left")
-    return stamp(figure, f"{data} Bars: mean; whiskers: 5 % to 95 % of windows.")
+    result = ranked(f"{unit} a window".capitalize(), costs["mean"].to_dict())
+    return stamp(figure, f"{data} Bars: mean; whiskers: 5 % to 95 % of windows.", result)
+
+
+def _unit(counted_by: str) -> tuple[str, str]:
+    """What was counted, and by what."""
+    return ("words", "no tokenizer fetched") if counted_by.startswith("words") else ("tokens", counted_by)
 
 
 def prompt_parts(prompt: PromptSpec, counts: TokenCounts, window_tokens: float) -> Figure:
@@ -212,7 +223,7 @@ def prompt_parts(prompt: PromptSpec, counts: TokenCounts, window_tokens: float) 
         left += value
     axes.set_yticks([])
     axes.spines["left"].set_visible(False)
-    axes.set_xlabel(f"tokens ({plain(counts.counted_by)})")
+    axes.set_xlabel("{} ({})".format(*map(plain, _unit(counts.counted_by))))
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.35), ncols=4, frameon=False)
     static = 100 * sum(counts.counts) / left if left else 0.0
     axes.set_title(
@@ -239,7 +250,7 @@ def f1_by_session(results: Sequence[Result]) -> Figure:
     axes.set_xlim(-0.02, 1.02)
     axes.set_xlabel("macro F1 (small: one session; large: mean with 95 % t interval, cut at 0 and 1)")
     axes.grid(axis="x", alpha=0.25)
-    return stamp(figure, describe(results))
+    return stamp(figure, describe(results), f1_words(results))
 
 
 def verdict_bars(results: Sequence[Result]) -> Figure:
@@ -260,7 +271,8 @@ def verdict_bars(results: Sequence[Result]) -> Figure:
     axes.set_xlim(0, 100)
     axes.set_xlabel("% of events")
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, 1.28), ncols=6, frameon=False)
-    return stamp(figure, describe(results))
+    read = {r.model.name: 100 * r.verdicts.get("ok", 0) / max(1, sum(r.verdicts.values())) for r in results}
+    return stamp(figure, describe(results), ranked("% of events with a readable label", read))
 
 
 def confusion_map(table: pd.DataFrame, who: str, stamped: str) -> Figure:

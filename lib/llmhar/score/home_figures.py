@@ -8,13 +8,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from llmhar.data.events import SCHEMES, WINDOW_SIZE
-from llmhar.score.figures import MARKS, StudyFigure, axes_of, colours, colours_of, describe, plain, stamp_wrapped
+from llmhar.score.figure_words import f1_words, ranked
+from llmhar.score.figures import MARKS, axes_of, colours, colours_of, describe, panels_of, plain, stamp_wrapped
 from llmhar.score.kinds import kind_table
 from llmhar.score.overtake import LearningCurve, by_control, curve_table, find_overtake
 from llmhar.score.schemes import PURITIES, Results, scheme_table
@@ -27,11 +27,8 @@ BOUNDS = ["95 % low", "95 % high"]
 def _panels(n: int, height: float) -> tuple[Figure, list[Axes]]:
     """A figure of n panels side by side, three a row, that share their axis of F1."""
     columns = min(n, 3)
-    shape = -(-n // columns), columns
-    size = 1.5 + 3.4 * columns, 0.8 + height * shape[0]
-    figure, grid = plt.subplots(*shape, figsize=size, sharey=True, squeeze=False, FigureClass=StudyFigure)
-    plt.close(figure)
-    axes = [axes for row in grid for axes in row]
+    rows = -(-n // columns)
+    figure, axes = panels_of(rows, columns, (1.5 + 3.4 * columns, 0.8 + height * rows))
     for empty in axes[n:]:
         empty.set_visible(False)
     return figure, axes[:n]
@@ -51,21 +48,23 @@ def learning_figure(
     """
     table = curve_table(curves, students, tuned)
     controls, homes = by_control(curves), list(dict.fromkeys(table["data"]))
-    palette = colours(len(controls) + 1)
+    student = students[0].model.name
+    palette = colours_of([student, *controls])
     figure, panels = _panels(len(homes), 3.4)
+    passed: dict[str, float] = {}
     for axes, data in zip(panels, homes):
         here = table[table["data"] == data]
         for place, (control, own) in enumerate(controls.items()):
             rows = here[here["who"] == control]
-            look: dict[str, Any] = {"color": palette[place + 1], "linestyle": LINES[place % len(LINES)]}
+            look: dict[str, Any] = {"color": palette[control], "linestyle": LINES[place % len(LINES)]}
             axes.plot(rows["labelled days"], rows["macro F1"], marker=MARKS[place + 1], label=plain(control), **look)
-            axes.fill_between(
-                rows["labelled days"], *(rows[bound] for bound in BOUNDS), color=look["color"], alpha=0.15
-            )
+            low, high = (rows[bound] for bound in BOUNDS)
+            axes.fill_between(rows["labelled days"], low, high, color=look["color"], alpha=0.15)
             some = [curve for curve in own if curve.data == data] or own
             if (day := find_overtake(some, students).day) is not None:
                 axes.axvline(day, color=look["color"], linestyle=":", linewidth=1.5)
-        _draw_student(axes, here[~here["who"].isin(list(controls))], palette[0])
+                passed[f"{control} in {data}"] = day
+        _draw_student(axes, here[~here["who"].isin(list(controls))], palette[student])
         axes.set_title(plain(data), loc="left", fontsize=11)
         axes.set_ylim(-0.02, 1.02)
         axes.set_xticks(sorted(set(here["labelled days"])))
@@ -73,12 +72,12 @@ def learning_figure(
         axes.grid(alpha=0.25)
     for axes in panels[::3]:
         axes.set_ylabel("macro F1")
-    figure.legend(
-        *panels[0].get_legend_handles_labels(), loc="outside upper center", ncols=3, frameon=False, fontsize=9
-    )
+    marks = panels[0].get_legend_handles_labels()
+    figure.legend(*marks, loc="outside upper center", ncols=3, frameon=False, fontsize=9)
     n_draws, made_by = max(curve.f1.shape[1] for curve in curves), "; ".join(sorted({c.made_by for c in curves}))
     fitted = f"Controls: {made_by}, {n_draws} draws of days that nobody is asked about."
-    return stamp_wrapped(figure, f"{describe(students)}\n{fitted}")
+    result = f"{f1_words(students)}. {ranked('Passed after labelled days', passed) or 'No control passes it'}"
+    return stamp_wrapped(figure, f"{describe(students)}\n{fitted}", result)
 
 
 def _draw_student(axes: Axes, rows: pd.DataFrame, colour: Any) -> None:
@@ -114,7 +113,8 @@ def kind_figure(results: Sequence[Result]) -> Figure:
     axes.set_xlabel("F1, mean over the activities of a group")
     axes.grid(axis="x", alpha=0.25)
     figure.legend(loc="outside upper center", ncols=3, frameon=False, fontsize=9)
-    return stamp_wrapped(figure, describe(results))
+    values = {f"{row.model} on {row.activities}": row.F1 for row in table.itertuples()}
+    return stamp_wrapped(figure, describe(results), ranked("F1", values))
 
 
 def scheme_figure(results: Results, *, by_first: bool = False) -> Figure:
@@ -141,15 +141,15 @@ def scheme_figure(results: Results, *, by_first: bool = False) -> Figure:
         axes.set_xlim(-0.02, 1.02)
         axes.set_xlabel("macro F1")
         axes.grid(axis="x", alpha=0.25)
-    figure.legend(
-        *panels[0].get_legend_handles_labels(), loc="outside upper center", ncols=3, frameon=False, fontsize=9
-    )
+    marks = panels[0].get_legend_handles_labels()
+    figure.legend(*marks, loc="outside upper center", ncols=3, frameon=False, fontsize=9)
     first = next(iter(results.values()))
     size = max((len(window.events) for result in first for window in result.task.windows), default=WINDOW_SIZE)
     words = "; ".join(f"{scheme}: {SCHEMES[scheme].words.format(size=size)}" for scheme in schemes)
-    return stamp_wrapped(
-        figure, f"{describe(first)}\nWindows: {words}. The same events in all, n of them beside each mark."
-    )
+    about = f"{describe(first)}\nWindows: {words}. The same events in all, n of them beside each mark."
+    every = table[table["events of"] == "all"].to_dict("records")
+    f1 = {f"{row['model']} on {row['data']}, {row['windows']}": row["macro F1"] for row in every}
+    return stamp_wrapped(figure, about, ranked("Macro F1", f1))
 
 
 def _draw_points(axes: Axes, rows: pd.DataFrame, what: str, at: Sequence[float], look: tuple[str, Any, str]) -> None:

@@ -189,26 +189,6 @@ def frequencies(losses: Losses) -> list[str]:
     return [found[activity] for activity in losses.activities]
 
 
-def activity_table(results: Sequence[Result]) -> pd.DataFrame:
-    """Recall and F1 of each activity under each model; a row an activity and model, frequent activities first.
-
-    Args:
-        results: models on the same tasks, the largest model first: of all others the last columns give what is lost
-            against it.
-    """
-    counts = count_losses(results)
-    if not counts:
-        return pd.DataFrame()
-    thirds, n_events = frequencies(counts[0]), counts[0].support.sum(axis=0)
-    order = sorted(range(len(thirds)), key=lambda i: (counts[0].activities[i][0], -n_events[i]))
-    rows = []
-    for i in order:
-        data, name = counts[0].activities[i]
-        about = {"data": data, "activity": name, "kind": kind_of(name), "frequency": thirds[i]}
-        rows += [about | row for row in _rows(counts, [i])]
-    return pd.DataFrame(rows).set_index(["data", "activity", "model"])
-
-
 def kind_table(results: Sequence[Result]) -> pd.DataFrame:
     """Recall and F1 of each group of activities under each model; a row a group and model, "all" first.
 

@@ -13,7 +13,7 @@ import pandas as pd
 
 from llmhar.data.events import Session, Window
 from llmhar.score.f1 import SessionScore, score_events
-from llmhar.score.stats import Pair, compare_pairs, t_interval
+from llmhar.score.stats import t_interval
 from llmhar.score.tables import Result
 
 Results = Mapping[str, Sequence[Result]]
@@ -62,23 +62,6 @@ def scheme_table(results: Results, *, common: bool = True, by_first: bool = Fals
                 counts = {"n events": sum(score.n_events for score in scores), "windows asked": len(task.windows)}
                 rows.append(about | scored | counts | {"events not asked": task.n_not_asked})
     return pd.DataFrame(rows).set_index(["data", "model", "windows", "events of"])
-
-
-def scheme_pairs(results: Results) -> dict[str, list[Pair]]:
-    """Data and model -> each scheme against the first, by the session, on the events that all asked about.
-
-    Args:
-        results: by scheme, of the same sessions.
-    """
-    shared, first = _shared(results), next(iter(results), "")
-    scores: dict[str, dict[str, list[float]]] = {}
-    for scheme, of_scheme in results.items():
-        for result in of_scheme:
-            own = [score.macro_f1 for score in _scores(result, shared[result.task.data])]
-            scores.setdefault(f"{result.task.data}, {result.model.name}", {})[scheme] = own
-    return {
-        name: compare_pairs(own, [(other, first) for other in own if other != first]) for name, own in scores.items()
-    }
 
 
 def _shared(results: Results) -> dict[str, Events]:

@@ -274,14 +274,15 @@ def _prompt_places(old: int | list[int | None] | None, column: int, asked: int, 
 
 
 def _home(session: Session) -> dict[str, Any]:
-    """Name, rooms and sketch; of a home without a file, the rooms that its events name."""
+    """Name, rooms, activities and sketch; of a home without a file, the rooms that its events name."""
+    activities = list(map(clean, session.labels.values()))
     try:
         home = home_of(session)
     except PromptError:
-        rooms = dict.fromkeys(event.room for event in session.events if event.room)
-        return {"name": clean(session.home), "rooms": [clean(room) for room in rooms], "plan": None}
+        rooms = [clean(room) for room in dict.fromkeys(event.room for event in session.events if event.room)]
+        return {"name": clean(session.home), "rooms": rooms, "activities": activities, "plan": None}
     plan = {clean(room): list(box) for room, box in home.plan.items()} if home.plan else None
-    return {"name": home.name, "rooms": [clean(room) for room in home.rooms], "plan": plan}
+    return {"name": home.name, "rooms": list(map(clean, home.rooms)), "activities": activities, "plan": plan}
 
 
 def pack(bundle: Mapping[str, Any]) -> bytes:

@@ -108,22 +108,27 @@ class Traces {
     for (const note of bundle.notes ?? []) this.addNote(note);
   }
 
-  /** Colour number of each label: its own where it can, another where a label of the same window has that already. */
+  /**
+   * Colour number of each label: its place among its home's activities, so that it has it on every page; from the
+   * eleventh on another where a label of the same window has that already.
+   */
   #colours() {
     const beside = this.labels.map(() => new Set());
-    const counts = new Array(this.labels.length).fill(0);
     for (const w of this.windows) {
       const inside = new Set([...w.e.flatMap((e) => e.slice(4)), ...w.a.flatMap((t) => t?.l ?? [])]);
-      for (const e of w.e) if (e[4] >= 0) counts[e[4]] += 1;
       for (const one of inside) for (const other of inside) if (one >= 0 && one !== other) beside[one]?.add(other);
     }
-    const order = counts.map((_, label) => label).sort((a, b) => counts[b] - counts[a] || a - b);
+    const places = new Map();
+    for (const { activities = [] } of this.bundle.homes)
+      activities.forEach((name, place) => places.has(name) || places.set(name, place));
+    const place = (label) => places.get(this.labels[label]) ?? lot(this.labels[label]);
+    const order = this.labels.map((_, label) => label).sort((a, b) => place(a) - place(b) || a - b);
     const colours = [];
     for (const label of order) {
       const uses = new Array(N_COLOURS).fill(0);
       for (const other of beside[label]) if (colours[other] !== undefined) uses[colours[other]] += 1;
       const least = Math.min(...uses);
-      let colour = lot(this.labels[label]) % N_COLOURS;
+      let colour = place(label) % N_COLOURS;
       while (uses[colour] > least) colour = (colour + 1) % N_COLOURS;
       colours[label] = colour;
     }
