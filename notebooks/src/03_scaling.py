@@ -150,8 +150,8 @@ figure
 #
 # - rules reach macro F1 0.686, trees that learnt this home's labels 0.680, text embeddings 0.183,
 #   the commonest activity alone 0.020;
-# - four untaught models of up to 135M parameters reach 0: this curve says nothing about size, for
-#   none of them answers;
+# - four untaught models of up to 135M parameters reach 0, so no curve of ours is drawn: none of
+#   them answers;
 # - bound to a schema, events without a label fall from 100 % to 2.92 %.
 
 # %%
@@ -168,9 +168,9 @@ scaling_tables.missed_table(results)
 #
 # Every pair on the same sessions: exact sign-flip test, Holm over all pairs of a data set. "Not
 # shown" is no proof of equality. With six sessions the smallest p of a pair is 1/32, and Holm
-# multiplies it by the number of pairs: `p_least` says what these sessions could give at best. The
-# last column is the verdict a pair would have had as the one comparison planned beforehand: with
-# so few sessions, plan one.
+# multiplies it by the number of pairs; beside it stands the least that these sessions could give
+# at best. The last column is the verdict a pair would have had as the one comparison planned
+# beforehand: with so few sessions, plan one.
 
 # %%
 tables.pair_table(scaling_tables.compare_models(compared)).round(3)

@@ -207,7 +207,7 @@ tables.scores_of(scores)
 
 # %% [markdown]
 # Each student against its teacher and against itself before training, over sessions. Plan one
-# comparison: with few sessions Holm over several can show nothing (`p_least`).
+# comparison: with few sessions Holm over several can show nothing.
 
 # %%
 tables.verdicts_of(scores)
