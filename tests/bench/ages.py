@@ -3,9 +3,9 @@
 A row names the commit, the module that measured it and a hash over all files of the repository that this module
 imports or names (as ``python -m`` of a child and pytest of a test do), directly or not, what lies beside them that is
 no Python (SQL, pages), the files of ``params/`` that any of them names by its own or its folder's name, the notebooks
-that a test or bench names, and the locked packages. Where these files differ today, the row was measured of another
-code. What is on disk counts, committed or not. Left out: the packages that are installed (the lock stands for them),
-weights and data, the Makefile, the machine.
+that a test or bench names (of benches with what they import), and the locked packages. Where these files differ today,
+the row was measured of another code. What is on disk counts, committed or not. Left out: the packages that are
+installed (the lock stands for them), weights and data, the Makefile, the machine.
 """
 
 from __future__ import annotations
@@ -80,12 +80,15 @@ def depends_on(module: str) -> list[Path]:
     """Files that a module consists of: its own, all that it imports or names, directly or not, what lies beside, and
     the settings that they read.
     """
-    waiting, files = [module], set[Path]()
+    sources = {source.stem: source for source in (ROOT / "notebooks" / "src").glob("*.py")}
+    waiting, files = [_file(module)], set[Path]()
     while waiting:
-        file = _file(waiting.pop())
+        file = waiting.pop()
         if file and file not in files:
             files.add(file)
-            waiting += _imports(file)
+            waiting += map(_file, _imports(file))
+            if ROOT / "tests" / "bench" in file.parents:  # what a notebook imports runs where a bench runs it
+                waiting += [sources[name] for name in sources.keys() & _words(file)]
     folders = {file.parent for file in files if PLACES.get("llmhar") in file.parents}
     near = (other for folder in folders for pattern in ("*", "*/*") for other in folder.glob(pattern))
     own = (other for other in near if other.parent in folders or not (other.parent / "__init__.py").exists())
