@@ -107,6 +107,17 @@ class Side:
         """
         return self.llmhar("run", "demo", *notebooks, *options)
 
+    def fetch(self) -> None:
+        """Have the weights in the cache, in each code's own form.
+
+        Raises:
+            Unavailable: they cannot be had.
+        """
+        try:
+            self.llmhar("models", "fetch", *WEIGHTS)
+        except RuntimeError as error:
+            raise Unavailable(str(error)) from error
+
     def llmhar(self, *words: str) -> float:
         """Seconds of a command of llmhar's.
 
@@ -252,8 +263,8 @@ def measure(commit: str, n_rounds: int, chosen: Sequence[str], *, cold: bool) ->
             for number in range(n_rounds):
                 own = place / (str(number) if cold else "all")
                 sides = Side(commit, earlier, own / "then", earlier), Side("now", ROOT, own / "now", root)
-                if not number:  # weights are converted where they are not here, each code's in its own folder
-                    [replace(side, folder=place / "fetch").llmhar("models", "fetch", *WEIGHTS) for side in sides]
+                for side in () if number else sides:
+                    replace(side, folder=place / "fetch").fetch()
                 rounds.append(one_round(sides, chosen, now_first=bool(number % 2), cold=cold))
             works = [side.work() for side in sides]
             now, then = (compare.read_numbers(side.folder / "reports" / "demo") for side in sides[::-1])

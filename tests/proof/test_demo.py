@@ -198,3 +198,9 @@ def test_a_command_that_fails_says_whose_it_was(ours, failure, tmp_path):
     (tmp_path / "lib").symlink_to(demo.ROOT / "lib")
     with pytest.raises(failure, match="x: llmhar run demo 99_nosuch: llmhar: "):
         side.run(["99_nosuch"])
+
+
+def test_weights_that_cannot_be_had_are_nobodys_fault(tmp_path, monkeypatch):
+    monkeypatch.setattr(demo, "WEIGHTS", ("no-such-model",))
+    with pytest.raises(Unavailable, match="llmhar models fetch no-such-model"):
+        Side("now", demo.ROOT, tmp_path, demo.ROOT).fetch()
