@@ -44,8 +44,8 @@ lock: setup  ## resolve requirements/*.in to the hashed locks
 	$(BIN)/uv pip compile -q --no-header --python-version 3.11 --generate-hashes --python-platform x86_64-manylinux_2_28 \
 	  --override requirements/gpu-overrides.txt requirements/gpu.in -o requirements/gpu.lock
 
-bench: setup  ## measure: ONLY=speed|faults|security|scale|explorer|training|… (ONLY=help lists all), ARGS=--resume
-	@$(FETCH) || echo "without weights: what needs them is not measured"
+bench: setup  ## measure: ONLY=all|faults|security|scale|demo|training|… (ONLY=help lists all), ARGS=--resume
+	@$(FETCH) qwen3-tiny || echo "without weights: what needs them is not measured"
 	$(BIN)/python -m tests.bench $(ONLY) $(ARGS)
 
 record: setup  ## copy finished runs of PROFILE (demo) into reports/record, which git tracks

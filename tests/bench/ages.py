@@ -1,8 +1,11 @@
 """Which rows of the proof's tables are older than their code: ``python -m tests.bench.ages`` says so, and marks them.
 
 A row names the commit, the module that measured it and a hash over all files of the repository that this module
-imports or names (as ``python -m`` of a child and pytest of a test do), directly or not, and what lies beside them that
-is no Python (SQL, pages). Where these files differ today, the row was measured of another code.
+imports or names (as ``python -m`` of a child and pytest of a test do), directly or not, what lies beside them that is
+no Python (SQL, pages), the files of ``params/`` that any of them names by its own or its folder's name, the notebooks
+that a test or bench names (of benches with what they import), and the locked packages. Where these files differ today,
+the row was measured of another code. What is on disk counts, committed or not. Left out: the packages that are
+installed (the lock stands for them), weights and data, the Makefile, the machine.
 """
 
 from __future__ import annotations
@@ -10,7 +13,7 @@ from __future__ import annotations
 import ast
 import hashlib
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from functools import lru_cache
 from pathlib import Path
 
@@ -21,6 +24,7 @@ PLACES = {"llmhar": ROOT / "lib", "tests": ROOT}
 """Package -> the folder that it lies in."""
 BESIDE = {".css", ".j2", ".js", ".sql"}
 """Files of the library that are no Python."""
+LOCK = "requirements/cpu.lock"
 OLD = "older than its code"
 _MADE = re.compile(r"`(?P<commit>\S{1,40}) (?P<module>[\w.]+) (?P<hash>[0-9a-f]{12})`")
 _NAMED = re.compile(r"(llmhar|tests)([./]\w+)+")
@@ -50,19 +54,46 @@ def _imports(file: Path) -> frozenset[str]:
     return frozenset(names)
 
 
+@lru_cache(maxsize=4096)
+def _words(file: Path) -> frozenset[str]:
+    """Texts in a file that could name another file or a folder."""
+    texts = (node.value for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+             if isinstance(node, ast.Constant) and isinstance(node.value, str))  # fmt: skip
+    return frozenset(text for text in texts if len(text) < 100)
+
+
+def _settings(files: Collection[Path]) -> Iterator[Path]:
+    """Files of ``params/`` that any of these files names by its own or its folder's name, notebooks that those of
+    ``tests`` name, and the lock.
+    """
+    said = frozenset[str]().union(*map(_words, files))
+    by_tests = frozenset[str]().union(*(_words(file) for file in files if ROOT / "tests" in file.parents))
+    params = ROOT / "params"
+    for file in params.rglob("*"):
+        if file.is_file() and said & {file.name, *file.relative_to(params).parts[:-1]}:
+            yield file
+    yield from (file for file in (ROOT / "notebooks").glob("*.ipynb") if file.stem in by_tests)
+    yield from (file for file in [ROOT / LOCK] if file.is_file())
+
+
 def depends_on(module: str) -> list[Path]:
-    """Files that a module consists of: its own, all that it imports or names, directly or not, what lies beside."""
-    waiting, files = [module], set[Path]()
+    """Files that a module consists of: its own, all that it imports or names, directly or not, what lies beside, and
+    the settings that they read.
+    """
+    sources = {source.stem: source for source in (ROOT / "notebooks" / "src").glob("*.py")}
+    waiting, files = [_file(module)], set[Path]()
     while waiting:
-        file = _file(waiting.pop())
+        file = waiting.pop()
         if file and file not in files:
             files.add(file)
-            waiting += _imports(file)
+            waiting += map(_file, _imports(file))
+            if ROOT / "tests" / "bench" in file.parents:  # what a notebook imports runs where a bench runs it
+                waiting += [sources[name] for name in sources.keys() & _words(file)]
     folders = {file.parent for file in files if PLACES.get("llmhar") in file.parents}
     near = (other for folder in folders for pattern in ("*", "*/*") for other in folder.glob(pattern))
     own = (other for other in near if other.parent in folders or not (other.parent / "__init__.py").exists())
     beside = {other for other in own if other.suffix in BESIDE}
-    return sorted(files | beside)
+    return sorted({*files, *beside, *_settings(files)})
 
 
 @lru_cache(maxsize=256)
@@ -74,9 +105,21 @@ def code_hash(module: str) -> str:
     return total.hexdigest()[:12]
 
 
+def commit() -> str:
+    """The checkout's, as rows name it: ten digits, "+dirty" behind them where files differ from it."""
+    whole, dirty, _ = settings.commit().partition("+")
+    return whole[:10] + ("+dirty" if dirty else "")
+
+
+def commit_of(made: str) -> str:
+    """The commit that a row names."""
+    found = _MADE.search(made)
+    return found["commit"] if found else ""
+
+
 def stamp(module: str) -> str:
     """What a row says of its origin: commit, module, hash."""
-    return f"`{settings.commit()[:10] or 'none'} {module} {code_hash(module)}`"
+    return f"`{commit()} {module} {code_hash(module)}`"
 
 
 def rows(text: str) -> Iterator[tuple[int, str]]:
@@ -91,13 +134,18 @@ def rows(text: str) -> Iterator[tuple[int, str]]:
             yield number, line
 
 
-def is_old(row: str, now: Callable[[str], str] = code_hash) -> bool:
-    """Whether a row was measured of other code than today's, or does not say of which."""
+def is_old(row: str, now: Callable[[str], str] | None = None) -> bool:
+    """Whether a row was measured of other code than today's, or does not say of which.
+
+    Args:
+        row: of a table, or what :func:`stamp` gave.
+        now: module -> its hash; None = today's.
+    """
     made = _MADE.search(row)
-    return made is None or now(made["module"]) != made["hash"]
+    return made is None or (now or code_hash)(made["module"]) != made["hash"]
 
 
-def marked(text: str, now: Callable[[str], str] = code_hash) -> tuple[str, int, int]:
+def marked(text: str, now: Callable[[str], str] | None = None) -> tuple[str, int, int]:
     """A page whose rows say that they are older than their code where they are; how many are; how many rows it has."""
     lines, n_old, n = text.split("\n"), 0, 0
     for number, row in rows(text):

@@ -5,7 +5,8 @@ part imports or sets (Ray reads its environment once, trainers change theirs) is
 dies or hangs becomes a missed claim that says how: one broken part does not cost the table.
 
 ``--quick``: fewer rounds and sizes. ``--only NAME`` (again and again): some parts, printed; the report stays as it is.
-``--resume``: parts that were measured whole with the same library and the same benches are not measured again.
+``--resume``: parts that were measured whole, and none of whose rows is older than its code, are not measured again.
+``--skip NAME``: a part that is not measured now; the table says so.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ import psutil
 from llmhar import paths
 from llmhar.ask.engines.child import last_words
 from tests.bench import ages, verdicts
-from tests.bench.verdicts import Claim, exit_code, table_text, tally, write_report
+from tests.bench.verdicts import Claim, exit_code, not_measured, table_text, tally, write_report
 from tests.memory import peak_memory
 
 ROOT = Path(__file__).parents[2]
@@ -43,13 +44,18 @@ PARTS: dict[str, str] = {
     "engines": "tests.bench.engines:claims",
     "peers": "tests.bench.peers:claims",
     "inspect_ai": "tests.bench.peers_inspect:claims",
+    "llama.cpp": "tests.bench.peers_llama:claims",
     "explorer": "tests.bench.explorer:claims",
     "training": "tests.bench.training:claims",
     "checksums": "tests.bench.checksums:claims",
     "statistics": "tests.bench.calibration:claims",
+    "demo": "tests.bench.demo:claims",
 }
 """Name -> module and function, imported in the part's own process: ``claims(*, quick: bool) -> list[Claim]``."""
-LIMIT_S = 5400.0
+WITH_MODELS = frozenset({"engines", "peers", "llama.cpp", "training", "demo"})
+"""Parts whose rows must say threads, number format and tokens; rows of the others get :data:`NO_MODEL`."""
+NO_MODEL = f"no weights, no tokens; threads as they come, {os.cpu_count()} cores"
+LIMIT_S, LIMITS = 5400.0, {"demo": 4 * 3600.0}
 """After so many seconds a part is taken for hung."""
 BROKEN = "runs to its end"
 MOST_RATIO, ROWS = 1e4, 26
@@ -83,12 +89,25 @@ def measure(name: str, target: str, *, quick: bool) -> list[Claim]:
         names = [claim.claim for claim in found]
         if not found or len(set(names)) < len(names):
             raise ValueError(f"claims must be there, each once: {names}")
-        return found
+        return [with_setting(name, claim) for claim in found]
     except (Exception, SystemExit) as error:
         traceback.print_exc()
         place = traceback.extract_tb(error.__traceback__)[-1]
         why = textwrap.shorten(f"{error}", 300, placeholder=" …") or "no message"
         return [broken(type(error).__name__, f"{Path(place.filename).name}, line {place.lineno}: {why}")]
+
+
+def with_setting(part: str, claim: Claim) -> Claim:
+    """The claim, which says threads, number format and tokens.
+
+    Raises:
+        ValueError: it was measured with a model and does not say so.
+    """
+    if claim.setting or claim.measured == "–":
+        return claim
+    if part in WITH_MODELS:
+        raise ValueError(f"{claim.claim!r} says no threads, number format and tokens")
+    return replace(claim, setting=NO_MODEL)
 
 
 def broken(measured: str, why: str) -> Claim:
@@ -135,12 +154,18 @@ def keep(part: Part) -> None:
 
 
 def kept(name: str) -> Part | None:
-    """A part that was measured before; None where it was not, or with another library or bench."""
+    """A part that was measured before; None where it was not, or a row of it is older than its code."""
     found = verdicts.kept(f"bench {name}")
     if found is None:
         return None
     claims, more = found
     return Part(name, claims, more["seconds"], more["peak"], tuple(more["load"]))
+
+
+def skipped(name: str) -> Part:
+    """The row of a part that nobody wants measured now."""
+    why = f'left out by --skip: make bench ARGS="--only {name}" measures it'
+    return Part(name, [not_measured(f"{name}: all of it", "see there", why)], 0.0, 0, (0.0, 0.0))
 
 
 def _wait(process: subprocess.Popen[bytes], limit_s: float) -> int | None:
@@ -263,6 +288,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="fewer rounds and sizes")
     parser.add_argument("--only", action="append", choices=PARTS, help="this part (may be given again); no report")
+    parser.add_argument("--skip", action="append", default=[], choices=PARTS, help="not this part (again and again)")
     parser.add_argument("--resume", action="store_true", help="take parts that were measured with this same code")
     parser.add_argument("--part", help=argparse.SUPPRESS)
     parser.add_argument("--target", help=argparse.SUPPRESS)
@@ -275,10 +301,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parts = []
     for name in given.only or PARTS:
         print(f"{name} …", file=sys.stderr, flush=True)
-        parts.append((kept(name) if given.resume else None) or run_part(name, PARTS[name], quick=given.quick))
-        if not given.quick:
-            keep(parts[-1])
-        print(f"{name}: {tally(parts[-1].claims)}, {parts[-1].seconds:.0f} s", file=sys.stderr, flush=True)
+        part = kept(name) if given.resume else None
+        if part is None and name in given.skip:
+            part = skipped(name)
+        elif part is None:
+            part = run_part(name, PARTS[name], quick=given.quick, limit_s=LIMITS.get(name, LIMIT_S))
+            if not given.quick:
+                keep(part)
+        parts.append(part)
+        print(f"{name}: {tally(part.claims)}, {part.seconds:.0f} s", file=sys.stderr, flush=True)
     claims = [claim for part in parts for claim in part.claims]
     if given.only:
         print(f"{table_text(claims)}\n{tally(claims)}\n\n" + "\n\n".join(notes(parts, quick=given.quick)[1:]))

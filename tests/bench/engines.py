@@ -12,8 +12,8 @@ import os
 import statistics
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -27,13 +27,13 @@ from llmhar.ask.store import Store
 from llmhar.ask.task import S1_FORM, WHOLE, Task, narrow, prepare
 from llmhar.data import simulated
 from llmhar.data.events import Windowing
-from llmhar.records import Sampling
+from llmhar.records import Fingerprint, Generation, Request, Sampling
 from llmhar.score import tables
 from llmhar.text.prompt import PromptForm
 from tests.bench import engines_adapters
 from tests.bench.engines_steps import Interval, Pass, read_steps, spread
 from tests.bench.scale import Watched
-from tests.bench.verdicts import Claim, at_least, at_most, not_measured, print_claims
+from tests.bench.verdicts import Claim, at_least, at_most, not_measured, print_claims, setting
 
 ROOT = Path(__file__).parents[2]
 MODEL = "smollm2-135m"
@@ -47,6 +47,45 @@ GAIN_CLAIM = "a no-thinking run with vLLM's prefix cache against the same run wi
 VLLM, HF = "tests.bench.engines_vllm_child", "tests.bench.engines_hf_child"
 
 
+@dataclass
+class Noted:
+    """What the engines of one measurement ran with."""
+
+    dtypes: set[str] = field(default_factory=set)
+    prompt_tokens: int = 0
+    output_tokens: int = 0
+
+    def watch(self, engine: Engine) -> Engine:
+        """The same engine, of which number format and tokens are noted."""
+        self.dtypes.add(engine.fingerprint().dtype)
+        return _Counted(engine, self)
+
+
+class _Counted:
+    """An engine whose tokens are noted."""
+
+    def __init__(self, engine: Engine, noted: Noted) -> None:
+        self._engine, self._noted = engine, noted
+
+    def fingerprint(self) -> Fingerprint:
+        return self._engine.fingerprint()
+
+    def stream(self, requests: Iterable[Request]) -> Iterator[Generation]:
+        for generation in self._engine.stream(requests):
+            self._noted.prompt_tokens += generation.prompt_tokens
+            self._noted.output_tokens += generation.output_tokens
+            yield generation
+
+    def close(self) -> None:
+        self._engine.close()
+
+    def __enter__(self) -> _Counted:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+
 @dataclass(frozen=True)
 class Bench:
     """What all measurements of this module share."""
@@ -54,6 +93,8 @@ class Bench:
     folder: Path
     threads: int
     rounds: int
+    noted: Noted = field(default_factory=Noted)
+    """Of the measurement that is under way."""
 
     def home(self) -> Path:
         """The simulated home, written once."""
@@ -78,7 +119,7 @@ class Timed:
         config = {"model": str(model.locate()), "thinking": model.thinking, "max_context": model.max_context,
                   "bench": {"steps": str(self.log), "prefix_cache": True, **own}}  # fmt: skip
         with _importable():
-            self.engine: Engine = ChildEngine(backend, config, threads=bench.threads)
+            self.engine: Engine = bench.noted.watch(ChildEngine(backend, config, threads=bench.threads))
 
     def steps(self) -> list[Interval]:
         """Of all passes so far."""
@@ -195,7 +236,8 @@ def gain_claim(cached: Sequence[Pass], uncached: Sequence[Pass], reading: tuple[
     )
     if reading:
         why += f": with answers of one token {reading[1].seconds / reading[0].seconds:.1f} ×"
-    return at_least(GAIN_CLAIM, CACHE_GAIN, statistics.median(ratios), "×", why=why)
+    tried = "one prompt of a prefix before the rest (cached share 0.76, 0.4 without), blocks of 32 tokens, not 128"
+    return at_least(GAIN_CLAIM, CACHE_GAIN, statistics.median(ratios), "×", why=why, tried=tried)
 
 
 def overhead(bench: Bench, engine: str, backends: tuple[str, str], task: Task, max_tokens: int) -> Claim:
@@ -234,7 +276,7 @@ def cache_gain(bench: Bench, n: int) -> Claim:
         Timed(f"{VLLM}:TimedVllm", model, bench) as on,
         Timed(f"{VLLM}:TimedVllm", model, bench, prefix_cache=False) as off,
     ):
-        for number in range(max(1, bench.rounds - 1)):
+        for number in range(bench.rounds):
             sides = [(on, cached), (off, uncached)]
             for timed, passes in sides if number % 2 else sides[::-1]:
                 passes.append(full_pass(timed, task, model, sampling, bench.folder, constrained=True))
@@ -252,6 +294,7 @@ def claims(*, quick: bool = False) -> list[Claim]:
     found = []
     with tempfile.TemporaryDirectory(prefix="llmhar-bench-") as name:
         bench = Bench(Path(name), free_cores(), 1 if quick else 3)
+        noted = bench.noted
         vllm, hf = (f"{VLLM}:TimedVllm", f"{VLLM}:BareVllm"), (f"{HF}:TimedTransformers", f"{HF}:BareTransformers")
         short = PromptForm("short", "sentences", "name", rules=False)
         five = lambda n: bench.windows(n, short, Windowing(size=5))  # noqa: E731
@@ -267,8 +310,11 @@ def claims(*, quick: bool = False) -> list[Claim]:
         ]  # fmt: skip
         for claim, figure, measure in wanted:
             started = perf_counter()
+            noted.dtypes, noted.prompt_tokens, noted.output_tokens = set(), 0, 0
             try:
-                found.append(measure())
+                made = measure()
+                said = setting(bench.threads, noted.dtypes, noted.prompt_tokens, noted.output_tokens)
+                found.append(replace(made, setting=said))
             except (EngineError, ModelError) as error:  # no such processor, no weights
                 found.append(not_measured(claim, figure, str(error)))
             except RuntimeError as error:  # what answers wrongly is not excused, and the other claims go on

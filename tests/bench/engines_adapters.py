@@ -100,7 +100,7 @@ def measure(bench: Bench, n: int) -> Claim:
     """n windows to the base and to each adapter, first in one engine, then in one each."""
     base, task = MODELS[MODEL], bench.windows(n)
     models = [base, *(write_adapter(base, seed, bench.folder / "adapters") for seed in range(N_ADAPTERS))]
-    sampling = Sampling(max_tokens=MAX_TOKENS)
+    sampling, own = Sampling(max_tokens=MAX_TOKENS), {"threads": bench.threads}
     groups = {
         model.adapter.path if model.adapter else None: [
             ask.request for ask in inference.make_asks(task, model, asking=Asking(sampling=sampling))
@@ -108,7 +108,7 @@ def measure(bench: Bench, n: int) -> Claim:
         for model in models
     }
     rounds = [
-        one_round(lambda paths: open_engine("vllm", base, {"adapters": paths, "threads": bench.threads}), groups)
-        for _ in range(max(1, bench.rounds - 1))
+        one_round(lambda paths: bench.noted.watch(open_engine("vllm", base, {"adapters": paths, **own})), groups)
+        for _ in range(bench.rounds)
     ]
     return adapter_claim(rounds, n * len(models))

@@ -64,7 +64,7 @@ def collect(parts: Mapping[str, Part], *, quick: bool, resume: bool = False) -> 
             own = before[0] if before else list(part(quick=quick))
             problem = "" if own else "it claims nothing"
             own = [replace(claim, made=claim.made or ages.stamp(f"tests.bench.faults_{name}")) for claim in own]
-            if own and not quick and not exit_code(own):
+            if own and not before and not quick and not exit_code(own):
                 keep(f"faults {name}", own)
         except Exception as error:  # any at all: the other parts' rows must not be lost with it
             traceback.print_exc()

@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from random import Random
 from typing import Any, NamedTuple
+from unittest.mock import patch
 
 import numpy as np
 import pandas as pd
@@ -197,9 +198,9 @@ def hapt_pickle(n: int = 30) -> bytes:
 
 # The loaders.
 def _load_home(folder: Path) -> object:
-    os.environ["LLMHAR_ROOT"] = str(folder)
-    load_home.cache_clear()
-    return load_home("test")
+    with patch.dict(os.environ, {"LLMHAR_ROOT": str(folder)}):  # later loaders read home files of the checkout
+        load_home.cache_clear()
+        return load_home("test")
 
 
 def _make_home(folder: Path) -> None:

@@ -1,26 +1,34 @@
-"""The sides of the comparisons with lm-evaluation-harness and inspect_ai, each in a process of its own: same windows.
+"""The sides of the comparisons with lm-evaluation-harness, inspect_ai and llama.cpp, each a process: same windows.
 
-``python -m tests.bench.peers_child ours|lm-eval|inspect-ai JOB`` prints one JSON line: seconds until the engine stood,
-seconds of everything else that answers the windows, tokens, and how many requests an engine was asked. The peers are
-given the prompts ready in memory and score nothing; our side reads the raw data, and parses and scores every answer.
+``python -m tests.bench.peers_child ours|lm-eval|inspect-ai|llama.cpp JOB`` prints one JSON line: seconds until the
+engine stood, seconds of everything else that answers the windows, tokens, number format, and how many requests an
+engine was asked. The peers are given the prompts ready in memory and score nothing; our side reads the raw data, and
+parses and scores every answer.
 """
 
 from __future__ import annotations
 
+import contextlib
+import http.client
 import json
 import os
+import socket
+import subprocess
 import sys
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
 from llmhar.ask.asking import Asking
+from llmhar.ask.engines.registry import multiplies_bfloat16
 from llmhar.ask.engines.worker import protect_stdout
 
 ENGINE = {"dtype": "auto", "max_model_len": 4096, "max_num_seqs": 32, "enable_prefix_caching": True, "block_size": 32,
           "enforce_eager": True, "enable_chunked_prefill": False, "max_num_batched_tokens": 4096}  # fmt: skip
-"""What :mod:`llmhar.ask.engines.vllm` gives vLLM on a processor; lm-eval hands it through."""
+"""What :mod:`llmhar.ask.engines.vllm` gives vLLM on a processor, its number format aside; lm-eval hands it through."""
 
 
 def ours(job: dict[str, Any], *, open_with: Callable[[], Any] | None = None, store_type: Any = None) -> dict[str, Any]:
@@ -39,16 +47,19 @@ def ours(job: dict[str, Any], *, open_with: Callable[[], Any] | None = None, sto
     from llmhar.score import tables
     from tests.bench.peers import the_task
 
-    begun, start = perf_counter(), 0.0
+    begun, start, dtype = perf_counter(), 0.0, ""
 
     def opened() -> Any:
-        nonlocal start
+        nonlocal start, dtype
         before = perf_counter()
         engine = open_with() if open_with else open_engine(job["engine"], model, job["options"])
-        start = perf_counter() - before
+        start, dtype = perf_counter() - before, engine.fingerprint().dtype
         return engine
 
-    model, task = MODELS[job["model"]], the_task(Path(job["home"]), job["n"])
+    model = MODELS[job["model"]]
+    if job.get("unbound"):  # a student that is not held to the schema of its answers
+        model = model.model_copy(update={"asked": None})
+    task = the_task(Path(job["home"]), job["n"]).asked_of(model)
     with (store_type or Store)(Path(job["store"])) as store:
         asks = inference.make_asks(task, model, asking=Asking(sampling=Sampling(**job["sampling"])))
         run = inference.run_asks(asks, model, store, asking=Asking(progress=False, open_with=opened))
@@ -57,17 +68,22 @@ def ours(job: dict[str, Any], *, open_with: Callable[[], Any] | None = None, sto
     answering = perf_counter() - begun - start
     return {"start": start, "answering": answering, "answered": len(made), "asked": run.n_asked,
             "prompt_tokens": sum(g.prompt_tokens for g in made),
-            "output_tokens": sum(g.output_tokens for g in made)}  # fmt: skip
+            "output_tokens": sum(g.output_tokens for g in made), "dtype": dtype}  # fmt: skip
 
 
 def lm_eval(job: dict[str, Any]) -> dict[str, Any]:
-    """The same windows as a task of lm-eval's, with its cache switched on."""
+    """The same windows as a task of lm-eval's, with its cache switched on.
+
+    Its vLLM is given what ours is given, or nothing where the job says so.
+    """
     begun = perf_counter()
     from lm_eval import evaluator
     from lm_eval.api.task import ConfigurableTask
     from lm_eval.models.vllm_causallms import VLLM
 
-    model = VLLM(pretrained=job["model_path"], batch_size="auto", **ENGINE)
+    same = ENGINE if multiplies_bfloat16() else {**ENGINE, "dtype": "float32"}
+    model = VLLM(pretrained=job["model_path"], batch_size="auto", **({} if job.get("engine_defaults") else same))
+    dtype = str(model.model.llm_engine.model_config.dtype).removeprefix("torch.")
     start = perf_counter() - begun
     outputs: list[Any] = []
     generate = model._model_generate
@@ -88,7 +104,7 @@ def lm_eval(job: dict[str, Any]) -> dict[str, Any]:
     samples = result["samples"]["llmhar_windows"] if result else []
     return {"start": start, "answering": answering, "answered": len(samples), "asked": len(outputs),
             "prompt_tokens": sum(len(o.prompt_token_ids) for o in outputs),
-            "output_tokens": sum(len(o.outputs[0].token_ids) for o in outputs)}  # fmt: skip
+            "output_tokens": sum(len(o.outputs[0].token_ids) for o in outputs), "dtype": dtype}  # fmt: skip
 
 
 def inspect_ai(job: dict[str, Any]) -> dict[str, Any]:
@@ -117,12 +133,91 @@ def inspect_ai(job: dict[str, Any]) -> dict[str, Any]:
             "output_tokens": sum(u.output_tokens for u in used)}  # fmt: skip
 
 
+def llama_cpp(job: dict[str, Any]) -> dict[str, Any]:
+    """The same windows, as the tokens that ours reads, put to llama.cpp greedily: its server, else its Python package.
+
+    The server answers several at once; the package one after the other, and keeps what two prompts in a row share.
+    """
+    begun = perf_counter()
+    with contextlib.ExitStack() as stack:
+        if job["server"]:
+            ask, at_once = stack.enter_context(_llama_server(job)), job["at_once"]
+        else:
+            ask, at_once = _llama_package(job), 1
+        start = perf_counter() - begun
+        with ThreadPoolExecutor(at_once) as threads:
+            told = list(threads.map(ask, job["prompts"]))
+        answering = perf_counter() - begun - start
+    return {"start": start, "answering": answering, "answered": sum(written > 0 for _, written in told),
+            "asked": len(told), "prompt_tokens": sum(read for read, _ in told),
+            "output_tokens": sum(written for _, written in told), "dtype": job["gguf_type"]}  # fmt: skip
+
+
+def _llama_package(job: dict[str, Any]) -> Callable[[list[int]], tuple[int, int]]:
+    """Loads the file by llama-cpp-python; what it returns answers a prompt, and gives the tokens read and written."""
+    from llama_cpp import Llama
+
+    model = Llama(model_path=job["file"], n_ctx=job["context"], n_threads=job["threads"],
+                  n_threads_batch=job["threads"], verbose=False)  # fmt: skip
+
+    def ask(prompt: list[int]) -> tuple[int, int]:
+        used = model.create_completion(prompt, max_tokens=job["sampling"]["max_tokens"], temperature=0.0)["usage"]
+        return used["prompt_tokens"], used["completion_tokens"]
+
+    return ask
+
+
+@contextlib.contextmanager
+def _llama_server(job: dict[str, Any]) -> Iterator[Callable[[list[int]], tuple[int, int]]]:
+    """Starts llama-server on a free port of loopback; yields what answers a prompt; ends it."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    n, threads = job["at_once"], str(job["threads"])
+    words = [job["server"], "-m", job["file"], "--host", "127.0.0.1", "--port", str(port), "-t", threads,
+             "-tb", threads, "-c", str(n * job["context"]), "-np", str(n)]  # fmt: skip
+    with subprocess.Popen(words, stdout=sys.stderr, stderr=sys.stderr) as process:
+        try:
+            _wait_until_ready(port, process)
+            yield lambda prompt: _completion(port, prompt, job["sampling"]["max_tokens"])
+        finally:
+            process.terminate()
+
+
+def _wait_until_ready(port: int, process: subprocess.Popen[bytes], most_s: float = 120.0) -> None:
+    begun = perf_counter()
+    while perf_counter() - begun < most_s:
+        if process.poll() is not None:
+            raise RuntimeError(f"llama-server ended with {process.returncode}")
+        with contextlib.suppress(OSError, http.client.HTTPException):
+            if _post(port, "GET", "/health")[0] == 200:
+                return
+        time.sleep(0.02)
+    raise RuntimeError(f"llama-server was not ready after {most_s:.0f} s")
+
+
+def _completion(port: int, prompt: list[int], max_tokens: int) -> tuple[int, int]:
+    asked = {"prompt": prompt, "n_predict": max_tokens, "temperature": 0.0, "repeat_penalty": 1.0, "cache_prompt": True}
+    status, body = _post(port, "POST", "/completion", json.dumps(asked))
+    if status != 200:
+        raise RuntimeError(f"llama-server answered {status}: {body[:200]!r}")
+    return len(prompt), int(json.loads(body)["tokens_predicted"])
+
+
+def _post(port: int, method: str, path: str, body: str | None = None) -> tuple[int, bytes]:
+    with contextlib.closing(http.client.HTTPConnection("127.0.0.1", port, timeout=600)) as line:
+        line.request(method, path, body, {"Content-Type": "application/json"})
+        reply = line.getresponse()
+        return reply.status, reply.read()
+
+
 def _task_config(job: dict[str, Any]) -> dict[str, Any]:
     """The windows as lm-eval's own configuration of a generative task."""
     import datasets
 
     sampling = job["sampling"]
-    drawn = {"do_sample": True, "temperature": sampling["temperature"], "max_gen_toks": sampling["max_tokens"]}
+    warm = sampling["temperature"]
+    drawn = {"do_sample": warm > 0, "temperature": warm, "max_gen_toks": sampling["max_tokens"]}
     rows = [{"window": text} for text in job["prompts"]["windows"]]
     return {
         "task": "llmhar_windows",
@@ -140,7 +235,8 @@ def main(side: str, path: str) -> None:
     """Run one side and print its line; the process ends at once, as taking vLLM down is nobody's merit."""
     protocol = protect_stdout()
     job = json.loads(Path(path).read_text(encoding="utf-8"))
-    protocol.write(json.dumps({"ours": ours, "lm-eval": lm_eval, "inspect-ai": inspect_ai}[side](job)) + "\n")
+    sides = {"ours": ours, "lm-eval": lm_eval, "inspect-ai": inspect_ai, "llama.cpp": llama_cpp}
+    protocol.write(json.dumps(sides[side](job)) + "\n")
     protocol.flush()
     os._exit(0)
 

@@ -3,7 +3,7 @@
 Injection (structure of every prompt, label flips by model and defence), secrets, gates, licences, known
 vulnerabilities, and the threats of the design's threat table with the tests that show them. Models are asked through
 the store: rules always, language models where they are named here. ``--quick`` leaves out the threats' own tests.
-``--resume`` takes the parts that were measured whole with this same library, tests and models.
+``--resume`` takes the parts that met all and of which no row is older than its code.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from llmhar import injection, paths
+from llmhar.ask.engines.base import EngineError
 from llmhar.ask.models import MODELS, ModelError
 from llmhar.ask.store import Store
 from llmhar.ask.task import prepare
@@ -36,9 +37,8 @@ from tests.bench.structure import CHECKS, Fault, check_structure
 from tests.bench.verdicts import Claim, at_least, at_most, exactly, exit_code, not_measured, write_report
 
 TOKENIZERS = ("smollm2-135m", "qwen3-tiny")
-N_WINDOWS = 6
-TREES = ("lib", "tests", "params", "requirements")
-"""What these claims depend on: ``--resume`` takes what was measured with the same."""
+N_WINDOWS, N_ASKED = 6, 3
+"""Windows, and as many clips, that rules are attacked in; and language models, which take minutes for each of them."""
 
 
 class Threat(NamedTuple):
@@ -244,9 +244,15 @@ def measure_structure() -> tuple[Counter[tuple[str, str]], list[Fault]]:
 
 
 def measure_flips(asked: Sequence[str]) -> list[Claim]:
-    """Flips of all models, asked through the store."""
+    """Flips of all models, asked through the store; one whose weights or engine are not here is not measured."""
+    pairs, absent = [], []
     with Store() as store:
-        return flip_claims(injection.flip_table(injection.run(asked, store, N_WINDOWS)), asked)
+        for name in asked:
+            try:
+                pairs += injection.run([name], store, N_WINDOWS if MODELS[name].kind == "rules" else N_ASKED)
+            except (EngineError, ModelError) as error:
+                absent.append(not_measured(f"label flips: {name}", "a rate with its interval", str(error)))
+    return [*flip_claims(injection.flip_table(pairs), asked), *absent]
 
 
 def the_parts(
@@ -268,10 +274,10 @@ def collect(parts: Mapping[str, Callable[[], Sequence[Claim]]], *, resume: bool)
     found: list[Claim] = []
     for name, part in parts.items():
         record = f"security {hashlib.sha256(name.encode()).hexdigest()[:12]}"
-        before = verdicts.kept(record, TREES) if resume else None
+        before = verdicts.kept(record) if resume else None
         own = before[0] if before else [replace(c, made=ages.stamp("tests.bench.security")) for c in part()]
-        if {claim.verdict for claim in own} == {"met"} and name not in LOOKED_UP:
-            verdicts.keep(record, own, TREES)
+        if {claim.verdict for claim in own} == {"met"} and not before and name not in LOOKED_UP:
+            verdicts.keep(record, own)
         found += own
         print(f"{name}: {verdicts.tally(own)}{' (kept)' if before else ''}", file=sys.stderr, flush=True)
     return found
@@ -296,10 +302,11 @@ def main(arguments: Sequence[str]) -> int:
     claims = collect(parts, resume=chosen.resume)
     notes = [
         f"{n_payloads} payloads; structure over every serializer, wording, answer style and place, with the tokenizers "
-        f"and chat templates of {' and '.join(TOKENIZERS)}. Flips: {N_WINDOWS} windows of the simulated home and as "
-        "many made-up clips, each with all payloads, against a harmless name of equal length; Wilson 95 % intervals, "
-        "rather narrow, for pairs of one window are not independent. Rules are not an LLM: they look for words of "
-        "appliances, so a name that speaks of an activity moves them, whatever the defence.",
+        f"and chat templates of {' and '.join(TOKENIZERS)}. Flips: {N_WINDOWS} windows of the simulated home "
+        f"({N_ASKED} for language models) and as many made-up clips, each with all payloads, against a harmless name "
+        "of equal length; Wilson 95 % intervals, rather narrow, for pairs of one window are not independent. Rules are "
+        "not an LLM: they look for words of appliances, so a name that speaks of an activity moves them, whatever the "
+        "defence.",
         "Known limits: Mistral's `[INST]` is left as it is (no model of params/models.yaml has it); secrets shorter "
         "than 8 characters are not looked for; pixels of figures are not searched.",
         *licence_notes(listed),

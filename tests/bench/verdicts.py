@@ -1,7 +1,8 @@
 """One Markdown table of claim, figure, measured, verdict: what the benches bench, faults and security end in.
 
 Measures nothing itself. A verdict follows from the number wherever there is one (:func:`at_most`, :func:`at_least`,
-:func:`exactly`); whoever misses a figure or cannot measure it must say why, or the claim is refused.
+:func:`exactly`); whoever misses a figure or cannot measure it must say why, or the claim is refused; and a row that
+misses says what was tried, or that nothing was.
 """
 
 from __future__ import annotations
@@ -11,15 +12,15 @@ import contextlib
 import datetime
 import json
 import math
-import subprocess
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import psutil
 
 from llmhar import paths, settings
+from tests.bench import ages
 
 Verdict = Literal["met", "missed", "not measured"]
 VERDICTS: tuple[Verdict, ...] = ("met", "missed", "not measured")
@@ -41,9 +42,13 @@ class Claim:
     """What was seen, with its unit; "–" where nothing was measured."""
     verdict: Verdict
     why: str = ""
-    """The test or command that shows it; of a figure missed: by how much, why, and what was tried."""
+    """The test or command that shows it; of a figure missed: by how much, and why."""
     made: str = ""
     """Commit, module and hash of the code that measured it (:mod:`tests.bench.ages`); empty = not noted."""
+    tried: str = ""
+    """What was tried to meet the figure, for the table where it is missed."""
+    setting: str = ""
+    """Threads, number format and tokens of what was timed (:func:`setting`); empty = the table has no such column."""
 
     def __post_init__(self) -> None:
         if self.verdict not in VERDICTS:
@@ -53,24 +58,36 @@ class Claim:
         if self.verdict != "met" and not self.why:
             raise ValueError(f"{self.claim}: {self.verdict}, but why?")
 
+    @property
+    def reason(self) -> str:
+        """What the table says behind the verdict: why, and of a figure missed what was tried."""
+        if self.verdict != "missed":
+            return self.why
+        return f"{self.why}; {f'tried: {self.tried}' if self.tried else UNTRIED}"
+
+
+UNTRIED = "nothing was tried yet"
+
 
 def at_most(
-    claim: str, limit: float, measured: float | None, unit: str = "", *, why: str = "", digits: int = 3
+    claim: str, limit: float, measured: float | None, unit: str = "", *, why: str = "", tried: str = ""
 ) -> Claim:
     """A claim met where ``measured`` ≤ ``limit``; None or NaN = not measured."""
-    return _compared(claim, "≤", limit, measured, unit, why, digits)
+    return _compared(claim, "≤", limit, measured, unit, why, tried)
 
 
 def at_least(
-    claim: str, limit: float, measured: float | None, unit: str = "", *, why: str = "", digits: int = 3
+    claim: str, limit: float, measured: float | None, unit: str = "", *, why: str = "", tried: str = ""
 ) -> Claim:
     """A claim met where ``measured`` ≥ ``limit``; None or NaN = not measured."""
-    return _compared(claim, "≥", limit, measured, unit, why, digits)
+    return _compared(claim, "≥", limit, measured, unit, why, tried)
 
 
-def exactly(claim: str, wanted: float, measured: float | None, unit: str = "", *, why: str = "") -> Claim:
+def exactly(
+    claim: str, wanted: float, measured: float | None, unit: str = "", *, why: str = "", tried: str = ""
+) -> Claim:
     """A claim met where ``measured`` is ``wanted`` (counts); None = not measured."""
-    return _compared(claim, "=", wanted, measured, unit, why, 6)
+    return _compared(claim, "=", wanted, measured, unit, why, tried, 6)
 
 
 def not_measured(claim: str, figure: str, why: str) -> Claim:
@@ -78,7 +95,22 @@ def not_measured(claim: str, figure: str, why: str) -> Claim:
     return Claim(claim, figure, "–", "not measured", why)
 
 
-def _compared(claim: str, sign: str, limit: float, measured: float | None, unit: str, why: str, digits: int) -> Claim:
+def setting(threads: int, dtypes: Collection[str], prompt_tokens: int, output_tokens: int) -> str:
+    """How a row says what its engines ran with.
+
+    Args:
+        threads: of each engine.
+        dtypes: number formats; two where the sides differ.
+        prompt_tokens: that all timed runs read.
+        output_tokens: that all timed runs wrote.
+    """
+    numbers = " and ".join(sorted({dtype for dtype in dtypes if dtype})) or "number format not told"
+    return f"{threads} threads, {numbers}, {prompt_tokens:,} prompt and {output_tokens:,} output tokens"
+
+
+def _compared(
+    claim: str, sign: str, limit: float, measured: float | None, unit: str, why: str, tried: str, digits: int = 3
+) -> Claim:
     figure = f"{sign} {_number(limit, 6)} {unit}".rstrip()
     if measured is None or math.isnan(measured):
         return not_measured(claim, figure, why or "no value")
@@ -88,7 +120,8 @@ def _compared(claim: str, sign: str, limit: float, measured: float | None, unit:
         why = f"{off}; {why}" if why else off
     # A value just past its limit must not be rounded onto it: "3 %, limit 3 %, missed" would puzzle anybody.
     enough = next(n for n in range(digits, 18) if measured == limit or _number(measured, n) != _number(limit, n))
-    return Claim(claim, figure, f"{_number(measured, enough)} {unit}".rstrip(), "met" if met else "missed", why)
+    shown = f"{_number(measured, enough)} {unit}".rstrip()
+    return Claim(claim, figure, shown, "met" if met else "missed", why, tried=tried)
 
 
 def _number(value: float, digits: int) -> str:
@@ -101,13 +134,21 @@ def _number(value: float, digits: int) -> str:
 def table_text(claims: Sequence[Claim]) -> str:
     """The Markdown table."""
     rows: list[tuple[str, ...]] = [
-        (c.claim, c.figure, c.measured, c.verdict if c.verdict == "met" else f"**{c.verdict}**", c.why) for c in claims
+        (c.claim, c.figure, c.measured, c.verdict if c.verdict == "met" else f"**{c.verdict}**", c.reason)
+        for c in claims
     ]
-    head = "| claim | figure | measured | verdict | why, or what shows it |\n|---|---|---|---|---|\n"
-    if any(c.made for c in claims):
-        rows = [(*row, c.made) for row, c in zip(rows, claims)]
-        head = head.replace(" |\n", " | made from |\n", 1).replace("|---|\n", "|---|---|\n", 1)
-    return head + "\n".join("| " + " | ".join(_cell(part) for part in row) + " |" for row in rows) + "\n"
+    heads = ["claim", "figure", "measured", "verdict", "why, or what shows it"]
+    for title, further in (("threads, numbers, tokens", [c.setting for c in claims]),
+                           ("made from", [c.made for c in claims])):  # fmt: skip
+        if any(further):
+            rows = [(*row, cell) for row, cell in zip(rows, further, strict=True)]
+            heads.append(title)
+    lines = [_row(heads), "|" + "---|" * len(heads), *map(_row, rows)]
+    return "\n".join(lines) + "\n"
+
+
+def _row(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(map(_cell, cells)) + " |"
 
 
 def _cell(text: str) -> str:
@@ -151,31 +192,37 @@ def write_report(
     return target
 
 
-TREES = ("lib", "tests/bench")
-"""Folders that most benches' figures depend on."""
+def _record(name: str) -> Path:
+    """Where a part's figures are kept."""
+    return paths.home() / "bench" / f"{name.replace(' ', '-')}.json"
 
 
-def _record(name: str, trees: Sequence[str]) -> Path:
-    """Where figures are kept, under a name that changes with these folders of the commit."""
-    words = ["git", "rev-parse", *(f"HEAD:{tree}" for tree in trees)]
-    found = subprocess.run(words, cwd=Path(__file__).parent, capture_output=True, text=True, check=True).stdout.split()
-    return paths.home() / "bench" / f"{name.replace(' ', '-')}-{'-'.join(tree[:12] for tree in found)}.json"
+def keep(name: str, claims: Sequence[Claim], **more: Any) -> None:
+    """Keep what one part of a bench found, for a later ``--resume``."""
+    with contextlib.suppress(OSError):
+        paths.write_text(_record(name), json.dumps({"claims": [asdict(claim) for claim in claims], "more": more}))
 
 
-def keep(name: str, claims: Sequence[Claim], trees: Sequence[str] = TREES, **more: Any) -> None:
-    """Keep what one part of a bench found, for a later ``--resume``; where there is no git, nothing is kept."""
-    with contextlib.suppress(OSError, subprocess.CalledProcessError):
-        text = json.dumps({"claims": [asdict(claim) for claim in claims], "more": more})
-        paths.write_text(_record(name, trees), text)
+def kept(name: str) -> tuple[list[Claim], dict[str, Any]] | None:
+    """What :func:`keep` kept; None where it did not, or where a row is older than its code, as the tables would say.
 
-
-def kept(name: str, trees: Sequence[str] = TREES) -> tuple[list[Claim], dict[str, Any]] | None:
-    """What :func:`keep` kept; None where it did not, or with others of these folders."""
+    A row of another commit with the same code says so: it counts, and its table is not of one commit alone.
+    """
     try:
-        raw = json.loads(_record(name, trees).read_text(encoding="utf-8"))
-        return [Claim(**row) for row in raw["claims"]], dict(raw["more"])
-    except (OSError, ValueError, TypeError, KeyError, subprocess.CalledProcessError):
+        raw = json.loads(_record(name).read_text(encoding="utf-8"))
+        claims, more = [Claim(**row) for row in raw["claims"]], dict(raw["more"])
+    except (OSError, ValueError, TypeError, KeyError):
         return None
+    if not claims or any(ages.is_old(claim.made) for claim in claims):
+        return None
+    return [_from_elsewhere(claim) for claim in claims], more
+
+
+def _from_elsewhere(claim: Claim) -> Claim:
+    commit = ages.commit_of(claim.made)
+    if commit == ages.commit():
+        return claim
+    return replace(claim, why=f"{claim.why}; measured at commit {commit}, same code".removeprefix("; "))
 
 
 def print_claims(claims: Callable[..., Sequence[Claim]], about: str | None, quick: str) -> int:

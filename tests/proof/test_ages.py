@@ -4,7 +4,7 @@ import warnings
 
 import pytest
 
-from tests.bench import ages, every
+from tests.bench import ages, demo, every
 from tests.bench.verdicts import Claim, exactly, table_text
 
 MODULE = "tests.bench.faults_parse"
@@ -45,6 +45,42 @@ def test_a_change_in_any_of_them_makes_the_row_old(tmp_path, monkeypatch):
     ages.code_hash.cache_clear()
 
 
+def test_settings_that_are_named_and_the_lock_count_as_well(tmp_path, monkeypatch):
+    def named(module):
+        return {file.relative_to(ages.ROOT).as_posix() for file in ages.depends_on(module)}
+
+    assert {"params/models.yaml", "params/homes/simulated.yaml", "requirements/cpu.lock"} <= named("tests.bench.growth")
+    assert {"notebooks/02_prompting.ipynb", "params/profiles/smoke.yaml"} <= named("tests.bench.own_code")
+    assert "notebooks/07_lesson.ipynb" not in named("tests.bench.own_code")
+    of_demo = named("tests.bench.demo")  # with what the notebooks that it runs import
+    assert {f"notebooks/{name}.ipynb" for name in demo.WORK} | {"lib/llmhar/fusion/study.py"} <= of_demo
+
+    unnamed = ("params/other.yaml", "notebooks/01_other.ipynb")
+    named_ones = ("params/named.yaml", "params/homes/any.yaml", "notebooks/00_tour.ipynb", "requirements/cpu.lock")
+    texts = {"tests/a.py": 'x = "00_tour", "named.yaml", "homes"', **dict.fromkeys((*named_ones, *unnamed), "1")}
+    for name, text in texts.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    monkeypatch.setattr(ages, "ROOT", tmp_path)
+    monkeypatch.setattr(ages, "PLACES", {"tests": tmp_path})
+    changed = set()
+    for name in texts:
+        ages.code_hash.cache_clear()
+        before = ages.code_hash("tests.a")
+        (tmp_path / name).write_text(texts[name] + " ")
+        ages.code_hash.cache_clear()
+        changed |= {name} if ages.code_hash("tests.a") != before else set()
+    ages.code_hash.cache_clear()
+    assert set(texts) - changed == set(unnamed)
+
+
+def test_a_row_names_edits_that_are_not_committed(monkeypatch):
+    for commit, said in (("0123456789abcdef", "0123456789"), ("0123456789abcdef+dirty", "0123456789+dirty")):
+        monkeypatch.setattr(ages.settings, "commit", lambda commit=commit: commit)
+        made = ages.stamp(MODULE)
+        assert made.startswith(f"`{said} {MODULE} ") and not ages.is_old(made) and ages.commit_of(made) == said
+
+
 def test_rows_are_marked_and_unmarked():
     table = table_text([
         exactly("new", 0, 0), Claim("planted", "1", "1", "met", "x | y"), exactly("unnoted", 0, 0),
@@ -82,8 +118,10 @@ def test_one_command_makes_all_tables(monkeypatch, capsys):
     assert asked == [
         ("tests.bench.bench", "--resume", "--quick"),
         ("tests.bench.faults", "--resume", "--quick"),
-        ("tests.bench.security", "smollm2-135m", "--resume", "my-student", "--quick"),
+        ("tests.bench.security", "smollm2-135m", "llmhar-home-135m", "--resume", "my-student", "--quick"),
     ]
+    assert every.main(["--skip", "demo", "--only", "bench"], start) == 0
+    assert asked.pop() == ("tests.bench.bench", "--resume", "--skip", "demo")
     assert "bench.md: 1 of 9 rows older than its code" in capsys.readouterr().err
     assert every.main(["--only", "faults"], lambda words: start(words, 1)) == 1
     with pytest.raises(SystemExit):

@@ -14,7 +14,7 @@ import pytest
 
 from llmhar import paths
 from llmhar.data import simulated
-from tests.bench import bench, calibration, explorer, growth, own_code, speed, training
+from tests.bench import ages, bench, calibration, explorer, growth, own_code, speed, training
 from tests.bench import verdicts as table
 from tests.bench.verdicts import Claim, at_least, at_most, exactly, not_measured
 from tests.conftest import children_running
@@ -86,15 +86,40 @@ def test_only_prints_and_leaves_the_report(reports, monkeypatch, capsys):
 
 
 def test_resume_takes_what_came_to_its_end(reports, monkeypatch, tmp_path):
-    monkeypatch.setattr(table, "_record", lambda name, trees: tmp_path / f"{name}.json")
+    kept = tmp_path / "home" / "bench" / "bench-good.json"
     monkeypatch.setattr(bench, "PARTS", {"good": here("good_part"), "bad": here("broken_part")})
-    assert bench.main([]) == 1 and [file.name for file in tmp_path.glob("*.json")] == ["bench good.json"]
-    first = (reports / "bench.md").read_text()
+    assert bench.main([]) == 1 and [file.name for file in kept.parent.iterdir()] == [kept.name]
+    before = kept.read_text()
     monkeypatch.setattr(bench, "PARTS", {"good": here("broken_part")})
-    assert bench.main(["--resume"]) == 0 and "| good: whole |" in (reports / "bench.md").read_text() + first
+    assert bench.main(["--resume"]) == 0 and "| good: whole |" in (reports / "bench.md").read_text()
+    assert "same code" not in (reports / "bench.md").read_text() and kept.read_text() == before
     assert bench.main([]) == 1, "without --resume it is measured again"
-    (tmp_path / "bench good.json").write_text("{}")
-    assert bench.main(["--resume"]) == 1, "half a record counts for nothing"
+    monkeypatch.setattr(ages, "commit", lambda: "another0ne")
+    assert bench.main(["--resume"]) == 0 and ", same code |" in (reports / "bench.md").read_text()
+    assert bench.main(["--resume"]) == 0 and (reports / "bench.md").read_text().count(", same code") == 2
+    monkeypatch.setattr(ages, "code_hash", lambda module: "0123456789ab")
+    assert table.kept("bench good") is None and bench.main(["--resume"]) == 1, "a row is older than its code"
+    monkeypatch.undo()
+    kept.write_text("{}")
+    monkeypatch.setenv("LLMHAR_HOME", str(tmp_path / "home"))
+    assert table.kept("bench good") is None, "half a record counts for nothing"
+
+
+def test_a_part_may_be_skipped_and_says_so(reports, monkeypatch):
+    monkeypatch.setattr(bench, "PARTS", {"good": here("good_part"), "bad": here("broken_part")})
+    assert bench.main(["--skip", "bad"]) == 0
+    assert (
+        "| bad: all of it | see there | – | **not measured** | left out by --skip" in (reports / "bench.md").read_text()
+    )
+
+
+def test_rows_say_threads_number_format_and_tokens(monkeypatch):
+    monkeypatch.setattr(bench, "WITH_MODELS", {"a model's"})
+    said = bench.measure("speed", here("good_part"), quick=True)
+    assert {claim.setting for claim in said} == {bench.NO_MODEL} and len(said) == 2
+    [claim] = bench.measure("a model's", here("good_part"), quick=True)
+    assert claim.verdict == "missed" and "says no threads, number format and tokens" in claim.why
+    assert bench.WITH_MODELS and set(bench.LIMITS) <= set(bench.PARTS)
 
 
 def test_a_part_that_dies_is_missed_with_its_last_words():
@@ -122,7 +147,8 @@ def test_every_part_is_named_by_a_function_that_takes_quick():
         file = ROOT / f"{module.replace('.', '/')}.py"
         if file.exists():  # parts of other helpers may come later
             assert f"def {function}(*, quick: bool = False) -> list[Claim]:" in file.read_text(), target
-    assert next(iter(bench.PARTS)) == "scale"
+    assert [*bench.PARTS][:1] == ["scale"] and [*bench.PARTS][-1:] == ["demo"]
+    assert set(bench.PARTS) >= bench.WITH_MODELS
 
 
 # The picture.
@@ -319,15 +345,22 @@ def test_a_slow_or_other_training_is_missed(ours, loss, missed, monkeypatch):
     def run_rounds(recipe, rounds, threads):
         dice = random.Random(0)
         took = {"ours": ours, "trl": 1.6, "trl-tuned": 1.15}
-        steps = [training.Step(variant, number, k, seconds * dice.uniform(0.98, 1.02), loss if variant == "ours" else 2)
+        said = {"ours": (loss, 0)}  # it does not say how long its examples are
+        steps = [training.Step(variant, number, k, seconds * dice.uniform(0.98, 1.02), *said.get(variant, (2, 600)))
                  for variant, seconds in took.items() for number in range(rounds)
                  for k in range(1, recipe.max_steps + 1)]  # fmt: skip
         return steps, dict.fromkeys(took, 10**9)
 
     monkeypatch.setattr(training, "fetch", lambda name: None)
     monkeypatch.setattr(training, "run_rounds", run_rounds)
+    monkeypatch.setattr(training.train_child, "number_format", lambda *args, **how: "mixed")
     found = training.claims(quick=True)
-    assert len(found) == 4 and sum(claim.verdict == "missed" for claim in found) == missed
+    assert len(found) == 8 and sum(claim.verdict == "missed" for claim in found) == 2 * missed
+    assert [claim.setting.split(", ")[1] for claim in found] == ["float32"] * 4 + ["mixed"] * 4
+    assert "1,200 tokens of prompt and answer" in found[0].setting and "TRL's own optimizer" in found[0].why
+    monkeypatch.setattr(training.train_child, "number_format", lambda *args, **how: "float32")
+    unable = training.claims(quick=True)[4:]
+    assert [claim.verdict for claim in unable] == ["not measured"] * 2 and "bfloat16" in unable[0].why
 
 
 def test_a_test_of_wrong_size_is_missed(monkeypatch):
@@ -335,22 +368,3 @@ def test_a_test_of_wrong_size_is_missed(monkeypatch):
     assert {claim.verdict for claim in calibration.claims(quick=True)} == {"missed"}
     monkeypatch.setattr(calibration, "measure", lambda *_: calibration.Figures(0.05, 0.951, 0.949, 0.5, 0.9))
     assert {claim.verdict for claim in calibration.claims(quick=True)} == {"met"}
-
-
-def test_demos_are_timed_in_pairs_and_their_order_changes(monkeypatch):
-    from tests.bench import demo
-
-    ran, seconds = (
-        [],
-        {("ed81958", ()): [100.0, 20.0] * 2, ("now", ()): [50.0, 1.0] * 2, ("now", ("--force",)): [12.0] * 2},
-    )
-    monkeypatch.setattr(demo.subprocess, "run", lambda *args, **how: None)
-    monkeypatch.setattr(demo.Side, "first_answer", lambda side: 30.0)
-    monkeypatch.setattr(
-        demo.Side, "run", lambda side, notebooks, *how: ran.append(side.name) or seconds[side.name, how].pop(0)
-    )
-    cold, warm, forced, first = demo.claims(rounds=2)
-    assert ran == ["ed81958", "now"] * 2 + ["now"] + ["now", "ed81958"] * 2 + ["now"]
-    assert (cold.measured, cold.verdict) == ("0.5", "met") and (warm.measured, warm.verdict) == ("0.05", "met")
-    assert (forced.measured, forced.verdict) == ("0.6", "missed") and "2 rounds, ratios 0.60 to 0.60" in forced.why
-    assert first.verdict == "missed"

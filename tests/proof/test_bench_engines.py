@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from llmhar.ask.engines.registry import EngineError
-from llmhar.ask.models import MODELS
+from llmhar.ask.models import MODELS, Adapter
 from llmhar.ask.store import Store
 from llmhar.data import simulated
 from llmhar.records import Fingerprint, Generation, Request, Sampling
@@ -201,6 +201,42 @@ def test_a_peer_that_is_faster_is_seen():
     slow = replace(PEER, wall=75.0, answering=20.0)
     whole, inside = cold_claims([Round(slow, PEER, slow, PEER)])
     assert (whole.verdict, whole.measured, inside.verdict, inside.measured) == ("missed", "0.8 ×", "met", "1.5 ×")
+    wordy = replace(PEER, output_tokens=2)  # twice the tokens in the same time
+    whole, inside = cold_claims([Round(PEER, wordy, PEER, wordy)])
+    assert (whole.measured, inside.measured, whole.verdict, inside.verdict) == ("0.5 ×", "0.5 ×", "missed", "missed")
+    assert "1 and 2 output tokens" in whole.why
+    claim = peers.defaults_claim([(PEER, replace(PEER, answering=29.0)), (PEER, replace(PEER, answering=60.0))])
+    assert claim.verdict == "met" and "0.97 to 2.00 in 2 rounds" in claim.why
+    assert peers.defaults_claim([(PEER, replace(PEER, answering=29.0))]).verdict == "missed"
+
+
+GREEDY_AGAIN = replace(PEER, wall=2.0, asked=0, output_tokens=0)
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_all_rounds_of_the_peer_are_run_and_its_defaults_may_fail_alone(monkeypatch, fails):
+    """Three rounds of each kind in an order that changes; greedy re-runs of the peer are as quick as a cache is."""
+    ran = []
+
+    def run_side(side, job, folder, packages):
+        ran.append((side, job["sampling"]["temperature"], job.get("engine_defaults", False)))
+        if job.get("engine_defaults") and fails:
+            raise peers.Unavailable("no compiler here")
+        cached = ran[-1][:2] == ("lm-eval", 0.0) and ran.count(ran[-1]) % 2 == 0
+        return GREEDY_AGAIN if cached else replace(PEER, dtype="float32" if side == "ours" else "bfloat16")
+
+    monkeypatch.setattr(peers, "overlay", lambda: Path("nowhere"))
+    monkeypatch.setattr(peers, "free_cores", lambda: 2)
+    monkeypatch.setattr(peers, "make_job", lambda folder, n, most, threads, warm: {"sampling": {"temperature": warm}})
+    monkeypatch.setattr(peers, "run_side", run_side)
+    found = {claim.claim: claim for claim in peers.claims()}
+    assert list(found) == list(peers.FIGURES) and len(ran) == 3 * 8 + (1 if fails else 3)
+    assert [side for side, *_ in ran[:2]] == ["ours", "lm-eval"] and ran[4] == ("lm-eval", 0.6, True)
+    assert found[peers.COLD_CLAIM].setting == "2 threads, bfloat16 and float32, 6 prompt and 6 output tokens"
+    assert found[peers.DEFAULTS_CLAIM].verdict == ("not measured" if fails else "met")
+    assert found[peers.RERUN_CLAIM].verdict == "missed"
+    greedy = found[peers.GREEDY_CLAIM]
+    assert greedy.verdict == "missed" and greedy.measured == "0.0333 ×" and "0 and 5 requests" in greedy.why
 
 
 def test_what_cannot_be_had_is_not_measured(monkeypatch, tmp_path):
@@ -224,6 +260,37 @@ def test_an_engine_that_is_not_there_is_no_excuse_for_one_that_fails(monkeypatch
     monkeypatch.setattr(engines_adapters, "measure", dead)
     found = engines.claims(quick=True)
     assert [(claim.verdict, claim.why) for claim in found] == [(verdict, str(error))] * 5
+
+
+def test_paired_engines_run_three_rounds_and_say_what_with(monkeypatch, tmp_path, home):
+    """The rules stand in for the models; the real rounds are gone through, engines but sleep."""
+
+    class Lent:
+        def __init__(self, backend, model, bench, **own):
+            clock = Clockwork(step_s=0.002 if own else 0.0)
+            self.engine, self.steps = bench.noted.watch(clock), clock.steps
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *exc): ...
+
+    bench = engines.Bench(tmp_path, 2, 3)
+    monkeypatch.setattr(engines.Bench, "home", lambda bench: home)
+    monkeypatch.setattr(engines, "MODEL", "rules")
+    monkeypatch.setattr(engines, "Timed", Lent)
+    gain = engines.cache_gain(bench, 4)
+    assert "in 3 rounds" in gain.why and gain.verdict == "missed" and "; tried: one prompt of a prefix" in gain.reason
+    assert (bench.noted.dtypes, bench.noted.output_tokens) == ({""}, 2 * (3 * 4 + 2) * 10)
+
+    def write_adapter(model, seed, folder):
+        adapter = Adapter(path=folder / f"{seed}", sha256=f"{seed}")
+        return model.model_copy(update={"name": f"a{seed}", "adapter": adapter})
+
+    monkeypatch.setattr(engines_adapters, "MODEL", "rules")
+    monkeypatch.setattr(engines_adapters, "write_adapter", write_adapter)
+    monkeypatch.setattr(engines_adapters, "open_engine", lambda name, model, options: Clockwork())
+    assert "in 3 rounds" in engines_adapters.measure(bench, 2).why
 
 
 @pytest.mark.parametrize("side, verdict", [("lm-eval", "not measured"), ("ours", "missed")])

@@ -19,7 +19,7 @@ from llmhar.records import Generation, Prediction
 from llmhar.text.parsing import MARKS
 from tests.ask.engines import test_openai as fake
 from tests.ask.engines.test_contract import ask
-from tests.bench import faults, faults_api, faults_loaders, faults_parse, verdicts
+from tests.bench import ages, faults, faults_api, faults_loaders, faults_parse
 from tests.bench.faults_files import DAMAGE, SETS, FileSet
 from tests.bench.faults_hostile import HOSTILE, _clips
 from tests.bench.faults_loaders import Case, Outcome, fault_claims, hostile, mutated, read_all
@@ -358,13 +358,16 @@ def home(tmp_path_factory, monkeypatch):
 
 
 def test_resume_takes_the_parts_that_met_all(tmp_path, monkeypatch):
-    monkeypatch.setattr(verdicts, "_record", lambda name, trees: tmp_path / f"{name}.json")
+    monkeypatch.setenv("LLMHAR_HOME", str(tmp_path / "home"))
     seen = []
     parts = {"a": good("a", seen), "b": lambda *, quick: [exactly("b: lost", 0, 1)]}
     assert faults.main([], parts=parts, folder=tmp_path) == 1 and len(seen) == 1
     parts["b"] = good("b", seen)
     assert faults.main(["--resume"], parts=parts, folder=tmp_path) == 0 and len(seen) == 2, "only what was missed"
     assert faults.main([], parts=parts, folder=tmp_path) == 0 and len(seen) == 4
+    assert faults.main(["--resume"], parts=parts, folder=tmp_path) == 0 and len(seen) == 4
+    monkeypatch.setattr(ages, "code_hash", lambda module: "0123456789ab")
+    assert faults.main(["--resume"], parts=parts, folder=tmp_path) == 0 and len(seen) == 6, "older than its code"
 
 
 def test_a_part_that_breaks_is_missed_and_the_others_are_kept(tmp_path, capsys):

@@ -9,6 +9,7 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 
+from llmhar.ask.models import ModelError
 from llmhar.run import report
 from tests.bench import ages, gates, leaks, licences, security, verdicts
 from tests.bench.structure import CHECKS, Fault
@@ -42,14 +43,30 @@ def test_the_verdict_follows_from_the_number(claim, measured, verdict):
     assert bool(claim.why) or verdict == "met"
 
 
-def test_a_missed_figure_says_by_how_much():
-    assert at_most("a", 3, 4.5, "%", why="slow disk").why == "misses the figure by 1.5 %; slow disk"
+def test_a_missed_figure_says_by_how_much_and_what_was_tried():
+    missed = at_most("a", 3, 4.5, "%", why="slow disk")
+    assert missed.why == "misses the figure by 1.5 %; slow disk"
+    assert missed.reason == "misses the figure by 1.5 %; slow disk; nothing was tried yet"
+    assert at_least("a", 3, 2, tried="a faster disk").reason.endswith("; tried: a faster disk")
+    assert exactly("a", 0, 0, why="well", tried="much").reason == "well"
+    rows = table_text([missed, at_most("b", 3, 2, why="well"), Claim("c", "0", "–", "missed", "it broke")])
+    assert rows.count(verdicts.UNTRIED) == 2 and "| well |" in rows
 
 
 @pytest.mark.parametrize("parts", [("a", "b", "c", "good"), ("a", "b", "c", "missed"), ("a", "", "c", "met")])
 def test_a_claim_without_reason_or_verdict_is_refused(parts):
     with pytest.raises(ValueError, match=r"why|verdict|empty"):
         Claim(*parts)
+
+
+def test_threads_numbers_and_tokens_are_a_column_where_a_row_has_them():
+    said = verdicts.setting(2, ["bfloat16", "", "float32"], 1000, 20)
+    assert said == "2 threads, bfloat16 and float32, 1,000 prompt and 20 output tokens"
+    head, line, first, second = table_text([
+        replace(exactly("a", 0, 0), setting=said), exactly("b", 0, 0),
+    ]).splitlines()  # fmt: skip
+    assert head.endswith("| why, or what shows it | threads, numbers, tokens |") and line.count("---") == 6
+    assert first.endswith(f"| {said} |") and second.endswith("|  |  |")
 
 
 def test_the_report_is_one_table(tmp_path, capsys):
@@ -77,6 +94,25 @@ def test_a_changed_structure_misses():
     [missed] = [claim for claim in claims if claim.verdict == "missed"]
     assert "turns" in missed.claim and "label: chatml-turn" in missed.why
     assert verdict_of(security.structure_claims(Counter(), [])) == {"not measured"}
+
+
+def test_language_models_are_attacked_in_fewer_windows_and_one_that_is_not_here_is_no_end(tmp_path, monkeypatch):
+    monkeypatch.setenv("LLMHAR_HOME", str(tmp_path))
+    sizes = []
+
+    def run(models, store, n):
+        sizes.append((*models, n))
+        if models == ["smollm2-135m"]:
+            raise ModelError("no weights here")
+        return []
+
+    row = {"model": "rules", "prompt": "home", "defence": "neither", "pairs": 4, "flips": 1, "flip %": 25.0,
+           "from %": 4.6, "to %": 69.9, "any event %": 25.0, "moved %": 50.0, "silenced %": 0.0}  # fmt: skip
+    monkeypatch.setattr(security.injection, "run", run)
+    monkeypatch.setattr(security.injection, "flip_table", lambda pairs: pd.DataFrame([row]))
+    found = security.measure_flips(["rules", "smollm2-135m", "llmhar-home-135m"])
+    assert sizes == [("rules", 6), ("smollm2-135m", security.N_ASKED), ("llmhar-home-135m", security.N_ASKED)]
+    assert [(claim.verdict, claim.why) for claim in found[1:]] == [("not measured", "no weights here")]
 
 
 def test_flip_rates_carry_an_interval_and_no_llm_is_claimed():
@@ -297,6 +333,6 @@ def test_what_was_measured_is_taken_again_and_what_was_missed_is_not(tmp_path, m
     assert security.collect(parts, resume=True) == first and asked[4:] == ["bad", "none", "faults"]
     security.collect(parts, resume=False)
     assert asked[7:] == ["good", "bad", "none", "faults"]
-    monkeypatch.setattr(security, "TREES", ("lib",))  # another tree: other code
+    monkeypatch.setattr(ages, "code_hash", lambda module: "0123456789ab")  # other code
     security.collect(parts, resume=True)
     assert asked[11:] == ["good", "bad", "none", "faults"]
