@@ -100,3 +100,4 @@ def test_seconds_are_of_one_answer_after_the_other(tmp_path):
         table = seconds.second_table(clips, OBSERVING, plan.subset, [MODELS["rules"]], Asking(), 2)
     assert asked == [1, 1, 1] and list(table.index) == ["answer: rules"], "recorded outputs are not measured"
     assert 0 < table["seconds a clip"].iloc[0] < 2 and table["keeps up"].iloc[0]
+    assert table["threads"].tolist() == ["not recorded"], "this engine has none of its own"

@@ -19,6 +19,7 @@ from llmhar.fusion.answerers.task import Condition, FusionTask
 from llmhar.fusion.clips.clip import HOP_S, ClipSet
 from llmhar.fusion.encoders.observe import Observing, observe
 from llmhar.fusion.encoders.registry import STAND_INS
+from llmhar.score.tables import NOT_RECORDED
 
 
 def second_table(
@@ -55,13 +56,14 @@ def second_table(
                 list(engine.stream([ask.request]))
                 seconds.append(perf_counter() - before)
         spent = sum(seconds[1:]) / max(1, len(seconds) - 1)
-        rows.append(_row(f"answer: {model.name}", "answer", spent, spent))
+            threads = getattr(engine, "threads", None)
+        rows.append(_row(f"answer: {model.name}", "answer", spent, spent, threads))
     return pd.DataFrame(rows or [{"part": "nothing measured"}]).set_index("part")
 
 
-def _row(part: str, unit: str, clip_s: float, unit_s: float) -> dict[str, object]:
+def _row(part: str, unit: str, clip_s: float, unit_s: float, threads: int | None = None) -> dict[str, object]:
     return {"part": part, "seconds a clip": clip_s, "counted": f"per {unit}", "seconds each": unit_s,
-            "keeps up": unit_s <= HOP_S}  # fmt: skip
+            "keeps up": unit_s <= HOP_S, "threads": threads or NOT_RECORDED}  # fmt: skip
 
 
 def _encoding(clipset: ClipSet, observing: Observing, n: int) -> float:

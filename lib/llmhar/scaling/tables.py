@@ -212,6 +212,7 @@ def plan_against_actual(results: Sequence[Result], store: Store, device: str, n_
                 "measured s / window": measured,
                 "planned / measured": floor[point.model] * card.derate / measured,
                 "fraction of roofline": floor[point.model] / measured,
+                "threads": point.threads or NOT_RECORDED,
                 "device": f"{n_gpus} × {device} ({card.derate_note})"
                 if n_gpus > 1
                 else f"{device} ({card.derate_note})",
