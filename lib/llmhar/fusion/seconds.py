@@ -51,12 +51,12 @@ def second_table(
         asks = fusion_asks(replace(task, observations=task.observations[: n + 1]), model, whole, asking)
         seconds = []
         with open_model(model, replace(asking, purpose="timed")) as engine:
+            threads = getattr(engine, "threads", None)
             for ask in asks:
                 before = perf_counter()
                 list(engine.stream([ask.request]))
                 seconds.append(perf_counter() - before)
         spent = sum(seconds[1:]) / max(1, len(seconds) - 1)
-            threads = getattr(engine, "threads", None)
         rows.append(_row(f"answer: {model.name}", "answer", spent, spent, threads))
     return pd.DataFrame(rows or [{"part": "nothing measured"}]).set_index("part")
 
