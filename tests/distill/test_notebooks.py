@@ -86,6 +86,7 @@ def test_smoke_of_04b_fills_the_teacher_s_cell(published):
 
 def test_smoke_of_04c_probes_the_teacher(published):
     payload, names = published["04c_small_students"]
-    assert set(payload["key_numbers"]) == {"gap drop, rules", "gap swap, rules"}
+    gaps = [f"gap {kind}, rules{part}" for kind in ("drop", "swap") for part in ("", "_pairs", "_low", "_high")]
+    assert list(payload["key_numbers"]) == gaps
     assert len(names["outcomes"]) == 4 * 8 and names["measured"] == [] and names["further"] == []
     assert payload["figure_png"] is None and payload["table"]["rows"][0][0] == "rules"
