@@ -272,8 +272,8 @@ figures.sessions_curve(points, results.teacher) if points else "not run in this 
 #   [0.564, 0.676];
 # - trained once more from another seed they have 0.510 [0.443, 0.577] and 0.556 [0.504, 0.608]:
 #   seeds lie as far apart as arms do. Over both seeds reasons have 0.538 [0.483, 0.593], answers
-#   alone 0.571 [0.517, 0.624]; paired -0.033 [-0.064, -0.000809], p 0.040: on a known home reasons do
-#   not help;
+#   alone 0.571 [0.517, 0.624]; paired -0.033 [-0.064, -0.000809], p 0.040: on a known home reasons
+#   do not help;
 # - with 16 of its 30 layers it has 0.504 [0.447, 0.560], with 8 of them 0.386 [0.328, 0.444];
 # - one training session gives the smallest student 0.227 [0.160, 0.293], 4 sessions 0.299
 #   [0.255, 0.342], all 15 sessions 0.301 [0.250, 0.351]: from 4 on it keeps 95 % of that, as in
