@@ -287,6 +287,11 @@ def test_arms_learn_the_same_windows_with_as_many_steps(course, plan, trainings,
         assert numbers[f"{name}_f1_low"] <= numbers[f"{name}_f1"] <= numbers[f"{name}_f1_high"], name
     assert numbers["rules_f1"] == numbers["teacher_f1"] and "student_minus_answer_only_f1_low" in numbers
     assert numbers["seeds"] == 2 and "student_minus_trees_of_seeds_p" in numbers
+    answered.clear()
+    study.confirm([course, course], taught, arms)
+    together = [name for name, data in answered if len(data) == 2]
+    names = [taught.spec_of(arm).name for arm in arms.values()]
+    assert [name for name in together if name in names] == names, "all courses at once: an engine an arm"
     with pytest.raises(SettingsError, match="write reasoning or answer"):
         study.train_arms(taught, ["answers"])
 

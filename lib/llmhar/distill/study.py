@@ -465,5 +465,7 @@ def confirm(
     study, latest = taught.study, taught.spec_of(taught.latest)
     (of_teacher,) = examine([study.teacher], [course.teacher_test for course in courses], study.store, study.asking)
     (of_student,) = examine([latest], [course.test for course in courses], study.store, study.asking)
+    of_arms = [taught.spec_of(arm) for arm in arms.values()]
+    examine(of_arms, [course.test for course in courses], study.store, study.asking)  # each engine starts once
     compared = [compare_on(course, taught, arms) for course in courses]
     return [Confirmed(*own) for own in zip(of_teacher, of_student, compared)]
