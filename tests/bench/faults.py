@@ -48,8 +48,10 @@ NOTES = (
     "are repeated to a megabyte behind an open string, an open item, an open thinking block.",
     "`loaders`: each file is read in a child process with bounded address space; its resident set is sampled by the "
     "kernel (VmHWM, set back before each file). Damage is drawn from a seed. A clear error is the loader's own, at "
-    "most 1,000 characters, with the file's name. Homes' books must balance: no row that was read stands nowhere, "
-    "no line of a CASAS or Kasteren file is unread. Not damaged here: weights, and the store (that is `store`'s).",
+    "most 1,000 characters, with the file's name. Books must balance: each line "
+    "of a home's files, of a manifest and of its motion is used, refused, set aside or dropped once, by its number "
+    "(rows of Parquet, keys of Home Assistant's states); each sample of PAMAP2, USC-HAD and HAPT is in a clip or "
+    "counted. Lines are counted anew, by the bytes. Not damaged here: weights, and the store (that is `store`'s).",
 )
 
 
