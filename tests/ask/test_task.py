@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from llmhar.ask.inference import make_asks
 from llmhar.ask.models import MODELS
-from llmhar.ask.task import prepare, same_events
+from llmhar.ask.task import prepare
 from llmhar.data.events import SCHEMES, Windowing
 from llmhar.data.load_report import DataError, RowNote
 
@@ -76,15 +76,6 @@ def test_what_stored_answers_are_found_by_does_not_change(simulated_home):
         whole = replace(task, windows=tuple(window for window in task.windows if len(window.events) == 10))
         keys[scheme] = {ask.request.key for ask in make_asks(whole, MODELS["rules"])}
     assert keys["events"] and keys["events"] <= keys["last"], "those that end with the tenth, the twentieth … event"
-
-
-def test_the_events_of_one_task_asked_about_in_other_windows(simulated_home):
-    reference = prepare("simulated", simulated_home, windowing=Windowing(n=2))
-    for scheme in ("last", "60 s"):
-        again = same_events(prepare("simulated", simulated_home, windowing=Windowing(scheme=scheme)), reference)
-        assert set(reference.scored_events()) <= set(again.scored_events()) and again.sessions == reference.sessions
-        assert again.subset.endswith(f", those that count the events of {reference.subset}")
-        assert scheme != "last" or len(again.windows) == len(list(reference.scored_events()))
 
 
 @pytest.mark.skipif(not REAL.is_dir(), reason="the real UCI ADL files are not beside this repository")

@@ -19,6 +19,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from email.utils import formatdate
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -42,8 +43,12 @@ PATIENCE_S = 30.0
 and two pauses of at most 1 s make 8 s; the rest is for a busy machine."""
 N, HIT = 12, 3
 """Windows of a run, and every how many of them is hit."""
+AHEAD_S, EARLY_S, LATE_S = 2, 0.05, 2.0
+"""Seconds until the date that a server names; by how much a client may ask before it, as clocks are not read at once;
+and how long after it, on a busy machine."""
 Reply = Any
-"""What the fake server understands: (status, body, headers), "never", "drip", "hang up"; and here "cut"."""
+"""What the fake server understands: (status, body, headers), "never", "drip", "hang up"; here "cut" and "events" too,
+and a function that gives one of these."""
 Open = Callable[[fake.Server], Engine]
 
 
@@ -56,11 +61,20 @@ class Fault(NamedTuple):
 
 
 _WHOLE = fake.completion("an answer with a wrong length")
+_EVENTS = b'data: {"choices": [{"index": 0, "delta": {"content": "a"}}]}\n\n' * 100
+
+
+def _until(seconds: float) -> Reply:
+    """A reply that asks to wait until that time; dates have whole seconds."""
+    return 429, b"", {"Retry-After": formatdate(seconds, usegmt=True)}
+
+
 FAULTS: dict[str, Fault] = {
     "429, Retry-After 1 s": Fault((429, {"error": {"message": "slow down"}}, {"Retry-After": "1"})),
     "429 without a word": Fault((429, b"", {})),
     "429, Retry-After an hour": Fault((429, {"error": {"message": "quota"}}, {"Retry-After": "3600"}), False),
     "429, Retry-After a date long past": Fault((429, b"", {"Retry-After": "Wed, 21 Oct 2015 07:28:00 GMT"})),
+    "429, Retry-After a date just ahead": Fault(lambda: _until(time.time() + AHEAD_S)),
     "429, Retry-After a date far ahead": Fault((429, b"", {"Retry-After": "Wed, 21 Oct 2099 07:28:00 GMT"}), False),
     "500": Fault((500, {"error": {"message": "on fire"}}, {})),
     "503": Fault((503, b"<html>busy</html>", {"retry-after-ms": "10"})),
@@ -74,6 +88,7 @@ FAULTS: dict[str, Fault] = {
     "byte after byte, slowly": Fault("drip"),
     "with an unknown finish word": Fault((200, fake.completion("an answer", "weather_changed"), {}), False),
     "without an end": Fault("endless"),
+    "with events without an end": Fault("events"),
     "nothing, ever": Fault("never"),
     "by hanging up": Fault("hang up"),
 }
@@ -95,7 +110,7 @@ class Weather:
         with self._lock:
             self.asked[number] += 1
             if number in self.hit and self.asked[number] <= self.spell:
-                return self.fault.reply
+                return self.fault.reply() if callable(self.fault.reply) else self.fault.reply
             self.given.add(number)
         return 200, fake.completion(answer(number)), {}
 
@@ -114,9 +129,9 @@ def answer(number: int) -> str:
 
 @contextlib.contextmanager
 def served(weather: Weather) -> Iterator[fake.Server]:
-    """A server with that weather: the unit tests' own; for a line that is cut another, as theirs cuts none."""
+    """A server with that weather: the unit tests' own; for what theirs cannot do, another."""
     with pytest.MonkeyPatch.context() as patch:
-        if weather.fault.reply == "cut":
+        if weather.fault.reply in ("cut", "events"):
             with _cutting(weather) as server:
                 yield server
         else:
@@ -127,7 +142,9 @@ def served(weather: Weather) -> Iterator[fake.Server]:
 
 @contextlib.contextmanager
 def _cutting(weather: Weather) -> Iterator[fake.Server]:
-    """A server that sends half of what it announced where the weather says "cut"; one request a connection."""
+    """A server that sends half of what it announced where the weather says "cut", and events (SSE) without an end where
+    it says "events"; one request a connection.
+    """
 
     class Handler(socketserver.StreamRequestHandler):
         def handle(self) -> None:
@@ -137,6 +154,14 @@ def _cutting(weather: Weather) -> Iterator[fake.Server]:
                 head[line.partition(b":")[0].lower()] = line.partition(b":")[2].strip()
             body = self.rfile.read(int(head.get(b"content-length", 0)))
             reply = weather(json.loads(body)) if first.startswith(b"POST") else (200, {"data": []}, {})
+            if reply == "events":
+                self.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n")
+                until = time.monotonic() + 2 * PATIENCE_S  # so that a client that waits without end is missed
+                with contextlib.suppress(OSError):  # the client has gone
+                    while time.monotonic() < until:
+                        self.wfile.write(_EVENTS)
+                        time.sleep(0.01)
+                return
             content = json.dumps(_WHOLE if reply == "cut" else reply[1]).encode()
             said = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close\r\n"
             said += b"Content-Length: %d\r\n\r\n" % len(content)
@@ -286,6 +311,85 @@ def odd_claim(name: str, form: Callable[[str], dict[str, Any]], open_with: Open 
                    result.n_wrong + len(result.reasons), "windows", why=_told(result))  # fmt: skip
 
 
+class Dated(Weather):
+    """A window's first attempt is told to wait until a date."""
+
+    def __init__(self, hit: Sequence[int]) -> None:
+        super().__init__(Fault("none"), hit, 1)
+        self.waits: dict[int, list[float]] = {}
+        """Window -> the date that it was told, then when it was asked again."""
+
+    def __call__(self, body: dict[str, Any]) -> Reply:
+        number, now = int(body["messages"][-1]["content"].rpartition(" ")[2]), time.time()
+        reply = super().__call__(body)
+        with self._lock:
+            self.waits.setdefault(number, []).append(now if reply != "none" else int(now) + AHEAD_S)
+        return reply if reply != "none" else _until(int(now) + AHEAD_S)
+
+
+def date_claim(open_with: Open = open_client) -> Claim:
+    """A server that names a date just ahead is asked again then: not before, and not much later."""
+    weather = Dated(range(0, N, HIT))
+    result = run_in(weather, open_with)
+    waited = [[at - told for at in later] for i, (told, *later) in weather.waits.items() if i in weather.hit]
+    wrong = [waits for waits in waited if not waits or not -EARLY_S <= waits[0] <= LATE_S or len(waits) > 1]
+    seconds = ", ".join(f"{wait:.2f}" for waits in waited for wait in waits)
+    return exactly("429 with a date just ahead: windows asked before it, long after it, or lost", 0,
+                   len(wrong) + result.n_wrong + len(result.reasons), "windows",
+                   why=f"asked again {seconds or 'never'} s after it; {_told(result)}")  # fmt: skip
+
+
+class Billed(Weather):
+    """Passing faults of several kinds; every reply in full has tokens of its own, and the server's books have them."""
+
+    kinds: Sequence[Reply] = (None, (429, b"", {"retry-after-ms": "5"}), (500, b"", {}), "hang up", "refused")
+
+    def __init__(self) -> None:
+        super().__init__(Fault("none"), (), 0)
+        self.billed: list[tuple[int, int, int]] = []
+        """Tokens read, those of them that were cached, and tokens written."""
+        self.spell = 1
+
+    def __call__(self, body: dict[str, Any]) -> Reply:
+        number = int(body["messages"][-1]["content"].rpartition(" ")[2])
+        super().__call__(body)
+        kind = self.kinds[number % len(self.kinds)] if self.asked[number] <= self.spell else None
+        if kind not in (None, "refused"):
+            return kind
+        read, again, written = 1000 + 7 * number, 64 * (number % 3), 100 + 3 * number
+        with self._lock:
+            self.billed.append((read, again, written))
+        usage = {"prompt_tokens": read, "completion_tokens": written, "total_tokens": read + written,
+                 "prompt_tokens_details": {"cached_tokens": again}}  # fmt: skip
+        return 200, fake.completion(answer(number), "content_filter" if kind else "stop", usage), {}
+
+
+def cost_claim(open_with: Open = open_client, n: int = N) -> Claim:
+    """What retries and failures cost is counted to the token, by the server's own books: where a server reports tokens
+    of an answer that it ends itself, they are paid for and no answer; an attempt that is refused costs nothing.
+    """
+    weather, prices = Billed(), fake.MODEL.prices
+    asks = [Ask("bench", "s", i, fake.MODEL.name, ask(f"window {i}")) for i in range(n)]
+    with (tempfile.TemporaryDirectory() as folder, served(weather) as server, pytest.MonkeyPatch.context() as patch,
+          Store(Path(folder, "s.sqlite")) as store):  # fmt: skip
+        patch.setenv(spending.LEDGER, str(Path(folder, "spent.txt")))
+        patch.setenv(spending.LIMIT, "1000")
+        for _ in range(2):
+            run_asks(asks, fake.MODEL, store, asking=Asking(progress=False, open_with=lambda: open_with(server)))
+            weather.spell = 0  # the second run asks what failed
+        counted = sum(float(line.split()[0]) for line in Path(folder, "spent.txt").read_text().splitlines())
+        made = [one.stored.generation for one in collect(asks, store) if one.stored is not None]
+    read, again, written = map(sum, zip(*weather.billed))
+    true = ((read - again) * prices.input_usd + again * prices.cached_usd + written * prices.output_usd) / 1e6
+    kept = sorted((one.prompt_tokens, one.cached_tokens, one.output_tokens) for one in made)
+    refused = [i for i in range(n) if weather.kinds[i % len(weather.kinds)] == "refused"]
+    bill = Counter(weather.billed) - Counter({(1000 + 7 * i, 64 * (i % 3), 100 + 3 * i): 1 for i in refused})
+    wrong = int(abs(counted - true) > 1e-9) + (kept != sorted(bill.elements())) + (len(made) != n)
+    why = f"${counted:.6f} counted, ${true:.6f} by the server's books of {len(weather.billed)} replies; {len(made)} of "
+    why += f"{n} answers kept, {len(refused)} paid for and ended by the server, {sum(weather.asked.values())} attempts"
+    return exactly("cost under retries and failures: sums and tokens that are wrong", 0, wrong, "faults", why=why)
+
+
 def limit_claim(open_with: Open = open_client, n: int = N) -> Claim:
     """A limit of dollars is reached in mid-run; with more the next run asks the rest: all is counted to the token."""
     weather = Odd(lambda text: fake.completion(text, usage=USAGE))
@@ -312,6 +416,12 @@ def limit_claim(open_with: Open = open_client, n: int = N) -> Claim:
                    len(wrong) + len(off) + (not said), "faults", why="; ".join([why, *off]))  # fmt: skip
 
 
+def patience_claim(seconds: float, name: str) -> Claim:
+    """A server that stays broken does not hold a run up."""
+    why = f"the longest: {name}; {RETRIES + 1} attempts of {TIMEOUT_S:g} s each, {N} windows at once"
+    return at_most("API that stays broken: seconds until the run ends", PATIENCE_S, seconds, "s", why=why)
+
+
 def claims(*, quick: bool = False) -> list[Claim]:
     """All claims of the API; ``quick`` tries one fault of each kind."""
     names = ("429, Retry-After 1 s", "500", "garbage bytes", "by hanging up") if quick else tuple(FAULTS)
@@ -321,11 +431,12 @@ def claims(*, quick: bool = False) -> list[Claim]:
         found.append(claim)
         if seconds > longest:
             longest, slowest = seconds, name
-    why = f"the longest: {slowest}; {RETRIES + 1} attempts of {TIMEOUT_S:g} s each, {N} windows at once"
     return [
         *found,
         *(odd_claim(name, form) for name, form in ODD.items()),
         gone_claim(),
+        date_claim(),
         limit_claim(),
-        at_most("API that stays broken: seconds until the run ends", PATIENCE_S, longest, "s", why=why),
+        cost_claim(),
+        patience_claim(longest, slowest),
     ]

@@ -296,6 +296,8 @@ _PIECES = (b"\0", b"\0" * 500, b'"', b'"' * 999, b"\r", b"\n\n\n", b"\xff\xfe", 
            "\u2028\u202e".encode(), b",,,,,,", b"[[[[{{{{", b"]}", b"\x1b[2J", b"{}", b": ", b"&a [*a]", b"\t",
            b"!!python/object:os.system ",
            b"\xef\xbb\xbf", b"'", b"\\", b"<<: *x", b"- ", b"!!timestamp x", b"!!bool x", b"!!int ''")  # fmt: skip
+LARGEST = 2**26
+"""Bytes up to which a file is repeated, 64 MiB; memory is tried by single files that are larger, among the hostile."""
 DAMAGE: dict[str, Callable[[Random, bytes], bytes]] = {
     "bytes flipped": _flip,
     "cut off": lambda random, content: content[: _at(random, content)],
@@ -307,7 +309,7 @@ DAMAGE: dict[str, Callable[[Random, bytes], bytes]] = {
                                                  * random.choice((70_000, 300_000))),
     "nested deeply": lambda random, content: _put(random, content, random.choice((b"[", b'{"a":', b"(", b"[{", b"- "))
                                                   * random.choice((200, 3000, 100_000))),
-    "many times": lambda random, content: content * random.choice((2, 50, 400)),
+    "many times": lambda random, content: content * min(random.choice((2, 50, 400)), max(2, LARGEST // len(content))),
     "noise": lambda random, content: random.randbytes(random.choice((0, 1, 100, 5000))),
 }  # fmt: skip
 """Kind -> what becomes of a file's bytes. Compressed sets are damaged as they lie on disk."""

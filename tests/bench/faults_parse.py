@@ -58,9 +58,9 @@ FAMILIES = (
 )
 """Opening and closing marks of thinking, at least a pair for each family of ``llmhar.text.parsing.MARKS``."""
 ONE_ITEM = (
-    *('{"id": 0, "activity": "%s"}', '{"id": 0, "why": "the {fridge}", "activity": "%s"}', '{"id":0,"activity":"%s",}'),
-    *("{'id': 0, 'activity': '%s'}", '{"Id": 0, "Activity": "%s"}', '{"id": 0, "activity": %s}'),
-    *('{"id": 0, "activity": "%s"} // sure', '｛"id"：0，"activity"："%s"｝'),
+    *('{"id": %d, "activity": "%s"}', '{"id": %d, "why": "the {fridge}", "activity": "%s"}'),
+    *('{"id":%d,"activity":"%s",}', "{'id': %d, 'activity': '%s'}", '{"Id": %d, "Activity": "%s"}'),
+    *('{"id": %d, "activity": %s}', '{"id": %d, "activity": "%s"} // sure', '｛"id"：%d，"activity"："%s"｝'),
 )
 LISTS = (
     "[%s]",
@@ -72,6 +72,8 @@ LISTS = (
     "**[%s]**",
     "[%s]\nSure? {maybe}",
 )
+EVENTS = (2, 3, 5, 10, 4)
+"""Events of the windows whose answers are read for their verdicts, in turn: five, so that each family has each."""
 PLACES = (
     *("{o}{a}{c}{b}", "{o}so{c}\n{b}", "so {c}{b}", "{b}{o}was it? {a}{c}", "{b}{c}", "{o}{a}", "{b}{o}{a}", "{b}"),
     *("{o}so{c}{b}{o}so{c}", "{o}{o}so{c}{b}{c}"),
@@ -181,22 +183,28 @@ def read_generated(n: int, readers: Sequence[Reader]) -> Tally:
     return tally
 
 
-def in_families(n: int, seed: int = 0) -> Iterator[tuple[str, str]]:
-    """``n`` answers to a window of one event in all families of thinking marks, always the same ones.
+def in_families(n: int, events: Sequence[int] = (1,), seed: int = 0) -> Iterator[tuple[str, int, str]]:
+    """``n`` answers in all families of thinking marks, always the same ones.
+
+    Args:
+        n: answers.
+        events: of their windows, in turn.
+        seed: of the draw.
 
     Yields:
-        The text, and a finish reason.
+        The text, the number of events, and a finish reason.
     """
     dice = Random(seed)
 
-    def one() -> str:
-        return dice.choice(LISTS) % (dice.choice(ONE_ITEM) % dice.choice(EGO4D))
+    def one(n_events: int) -> str:
+        items = [dice.choice(ONE_ITEM) % (event, dice.choice(EGO4D)) for event in range(n_events)]
+        return dice.choice(LISTS) % ", ".join(items)
 
     for number in range(n):
         opening, closing = FAMILIES[number % len(FAMILIES)]
-        place = PLACES[number // len(FAMILIES) % len(PLACES)]
-        text = place.format(o=opening, c=closing, a=one(), b=one()) + (f"\n{one()}" if dice.random() < 0.1 else "")
-        yield text, dice.choice(("", "stop", "length"))
+        place, k = PLACES[number // len(FAMILIES) % len(PLACES)], events[number % len(events)]
+        text = place.format(o=opening, c=closing, a=one(k), b=one(k)) + (f"\n{one(k)}" if dice.random() < 0.1 else "")
+        yield text, k, dice.choice(("", "stop", "length"))
 
 
 Label = Callable[[str, str], str | None]
@@ -214,26 +222,37 @@ def clip_label(text: str, reason: str) -> str | None:
     return read_closed(text, EGO4D, reason).label
 
 
-def family_claims(n: int, home: Label = home_label, clip: Label = clip_label) -> list[Claim]:
-    """One label for one text by both readers; of two labels in one list homes take none, clips the last.
+def family_claims(
+    n: int, home: Label = home_label, clip: Label = clip_label, readers: Sequence[Reader] = READERS
+) -> list[Claim]:
+    """One label for one text by both readers; of two labels in one list homes take none, clips the last. And one
+    verdict an event, of windows of :data:`EVENTS` events.
 
     Args:
-        n: generated answers.
+        n: generated answers to windows of one event, and so many to windows of several.
         home: reader of homes' answers.
         clip: reader of clips' answers.
+        readers: that give the verdicts.
     """
+    tally = read_texts(in_families(n, EVENTS), readers)
     texts, read, differ = 0, 0, list[str]()
-    for text, reason in in_families(n):
+    for text, _, reason in in_families(n):
         texts += 1
         by_home, by_clip = home(text, reason), clip(text, reason)
         read += by_home is not None
         if by_home not in (by_clip, "two"):
             differ.append(f"{text[:60]!r} ({reason}): {by_home} and {by_clip}")
     why = f"{texts:,} answers in {len(FAMILIES)} pairs of thinking marks, {read:,} with a label"
+    more = f"{tally.texts:,} more, to windows of {min(EVENTS)} to {max(EVENTS)} events, {tally.readings:,} readings"
+    what = "answers in all families of thinking marks"
     return [
-        at_least("answers in all families of thinking marks: generated", n, texts, "answers", why=why),
+        at_least(f"{what}: generated", n, texts, "answers", why=why),
         exactly("the same text read otherwise by the readers of homes and of clips", 0, len(differ), "answers",
                 why="; ".join([why, *differ[:SHOWN]])),
+        exactly(f"{what}: exceptions", 0, len(tally.raised), "exceptions",
+                why="; ".join([more, *tally.raised[:SHOWN]])),
+        exactly(f"{what}: not exactly one verdict an event", 0, len(tally.miscounted), "readings",
+                why="; ".join([more, *tally.miscounted[:SHOWN]])),
     ]  # fmt: skip
 
 
@@ -254,6 +273,17 @@ def nasty(size: int = windows.MB, beginnings: Sequence[str] = BEGINNINGS) -> Ite
         yield f"{beginning!r}, then {unit!r} again and again", beginning + unit * (size // len(unit))
     if size == windows.MB:
         yield from windows.HOSTILE.items()
+
+
+def marked(
+    size: int = windows.MB, families: Sequence[tuple[str, str]] = FAMILIES, units: Sequence[str] = UNITS[:8]
+) -> Iterator[tuple[str, str]]:
+    """The same of each family's marks: whole and half ones again and again, and each unit behind an open one."""
+    for opening, closing in families:
+        own = (opening, closing, opening + closing, f"a{closing}", opening[:-1], closing[:-1])
+        beginnings = ("", opening, f"{opening}so{closing}{BEGINNINGS[1]}")
+        for beginning, unit in (*itertools.product(beginnings, own), *itertools.product((opening,), units)):
+            yield f"{beginning!r}, then {unit!r} again and again", beginning + unit * (size // len(unit))
 
 
 def slowest(
@@ -299,12 +329,13 @@ def reading_claims(n: int, readers: Sequence[Reader] = READERS) -> list[Claim]:
 
 
 def time_claim(
-    readers: Sequence[Reader] = READERS, texts: Iterable[tuple[str, str]] | None = None, *, tries: int = 9
-) -> Claim:
+    readers: Sequence[Reader] = READERS, texts: Iterable[tuple[str, str]] | None = None, *, tries: int = 9,
+    what: str = "1 MB answer",
+) -> Claim:  # fmt: skip
     """A megabyte within the limit, in its slowest form."""
     seconds, name, n = slowest(readers, nasty() if texts is None else texts, LIMIT_MS / 1000, tries=tries)
     why = f"{name}; CPU time of one thread, the best of up to {tries} tries, the slowest of {n} forms"
-    return at_most("1 MB answer, slowest form", LIMIT_MS, seconds * 1000, "ms", why=why)
+    return at_most(f"{what}, slowest form", LIMIT_MS, seconds * 1000, "ms", why=why)
 
 
 def mention_claims(n: int) -> list[Claim]:
@@ -335,6 +366,7 @@ def claims(*, quick: bool = False) -> list[Claim]:
         exactly("malformed answers: read otherwise than by hand", 0, len(wrong), "readings",
                 why="; ".join([f"{len(windows.CORPUS)} answers, flexible and strict", *wrong[:SHOWN]])),
         time_claim(texts=nasty(beginnings=BEGINNINGS[:2]) if quick else None),
+        time_claim(texts=marked(units=UNITS[: 1 if quick else 8]), what="1 MB answer in a family's thinking marks"),
         *family_claims(n),
         *mention_claims(n // 5),
     ]  # fmt: skip

@@ -36,7 +36,7 @@ from llmhar.ask.store import Store
 from llmhar.distill import training
 from llmhar.distill.students import open_student
 from llmhar.records import Fingerprint, Generation, Request
-from tests.bench import disks
+from tests.bench import disks, recorders
 from tests.bench.disks import CPU, SHOWN_BY, Disk, Fault, OpenStore, Seen, answer, asks, error_of, judge, request
 from tests.bench.verdicts import Claim, exactly, exit_code, not_measured, table_text
 
@@ -192,6 +192,7 @@ OnDisk = tuple[int, Fault, Callable[[Disk], Seen]]
 ON_DISKS: Sequence[OnDisk] = (
     (3, Fault("disk full while answers are stored", "store.sqlite", SPACE), disks.store_on_full_disk),
     (3, Fault("disk full in one large transaction", "store.sqlite", SPACE), disks.many_asks_on_full_disk),
+    (8, Fault("disk full while Home Assistant's file is copied", recorders.NAME, SPACE), recorders.copy_on_full_disk),
     (2, Fault("disk full while a report is written", "report.html", SPACE), disks.file_on_full_disk),
     (32, Fault("read-only folder: the store", "store.sqlite", WRITABLE),
      functools.partial(disks.read_only, work=disks.use_store, file="store.sqlite")),
@@ -307,6 +308,7 @@ def claims(*, quick: bool = False) -> list[Claim]:
         found.append(judge(fault, cut_model(folder / "cache")))
         found.append(cut_adapter(folder / "student"))
         found += clock_jump(folder)
+    found += recorders.claims(6 if quick else 60)
     return found if quick else [*found, *slow_claims()]
 
 

@@ -298,6 +298,14 @@ def test_a_stray_quote_costs_its_own_row_alone(home):
     assert [(note.line, note.reason[:7]) for note in loaded.report.refused] == [(2, "a quote")]
 
 
+def test_lines_whose_quotes_do_not_fit_together_are_each_named(home):
+    """The first quote is closed in the next line, behind which a letter stands: two broken rows, not one."""
+    broken = '0,07:00:00,main door,OPENED,A,"stray,5\n1,07:00:01,main door,CLOSED,B,x"y,5,9\n'
+    loaded = load("mural", home(broken + "2,07:00:02,main door,OPENED,B,x,5\n"))
+    assert [(note.line, note.reason[:7]) for note in loaded.report.refused] == [(2, "a quote"), (3, "a quote")]
+    assert (loaded.report.rows_read, loaded.report.rows_used) == (3, 1)
+
+
 def test_the_simulated_home_does_not_pass_for_real_data(tmp_path):
     simulated.write(tmp_path / "home")
     with pytest.raises(DataError, match="simulated home, no real data"):

@@ -14,6 +14,7 @@ from random import Random
 import pytest
 
 from llmhar.ask import inference
+from llmhar.ask.engines import openai as module
 from llmhar.data.registry import DataError
 from llmhar.records import Generation, Prediction
 from llmhar.text.parsing import MARKS
@@ -105,8 +106,8 @@ def test_nasty_texts_are_a_megabyte_and_go_over_every_beginning():
 
 def test_both_readers_find_the_same_label_in_all_families_of_marks():
     claims = faults_parse.family_claims(600)
-    assert [claim.verdict for claim in claims] == ["met", "met"], claims[1].why
-    made = [text for text, _ in faults_parse.in_families(len(faults_parse.FAMILIES))]
+    assert [claim.verdict for claim in claims] == ["met"] * 4, claims
+    made = [text for text, *_ in faults_parse.in_families(len(faults_parse.FAMILIES))]
     for opening, closing in MARKS:
         assert any(re.search(opening, text, re.I) and re.search(closing, text, re.I) for text in made)
 
@@ -118,6 +119,37 @@ def test_a_reader_that_reads_thinking_as_an_answer_misses():
     found = faults_parse.family_claims(300, clip=planted)
     assert missed(found) == ["the same text read otherwise by the readers of homes and of clips"]
     assert "[THINK]" in found[1].why
+
+
+@pytest.mark.parametrize(
+    ("plant", "claim"),
+    [(lambda made: [*made, made[-1]], "not exactly one verdict an event"), (lambda made: 1 / 0, "exceptions")],
+)
+def test_a_parser_that_gives_two_verdicts_in_one_family_alone_misses(plant, claim):
+    def read(text, n, reason):
+        made = list(whole(text, n, reason))
+        return plant(made) if "◁" in text and n == 10 else made
+
+    found = faults_parse.family_claims(300, readers=[Reader("planted", read)])
+    assert missed(found) == [f"answers in all families of thinking marks: {claim}"]
+
+
+def test_a_parser_that_is_slow_on_one_family_s_marks_misses():
+    def read(text, n, reason):
+        until = time.thread_time() + 0.1 * (text.count("[THINK") > 9)
+        while time.thread_time() < until:
+            pass
+        return []
+
+    texts = [*faults_parse.marked(families=faults_parse.FAMILIES[:1], units=()),
+             *faults_parse.marked(families=[("[THINK]", "[/THINK]")], units=())]  # fmt: skip
+    claim = faults_parse.time_claim([Reader("planted", read)], texts, tries=1, what="1 MB")
+    assert claim.verdict == "missed" and "[THINK" in claim.why and claim.claim == "1 MB, slowest form"
+
+
+def test_the_marks_of_every_family_are_a_megabyte():
+    made = list(faults_parse.marked(2000))
+    assert all(len(text) >= 1900 for _, text in made) and len(made) == 26 * len(faults_parse.FAMILIES)
 
 
 # The loaders.
@@ -395,7 +427,7 @@ def test_only_some_parts_write_no_report(tmp_path, capsys):
 
 
 def test_every_part_is_there():
-    assert list(faults.PARTS) == ["kill", "store", "api", "parse", "loaders"]
+    assert list(faults.PARTS) == ["kill", "store", "kernel", "api", "parse", "loaders"]
     for name in faults.PARTS:
         assert importlib.util.find_spec(f"tests.bench.faults_{name}"), name
 
@@ -416,3 +448,53 @@ def test_a_limit_that_counts_wrong_is_seen(monkeypatch):
     monkeypatch.setattr(faults_api.spending.Purse, "settle", lambda self, reserved, request, made: self._ledger.add(
         "served", -reserved, 0.001))  # fmt: skip
     assert faults_api.limit_claim(client).verdict == "missed"
+
+
+def test_events_without_an_end_are_given_up(monkeypatch):
+    fault = faults_api.FAULTS["with events without an end"]
+    quick = lambda server: client(server, request_timeout_s=0.5)  # noqa: E731
+    claim, seconds = faults_api.fault_claim("events", fault, quick)
+    assert claim.verdict == "met" and "no whole answer within 0.5 s" in claim.why and seconds < 20
+    monkeypatch.setattr(module, "MOST_BYTES", 50_000)
+    claim, _ = faults_api.fault_claim("events", fault, client)
+    assert claim.verdict == "met" and "its answer has no end" in claim.why
+
+
+def test_a_client_that_takes_events_without_an_end_for_an_answer_or_waits_for_their_end_misses(monkeypatch):
+    fault = faults_api.FAULTS["with events without an end"]
+    taken = lambda made: made if made.ok else Generation(made.request_key, "aaaa", "stop")  # noqa: E731
+    hasty = lambda server: Planted(client(server, request_timeout_s=0.3, max_retries=0), taken)  # noqa: E731
+    assert faults_api.fault_claim("events", fault, hasty)[0].verdict == "missed"
+    monkeypatch.setattr(faults_api, "PATIENCE_S", 0.7)
+    _, seconds = faults_api.fault_claim("events", fault, lambda server: client(server, max_retries=0))
+    assert faults_api.patience_claim(seconds, "events").verdict == "missed"
+
+
+@pytest.mark.parametrize(
+    ("wait", "verdict"), [(None, "met"), (lambda headers: 0.01, "missed"), (lambda headers: 6.0, "missed")]
+)
+def test_a_date_just_ahead_is_waited_for_and_no_longer(monkeypatch, wait, verdict):
+    if wait:
+        monkeypatch.setattr(module, "wished_wait", wait)
+    claim = faults_api.date_claim(client)
+    assert claim.verdict == verdict, claim
+
+
+def forgetful(self, reserved, request, made):
+    settle(self, reserved, request, made if made.ok else Generation(made.request_key, error=made.error))
+
+
+def twice(self, reserved, request, made):
+    settle(self, reserved, request, made)
+    settle(self, 0.0, request, made)
+
+
+settle = faults_api.spending.Purse.settle
+
+
+@pytest.mark.parametrize("plant", [forgetful, twice])
+def test_cost_under_retries_and_failures_is_right_and_one_that_is_not_is_seen(monkeypatch, plant):
+    claim = faults_api.cost_claim(client)
+    assert claim.verdict == "met", claim
+    monkeypatch.setattr(faults_api.spending.Purse, "settle", plant)
+    assert faults_api.cost_claim(client).verdict == "missed"

@@ -318,6 +318,10 @@ HOSTILE = {
     "thinking blocks": "<think></think>" * (MB // 15),
     "closing marks with text": "a</think>" * (MB // 9),
     "half marks": "<think" * (MB // 6),
+    "half marks of Kimi": "◁think" * (MB // 6),
+    "marks of Kimi behind an item": '◁think▷so◁/think▷[{"id":0,"activity":"' + "◁/think▷" * (MB // 8),
+    "tags": "think" + "<a>" * (MB // 3),
+    "stray quotes in an item": '[{"id":0,"activity":"' + '"' * MB,
     "one item again and again": '{"id":0,"activity":1},' * (MB // 22),
     "broken items": "{'id':0,'activity':9 9}," * (MB // 24),
     "deep broken items": ("{'id':0,'activity':" + "[" * 440 + "},") * (MB // 462),
@@ -342,8 +346,8 @@ HOSTILE = {
 def test_a_hostile_megabyte_is_read_fast(name, strict):
     text = HOSTILE[name]
     assert len(parse_answer(text, 10, LABELS, strict=strict).predictions) == 10
-    # The figure is 50 ms (bench faults); a busy sibling hyper-thread has trebled it, a quadratic reader takes minutes.
-    assert quiet_seconds(lambda: parse_answer(text, 10, LABELS, strict=strict)) <= 0.15
+    # The figure is 50 ms (bench faults); a busy sibling hyper-thread may double it, a quadratic reader takes minutes.
+    assert quiet_seconds(lambda: parse_answer(text, 10, LABELS, strict=strict)) <= 0.1
 
 
 def check(text, n, **options):

@@ -291,22 +291,6 @@ def narrow(task: Task, windows: Collection[tuple[str, int]], subset: str) -> Tas
     return replace(task, windows=kept, sessions=sessions, subset=subset)
 
 
-def same_events(task: Task, reference: Task) -> Task:
-    """Of a task whose sessions are cut otherwise, the windows that count a scored event that the reference counts.
-
-    Args:
-        task: all windows of the same sessions, in another scheme.
-        reference: whose events are to be asked about again.
-    """
-    wanted = set(reference.scored_events())
-    kept = tuple(
-        window
-        for window in task.windows
-        if any((window.session_id, window.events[i].event_id) in wanted for i in window.counted)
-    )
-    return replace(task, windows=kept, subset=f"{task.subset}, those that count the events of {reference.subset}")
-
-
 def some_sessions(training: Task, n: int | None, skipped: int = 0) -> Task:
     """The windows of ``n`` training sessions, the first ones behind ``skipped`` others; None = all that are left.
 

@@ -171,7 +171,7 @@ class FileRows:
                     self._mend(line, label.mended)
                 state = STATES.get(value) or self._odd(sensor, value, line)
             if state:
-                self._report.rows_used += 1
+                self._reader.used(self._path, line)
                 self._home.n_repeated += state == sensor.last
                 sensor.last = state
                 sensor.opens |= state == "OPENED"

@@ -204,7 +204,7 @@ def _spans(reader: Reader, path: Path, *, has_value: bool) -> list[_Span]:
             if rows and start < rows[-1][0]:
                 reader.mended(path, line, f"out of order: {start} follows {rows[-1][0]}; sorted")
             rows.append((start, end, int(found[5])))
-    reader.report.rows_used += len(rows)
+            reader.used(path, line)
     counts["activations" if has_value else "intervals"] += len(rows)
     return rows
 
@@ -231,7 +231,7 @@ def _labels(reader: Reader, path: Path) -> _Names:
         elif int(found[1]) in names.words:
             reader.refused(path, line, f"id {found[1]} is named twice: the first name is kept")
         else:
-            reader.report.rows_used += 1
+            reader.used(path, line)
             names.words[int(found[1])] = re.split(r"[\s,;]+", found[2].strip())
             if found[3]:
                 names.absent.add(int(found[1]))

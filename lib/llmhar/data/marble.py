@@ -26,17 +26,12 @@ from llmhar.data.intervals import Intervals
 from llmhar.data.load_report import DataError, Loaded, LoadReport, Split
 from llmhar.data.reader import Reader, find_root, finish, folders, natural, plain, quoted
 
-ACTIVITIES = {
-    number: name
-    for number, name in enumerate(
-        (
-            *("ANSWERING_PHONE", "CLEARING_TABLE", "COOKING", "EATING", "ENTERING_HOME", "LEAVING_HOME"),
-            *("MAKING_PHONE_CALL", "PREPARING_COLD_MEAL", "SETTING_UP_TABLE", "TAKING_MEDICINES", "USING_PC"),
-            *("WASHING_DISHES", "WATCHING_TV", "TRANSITION"),
-        ),
-        start=1,
-    )
-}
+_NAMES = (
+    *("ANSWERING_PHONE", "CLEARING_TABLE", "COOKING", "EATING", "ENTERING_HOME", "LEAVING_HOME"),
+    *("MAKING_PHONE_CALL", "PREPARING_COLD_MEAL", "SETTING_UP_TABLE", "TAKING_MEDICINES", "USING_PC"),
+    *("WASHING_DISHES", "WATCHING_TV", "TRANSITION"),
+)
+ACTIVITIES = dict(enumerate(_NAMES, start=1))
 """MARBLE's README numbers the first 13 so; TRANSITION is what its label files write between two of them."""
 TRANSITION = 14
 MAGNETIC = {"ON": "OPENED", "OFF": "CLOSED"}
@@ -183,7 +178,7 @@ def _switches(
             if ms < last.get(subject, 0):  # each subject's rows are in order; the file as a whole need not be
                 reader.mended(path, line, "out of order: follows a later row of its subject; sorted")
             last[subject] = max(ms, last.get(subject, 0))
-            reader.report.rows_used += 1
+            reader.used(path, line)
             yield _Row(ms, (room, name, state), subject, line)
 
 
@@ -237,7 +232,7 @@ def _labels(reader: Reader, path: Path) -> Intervals | None:
     for line, start, end, name in _spans(reader, path, "act"):
         if name in numbers:
             rows.append((start, end, numbers[name]))
-            reader.report.rows_used += 1
+            reader.used(path, line)
         else:
             reader.refused(path, line, f"unknown activity {quoted(name)}")
     return Intervals(rows)
@@ -248,6 +243,6 @@ def _presence(reader: Reader, path: Path, subject: str) -> Iterator[_Row]:
         if name in PLACES:
             yield _Row(start, (PLACES[name], "presence", "ENTERED"), subject, line)
             yield _Row(end, (PLACES[name], "presence", "LEFT"), subject, line)
-            reader.report.rows_used += 1
+            reader.used(path, line)
         else:
             reader.refused(path, line, f"unknown location {quoted(name)}")

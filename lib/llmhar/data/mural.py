@@ -189,7 +189,7 @@ def _events(
         several = people[subject] if len(people[subject]) > 1 else ()
         pairs = tuple((resident, number) for resident in several) if number is not None else ()
         rows.append((second, *places[name], state, people[subject], number, pairs))
-        reader.report.rows_used += 1
+        reader.used(path, line)
     rows.sort(key=lambda row: row[0])  # stable: ties keep the file's order
     return tuple(SensorEvent(i, date + timedelta(seconds=row[0]), *row[1:]) for i, row in enumerate(rows))
 

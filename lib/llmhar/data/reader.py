@@ -90,6 +90,10 @@ class Reader:
         """``path`` as the report shows it: relative to the data set's folder."""
         return path.relative_to(self.report.path).as_posix()
 
+    def used(self, path: Path, line: int) -> None:
+        """Enter a row that is used, as it is or mended: the report counts it, tests of the books ask for its line."""
+        self.report.rows_used += 1
+
     def mended(self, path: Path, line: int, reason: str) -> None:
         """Enter a row that was kept after a repair."""
         self.report.mended.append(RowNote(self.name(path), line, reason))
@@ -302,7 +306,7 @@ def records(lines: Iterable[str], delimiter: str = ",") -> Iterator[tuple[int, l
     """Line and cells of each record of a CSV file; None where quotes do not fit. Blank lines are skipped.
 
     A quoted field may run over several lines. But where the next line is a whole row by itself, the quote before it was
-    a stray one and costs its own row alone.
+    a stray one and costs its own row alone. Of several lines whose quotes do not fit, each is named.
 
     Args:
         lines: the file's lines with their ends.
@@ -318,7 +322,7 @@ def records(lines: Iterable[str], delimiter: str = ",") -> Iterator[tuple[int, l
             cells, is_open = split_cells(held, delimiter)
             if is_open:
                 continue
-            yield start, cells
+            yield from [(start, cells)] if cells else ((start + i, None) for i in range(len(held)))
             held = []
             continue
         yield from ((start + i, None) for i in range(len(held)))  # the stray quote's row, and what it took along

@@ -23,14 +23,11 @@ from llmhar.data.intervals import Intervals
 from llmhar.data.load_report import Loaded, LoadReport, WrongCall
 from llmhar.data.reader import Reader, find_root, finish, quoted
 
-ACTIVITIES = dict(
-    enumerate(
-        (
-            *("Breakfast", "Dinner", "Grooming", "Leaving", "Lunch"),
-            *("Showering", "Sleeping", "Snack", "Spare_Time/TV", "Toileting"),
-        )
-    )
+_NAMES = (
+    *("Breakfast", "Dinner", "Grooming", "Leaving", "Lunch"),
+    *("Showering", "Sleeping", "Snack", "Spare_Time/TV", "Toileting"),
 )
+ACTIVITIES = dict(enumerate(_NAMES))
 """Both homes' ten names in sorted order, from 0: fixed, though home A's data has no Dinner."""
 HOMES = ("A", "B")
 ROOMS = {"living": "living room"}
@@ -132,7 +129,7 @@ def _intervals(reader: Reader, path: Path) -> Intervals:
     for line, start, end, (name,) in _spans(reader, path, words=1):
         if name in numbers:
             rows.append((_seconds(start), _seconds(end), numbers[name]))
-            reader.report.rows_used += 1
+            reader.used(path, line)
         else:
             reader.refused(path, line, f"unknown activity {quoted(name)}")
     return Intervals(rows)
@@ -151,6 +148,6 @@ def _events(reader: Reader, path: Path, activities: Intervals) -> list[_Event]:
         sensor, room = NAMES.get(sensor, sensor), ROOMS.get(room, room)
         events.append((start, room, sensor, on, activities.at(_seconds(start))))
         events.append((end, room, sensor, off, activities.at(_seconds(end))))
-        reader.report.rows_used += 1
+        reader.used(path, line)
     events.sort(key=lambda event: event[0])  # stable: ties keep the file's order
     return events

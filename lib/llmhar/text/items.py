@@ -23,19 +23,20 @@ _ITEM_ID = re.compile(r"""["']?\bid["']?\s*[:：]\s*["']?(\d{1,9})["']?\s*(?:[,�
 _KEY_ID = re.compile(r"\bid\b", re.IGNORECASE)
 _OUTSIDE = re.compile(r"[{}\[\]]")
 # Possessive repeats: a string that is never closed is read once. A quote opens a string only if the string ends where
-# one may end, or with the text: in `"eating}, {"id"` none does.
+# one may end, or with the text: in `"eating}, {"id"` none does, and the quote is a token of its own. Each token begins
+# with a character that is looked for by itself.
 _INSIDE = re.compile(
-    r"""(?P<brace>[{}\[\]])"""
-    r"""|(?P<text>(?<!\\)"[^"\\\n]*+(?:\\.[^"\\\n]*+)*+(?:"(?=\s*+(?:[,:}\]，：]|//|/\*|\#|$))|(?P<open>$(?!\n))))"""
-    r"""|(?<=[\s{,:\[])'[^'\\\n]*+(?:\\.[^'\\\n]*+)*+'(?=\s*+[,:}\]])"""
-    r"""|//[^\n]*|(?P<comment>/\*)"""
+    r"""\{|\}|\[|\]"""
+    r"""|"(?:(?<!\\")[^"\\\n]*+(?:\\.[^"\\\n]*+)*+(?:"(?=\s*+(?:[,:}\]，：]|//|/\*|\#|$))|$(?!\n)))?+"""
+    r"""|'(?:(?<=[\s{,:\[]')[^'\\\n]*+(?:\\.[^'\\\n]*+)*+'(?=\s*+[,:}\]]))?+"""
+    r"""|//[^\n]*|/\*|/"""
 )
 _COMMENT = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"|//[^\n]*|/\*.*?\*/|(?<=\s)#[^\n"]*', re.DOTALL)
 _LEADING_ZEROS = re.compile(r"(:\s*)0+(?=\d+\s*[,}])")
 _DELIMITERS = re.compile(r"""[\s"'`“”‘’{}\[\](),:;=]+""")
 _ESCAPED = re.compile(r'(?<!\\)"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)', re.DOTALL)
 _NO_ITEMS = re.compile(r"\W*\[\s*\]\W*|```(?:json)?\s*\[\s*\]\s*```")
-_FULL_WIDTH = str.maketrans("｛｝［］：，＂“”", '{}[]:,"""')
+_FULL_WIDTH = tuple(zip("｛｝［］：，＂“”", '{}[]:,"""'))
 
 
 class Item(NamedTuple):
@@ -99,7 +100,7 @@ class _Scan:
         text, at, segment, finished = self.text, 0, 0, False
         for _ in range(MAX_TOKENS):
             token = (_INSIDE if self.objects else _OUTSIDE).search(text, at)
-            if token is None or (self.objects and token.lastgroup == "open"):
+            if token is None:
                 finished = True
                 break
             at, mark = token.end(), token.group()
@@ -199,7 +200,7 @@ def scan_items(answer: str, n: int) -> Items:
         n: events of the window; bounds how much is mended.
     """
     items = _one_list(answer) or _Scan(answer, n).run()
-    if not items.found and not answer.isascii() and (plain := answer.translate(_FULL_WIDTH)) != answer:
+    if not items.found and not answer.isascii() and (plain := _plain(answer)) != answer:
         mended = _Scan(plain, n).run()
         if mended.found:
             mended.n_repaired = max(mended.n_repaired, len(mended.found))
@@ -217,6 +218,13 @@ def scan_items(answer: str, n: int) -> Items:
     # Short answers only: on a megabyte of "[]" the pattern would try every place.
     items.empty = not items.found and len(answer) < 200 and _NO_ITEMS.fullmatch(answer) is not None
     return items
+
+
+def _plain(text: str) -> str:
+    """Text with full-width punctuation as ASCII; ``str.translate`` looks every character up, and is slow."""
+    for wide, mark in _FULL_WIDTH:
+        text = text.replace(wide, mark)
+    return text
 
 
 def _one_list(answer: str) -> Items | None:
@@ -295,7 +303,7 @@ def mended(span: str) -> dict[str, Any] | None:
     if len(span) > MAX_REPAIRED_CHARS:
         return None
     plain = _COMMENT.sub(lambda part: part.group() if part.group()[0] == '"' else " ", span)
-    plain = _LEADING_ZEROS.sub(r"\1", plain if plain.isascii() else plain.translate(_FULL_WIDTH))
+    plain = _LEADING_ZEROS.sub(r"\1", plain if plain.isascii() else _plain(plain))
     try:
         value = decoder.decode(plain)
     except (ValueError, RecursionError) as error:

@@ -43,9 +43,12 @@ MARKS: tuple[tuple[str, str], ...] = (
 )
 """Opening and closing mark of each family, as patterns without regard to case."""
 _OPENS, _CLOSES = ("|".join(marks) for marks in zip(*MARKS))
-# The first character is looked for by itself: an alternation of patterns would be tried at every letter of a text.
+# The first character is looked for by itself: an alternation of patterns would be tried at every letter of a text. Nor
+# is every bracket of a megabyte tried with every family: a mark ends before another begins, and begins with a word.
 _MARK = re.compile(
-    r"[<\[◁](?:(?<!\[)|(?=\s*+(?:/\s*+)?think))"  # a megabyte of "[" is not tried with every family
+    r"(?:[\[◁](?=\s*+(?:/\s*+)?think(?:ing)?\s*+[\]▷])"
+    r"|<(?=[^<>]{5,}+>)(?=\|\s*+(?:/|begin_of_|end|think|start|channel|return|message)"
+    r"|\s*+(?:/\s*+)?(?:[a-z]{1,12}+\s*+:\s*+)?(?:think|thought|reasoning|analysis|scratchpad|channel)))"
     rf"(?:(?<=(?=(?P<open>{_OPENS})).)|(?<=(?=(?P<close>{_CLOSES})).)|(?<=<)\|(?:end|return|start|message)\|>)",
     re.IGNORECASE,
 )

@@ -282,7 +282,16 @@ def test_pamap2_clips_have_the_heart_rate_zone(pamap2_folder):
     assert clips.labels == ("lying", "walking", "running") and clips.n_folds == 2
     check_folds(clips.clips)
     assert [(note.file, note.line) for note in clips.mended] == [("Protocol/subject101.dat", 4501)]
-    assert [(note.line, note.reason) for note in clips.refused] == [(5001, "unknown activity 8: left out")]
+    assert not clips.refused and [tuple(rows) for rows in clips.dropped] == [
+        ("Protocol/subject101.dat", 1, "no activity (0)", 500),
+        ("Protocol/subject102.dat", 5001, "no activity (8)", 300),
+        ("Protocol/subject102.dat", 2001, "no motion, nor can it be bridged", 200),
+        ("all files", 0, "too few for a clip", 1300),
+    ]
+    n_rows = 7000 + 5300
+    assert n_rows == 2000 * len(clips.clips) + sum(rows.rows for rows in clips.dropped), "no row goes without a word"
+    assert clips.to_json()["dropped"][3] == {"file": "all files", "line": 0, "reason": "too few for a clip",
+                                             "rows": 1300}  # fmt: skip
 
 
 def test_pamap2_zones():
@@ -463,9 +472,9 @@ def test_pamap2_activities_that_are_no_numbers_of_its_own_are_named(tmp_path):
     rows = [pamap2_rows(number, 25, 25 * i) for i, number in enumerate((4, 4.5, 1e308))]
     write_pamap2(tmp_path, "subject101.dat", *rows)
     clips = pamap2.pamap2_clips(tmp_path)
-    assert [(note.line, note.reason) for note in clips.refused] == [
-        (2501, "unknown activity 4.5: left out"),
-        (5001, "unknown activity 1e+308: left out"),
+    assert [(rows.line, rows.reason, rows.rows) for rows in clips.dropped] == [
+        (2501, "no activity (4.5, 1e+308)", 5000),
+        (0, "too few for a clip", 500),
     ]
     assert {clip.label for clip in clips.clips} == {"walking"}
 
@@ -484,3 +493,12 @@ def test_usc_had_values_beyond_32_bits_are_refused(tmp_path):
         savemat(tmp_path / "Subject1" / f"a1t{trial}.mat", {"sensor_readings": np.full((2500, 6), value)})
     clips = usc_had.usc_had_clips(tmp_path)
     assert [note.file for note in clips.refused] == ["Subject1/a1t2.mat"] and len(clips.clips) == 1
+
+
+def test_a_usc_had_trial_too_short_to_be_joined_is_refused(tmp_path):
+    (tmp_path / "Subject1").mkdir()
+    for trial, n in ((1, 2500), (2, 3)):
+        savemat(tmp_path / "Subject1" / f"a1t{trial}.mat", {"sensor_readings": np.ones((n, 6))})
+    clips = usc_had.usc_had_clips(tmp_path)
+    assert [note.reason for note in clips.refused] == ["sensor_readings is (3, 6), not (n, 6) with n ≥ 5"]
+    assert [tuple(rows) for rows in clips.dropped] == [("all files", 0, "too few for a clip", 500)]

@@ -6,6 +6,7 @@ the file was written, or its log begun anew, is made again.
 
 from __future__ import annotations
 
+import errno
 import shutil
 import sqlite3
 import tempfile
@@ -81,7 +82,8 @@ def _copied(path: Path, copy: Path) -> Path:
             if not path.is_file():
                 raise DataError(f"{path} is not there: check the path") from error
         except OSError as error:
-            raise DataError(f"{path} cannot be copied to {copy.parent}: {error.strerror or error}") from error
+            cure = ": free some space there, or set TMPDIR to another folder" if error.errno == errno.ENOSPC else ""
+            raise DataError(f"{path} cannot be copied to {copy.parent}: {error.strerror or error}{cure}") from error
     raise DataError(f"{path} is written all the time: stop Home Assistant, or give a copy that it does not write")
 
 

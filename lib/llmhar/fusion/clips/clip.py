@@ -16,7 +16,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from llmhar.data.load_report import DataError, RowNote
+from llmhar.data.load_report import DataError, DroppedRows, RowNote
 
 AUDIO_S, MOTION_S, HOP_S = 2.0, 4.0, 2.0
 """S2: seconds of a sound window, of a motion window, and between the centres of two steps."""
@@ -110,6 +110,9 @@ class ClipSet:
     clips: tuple[Clip, ...]
     mended: tuple[RowNote, ...] = ()
     refused: tuple[RowNote, ...] = ()
+    dropped: tuple[DroppedRows, ...] = ()
+    """Rows of motion that are in no clip, one entry a kind; of a manifest's clips, which need not reach over all of a
+    recording, none."""
     provenance: str = ""
     """One or two sentences: recordings, licences, what was joined."""
 
@@ -133,6 +136,7 @@ class ClipSet:
             "labels": {label: counts[label] for label in self.labels},
             "mended": [note.to_json() for note in self.mended],
             "refused": [note.to_json() for note in self.refused],
+            "dropped": [rows.to_json() for rows in self.dropped],
         }
 
 

@@ -132,8 +132,7 @@ class _Data(NamedTuple):
 
 
 def _stretches(data: _Data) -> Iterator[tuple[int, int]]:
-    changes = (np.diff(data.label) != 0) | (np.diff(data.recording) != 0)
-    return _edges(changes)
+    return _edges((np.diff(data.label) != 0) | (np.diff(data.recording) != 0))
 
 
 def _recordings(data: _Data) -> Iterator[tuple[int, int]]:
@@ -163,8 +162,11 @@ def _file() -> Path:
 
 @functools.lru_cache(maxsize=1)
 def _read(file: Path) -> _Data:
-    with np.load(file, allow_pickle=False) as held:
-        data = _Data(*(held[name] for name in _Data._fields))
+    try:
+        with np.load(file, allow_pickle=False) as held:
+            data = _Data(*(held[name] for name in _Data._fields))
+    except Exception as error:  # NumPy's reader raises almost anything on a broken file
+        raise DataError(f"{file} is damaged ({type(error).__name__}): delete it, it is made again") from error
     for array in data:
         array.flags.writeable = False  # it is shared by all callers
     return data

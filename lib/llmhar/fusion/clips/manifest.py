@@ -64,6 +64,7 @@ def load_manifest(path: Path, *, check: bool = True) -> ClipSet:
                 raise DataError(f"clip_id {quoted(clip.clip_id)} was there before")
             clip = _checked(clip, row, file.parent, report) if check else clip
             clips[clip.clip_id] = replace(clip, label=labels.fold(row["label"], line))
+            reader.used(file, line)
         except DataError as error:
             reader.refused(file, line, str(error))
     if not clips:

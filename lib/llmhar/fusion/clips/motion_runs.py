@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from llmhar.data.load_report import DataError
+from llmhar.data.load_report import DataError, DroppedRows
 from llmhar.fusion.clips.clip import Clip, ClipSet, Signal, assign_folds
 
 CLIP_S = 20.0
@@ -97,11 +97,12 @@ def motion_clips(
     Raises:
         DataError: no stretch fills a clip.
     """
-    drawn = []
+    drawn, left = [], Counter[str]()
     for run in runs:
-        n = round(CLIP_S * run.signal.rate)
-        if run.label in labels:
-            drawn += [(run, slice(at, at + n)) for at in range(0, len(run.signal.samples) - n + 1, n)]
+        n, n_rows, is_one = round(CLIP_S * run.signal.rate), len(run.signal.samples), run.label in labels
+        starts = range(0, n_rows - n + 1, n) if is_one else range(0)
+        drawn += [(run, slice(at, at + n)) for at in starts]
+        left["too few for a clip" if is_one else "none of its activities"] += n_rows - n * len(starts)
     if not drawn:
         raise DataError(f"{title}: no labelled stretch of {CLIP_S:g} s")
     sources = [frozenset({f"person:{run.person}"}) for run, _ in drawn]
@@ -123,7 +124,8 @@ def motion_clips(
                 fold=fold,
             )
         )
-    return ClipSet(name, title, "real", labels, tuple(clips), provenance=provenance)
+    dropped = tuple(DroppedRows("all files", 0, reason, n) for reason, n in left.items() if n)
+    return ClipSet(name, title, "real", labels, tuple(clips), dropped=dropped, provenance=provenance)
 
 
 def _part(signal: Signal, part: slice) -> Signal:

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from llmhar.data.load_report import DataError, LoadReport, MissingFile, RowNote
+from llmhar.data.load_report import DataError, DroppedRows, LoadReport, MissingFile, RowNote
 from llmhar.data.reader import MAX_FIELD, find_root, natural
 from llmhar.fusion.clips.clip import ClipSet, Signal
 from llmhar.fusion.clips.motion_runs import MotionRun, motion_clips
@@ -25,7 +25,7 @@ ACTIVITIES = {
     16: "vacuum cleaning", 17: "ironing", 18: "folding laundry", 19: "house cleaning", 20: "playing soccer",
     24: "rope jumping",
 }  # fmt: skip
-"""Number in the files -> activity; 0 is the time between two, and is left out."""
+"""Number in the files -> activity; 0 is the time between two, and is left out and counted, as any other number is."""
 SENSORS = {"hand": 3, "chest": 20, "ankle": 37}
 """Sensor -> its first column, from 0."""
 RATE = 100.0
@@ -37,7 +37,7 @@ ROWS = 20_000
 MAX_BYTES = 2**30
 """Largest file that is read: 1 GiB, some four times PAMAP2's largest."""
 MAX_UNKNOWN = 20
-"""Most activities of a file that are unknown and named."""
+"""Most numbers of a file that stand for no activity and are named."""
 MAX_GAP_S = 0.5
 """Longest loss of the radio, in seconds, that is bridged by straight lines; at a longer one the stretch ends."""
 GREATEST = 190.0
@@ -83,7 +83,7 @@ def pamap2_clips(path: Path, *, sensor: str = "hand") -> ClipSet:
         "activity; context: heart-rate zone from the strap.",
         context=_heart,
     )
-    return replace(clips, mended=tuple(report.mended), refused=tuple(report.refused))
+    return replace(clips, mended=tuple(report.mended), dropped=(*report.dropped, *clips.dropped))
 
 
 def _heart(run: MotionRun, part: slice) -> Mapping[str, str]:
@@ -110,9 +110,7 @@ def _runs(file: Path, root: Path, sensor: str, report: LoadReport) -> Iterator[M
     heart = pd.Series(table[:, 2]).ffill().to_numpy()
     with np.errstate(over="ignore"):
         motion = np.hstack([table[:, 3:6] / G, table[:, 6:]]).astype(np.float32)
-    for number in np.setdiff1d(activity, [0, *ACTIVITIES])[:MAX_UNKNOWN]:
-        line = int(np.flatnonzero(activity == number)[0]) + 1
-        report.refused.append(RowNote(name, line, f"unknown activity {number:g}: left out"))
+    named, used = np.isin(activity, list(ACTIVITIES)), np.zeros(len(t), dtype=bool)
     bad = np.asarray(~np.isfinite(motion).all(axis=1))
     edges = np.flatnonzero((np.diff(activity) != 0) | ~((np.diff(t) > 0) & (np.diff(t) <= MAX_GAP_S))) + 1
     for first, last in zip([0, *edges], [*edges, len(t)]):
@@ -121,6 +119,7 @@ def _runs(file: Path, root: Path, sensor: str, report: LoadReport) -> Iterator[M
             continue
         for begin, end in _bridgeable(bad[first:last], round(MAX_GAP_S * RATE)):
             rows = slice(first + begin, first + end)
+            used[rows] = True
             if bad[rows].any():
                 reason = f"{bad[rows].sum()} rows of {label} without motion from here on: bridged"
                 report.mended.append(RowNote(name, rows.start + 1, reason))
@@ -133,6 +132,10 @@ def _runs(file: Path, root: Path, sensor: str, report: LoadReport) -> Iterator[M
                 start=float(t[rows.start] - t[0]),
                 heart_rate=heart[rows].astype(np.float32),
             )
+    names = ", ".join(f"{number:g}" for number in np.unique(activity[~named])[:MAX_UNKNOWN])
+    for reason, left in ((f"no activity ({names})", ~named), ("no motion, nor can it be bridged", named & ~used)):
+        if left.any():
+            report.dropped.append(DroppedRows(name, int(left.argmax()) + 1, reason, int(left.sum())))
 
 
 def _bridgeable(bad: np.ndarray, longest: int) -> Iterator[tuple[int, int]]:

@@ -17,7 +17,7 @@ from scipy.io import loadmat
 from llmhar.data.load_report import DataError, MissingFile, RowNote
 from llmhar.data.reader import find_root, natural
 from llmhar.fusion.clips.clip import ClipSet, Signal
-from llmhar.fusion.clips.motion_runs import MotionRun, join_runs, motion_clips
+from llmhar.fusion.clips.motion_runs import FADE, MotionRun, join_runs, motion_clips
 
 ACTIVITIES = (
     *("walking forward", "walking left", "walking right", "walking upstairs", "walking downstairs"),
@@ -79,8 +79,8 @@ def _run(file: Path) -> MotionRun:
         readings = np.asarray(loadmat(file, variable_names=["sensor_readings"])["sensor_readings"], dtype=np.float64)
     except Exception as error:  # SciPy's reader raises almost anything on a broken file
         raise DataError(f"no MATLAB file with sensor_readings ({type(error).__name__}): unpack it again") from error
-    if readings.ndim != 2 or readings.shape[1] != 6 or len(readings) == 0:
-        raise DataError(f"sensor_readings is {readings.shape}, not (n, 6)")
+    if readings.ndim != 2 or readings.shape[1] != 6 or len(readings) < FADE:
+        raise DataError(f"sensor_readings is {readings.shape}, not (n, 6) with n ≥ {FADE}")
     with np.errstate(over="ignore"):
         samples = np.hstack([readings[:, :3], np.deg2rad(readings[:, 3:])]).astype(np.float32)
     if not np.isfinite(samples).all():
