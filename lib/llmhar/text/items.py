@@ -319,7 +319,7 @@ def _repaired(span: str) -> dict[str, Any] | None:
         value = json_repair.loads(span)
     except Exception:  # a third party on hostile text: whatever it trips over, the item is unreadable
         return None
-    if not isinstance(value, dict) or _substance(span) != _substance(_flat(value)):
+    if not isinstance(value, dict) or _substance(span) != _substance(" ".join(f"{k} {v}" for k, v in value.items())):
         return None
     empty = {key.strip().casefold() for key, content in value.items() if content == ""}
     return None if empty - {"why"} else value  # a reason may be left blank, an activity may not
@@ -328,10 +328,6 @@ def _repaired(span: str) -> dict[str, Any] | None:
 def _substance(text: str) -> str:
     """Text without what repair may touch: json_repair also drops words (2 of "2 or 3") and the first of two keys."""
     return _DELIMITERS.sub("", text).casefold().replace("null", "none")
-
-
-def _flat(value: Mapping[str, Any]) -> str:
-    return " ".join(f"{key} {content}" for key, content in value.items())
 
 
 def as_id(value: Any) -> int | None:

@@ -47,7 +47,7 @@ _OPENS, _CLOSES = ("|".join(marks) for marks in zip(*MARKS))
 # is every bracket of a megabyte tried with every family: a mark ends before another begins, and begins with a word.
 _MARK = re.compile(
     r"(?:[\[◁](?=\s*+(?:/\s*+)?think(?:ing)?\s*+[\]▷])"
-    r"|<(?=[^<>]{5,}+>)(?=\|\s*+(?:/|begin_of_|end|think|start|channel|return|message)"
+    r"|<(?=[^<>]{5,}+>)(?=\|\s*+(?:/|begin_of_|end|think|start|return|message|channel(?:>\s*+thought\b|\|>\s*+[acf]))"
     r"|\s*+(?:/\s*+)?(?:[a-z]{1,12}+\s*+:\s*+)?(?:think|thought|reasoning|analysis|scratchpad|channel)))"
     rf"(?:(?<=(?=(?P<open>{_OPENS})).)|(?<=(?=(?P<close>{_CLOSES})).)|(?<=<)\|(?:end|return|start|message)\|>)",
     re.IGNORECASE,

@@ -93,7 +93,7 @@ def hapt_windows(seconds: float = 4.0, hop: float = 2.0, classes: Literal[6, 12]
     data = _read(_file())
     length, step = round(seconds * RATE), round(hop * RATE)
     starts, labels = [], []
-    for first, last in _stretches(data) if classes == 6 else _recordings(data):
+    for first, last in _stretches(data) if classes == 6 else _edges(np.diff(data.recording) != 0):
         for start in range(first, last - length + 1, step):
             window = data.label[start : start + length]
             label = int(window[length // 2])
@@ -133,10 +133,6 @@ class _Data(NamedTuple):
 
 def _stretches(data: _Data) -> Iterator[tuple[int, int]]:
     return _edges((np.diff(data.label) != 0) | (np.diff(data.recording) != 0))
-
-
-def _recordings(data: _Data) -> Iterator[tuple[int, int]]:
-    return _edges(np.diff(data.recording) != 0)
 
 
 def _edges(changes: np.ndarray) -> Iterator[tuple[int, int]]:
