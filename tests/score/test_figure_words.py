@@ -4,7 +4,7 @@ import ast
 import math
 from pathlib import Path
 
-from llmhar.score.figure_words import ranked
+from llmhar.score.figures import ranked
 
 LIB = Path(__file__).parents[2] / "lib" / "llmhar"
 TITLED = {"prompt_parts", "confusion_map", "draw_way", "draw_timeline"}

@@ -22,8 +22,7 @@ from llmhar.data.events import Windowing
 from llmhar.records import VERDICTS, Fingerprint, Generation
 from llmhar.run import publish, report
 from llmhar.score import cost_tables, figures, tables, token_tables
-from llmhar.score.figure_words import ranked
-from llmhar.score.figures import axes_of, stamp
+from llmhar.score.figures import axes_of, ranked, stamp
 from llmhar.text.prompt import PromptForm
 from llmhar.text.serialize import SERIALIZERS
 from llmhar.traces import view

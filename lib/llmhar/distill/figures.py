@@ -23,8 +23,7 @@ from llmhar.distill.small import GatewayPoint
 from llmhar.distill.students import Student
 from llmhar.distill.traces import FunnelStep
 from llmhar.distill.transfer import S1_TEACHER, MatrixCell, published_cells
-from llmhar.score.figure_words import f1_words, ranked
-from llmhar.score.figures import MARKS, axes_of, colours_of, describe, panels_of, plain, stamp
+from llmhar.score.figures import MARKS, axes_of, colours_of, describe, f1_words, panels_of, plain, ranked, stamp
 from llmhar.score.published import published
 from llmhar.score.stats import Interval
 from llmhar.score.tables import KINDS, Result

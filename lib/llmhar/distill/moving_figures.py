@@ -10,8 +10,7 @@ from matplotlib.ticker import MaxNLocator
 
 from llmhar.distill.moving import NOT_ASKED, Homes, Role, Row
 from llmhar.score.across_homes import mean_f1
-from llmhar.score.figure_words import f1_words, ranked
-from llmhar.score.figures import MARKS, axes_of, colours_of, describe, panels_of, plain, stamp_wrapped
+from llmhar.score.figures import MARKS, axes_of, colours_of, describe, f1_words, panels_of, plain, ranked, stamp_wrapped
 from llmhar.score.stats import Interval
 from llmhar.score.tables import Result
 

@@ -20,8 +20,7 @@ from llmhar.fusion.ablation import Cell, in_order
 from llmhar.fusion.clips.scenes import TITLE as SCENES_TITLE
 from llmhar.fusion.study import Answered, confusion
 from llmhar.fusion.tables import SCORES, About, Score, sets_in_order, spell, stamped
-from llmhar.score.figure_words import ranked
-from llmhar.score.figures import MARKS, axes_of, colours_of, confusion_map, panels_of, plain, stamp_wrapped
+from llmhar.score.figures import MARKS, axes_of, colours_of, confusion_map, panels_of, plain, ranked, stamp_wrapped
 from llmhar.score.stats import Interval
 from llmhar.score.tables import KINDS
 

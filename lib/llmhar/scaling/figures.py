@@ -12,8 +12,19 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 from llmhar.score.cost import AXES, Point, pareto_front
-from llmhar.score.figure_words import f1_words, ranked
-from llmhar.score.figures import MARKS, axes_of, box_text, colours, colours_of, describe, panels_of, plain, stamp
+from llmhar.score.figures import (
+    MARKS,
+    axes_of,
+    box_text,
+    colours,
+    colours_of,
+    describe,
+    f1_words,
+    panels_of,
+    plain,
+    ranked,
+    stamp,
+)
 from llmhar.score.published import DATASETS_IN_S1, published_curve
 from llmhar.score.tables import Result
 

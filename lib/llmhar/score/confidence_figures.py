@@ -8,8 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from llmhar.score.confidence import Judged, Threshold, risk_coverage
-from llmhar.score.figure_words import ranked
-from llmhar.score.figures import MARKS, axes_of, colours_of, plain, stamp_wrapped
+from llmhar.score.figures import MARKS, axes_of, colours_of, plain, ranked, stamp_wrapped
 
 
 def risk_coverage_curves(judged: Mapping[str, Judged], thresholds: Mapping[str, Threshold] | None = None) -> Figure:

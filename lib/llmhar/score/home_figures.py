@@ -13,8 +13,18 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from llmhar.data.events import SCHEMES, WINDOW_SIZE
-from llmhar.score.figure_words import f1_words, ranked
-from llmhar.score.figures import MARKS, axes_of, colours, colours_of, describe, panels_of, plain, stamp_wrapped
+from llmhar.score.figures import (
+    MARKS,
+    axes_of,
+    colours,
+    colours_of,
+    describe,
+    f1_words,
+    panels_of,
+    plain,
+    ranked,
+    stamp_wrapped,
+)
 from llmhar.score.kinds import kind_table
 from llmhar.score.overtake import LearningCurve, by_control, curve_table, find_overtake
 from llmhar.score.schemes import PURITIES, Results, scheme_table
