@@ -14,6 +14,16 @@ from unittest import mock
 from llmhar import cli
 
 
+def user_of(folder: Path) -> dict[str, str]:
+    """The environment of somebody whose checkout, store and reports lie in a folder of their own, and nothing else."""
+    root = Path(__file__).parents[1]
+    for shared in ("params", "notebooks", "CITATION.cff"):
+        (folder / shared).symlink_to(root / shared)
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("LLMHAR_")}
+    places = {"LLMHAR_HOME": str(folder / "home"), "LLMHAR_REPORTS": str(folder / "reports")}
+    return environment | places | {"PYTHONPATH": str(root / "lib"), "TZ": "UTC"}
+
+
 def call(
     *arguments: object, stdin: str = "", cwd: Path | None = None, env: Mapping[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:

@@ -1,7 +1,6 @@
 """The reader's ten tasks of CONTRIBUTING: at most three commands each, and each command is one that there is."""
 
 import json
-import os
 import re
 import shlex
 import subprocess
@@ -11,7 +10,7 @@ import pytest
 import typer
 
 from llmhar.run.jobs import plan_jobs
-from tests.command import call
+from tests.command import call, user_of
 
 ROOT = Path(__file__).parents[1]
 PART = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8").partition("## Ten things a reader wants first")[2]
@@ -48,11 +47,7 @@ def test_each_command_is_there(task, line):
 
 def test_tasks_without_weights_run_as_they_stand(tmp_path):
     """The others take minutes of a language model, a server, or a file that is not here; own data: tests/run."""
-    for shared in ("params", "notebooks", "CITATION.cff"):
-        (tmp_path / shared).symlink_to(ROOT / shared)
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("LLMHAR_")}
-    environment |= {"LLMHAR_HOME": str(tmp_path / "home"), "LLMHAR_REPORTS": str(tmp_path / "reports")}
-    environment |= {"PYTHONPATH": str(ROOT / "lib"), "TZ": "UTC"}
+    environment = user_of(tmp_path)
     for line in TASKS["compare two models"]:
         done = call(*shlex.split(line)[1:], cwd=tmp_path, env=environment)
         assert done.returncode == 0, done.stderr[-2000:]

@@ -298,6 +298,12 @@ def read_profile(path: Path, notebooks: Collection[str]) -> dict[str, dict[str, 
     return {name: _mapping(part, f"{path}, section {name}", "`name: value` lines") for name, part in sections.items()}
 
 
+def with_defaults(notebook: str, overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """Defaults of a notebook's parameters cell, then what is named otherwise; nothing is checked."""
+    cell = parameters_of(paths.notebook_file(notebook))
+    return {name: parameter.default for name, parameter in cell.items()} | dict(overrides)
+
+
 def live_settings(notebook: str, profile: str | None = None) -> dict[str, Any]:
     """A profile's settings for a notebook that somebody works in; none where a run has given it its own.
 

@@ -2,14 +2,13 @@
 
 import csv
 import json
-import os
 import re
 import shlex
 from pathlib import Path
 
 import pytest
 
-from tests.command import call
+from tests.command import call, user_of
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -24,12 +23,7 @@ def commands(name: str) -> list[list[str]]:
 
 def walk(name: str, folder: Path) -> dict[str, str]:
     """Run a path in a folder of its own, as a user would in the checkout; gives what each command printed."""
-    for shared in ("params", "notebooks"):
-        (folder / shared).symlink_to(ROOT / shared)
-    environment = {**os.environ, "LLMHAR_HOME": str(folder / "home"), "LLMHAR_REPORTS": str(folder / "reports")}
-    environment |= {"PYTHONPATH": str(ROOT / "lib"), "TZ": "UTC"}
-    environment.pop("LLMHAR_DATA", None)
-    printed = {}
+    environment, printed = user_of(folder), {}
     for words in commands(name):
         assert words[0] == "llmhar"
         done = call(*words[1:], cwd=folder, env=environment)

@@ -12,7 +12,7 @@ from llmhar.distill.small import GatewayPoint
 from llmhar.distill.study import RULES, Confirmed, StudyResults
 from llmhar.distill.tables import f1_ratio, paired_scores
 from llmhar.distill.transfer import MatrixCell
-from llmhar.score.stats import Pair, compare_pairs, t_interval
+from llmhar.score.stats import compare_pairs, t_interval
 from llmhar.score.tables import Result
 
 Numbers = dict[str, float | int | str | None]
@@ -58,13 +58,7 @@ def _difference(student: Result, other: str, compared: Mapping[str, Result]) -> 
         return {}
     own, its = paired_scores(student, compared[other])
     (pair,) = compare_pairs({"student": own, other: its})
-    return _pair_numbers(f"student_minus_{other}", pair)
-
-
-def _pair_numbers(name: str, pair: Pair) -> Numbers:
-    """A paired gap with its interval and p, as key numbers."""
-    gap = f"{name}_f1"
-    return {gap: pair.gap, f"{gap}_low": pair.low, f"{gap}_high": pair.high, f"{name}_p": pair.p}
+    return {**pair.numbers(f"student_minus_{other}_f1", f"student_minus_{other}_p")}
 
 
 def _of_seeds(student: Result, compared: Mapping[str, Result]) -> Numbers:
@@ -73,11 +67,9 @@ def _of_seeds(student: Result, compared: Mapping[str, Result]) -> Numbers:
     The interval is over sessions, of the mean over seeds; how far seeds lie apart stands in the scores of each. Nothing
     where each arm was trained once.
     """
-    runs = {"student": [student]} | ({"answer_only": [compared["answer_only"]]} if "answer_only" in compared else {})
-    for name, result in compared.items():
-        arm, again, _ = name.partition("_seed_")
-        if again:
-            runs.setdefault(arm, []).append(result)
+    runs: dict[str, list[Result]] = {}
+    for name, result in {"student": student, **compared}.items():
+        runs.setdefault(name.partition("_seed_")[0], []).append(result)
     scores = {
         arm: np.mean([paired_scores(one, student)[0] for one in own], axis=0)
         for arm, own in runs.items()
@@ -90,9 +82,10 @@ def _of_seeds(student: Result, compared: Mapping[str, Result]) -> Numbers:
         numbers |= t_interval(own).numbers(f"{arm}_of_seeds_f1")
     if "trees" in compared:
         scores["trees"] = np.array(paired_scores(compared["trees"], student)[0])
-    for pair in compare_pairs(scores) if "student" in scores else []:
-        if pair.first == "student":
-            numbers |= _pair_numbers(f"student_minus_{pair.second}_of_seeds", pair)
+    planned = [("student", other) for other in scores if other != "student" and "student" in scores]
+    for pair in compare_pairs(scores, planned):
+        name = f"student_minus_{pair.second}_of_seeds"
+        numbers |= pair.numbers(f"{name}_f1", f"{name}_p")
     return numbers
 
 

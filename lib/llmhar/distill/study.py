@@ -412,24 +412,30 @@ def examine_study(
     of_untrained = examine(study.students, [course.teacher_test for course in own], study.store, study.asking)
     return StudyResults(
         taught, students, of_teacher, dict(zip(study.students, of_untrained)), of_students,
-        compare_on(own[0], taught, arms),
+        *compare_on(own[:1], taught, arms),
     )  # fmt: skip
 
 
-def compare_on(course: Course, taught: TaughtStudy, arms: Mapping[str, TaughtStudent] = NO_ARMS) -> dict[str, Result]:
-    """What stands beside the first student on a course's test windows, by the name of its key numbers.
+def compare_on(
+    courses: Sequence[Course], taught: TaughtStudy, arms: Mapping[str, TaughtStudent] = NO_ARMS
+) -> list[dict[str, Result]]:
+    """What stands beside the first student on each course's test windows, by the name of its key numbers.
 
     Other arms of the student; scripted rules with and without habits; controls, which learn what the first student was
     shown in all its rounds on the study's first course.
     """
     study = taught.study
     names = [name for name in RULES if RULES[name] != study.teacher.name]
-    of_arms = examine([taught.spec_of(arm) for arm in arms.values()], [course.test], study.store, study.asking)
-    of_rules = examine([RULES[name] for name in names], [course.teacher_test], study.store, study.asking)
+    tests, tests_of_rules = [course.test for course in courses], [course.teacher_test for course in courses]
+    of_arms = examine([taught.spec_of(arm) for arm in arms.values()], tests, study.store, study.asking)
+    of_rules = examine([RULES[name] for name in names], tests_of_rules, study.store, study.asking)
     shown = [one.training_set for one in taught.on_first_course if one.student.base == study.students[0]]
     labelled = labelled_windows(shown or taught.training_sets[:1])
-    asked = {name: own[0] for name, own in zip([*arms, *names], [*of_arms, *of_rules])}
-    return asked | control_results(course.teacher_test, labelled, study.teaching.seed)
+    asked = dict(zip([*arms, *names], [*of_arms, *of_rules]))
+    return [
+        {name: own[place] for name, own in asked.items()} | control_results(test, labelled, study.teaching.seed)
+        for place, test in enumerate(tests_of_rules)
+    ]
 
 
 class Confirmed(NamedTuple):
@@ -465,7 +471,4 @@ def confirm(
     study, latest = taught.study, taught.spec_of(taught.latest)
     (of_teacher,) = examine([study.teacher], [course.teacher_test for course in courses], study.store, study.asking)
     (of_student,) = examine([latest], [course.test for course in courses], study.store, study.asking)
-    of_arms = [taught.spec_of(arm) for arm in arms.values()]
-    examine(of_arms, [course.test for course in courses], study.store, study.asking)  # each engine starts once
-    compared = [compare_on(course, taught, arms) for course in courses]
-    return [Confirmed(*own) for own in zip(of_teacher, of_student, compared)]
+    return [Confirmed(*own) for own in zip(of_teacher, of_student, compare_on(courses, taught, arms))]

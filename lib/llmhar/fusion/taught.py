@@ -206,7 +206,7 @@ def student_numbers(outcome: Outcome) -> dict[str, float | int]:
         for pair in pairs:
             if pair.first == student.answerer and pair.second in (*BESIDE, "bayes"):
                 key = f"student_{KEYS[part]}minus_{pair.second}"
-                numbers |= {key: pair.gap, f"{key}_low": pair.low, f"{key}_high": pair.high, f"{key}_p": pair.p}
+                numbers |= pair.numbers(key, f"{key}_p")
     return numbers | {"chance": 1 / len(student.task.labels)}
 
 

@@ -120,7 +120,7 @@ def _linked(code: str, page: Page) -> str:
         return f'<a href="../index.html#{code}"><code>{code}</code></a>'
     if code not in _CODED:
         return f"<code>{code}</code>"
-    return f'{head_of(code).words}<a class="term" href="#{head_of(code).term}" aria-label="what this means">?</a>'
+    return f"{head_of(code).words}{head_of(code).mark}"
 
 
 def linked_to_reports(html: str, folder: Path, up: str) -> str:

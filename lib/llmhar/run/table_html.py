@@ -14,6 +14,7 @@ from numbers import Real
 from typing import Any, NamedTuple
 
 import pandas as pd
+from markupsafe import Markup
 
 from llmhar.traces.view import templates_of
 
@@ -64,6 +65,12 @@ class Head(NamedTuple):
     words: str
     term: str
     """Anchor of the glossary's entry; empty where the words need none."""
+
+    @property
+    def mark(self) -> Markup:
+        """The link to that entry, or nothing."""
+        link = Markup('<a class="term" href="#{}" aria-label="what this means">?</a>')
+        return link.format(self.term) if self.term else Markup("")
 
 
 def table_html(table: pd.DataFrame, why_empty: str = "not measured") -> str:

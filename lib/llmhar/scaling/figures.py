@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -51,12 +50,9 @@ def scaling_curve(results: Sequence[Result]) -> Figure:
             if data not in silent:
                 _draw_ours(panel, sorted(own, key=lambda r: r.model.n_params), palette, "Dv"[place % 2])
         for place, flat in enumerate(r for r in results if r.model.kind != "llm"):
-            look: dict[str, Any] = {
-                "color": palette[flat.model.name],
-                "linestyle": LINES[place % len(LINES)],
-                "linewidth": 1.8,
-            }
-            panel.axhline(flat.macro_f1.mean, label=plain(f"{flat.model.name} on {flat.task.data}"), **look)
+            label = plain(f"{flat.model.name} on {flat.task.data}")
+            look = {"color": palette[flat.model.name], "linewidth": 1.8, "label": label}
+            panel.axhline(flat.macro_f1.mean, linestyle=LINES[place % len(LINES)], **look)
         panel.set_xscale(scale)
         panel.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
         panel.set_ylim(-0.03, 1.03)

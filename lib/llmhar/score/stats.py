@@ -362,6 +362,10 @@ class Pair(NamedTuple):
     n_values: int
     """Sessions, or clips, behind the gap."""
 
+    def numbers(self, name: str, p: str) -> dict[str, float]:
+        """Gap, bounds and p as key numbers: ``name``, ``name_low``, ``name_high``, and p by its own name."""
+        return {name: self.gap, f"{name}_low": self.low, f"{name}_high": self.high, p: self.p}
+
 
 def compare_pairs(
     scores: Mapping[str, Sequence[float] | Floats],

@@ -128,9 +128,8 @@ def device_of(profile: str) -> str:
         SettingsError: its settings are wrong.
     """
     choose(dict.fromkeys(settings.PROFILES), profile, f"unknown profile {profile!r}; there are:", PlanError)
-    section = settings.read_profile(paths.profile_file(profile), settings.notebook_names())["03_scaling"]
-    default = settings.parameters_of(paths.notebook_file("03_scaling"))["device"].default
-    return str(section.get("device", default))
+    sections = settings.read_profile(paths.profile_file(profile), settings.notebook_names())
+    return str(settings.with_defaults("03_scaling", sections.get("03_scaling", {}))["device"])
 
 
 def make_plan(

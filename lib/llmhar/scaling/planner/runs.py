@@ -54,8 +54,7 @@ class RunJobs:
         self._pass = ""
         sections = settings.read_profile(paths.profile_file(profile), settings.notebook_names())
         for notebook in settings.notebook_names():
-            cell = settings.parameters_of(paths.notebook_file(notebook))
-            self._values = {name: parameter.default for name, parameter in cell.items()} | sections.get(notebook, {})
+            self._values = settings.with_defaults(notebook, sections.get(notebook, {}))
             self._notebook, self._n_passes = notebook, 0
             if notebook not in NOT_COUNTED:
                 self._next_pass()

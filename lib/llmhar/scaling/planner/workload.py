@@ -175,6 +175,5 @@ def _settings(profile: str) -> tuple[dict[str, Any], str]:
     sections = settings.read_profile(paths.profile_file(profile), settings.notebook_names())
     for notebook in ("03_scaling", "02_prompting"):
         if notebook in sections:
-            cell = settings.parameters_of(paths.notebook_file(notebook))
-            return {name: parameter.default for name, parameter in cell.items()} | sections[notebook], notebook
+            return settings.with_defaults(notebook, sections[notebook]), notebook
     raise PlanError(f"profile {profile!r} has no settings: params/profiles/{profile}.yaml has no section 03_scaling")
