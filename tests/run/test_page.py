@@ -184,8 +184,9 @@ def test_pictures_say_the_finding(report):
     html = report[0].read_text()
     (alt,) = re.findall(r'<img alt="([^"]*)"', html)
     assert alt.startswith(FINDING) and alt.endswith("Bars")
-    beside = html[html.rindex('<p class="finding">', 0, html.index("<img alt=")) : html.index("<img alt=")]
-    assert FINDING in beside and "<summary>" not in beside, "the finding stands above its key figure"
+    before, finding, beside = html[: html.index("<img alt=")].rpartition('<p class="finding">')
+    assert FINDING in finding + beside and "<summary>" not in beside, "the finding stands above its key figure"
+    assert re.search(r'<div class="jp-RenderedImage[^>]*>\s*$', before), "inside its box: beside it is no room"
 
 
 def test_a_finding_is_escaped_wherever_it_stands():
