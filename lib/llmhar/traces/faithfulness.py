@@ -236,8 +236,8 @@ def gap_rows(outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
     """One row a model and way: how much more often cited evidence changes the label than its control, pair by pair.
 
     Columns: model, kind, pairs (with all labels), "cited only" and "control only" (pairs where that one alone changed
-    the label), and, in points, the mean gap over sessions with t interval (low, high; cut at -100 and 100), sign-flip p and their
-    number.
+    the label), and, in points, the mean gap over sessions with t interval (low, high; cut at -100
+    and 100), sign-flip p and their number.
     """
     rows = []
     for model in dict.fromkeys(outcome.model for outcome in outcomes):
