@@ -254,6 +254,18 @@ def test_two_pairs_over_six_sessions_can_show_nothing():
     assert {(row.verdict, row.p_least) for row in three} == {("not shown", 3 / 32)}
 
 
+def test_a_gap_of_shares_ends_at_one_and_a_gap_of_points_does_not():
+    first, second = [1.0, 1.0, 0.9, 0.2], [0.0, 0.1, 0.0, 0.0]
+    (pair,) = compare_pairs({"a": first, "b": second})
+    free = t_interval([a - b for a, b in zip(first, second)])
+    assert free.high > 1 and pair.high == 1 and pair.low == pytest.approx(free.low)
+    assert pair.least_gap == pytest.approx((free.high - free.low) / 2), "what the data can show is not cut"
+    (back,) = compare_pairs({"b": second, "a": first})
+    assert (back.low, back.high) == (-1, pytest.approx(-free.low))
+    (points,) = compare_pairs({"a": [100 * a for a in first], "b": [100 * b for b in second]})
+    assert points.high == pytest.approx(100 * free.high)
+
+
 def test_pairs_on_sessions_without_a_score():
     nan = float("nan")
     rows = compare_pairs({"a": [0.9, 0.8, 0.7, nan], "b": [0.1, 0.2, nan, 0.3], "none": [nan] * 4})

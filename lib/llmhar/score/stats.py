@@ -348,7 +348,8 @@ class Pair(NamedTuple):
     """Sessions that both have a score for, or clusters of the clips."""
     gap: float
     low: float
-    """95 % interval of the gap, for this pair alone: not widened for the number of pairs."""
+    """95 % interval of the gap, for this pair alone: not widened for the number of pairs; of shares cut at -1 and 1
+    (t knows neither)."""
     high: float
     p: float
     """Two-sided sign-flip test; of clips whole clusters change sides."""
@@ -406,14 +407,16 @@ def compare_pairs(
             units = np.bincount(number_clusters(clusters), difference).astype(float)
         p.append(sign_flip(units, seed=seed).p)
     adjusted = holm(p)
+    shares = all(np.nan_to_num(np.abs(own)).max(initial=0.0) <= 1 for own in table.values())
+    widest = 1.0 if shares else float("inf")
     least = holm([least_p(gap.n) for gap in gaps])  # Holm is monotone: all at their least is the least
     return [
         Pair(
             *names,
             n=gap.n,
             gap=gap.mean,
-            low=gap.low,
-            high=gap.high,
+            low=max(gap.low, -widest),
+            high=min(gap.high, widest),
             p=own_p,
             p_holm=p_holm,
             p_least=p_least,
