@@ -152,6 +152,13 @@ SAW = {
         "it reaches {student_f1}{of llmhar-home-135m taught on simulated-merged}",
         "behind the trees it is by {behind}{of behind}, p {student_minus_trees_p}",
     ],
+    "04c_small_students": [
+        "label {gap swap, llmhar-home-135m taught on simulated-merged}",
+        "{of gap swap, llmhar-home-135m taught on simulated-merged} points more often than other events",
+        "over {gap swap, llmhar-home-135m taught on simulated-merged_pairs} pairs; evidence that is taken away",
+        "{gap drop, llmhar-home-135m taught on simulated-merged}"
+        "{of gap drop, llmhar-home-135m taught on simulated-merged}: neither",
+    ],
     "05b_encoder_errors": [
         "the rules are right about {accuracy_dose_50_rules} of the clips",
         "the vote about {accuracy_dose_50_vote}, Bayes about {accuracy_dose_50_bayes}",
@@ -196,6 +203,28 @@ STUDY = {
         "Kasteren A {transfer_f1_kasteren_a}, CASAS AL {transfer_f1_casas_al}",
         "trees pass it after {overtake_days}{of overtake_days} labelled days",
     ],
+    "04c_small_students": [
+        "asked one window of each of {n_sessions} sessions",
+        "{f1 smollm2-135m taught on simulated_final-merged, bfloat16}{of f1 smollm2-135m taught on simulated_final-merged, bfloat16} in"
+        " {mb smollm2-135m taught on simulated_final-merged, bfloat16} MB and",
+        "{f1 smollm2-135m taught on simulated_final-merged-int8, int8}{of f1 smollm2-135m taught on simulated_final-merged-int8, int8} in {mb smollm2-135m taught on simulated_final-merged-int8, int8} MB",
+        "{f1 smollm2-135m-l16 taught on simulated_final, bfloat16}{of f1 smollm2-135m-l16 taught on simulated_final, bfloat16} in"
+        " {mb smollm2-135m-l16 taught on simulated_final, bfloat16} MB and",
+        "{f1 smollm2-135m-l16 taught on simulated_final-int8, int8}{of f1 smollm2-135m-l16 taught on simulated_final-int8, int8} in {mb smollm2-135m-l16 taught on simulated_final-int8, int8} MB",
+        "{f1 smollm2-135m-l8 taught on simulated_final, bfloat16}{of f1 smollm2-135m-l8 taught on simulated_final, bfloat16} in"
+        " {mb smollm2-135m-l8 taught on simulated_final, bfloat16} MB and",
+        "{f1 smollm2-135m-l8 taught on simulated_final-int8, int8}{of f1 smollm2-135m-l8 taught on simulated_final-int8, int8} in {mb smollm2-135m-l8 taught on simulated_final-int8, int8} MB",
+        "with 16 of 30 layers",
+        "with 8 layers",
+        "of 8 layers has {f1 smollm2-135m-l8 taught on simulated_final}"
+        "{of f1 smollm2-135m-l8 taught on simulated_final}, taught on by the largest student",
+        "{f1 smollm2-135m-l8 on policy}{of f1 smollm2-135m-l8 on policy}, taught as long by the teacher's text",
+        "{f1 smollm2-135m-l8 taught longer}{of f1 smollm2-135m-l8 taught longer}: twelve",
+        "replaced evidence {gap swap, smollm2-135m taught on simulated_final-merged}"
+        "{of gap swap, smollm2-135m taught on simulated_final-merged} points more often than",
+        "over {gap swap, smollm2-135m taught on simulated_final-merged_pairs} pairs, and evidence that is taken away {gap drop, smollm2-135m taught on simulated_final-merged}"
+        "{of gap drop, smollm2-135m taught on simulated_final-merged}.",
+    ],
     "05_fusion": [
         "Bayes reaches macro F1 {f1_all_bayes}, the vote {f1_vote}{of vote}, the rules {rules_f1}{of rules}",
         "text embeddings {embeddings_f1}{of embeddings}, the student {student_f1}{of student}",
@@ -236,6 +265,23 @@ FIGURES: dict[tuple[str, str, str], list[str]] = {
     ("04_distillation", "demo", "Ours, macro F1"): [
         "before it was taught on this home the student has {llmhar-home-135m ← nothing on simulated}",
         "after it {llmhar-home-135m ← simulated on simulated}, its teacher {rules ← nothing (teacher) on simulated}",
+    ],
+    ("05_fusion", "demo", "accuracy in percent, told everything"): [
+        "Bayes is right about {bayes, 0-shot} % of the clips, the vote about {vote, 0-shot} %, the rules about",
+        "{rules, 0-shot} %: all three",
+        "nothing but words, about {embeddings, 0-shot} %, the student of made-up clips about",
+        "{llmhar-fusion-135m, 0-shot} %, the untaught model about {smollm2-135m, 0-shot} % of its few",
+    ],
+    ("05_fusion", "demo", "rules, told captions + labels + motion + context"): [
+        "have {rules, told captions + labels + motion + context:} of {right} clips right",
+    ],
+    ("05_fusion", "demo", "Shapley share of accuracy"): [
+        "bring the rules {rules, labels} points, motion {rules, motion}, context {rules, context}",
+        "bring the vote {vote, labels}, {vote, motion} and {vote, context}",
+    ],
+    ("05_fusion", "demo", "% right"): [
+        "the rules have {rules, told labels} % and the paper's Gemini-2.5-pro has {Gemini-2.5-pro, told labels} % on",
+        "told motion alone, {rules, told motion} % and {Gemini-2.5-pro, told motion} %",
     ],
 }
 """Notebook, "demo" or "study", and what a recorded figure's words hold -> sentences about it; what is in braces stands

@@ -171,7 +171,7 @@ figure
 # - the scripted rules reach macro F1 0.686 [0.564, 0.807], without the hand-written habits 0.680
 #   [0.589, 0.771]: which of them is better is not shown;
 # - the untaught model reaches 0 and leaves 100 % of the events without a label;
-# - the same model taught on made-up homes, never on this one, reaches 0.414 [0.208, 0.621], the
+# - the same model taught on made-up homes, never on this one, reaches 0.406 [0.182, 0.629], the
 #   control by embeddings 0.183;
 # - all of it over 24 windows of 6 sessions.
 

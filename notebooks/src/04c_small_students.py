@@ -139,6 +139,16 @@ curve = figures.gateway_curve(measured) if measured else None
 curve or "not run in this profile"
 
 # %% [markdown]
+# **What the recorded study showed** (`reports/record/demo-full`; your run may differ):
+#
+# - asked one window of each of 12 sessions, the student of all layers has macro F1 0.704 [0.550,
+#   0.858] in 269 MB and in 8 bits 0.664 [0.512, 0.816] in 154 MB;
+# - with 16 of 30 layers it is 0.593 [0.426, 0.760] in 170 MB and 0.626 [0.436, 0.817] in 97.8 MB,
+#   with 8 layers 0.536 [0.348, 0.723] in 113 MB and 0.562 [0.390, 0.734] in 65.9 MB;
+# - so few windows show neither a loss by bits nor one by layers; over all windows `04_distillation`
+#   shows the one by layers.
+
+# %% [markdown]
 # ## Beyond S1: learning from one's own mistakes
 #
 # On-policy distillation (2306.13649): the best student's distribution is learnt by a smaller one,
@@ -152,6 +162,12 @@ tables.scores_of(compared) if further else "not run in this profile"
 
 # %%
 figures.loss_curve([one.student for one in further]) if further else "not run in this profile"
+
+# %% [markdown]
+# **What the recorded study showed** (`reports/record/demo-full`; your run may differ):
+#
+# - the student of 8 layers has 0.386 [0.328, 0.444], taught on by the largest student 0.379 [0.331,
+#   0.427], taught as long by the teacher's text 0.381 [0.337, 0.425]: twelve steps show no change.
 
 # %% [markdown]
 # ## Does the answer follow the reasoning?
@@ -171,6 +187,19 @@ tables.faithfulness_table(faithfulness.faithfulness_rows(outcomes))
 # %%
 gaps = faithfulness.gap_rows(outcomes)
 tables.faithfulness_gap_table(gaps) if gaps else "not run in this profile"
+
+# %% [markdown]
+# **What the recorded demo showed** (`reports/record/demo`; your run may differ):
+#
+# - replaced evidence moves the student's label 77.8 [-17.8, 100] points more often than other
+#   events that are replaced, over 8 pairs; evidence that is taken away 44.4 [-82.0, 100]: neither is
+#   shown to be more than chance.
+
+# %% [markdown]
+# **What the recorded study showed** (`reports/record/demo-full`; your run may differ):
+#
+# - the largest student's label follows replaced evidence 80 [24.5, 100] points more often than
+#   replaced other events, over 8 pairs, and evidence that is taken away 40 [-11.9, 91.9].
 
 # %% [markdown]
 # ## Five questions
