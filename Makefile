@@ -3,7 +3,7 @@ VENV ?= .venv
 LOCK ?= requirements/cpu.lock
 BIN := $(VENV)/bin
 PROFILE ?= demo
-FETCH = $(BIN)/llmhar models fetch smollm2-135m smollm2-135m-l16 smollm2-135m-l8 smollm2-135m-l4 llmhar-home-135m llmhar-home-135m-int8
+FETCH = $(BIN)/llmhar models fetch smollm2-135m smollm2-135m-l16 smollm2-135m-l8 smollm2-135m-l4 llmhar-home-135m llmhar-home-135m-int8 llmhar-fusion-135m
 export PYTHONDONTWRITEBYTECODE=
 export LLMHAR_ALL_EXAMPLES=$(SLOW)
 

@@ -187,7 +187,8 @@ scaling_tables.axes_table(points).round(3)
 
 # %%
 floor = scaling_tables.roofline_seconds(evaluation.results, device, n_gpus)
-scaling_figures.four_axes(points, describe(evaluation.results), floor)
+drawn = scaling_figures.four_axes(points, describe(evaluation.results), floor)
+drawn if floor else "not measured in this profile"
 
 # %% [markdown]
 # Plan against actual: what the planner expects of this machine, and which share was reached of the
@@ -195,7 +196,8 @@ scaling_figures.four_axes(points, describe(evaluation.results), floor)
 # share above 1 says so.
 
 # %%
-scaling_tables.plan_against_actual(evaluation.results, store, device, n_gpus)
+actual = scaling_tables.plan_against_actual(evaluation.results, store, device, n_gpus)
+actual if floor else "not measured in this profile"
 
 # %% [markdown]
 # ## The error ledger: where every lost point went

@@ -56,6 +56,9 @@ def test_smoke_runs_every_notebook(smoke):
         assert {"status", "commit", "params", "engines", "datasets", "kinds", "seconds", "key_numbers"} <= set(kept)
         assert kept["key_numbers"] and kept["datasets"] and kept["kinds"] and kept["params"]
         assert kept["torch_in_kernel"] is False
+        page = (folder / run["notebook"] / "report.html").read_text()
+        assert page.count("<img alt=") == len(kept["figures"]), "each picture's words are in the record"
+        assert kept["figure_alt"] in kept["figures"] or not kept["figure_alt"]
 
 
 def test_smoke_numbers_are_those_of_the_library(smoke):

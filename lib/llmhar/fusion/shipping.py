@@ -56,6 +56,8 @@ FUSION_CARD = CardWords(
     running=("llmhar models fetch {name}", "llmhar run demo 05 -p fusers={name}"),
     bound="Answers are bound to the activities of the list by a schema, and drawn greedily.",
     limits=(
+        "On the composed clips above scripted rules, a plain vote and text embeddings are better: it is here so that "
+        "the study of a taught language model can be repeated, not because it is the best fuser.",
         "It is 135M parameters large: scores on clips and activities of yours may be far from those above; score some "
         "that you labelled yourself.",
         "Names of sounds are those of YAMNet's class map, motions six or twelve classes, contexts a setting and a "

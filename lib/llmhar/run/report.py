@@ -153,6 +153,7 @@ def _record(job: Job, cause: str) -> dict[str, Any]:
         "finished_utc": datetime.now(UTC).isoformat(timespec="seconds"),
         **{"key_numbers": {}, "engines": [], "models": {}, "datasets": [], "kinds": [], "scores": [], "costs": []},
         "table": None,
+        "figures": [],
     }
 
 
@@ -177,6 +178,7 @@ def run_job(job: Job, progress: bool = True) -> dict[str, Any]:
     _write_figure(job.folder / "figure.png", record.pop("figure_png", None))
     if executed is not None:
         _clean_metadata(executed)
+        record["figures"] = _figures(executed)
         executed = nbformat.from_dict(redact(executed, job.spec.params))
         paths.write_text(job.folder / "report.ipynb", nbformat.writes(executed))
         paths.write_text(job.folder / "report.html", to_html(executed, job.notebook, page_of(record)))
@@ -291,6 +293,13 @@ def _published(notebook: NotebookNode) -> dict[str, Any] | None:
     outputs = [output.get("data", {}) for cell in notebook.cells for output in cell.get("outputs", [])]
     payloads = [data[MEDIA_TYPE] for data in outputs if MEDIA_TYPE in data]
     return dict(payloads[-1]) if payloads else None
+
+
+def _figures(notebook: NotebookNode) -> list[str]:
+    """What each figure says in words, in the page's order: texts about figures are compared with it."""
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
+    told = [output.get("metadata", {}).get("image/png", {}).get("alt") for output in outputs]
+    return list(filter(None, told))
 
 
 def _clean_metadata(notebook: NotebookNode) -> None:
