@@ -206,9 +206,40 @@ STUDY = {
     ],
 }
 """The same of the recorded study."""
-FIGURES: dict[tuple[str, str, str], list[str]] = {}
-"""Notebook, "demo" or "study", and how a recorded figure's words begin -> sentences about it; what is in braces stands
-right before its number in those words."""
+FIGURES: dict[tuple[str, str, str], list[str]] = {
+    ("00_tour", "demo", "Session 16:"): [
+        "the kitchen speaks most, with {kitchen} of the session's {n =} events",
+        "{(no room)} events have no room",
+    ],
+    ("01_serialization", "demo", "Session 16:"): ["with {kitchen} of {n =} events in one"],
+    ("01_serialization", "demo", "Session 17:"): ["{kitchen} of {n =} in the other"],
+    ("01_serialization", "demo", "Activities are far from balanced"): [
+        "of {n =} events of the test sessions {reading books} are reading books",
+        "{coming into the apartment} coming into the apartment",
+    ],
+    ("02_prompting", "demo", "is the same for every window"): ["{% of this prompt} % of this prompt is the same"],
+    ("02_prompting", "demo", "% of events with a readable label"): [
+        "a readable label to {llmhar-home-135m} % of the events, the untaught one to {smollm2-135m} %"
+    ],
+    ("03_scaling", "demo", "Of 100 points"): [
+        "of 100 points the rules keep {rules: macro F1} and lose {confusable: same room} to activities of the same",
+        "loses {smollm2-135m: unknown label} to names that are not in the list",
+        "its pruned copies {smollm2-135m-l16: cut} to answers",
+    ],
+    ("03_scaling", "demo", "true against answered"): ["the rules, has {rules:} of {right} events right"],
+    ("04_distillation", "demo", "Traces left by each filter"): [
+        "of {none} windows that the rules labelled, {correct} are"
+    ],
+    ("04_distillation", "demo", "Loss at the end"): [
+        "the loss falls to {llmhar-home-135m taught on simulated} nats a token"
+    ],
+    ("04_distillation", "demo", "Ours, macro F1"): [
+        "before it was taught on this home the student has {llmhar-home-135m ← nothing on simulated}",
+        "after it {llmhar-home-135m ← simulated on simulated}, its teacher {rules ← nothing (teacher) on simulated}",
+    ],
+}
+"""Notebook, "demo" or "study", and what a recorded figure's words hold -> sentences about it; what is in braces stands
+beside its number in those words, mostly before it."""
 TOLD = list(dict.fromkeys([
     *((notebook, "demo") for notebook in SAW),
     *((notebook, "study") for notebook in STUDY),
@@ -247,8 +278,10 @@ def run_of(notebook, which):
 
 
 def number_in(words, name):
-    """The number that follows a name in a figure's words."""
-    found = re.search(rf"(?<![\w-]){re.escape(name)} (-?\d[\d,]*(?:\.\d+)?)", words)
+    """The number that follows a name in a figure's words, or else stands before it."""
+    number = r"(-?\d[\d,]*(?:\.\d+)?)"
+    found = re.search(rf"(?<![\w-]){re.escape(name)} {number}", words)
+    found = found or re.search(rf"{number} {re.escape(name)}(?!\w)", words)
     assert found, f"{name!r} is not in: {words}"
     return found[1]
 
@@ -258,9 +291,9 @@ def sentences(notebook, which):
     numbers = recorded(notebook, which)
     for sentence in {"demo": SAW, "study": STUDY}[which].get(notebook, ()):
         yield re.sub(r"\{([^}]*)\}", lambda found: numbers[found[1]], sentence)
-    for (of, run, begin), told in FIGURES.items():
+    for (of, run, mark), told in FIGURES.items():
         if (of, run) == (notebook, which):
-            (words,) = {words for words in run_of(notebook, which)["figures"] if words.startswith(begin)}
+            (words,) = {words for words in run_of(notebook, which)["figures"] if mark in words}
             for sentence in told:
                 yield re.sub(r"\{([^}]*)\}", lambda found, words=words: number_in(words, found[1]), sentence)
 

@@ -103,6 +103,14 @@ tables.load_table(task.report.to_json())
 rooms = events_by_room(home, task.data)
 rooms
 
+# %% [markdown]
+# **What the recorded demo showed in this figure** (`reports/record/demo`; your run may differ):
+#
+# - the kitchen speaks most, with 130 of the session's 426 events, and 5 events have no room at
+#   all;
+# - marks of several residents share a room and a minute: which of them did it, the rows do not
+#   say.
+
 # %% [markdown] tags=["speaker"]
 # **Speaker's note (2 min).** Let the class find breakfast and the moment when the home falls
 # silent. How many people live here? The picture does not say, and neither will the model.

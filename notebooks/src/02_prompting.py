@@ -95,6 +95,11 @@ prompt = task.prompt_of(task.windows[0])
 counts = token_tables.prompt_tokens(task, tokenizer)
 prompt_parts(prompt, counts.parts, counts.window_mean)
 
+# %% [markdown]
+# **What the recorded demo showed in this figure** (`reports/record/demo`; your run may differ):
+#
+# - 73 % of this prompt is the same for every window: most of what is read is paid for once.
+
 # %%
 print(prompt.messages(task.windows[0])[1]["content"])
 
@@ -136,6 +141,13 @@ readings_html()
 
 # %%
 verdict_bars(evaluation.results)
+
+# %% [markdown]
+# **What the recorded demo showed in this figure** (`reports/record/demo`; your run may differ):
+#
+# - of two language models of one size, the taught one gives a readable label to 100 % of the
+#   events, the untaught one to 0 %;
+# - so nothing can be said yet about what the untaught one knows: it does not answer in the form.
 
 # %%
 tables.verdict_table(evaluation.results).round(1)

@@ -148,6 +148,13 @@ tables.funnel_table(funnels)
 figures.funnel_bars(funnels, training_sets[0].provenance)
 
 # %% [markdown]
+# **What the recorded demo showed in this figure** (`reports/record/demo`; your run may differ):
+#
+# - of 654 windows that the rules labelled, 200 are right in every event: what a student learns
+#   are mostly labels with an error in them;
+# - a filter by the truth would throw the rest away, and would need the truth.
+
+# %% [markdown]
 # ## The recipe
 #
 # S1 names Unsloth, LoRA, 500 steps and a learning rate of 2e-4, but neither rank nor batch. Both
@@ -175,6 +182,12 @@ tables.training_table([one.student for one in every]).T
 # %%
 trained = [one.student for one in every]
 figures.loss_curve(trained) if trained else "nobody is taught in this profile"
+
+# %% [markdown]
+# **What the recorded demo showed in this figure** (`reports/record/demo`; your run may differ):
+#
+# - the loss falls to 0.171 nats a token: the teacher's text is learnt, which says nothing yet
+#   about this home's truth.
 
 # %% [markdown]
 # ## Audit
@@ -249,6 +262,14 @@ matrix_table(cells).fillna("–")
 
 # %%
 figures.matrix_heatmap(cells)
+
+# %% [markdown]
+# **What the recorded demo showed in this figure** (`reports/record/demo`; your run may differ):
+#
+# - ours has one column: before it was taught on this home the student has 0.406, after it 0.358,
+#   its teacher 0.686;
+# - the paper's columns lie beside it, of other homes and models: compare the pattern, not the
+#   height.
 
 # %% [markdown]
 # ## Figure 4: how many sessions are needed?

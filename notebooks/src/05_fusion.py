@@ -288,7 +288,7 @@ second_table(*timed).round(3) if time_parts else "not measured in this profile"
 # sentence embedding and, where a judge is set, by a language model, with their agreement.
 
 # %%
-free = [*outcome.models, *outcome.students]
+free = [*outcome.students, *outcome.models]  # the students' engine still stands
 opened = study.open_answers(free, judge, store, asking) if open_ended else []
 views.open_table(opened, plan.about).round(3) if open_ended else "not asked in this profile"
 

@@ -833,6 +833,21 @@ def test_gateway_curve(task, tmp_path):
     png_of(student_figures.gateway_curve(points[:1]), tmp_path, "gateway_curve_one")
 
 
+def test_one_student_in_two_precisions_has_one_name_and_one_colour(task, tmp_path):
+    whole, eight = gateway_points(task)[:2]
+    names = ("small taught on home-merged", "small taught on home-merged-int8")
+    points = [
+        one._replace(precision=precision, result=replace(one.result, model=STUDENT.model_copy(update={"name": name})))
+        for one, precision, name in zip((whole, eight), ("bfloat16", "int8"), names)
+    ]
+    figure = student_figures.gateway_curve(points)
+    png_of(figure, tmp_path, "gateway_curve_of_one")
+    assert texts_of(figure.axes[0]) == ["small", "small"]
+    first, second = (mark.get_edgecolors()[0].tolist() for mark in figure.axes[0].collections)
+    assert first == second and all(name in stamp_of(figure) for name in names)
+    assert "small int8 (" in figure.alt
+
+
 def test_matrix_heatmap(cells, tmp_path):
     figure = student_figures.matrix_heatmap(cells)
     png_of(figure, tmp_path, "matrix_heatmap")

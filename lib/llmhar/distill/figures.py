@@ -209,16 +209,19 @@ def _needed_words(whose: str, needed: int | None) -> str:
 def gateway_curve(points: Sequence[GatewayPoint]) -> Figure:
     """F1 against the bytes of a model's weights: colour by model, shape by precision, area by seconds a window.
 
-    Hollow marks: seconds not measured.
+    Hollow marks: seconds not measured. A student that all learnt in one home is called by what it was made from.
     """
+    names = [point.result.model.name.removesuffix(f"-{point.precision}").removesuffix("-merged") for point in points]
+    homes = {name.partition(" taught on ")[2] for name in names}
+    names = [name.partition(" taught on ")[0] for name in names] if len(homes) == 1 else names
     slowest = max([point.seconds_per_window or 0.0 for point in points], default=0.0)
     note = f"Area: seconds a window here, the largest {slowest:.2f} s; hollow: not measured."
     stamped = f"{_described([point.result for point in points])}\n{note if slowest else 'Seconds: not measured.'}"
     figure, axes = axes_of(11, 4.8 + 0.14 * stamped.count("\n"))
     marks = dict(zip(dict.fromkeys(point.precision for point in points), MARKS))
-    palette = colours_of(point.result.model.name for point in points)
-    for point in points:
-        colour, mark = palette[point.result.model.name], marks[point.precision]
+    palette = colours_of(names)
+    for point, name in zip(points, names):
+        colour, mark = palette[name], marks[point.precision]
         size, f1, spent = point.n_bytes / 1e6, point.result.macro_f1, point.seconds_per_window
         area = 60 if spent is None else 30 + 330 * spent / (slowest or 1.0)
         if f1.n > 1:
@@ -229,9 +232,10 @@ def gateway_curve(points: Sequence[GatewayPoint]) -> Figure:
         axes.plot([], [], linestyle="none", marker=mark, color="0.4", label=plain(name))
     _gateway_axes(axes, max([point.result.macro_f1.high for point in points], default=1.0))
     figure.legend(loc="outside upper center", ncols=max(1, len(marks)), frameon=False, fontsize=SMALL + 1)
-    f1s = {f"{p.result.model.name} {p.precision} ({p.n_bytes / 1e6:.0f} MB)": p.result.macro_f1.mean for p in points}
+    spots = [(p.n_bytes / 1e6, p.result.macro_f1.mean, name) for p, name in zip(points, names)]
+    f1s = {f"{name} {p.precision} ({size:.0f} MB)": f1 for p, (size, f1, name) in zip(points, spots)}
     stamp(figure, stamped, ranked("Macro F1", f1s))
-    _label_apart(figure, axes, [(p.n_bytes / 1e6, p.result.macro_f1.mean, p.result.model.name) for p in points])
+    _label_apart(figure, axes, spots)
     return figure
 
 

@@ -236,7 +236,8 @@ def gap_rows(outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
     """One row a model and way: how much more often cited evidence changes the label than its control, pair by pair.
 
     Columns: model, kind, pairs (with all labels), "cited only" and "control only" (pairs where that one alone changed
-    the label), and, in points, the mean gap over sessions with t interval (low, high), sign-flip p and their number.
+    the label), and, in points, the mean gap over sessions with t interval (low, high; cut at -100
+    and 100), sign-flip p and their number.
     """
     rows = []
     for model in dict.fromkeys(outcome.model for outcome in outcomes):
@@ -254,8 +255,8 @@ def gap_rows(outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
                     "cited only": every.count(1),
                     "control only": every.count(-1),
                     "gap": mean.mean,
-                    "low": mean.low,
-                    "high": mean.high,
+                    "low": max(mean.low, -100.0),
+                    "high": min(mean.high, 100.0),
                     "p": sign_flip(means).p,
                     "sessions": mean.n,
                 }
