@@ -176,6 +176,20 @@ SAW = {
     ],
 }
 """What each notebook says that the recorded demo showed: its sentences, with names of recorded numbers in braces."""
+LARGEST, SIXTEEN, EIGHT = (
+    "smollm2-135m taught on simulated_final-merged",
+    "smollm2-135m-l16 taught on simulated_final",
+    "smollm2-135m-l8 taught on simulated_final",
+)
+
+
+def f1_and_mb(student):
+    """What a sentence says of a student in two precisions."""
+    whole, eight = f"{student}, bfloat16", f"{student}-int8, int8"
+    yield f"{{f1 {whole}}}{{of f1 {whole}}} in {{mb {whole}}} MB and"
+    yield f"{{f1 {eight}}}{{of f1 {eight}}} in {{mb {eight}}} MB"
+
+
 STUDY = {
     "04_distillation": [
         "over {windows} windows of {n_sessions} sessions the student of reasons and answers reaches macro F1",
@@ -205,25 +219,15 @@ STUDY = {
     ],
     "04c_small_students": [
         "asked one window of each of {n_sessions} sessions",
-        "{f1 smollm2-135m taught on simulated_final-merged, bfloat16}{of f1 smollm2-135m taught on simulated_final-merged, bfloat16} in"
-        " {mb smollm2-135m taught on simulated_final-merged, bfloat16} MB and",
-        "{f1 smollm2-135m taught on simulated_final-merged-int8, int8}{of f1 smollm2-135m taught on simulated_final-merged-int8, int8} in {mb smollm2-135m taught on simulated_final-merged-int8, int8} MB",
-        "{f1 smollm2-135m-l16 taught on simulated_final, bfloat16}{of f1 smollm2-135m-l16 taught on simulated_final, bfloat16} in"
-        " {mb smollm2-135m-l16 taught on simulated_final, bfloat16} MB and",
-        "{f1 smollm2-135m-l16 taught on simulated_final-int8, int8}{of f1 smollm2-135m-l16 taught on simulated_final-int8, int8} in {mb smollm2-135m-l16 taught on simulated_final-int8, int8} MB",
-        "{f1 smollm2-135m-l8 taught on simulated_final, bfloat16}{of f1 smollm2-135m-l8 taught on simulated_final, bfloat16} in"
-        " {mb smollm2-135m-l8 taught on simulated_final, bfloat16} MB and",
-        "{f1 smollm2-135m-l8 taught on simulated_final-int8, int8}{of f1 smollm2-135m-l8 taught on simulated_final-int8, int8} in {mb smollm2-135m-l8 taught on simulated_final-int8, int8} MB",
+        *(text for student in (LARGEST, SIXTEEN, EIGHT) for text in f1_and_mb(student)),
         "with 16 of 30 layers",
         "with 8 layers",
-        "of 8 layers has {f1 smollm2-135m-l8 taught on simulated_final}"
-        "{of f1 smollm2-135m-l8 taught on simulated_final}, taught on by the largest student",
+        f"of 8 layers has {{f1 {EIGHT}}}{{of f1 {EIGHT}}}, taught on by the largest student",
         "{f1 smollm2-135m-l8 on policy}{of f1 smollm2-135m-l8 on policy}, taught as long by the teacher's text",
         "{f1 smollm2-135m-l8 taught longer}{of f1 smollm2-135m-l8 taught longer}: twelve",
-        "replaced evidence {gap swap, smollm2-135m taught on simulated_final-merged}"
-        "{of gap swap, smollm2-135m taught on simulated_final-merged} points more often than",
-        "over {gap swap, smollm2-135m taught on simulated_final-merged_pairs} pairs, and evidence that is taken away {gap drop, smollm2-135m taught on simulated_final-merged}"
-        "{of gap drop, smollm2-135m taught on simulated_final-merged}.",
+        f"replaced evidence {{gap swap, {LARGEST}}}{{of gap swap, {LARGEST}}} points more often than",
+        f"over {{gap swap, {LARGEST}_pairs}} pairs, and evidence",
+        f"is taken away {{gap drop, {LARGEST}}}{{of gap drop, {LARGEST}}}.",
     ],
     "05_fusion": [
         "Bayes reaches macro F1 {f1_all_bayes}, the vote {f1_vote}{of vote}, the rules {rules_f1}{of rules}",
@@ -273,7 +277,7 @@ FIGURES: dict[tuple[str, str, str], list[str]] = {
         "{llmhar-fusion-135m, 0-shot} %, the untaught model about {smollm2-135m, 0-shot} % of its few",
     ],
     ("05_fusion", "demo", "rules, told captions + labels + motion + context"): [
-        "have {rules, told captions + labels + motion + context:} of {right} clips right",
+        "have {rules, told captions + labels + motion + context:} of {right} clips right"
     ],
     ("05_fusion", "demo", "Shapley share of accuracy"): [
         "bring the rules {rules, labels} points, motion {rules, motion}, context {rules, context}",
@@ -356,7 +360,7 @@ def test_what_we_saw_is_what_the_record_holds(notebook, which):
     for told in sentences(notebook, which):
         assert told in cells, told
         cells = cells.replace(told, "")
-    assert not re.search(r"\d", cells), f"a number that no record is compared with: {cells}"
+    assert not re.search(r"(?<!F)\d", cells), f"a number that no record is compared with: {cells}"
 
 
 @pytest.mark.parametrize("notebook", SAW | STUDY)
