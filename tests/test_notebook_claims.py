@@ -220,6 +220,7 @@ STUDY = {
     "04c_small_students": [
         "asked one window of each of {n_sessions} sessions",
         *(text for student in (LARGEST, SIXTEEN, EIGHT) for text in f1_and_mb(student)),
+        "in 8 bits",
         "with 16 of 30 layers",
         "with 8 layers",
         f"of 8 layers has {{f1 {EIGHT}}}{{of f1 {EIGHT}}}, taught on by the largest student",

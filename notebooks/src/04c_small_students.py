@@ -145,8 +145,8 @@ curve or "not run in this profile"
 #   0.858] in 269 MB and in 8 bits 0.664 [0.512, 0.816] in 154 MB;
 # - with 16 of 30 layers it is 0.593 [0.426, 0.760] in 170 MB and 0.626 [0.436, 0.817] in 97.8 MB,
 #   with 8 layers 0.536 [0.348, 0.723] in 113 MB and 0.562 [0.390, 0.734] in 65.9 MB;
-# - so few windows show neither a loss by bits nor one by layers; all windows show the one by layers,
-#   in the notebook on distillation.
+# - so few windows show neither a loss by bits nor one by layers; all windows show the one by
+#   layers, in the notebook on distillation.
 
 # %% [markdown]
 # ## Beyond S1: learning from one's own mistakes
