@@ -44,6 +44,16 @@ def test_every_way_to_say_that_a_part_was_not_run_is_known(words):
     assert f"A part : {words}; where it has been run" in seen(html) and f"'{words}'" not in html
 
 
+def test_a_part_that_was_not_run_still_says_what_the_record_showed():
+    told = "**What the recorded study showed** (`reports/record/demo-full`; your run may differ):\n\n- 0.5 in 154 MB."
+    of_figure = "**What the recorded demo showed in this figure**:\n\n- bars."
+    part = [new_markdown_cell("## A part\n\nWords."), code("x", result(text_plain="'not run in this profile'")),
+            new_markdown_cell(told), new_markdown_cell(of_figure)]  # fmt: skip
+    text = seen(page.to_html(nbformat.v4.new_notebook(cells=part), "x"))
+    assert "A part : not run in this profile; where it has been run" in text and "Words" not in text
+    assert "0.5 in 154 MB" in text and "bars" not in text, "no figure, no words of it"
+
+
 @pytest.fixture(scope="module")
 def report(tmp_path_factory):
     """A report and its index, made of made-up outputs."""

@@ -41,6 +41,8 @@ _NOT_RUN = re.compile(
 _CODED = [name for name in TERMS if "_" in name and head_of(name).term]
 """Terms that prose calls by their column's name."""
 _NO_ROWS = "no rows"
+_RECORDED = re.compile(r"\*\*What the recorded \w+ showed\*\*")
+"""Begins a cell that stays where its part was not run."""
 _HEADING = re.compile(r"^(#{1,3}) +(.+)$", re.MULTILINE)
 _SENTENCE_ROW = re.compile(r"^\| ([^|]+) \| (.+) \|$", re.MULTILINE)
 
@@ -141,7 +143,9 @@ def linked_to_reports(html: str, folder: Path, up: str) -> str:
 
 
 def _folded(notebook: NotebookNode) -> NotebookNode:
-    """The notebook without its cells of settings and with what a profile did not run folded into one line a part."""
+    """The notebook without its cells of settings, each part that a profile did not run folded into one line and what a
+    recorded run showed of it.
+    """
     kept: list[NotebookNode] = []
     for part in _parts(notebook.cells):
         code = [cell for cell in part if cell.cell_type == "code"]
@@ -154,6 +158,7 @@ def _folded(notebook: NotebookNode) -> NotebookNode:
                 kept[-1].source = f"{kept[-1].source.removesuffix(told)}; **{title}**{told}"
             else:
                 kept.append(nbformat.v4.new_markdown_cell(f"**{title}**{told}"))
+            kept += [cell for cell in part if _RECORDED.match(cell.source)]
             continue
         for cell in part:
             if cell.cell_type == "code":
