@@ -165,6 +165,10 @@ def test_the_design_from_answers_to_key_numbers(clips, observed, plan, store):
     compared = fusion_study.compare_all([rules, *bases], [("rules", "vote"), ("bayes", "vote")])
     assert [one.first for one in compared] == ["rules", "bayes"] and compared[0].n_values == 120
     assert outcome.pairs == compared
+    few = rules._replace(answerer="few", task=plan.subset)
+    pairs = fusion_study.compare_all([rules, few, *bases], [("few", "vote"), ("rules", "vote"), ("bayes", "vote")])
+    assert [pair.n_values for pair in pairs] == [len(plan.subset.consistent), 120, 120], "who answered few clips"
+    assert (pairs[1].gap, pairs[1].p) == (compared[0].gap, compared[0].p), "changes no other pair"
     assert "recorded" in pair_table({plan.about.marked: compared}, "clusters", "clips")["data"].iloc[0]
     assert [cell.answerer for cell in outcome.full_cells] == ["rules", "vote", "bayes"]
     assert fusion_study.kind_names(outcome.answered) == ["baseline, no LLM", "rules, not an LLM"]

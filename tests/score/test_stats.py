@@ -266,6 +266,17 @@ def test_a_gap_of_shares_ends_at_one_and_a_gap_of_points_does_not():
     assert points.high == pytest.approx(100 * free.high)
 
 
+def test_no_gap_over_clips_may_lie_on_either_side_and_unanswered_clips_drop_out():
+    right, clusters = [1.0, 0.0, 1.0, 1.0, 0.0, 1.0], ["a", "a", "b", "c", "c", "d"]
+    (pair,) = compare_pairs({"x": right, "y": right}, clusters=clusters)
+    assert pair.gap == 0 and pair.low == -pair.high < 0
+    nan = float("nan")
+    wrong = [0.0] * 6
+    (whole,) = compare_pairs({"x": right[:4], "y": wrong[:4]}, clusters=clusters[:4])
+    (part,) = compare_pairs({"x": [*right[:4], nan, nan], "y": wrong}, clusters=clusters)
+    assert part == whole and part.n_values == 4, "also in a cluster of which some were asked"
+
+
 def test_pairs_on_sessions_without_a_score():
     nan = float("nan")
     rows = compare_pairs({"a": [0.9, 0.8, 0.7, nan], "b": [0.1, 0.2, nan, 0.3], "none": [nan] * 4})

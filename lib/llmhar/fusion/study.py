@@ -324,16 +324,17 @@ def costs(answered: Answered, shots: int = 0) -> pd.DataFrame:
 
 
 def compare_all(answered: Sequence[Answered], pairs: Sequence[tuple[str, str]], shots: int = 0) -> list[Pair]:
-    """Planned pairs with every modality shown, over the consistent clips that all of them were asked about."""
+    """Planned pairs with every modality shown, each over the consistent clips that both were asked about."""
     names = {name for pair in pairs for name in pair}
     by_name = {own.answerer: own for own in answered if own.answerer in names}
-    common = set.intersection(*({clip.clip_id for clip in own.task.observations} for own in by_name.values()))
-    clips = [clip for clip in next(iter(by_name.values())).task.consistent if clip.clip_id in common]
+    clips = max((own.task.consistent for own in by_name.values()), key=len)
     shown = all_shown(clips)
     right = {}
     for name, own in by_name.items():
         given = own.given.get(Condition(shown, shots)) or own.given[Condition(shown)]
-        right[name] = ablation.correct(given.predictions, clips)
+        asked = {clip.clip_id for clip in own.task.observations}
+        share = ablation.correct(given.predictions, clips)
+        right[name] = np.where([clip.clip_id in asked for clip in clips], share, np.nan)
     planned = [pair for pair in pairs if set(pair) <= set(right)]
     return compare_pairs(right, planned, [clip.cluster for clip in clips])
 

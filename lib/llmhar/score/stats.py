@@ -403,8 +403,12 @@ def compare_pairs(
             gaps.append(t_interval(difference))
             units: Floats = difference
         else:
-            gaps.append(clustered_interval(difference, clusters, n_resamples=n_resamples, seed=seed))
-            units = np.bincount(number_clusters(clusters), difference).astype(float)
+            gap = clustered_interval(difference, clusters, n_resamples=n_resamples, seed=seed)
+            no_gap = gap.mean == 0 and gap.how.startswith("Clopper")  # of shares; a gap may lie on either side
+            gaps.append(gap._replace(low=-gap.high) if no_gap else gap)
+            both = ~np.isnan(difference)
+            own = [cluster for cluster, has in zip(clusters, both) if has]
+            units = np.bincount(number_clusters(own), difference[both]).astype(float)
         p.append(sign_flip(units, seed=seed).p)
     adjusted = holm(p)
     shares = all(np.nan_to_num(np.abs(own)).max(initial=0.0) <= 1 for own in table.values())
