@@ -206,6 +206,15 @@ def test_encoder_errors_show_who_is_asked_first_and_where_curves_cross():
     ]
 
 
+def test_a_cell_of_the_matrix_is_read_out_and_language_models_come_first():
+    cell = "f1 {}, taught {}, on home 4 windows from each of 6 test sessions (seed 0)"
+    numbers = {cell.format("rules", "nothing (teacher)"): 0.7, cell.format("tiny", "home"): 0.4}
+    assert list(key_numbers(run("04b_transfer", numbers))) == [
+        ("macro F1 on home, tiny, taught home", "0.400"),
+        ("macro F1 on home, rules, taught nothing (teacher)", "0.700"),
+    ]
+
+
 def test_means_over_seeds_stand_behind_the_first_student():
     numbers = {"trees_f1": 0.6, "teacher_f1": 0.7, "student_f1": 0.5, "student_of_teacher_f1": 0.7, "seeds": 2,
                "student_of_seeds_f1": 0.45, "student_minus_answer_only_of_seeds_f1": 0.1,

@@ -39,7 +39,8 @@ ORDER = {
     "03_scaling": ("macro_f1_rules", "macro_f1_trees.*", "macro_f1_s.*", "missed_pct_schema", "plan_.*"),
     "04_distillation": ("student_f1", "student_of_seeds_f1", "student_minus_answer_only_of_seeds_f1",
                         "student_of_teacher_f1", "teacher_f1", "trees_f1", "student_minus_.*", "zero.*"),
-    "04b_transfer": ("transfer_f1", "transfer_minus_.*", "transfer_.*_f1", "transfer_homes", ".*_missed_pct"),
+    "04b_transfer": ("transfer_f1", "transfer_minus_.*", "transfer_.*_f1", "transfer_homes",
+                     "f1 (?!rules|trees|lookup|text|majority).*", ".*_missed_pct"),
     "04c_small_students": ("gap drop, (?!rules).*", "gap swap, (?!rules).*", "(f1|mb) .*", "gap .*"),
     "05_fusion": ("f1_all_(?!modalities).*", "f1_vote", "imu_accuracy"),
     "05b_encoder_errors": ("accuracy_dose_50_(?!vote|bayes).*", "accuracy_dose_50_.*", "crossing_.*", "f1_all_.*"),
@@ -64,6 +65,7 @@ _WORDS = (
     (r"fusion_with_(.+)", r"accuracy of the fusion that \1 feeds"),
     (r"gap (drop|swap), (.+)", r"points more labels moved by cited than by other events (\1), \2"),
     (r"mb (.+)", r"MB of weights, \1"),
+    (r"f1 (.+), taught (.+), on (\S+) .+", r"macro F1 on \3, \1, taught \2"),
     (r"f1 (.+)", r"macro F1, \1"),
     (r"(.+)_f1", r"macro F1, \1"),
 )
