@@ -63,9 +63,10 @@ def screens(profile: str, explorer: Path, readme: Path) -> Iterator[Screen]:
     yield Screen("readme", readme, height=1600)
 
 
-def write_readme(target: Path) -> None:
-    """README as a page, pictures and tables as on the web."""
+def write_readme(target: Path, pictures: Path) -> None:
+    """README as a page, tables as on the web; its pictures are those that are being made."""
     body = MarkdownIt("commonmark").enable("table").render((paths.root() / "README.md").read_text(encoding="utf-8"))
+    body = body.replace('src="docs/pictures/', f'src="{pictures.as_uri()}/')
     base = f'<base href="{paths.root().as_uri()}/">'
     target.write_text(f'<!doctype html><meta charset="utf-8">{base}<style>{STYLE}</style>{body}', encoding="utf-8")
 
@@ -110,7 +111,7 @@ def take(profile: str, target: Path) -> tuple[list[Path], list[str]]:
         explorer, readme, made = Path(folder) / "explorer.html", Path(folder) / "readme.html", Path(folder) / "made"
         made.mkdir()
         explore.write_html(explore.settings_of(profile, {}, Path.cwd()), explorer)
-        write_readme(readme)
+        write_readme(readme, made)
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         for screen in screens(profile, explorer, readme):
             tab = browser.new_page(viewport={"width": screen.width, "height": screen.height})
