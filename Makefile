@@ -3,7 +3,7 @@ VENV ?= .venv
 LOCK ?= requirements/cpu.lock
 BIN := $(VENV)/bin
 PROFILE ?= demo
-FETCH = $(BIN)/llmhar models fetch smollm2-135m smollm2-135m-l16 smollm2-135m-l8 smollm2-135m-l4 llmhar-home-135m llmhar-home-135m-int8 llmhar-fusion-135m
+FETCH = $(BIN)/llmhar models fetch smollm2-135m smollm2-135m-l16 smollm2-135m-l8 smollm2-135m-l4 llmhar-home-135m llmhar-home-135m-int8
 export PYTHONDONTWRITEBYTECODE=
 export LLMHAR_ALL_EXAMPLES=$(SLOW)
 
@@ -17,7 +17,7 @@ setup:  ## make .venv (does nothing where it stands); on a GPU machine LOCK=requ
 	@requirements/install.sh $(VENV) $(LOCK)
 
 demo: setup  ## fetch the small model (sha256 checked), run all notebooks into reports/demo/index.html
-	@$(FETCH)
+	@$(FETCH) llmhar-fusion-135m
 	$(BIN)/llmhar run demo
 
 lab: setup  ## open JupyterLab at the tour with the demo's settings; in a container LAB=--ip=0.0.0.0
