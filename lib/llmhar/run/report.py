@@ -298,8 +298,7 @@ def _published(notebook: NotebookNode) -> dict[str, Any] | None:
 def _figures(notebook: NotebookNode) -> list[str]:
     """What each figure says in words, in the page's order: texts about figures are compared with it."""
     outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
-    told = [output.get("metadata", {}).get("image/png", {}).get("alt") for output in outputs]
-    return list(filter(None, told))
+    return [alt for output in outputs if (alt := output.get("metadata", {}).get("image/png", {}).get("alt"))]
 
 
 def _clean_metadata(notebook: NotebookNode) -> None:

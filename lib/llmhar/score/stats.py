@@ -407,12 +407,11 @@ def compare_pairs(
             no_gap = gap.mean == 0 and gap.how.startswith("Clopper")  # of shares; a gap may lie on either side
             gaps.append(gap._replace(low=-gap.high) if no_gap else gap)
             both = ~np.isnan(difference)
-            own = [cluster for cluster, has in zip(clusters, both) if has]
-            units = np.bincount(number_clusters(own), difference[both]).astype(float)
+            own = number_clusters([cluster for cluster, has in zip(clusters, both) if has])
+            units = np.bincount(own, difference[both]).astype(float)
         p.append(sign_flip(units, seed=seed).p)
     adjusted = holm(p)
-    shares = all(np.nan_to_num(np.abs(own)).max(initial=0.0) <= 1 for own in table.values())
-    widest = 1.0 if shares else float("inf")
+    widest = 1.0 if np.all(np.nan_to_num(np.abs(list(table.values()))) <= 1) else float("inf")
     least = holm([least_p(gap.n) for gap in gaps])  # Holm is monotone: all at their least is the least
     return [
         Pair(
