@@ -187,8 +187,9 @@ scaling_tables.axes_table(points).round(3)
 
 # %%
 floor = scaling_tables.roofline_seconds(evaluation.results, device, n_gpus)
-drawn = scaling_figures.four_axes(points, describe(evaluation.results), floor)
-drawn if floor else "not measured in this profile"
+is_sized = any(point.n_params for point in points)
+axes = (points, describe(evaluation.results), floor)
+scaling_figures.four_axes(*axes) if is_sized else "not measured in this profile"
 
 # %% [markdown]
 # Plan against actual: what the planner expects of this machine, and which share was reached of the
@@ -197,7 +198,7 @@ drawn if floor else "not measured in this profile"
 
 # %%
 actual = scaling_tables.plan_against_actual(evaluation.results, store, device, n_gpus)
-actual if floor else "not measured in this profile"
+actual if len(actual) else "not measured in this profile"
 
 # %% [markdown]
 # ## The error ledger: where every lost point went

@@ -14,7 +14,7 @@ pairs. From two pairs on *no* gap, however large, reaches 0.05; ``Pair.p_least``
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from itertools import combinations
+from itertools import combinations, compress
 from statistics import NormalDist
 from typing import Any, Literal, NamedTuple
 
@@ -69,8 +69,12 @@ class Interval(NamedTuple):
 
     @property
     def within(self) -> Interval:
-        """The interval of a share, cut at 0 and 1 (t knows neither)."""
-        return self._replace(low=max(0.0, self.low), high=min(1.0, self.high)) if self.low == self.low else self
+        """The interval of a share, cut at 0 and 1."""
+        return self.cut(0.0, 1.0)
+
+    def cut(self, least: float, most: float) -> Interval:
+        """Not beyond what the mean can be (t knows no such ends)."""
+        return self._replace(low=max(least, self.low), high=min(most, self.high)) if self.low == self.low else self
 
 
 def bounded(mean: float | None, low: float | None, high: float | None) -> str:
@@ -131,7 +135,7 @@ def clustered_interval(
     if len(given) != len(clusters):
         raise ValueError(f"{len(given)} values and {len(clusters)} clusters: need one of each a clip")
     kept = ~np.isnan(given)
-    y, index = given[kept], number_clusters([name for name, is_kept in zip(clusters, kept) if is_kept])
+    y, index = given[kept], number_clusters(list(compress(clusters, kept)))
     n, c = len(y), int(index.max(initial=-1)) + 1
     mean = float(y.mean()) if n else NAN
     if c < 2:
@@ -404,11 +408,10 @@ def compare_pairs(
             units: Floats = difference
         else:
             gap = clustered_interval(difference, clusters, n_resamples=n_resamples, seed=seed)
-            no_gap = gap.mean == 0 and gap.how.startswith("Clopper")  # of shares; a gap may lie on either side
-            gaps.append(gap._replace(low=-gap.high) if no_gap else gap)
+            # where none differs, the bound is that of a share, one-sided: a gap may lie on either side
+            gaps.append(gap if np.nan_to_num(difference).any() else gap._replace(low=-gap.high))
             both = ~np.isnan(difference)
-            own = number_clusters([cluster for cluster, has in zip(clusters, both) if has])
-            units = np.bincount(own, difference[both]).astype(float)
+            units = np.bincount(number_clusters(list(compress(clusters, both))), difference[both])
         p.append(sign_flip(units, seed=seed).p)
     adjusted = holm(p)
     widest = 1.0 if np.all(np.nan_to_num(np.abs(list(table.values()))) <= 1) else float("inf")
@@ -418,8 +421,8 @@ def compare_pairs(
             *names,
             n=gap.n,
             gap=gap.mean,
-            low=max(gap.low, -widest),
-            high=min(gap.high, widest),
+            low=gap.cut(-widest, widest).low,
+            high=gap.cut(-widest, widest).high,
             p=own_p,
             p_holm=p_holm,
             p_least=p_least,

@@ -246,7 +246,7 @@ def gap_rows(outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
             gaps = _gaps(own, kind)
             every = [gap for own in gaps.values() for gap in own]
             means = [100 * fmean(own) for own in gaps.values()]
-            mean = t_interval(means)
+            mean = t_interval(means).cut(-100, 100)
             rows.append(
                 {
                     "model": model,
@@ -255,8 +255,8 @@ def gap_rows(outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
                     "cited only": every.count(1),
                     "control only": every.count(-1),
                     "gap": mean.mean,
-                    "low": max(mean.low, -100.0),
-                    "high": min(mean.high, 100.0),
+                    "low": mean.low,
+                    "high": mean.high,
                     "p": sign_flip(means).p,
                     "sessions": mean.n,
                 }
