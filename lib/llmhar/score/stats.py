@@ -411,7 +411,7 @@ def compare_pairs(
             # where none differs, the bound is that of a share, one-sided: a gap may lie on either side
             gaps.append(gap if np.nan_to_num(difference).any() else gap._replace(low=-gap.high))
             both = ~np.isnan(difference)
-            units = np.bincount(number_clusters(list(compress(clusters, both))), difference[both])
+            units = np.bincount(number_clusters(list(compress(clusters, both))), difference[both]).astype(float)
         p.append(sign_flip(units, seed=seed).p)
     adjusted = holm(p)
     widest = 1.0 if np.all(np.nan_to_num(np.abs(list(table.values()))) <= 1) else float("inf")
