@@ -323,11 +323,16 @@ def costs(answered: Answered, shots: int = 0) -> pd.DataFrame:
     return ablation.context_cost(spent, [clip.cluster for clip in clips])
 
 
-def compare_all(answered: Sequence[Answered], pairs: Sequence[tuple[str, str]], shots: int = 0) -> list[Pair]:
-    """Planned pairs with every modality shown, each over the consistent clips that both were asked about."""
+def compare_all(
+    answered: Sequence[Answered],
+    pairs: Sequence[tuple[str, str]],
+    shots: int = 0,
+    clips: Sequence[Observation] | None = None,
+) -> list[Pair]:
+    """Planned pairs with every modality shown, each over those of ``clips`` (None: whose modalities agree) both saw."""
     names = {name for pair in pairs for name in pair}
     by_name = {own.answerer: own for own in answered if own.answerer in names}
-    clips = max((own.task.consistent for own in by_name.values()), key=len)
+    clips = clips or max((own.task.consistent for own in by_name.values()), key=len)
     shown = all_shown(clips)
     right = {}
     for name, own in by_name.items():

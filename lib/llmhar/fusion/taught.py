@@ -27,9 +27,9 @@ from llmhar.fusion.answerers.clip_validation import ask_validation, validation_t
 from llmhar.fusion.answerers.task import Condition
 from llmhar.fusion.clips.clip_grammar import was_taught
 from llmhar.fusion.encoders.observation import Observation
-from llmhar.fusion.study import Answered, Outcome, Plan, by_model, design, named_subset
+from llmhar.fusion.study import Answered, Outcome, Plan, by_model, compare_all, design, named_subset
 from llmhar.fusion.tables import About, spell
-from llmhar.score.stats import Interval, Pair, compare_pairs
+from llmhar.score.stats import Interval, Pair
 from llmhar.score.tables import KINDS
 
 PARTS: Mapping[str, Collection[bool]] = {"all": (True, False), "taught": (True,), "never taught": (False,)}
@@ -164,21 +164,12 @@ def part_table(answered: Sequence[Answered], about: About) -> pd.DataFrame:
 
 def pairs_of(outcome: Outcome) -> dict[str, list[Pair]]:
     """Part -> each student against everybody else, everything shown, on the clips of that part that both answered."""
-    found: dict[str, list[Pair]] = {}
     everything = Condition(outcome.plan.task.shown)
     others = [own for own in (*outcome.models, *outcome.baselines) if everything in own.given]
-    for part in PARTS:
-        found[part] = []
-        for student in outcome.students:
-            for few in dict.fromkeys(own.task.observations for own in others):
-                ids = {clip.clip_id for clip in few}
-                clips = [clip for clip in clips_of(student.task.consistent, part) if clip.clip_id in ids]
-                same = [own for own in others if own.task.observations == few]
-                right = {own.answerer: ablation.correct(own.given[everything].predictions, clips)
-                         for own in (student, *same)}  # fmt: skip
-                planned = [(student.answerer, own.answerer) for own in same]
-                found[part] += compare_pairs(right, planned, [clip.cluster for clip in clips]) if clips else []
-    return {part: pairs for part, pairs in found.items() if pairs}
+    planned = [(student.answerer, own.answerer) for student in outcome.students for own in others]
+    whole = outcome.students[0].task.consistent if planned else ()
+    parts = {part: clips for part in PARTS if (clips := clips_of(whole, part))}
+    return {part: compare_all((*outcome.students, *others), planned, clips=clips) for part, clips in parts.items()}
 
 
 def student_numbers(outcome: Outcome) -> dict[str, float | int]:
