@@ -216,7 +216,8 @@ pair_table(pairs_by_part, "clusters", "clips").round(3) if students else "no stu
 # %%
 few = n_fuser_clips or 0
 settings = taught.ask_settings(plan, students[:1], few, store, asking) if few else {}
-taught.setting_table(settings) if settings else "not asked in this profile"
+by_setting = taught.setting_table(settings) if settings else None
+by_setting if settings else "not asked in this profile"
 
 # %% [markdown]
 # Does it matter who fuses? Planned pairs with everything shown, on the clips that both answered.
@@ -254,7 +255,8 @@ figures.confusion_of(outcome.answered[0], plan.about)
 # Shares add up to the accuracy with everything less the accuracy with nothing.
 
 # %%
-tables.shapley_table(outcome.shares, outcome.kinds, plan.about).round(3)
+shares = tables.shapley_table(outcome.shares, outcome.kinds, plan.about).round(3)
+shares
 
 # %%
 figures.shapley_bars(outcome.shares, outcome.kinds, plan.about)
@@ -309,7 +311,8 @@ outcome.costs.round(3)
 
 # %%
 timed = (clips, observing, plan.task, students, asking)
-second_table(*timed).round(3) if time_parts else "not measured in this profile"
+seconds = second_table(*timed).round(3) if time_parts else None
+seconds if time_parts else "not measured in this profile"
 
 # %% [markdown]
 # ## Open-ended
@@ -330,7 +333,8 @@ views.open_table(opened, plan.about).round(3) if open_ended else "not asked in t
 
 # %%
 found = situations.situations(outcome, opened)
-situations.situation_table(found, plan.about).round(3)
+where = situations.situation_table(found, plan.about).round(3)
+where
 
 # %% [markdown]
 # ## Five questions
@@ -368,7 +372,15 @@ situations.situation_table(found, plan.about).round(3)
 publish(
     study.key_numbers(outcome.answered, None if imu is None else imu.loc["all", "accuracy"])
     | taught.student_numbers(outcome),
-    table=parts.round(3),
+    table={
+        "names taught and never taught": parts.round(3),
+        "combinations": tables.cell_table(outcome.cells, plan.about).round(3),
+        "settings of S2": by_setting,
+        "shares": shares,
+        "scenes drawn anew": drawn,
+        "seconds": seconds,
+        "situations": where,
+    },
     figure=heat_map,
     kinds=[*study.kind_names(outcome.answered), clips.kind, "published (S2)"],
     datasets=[plan.about.marked],

@@ -192,7 +192,13 @@ tables.cell_table(study.cells(pupils), plan.about).round(3) if pupils else "not 
 # %% tags=["record"]
 publish(
     error_study.key_numbers(spoilt, pupils) | motion_capacity.numbers(capacity, fed),
-    table=spoilt.verdicts.round(3),
+    table={
+        "beside the vote": spoilt.verdicts.round(3),
+        "doses": spoilt.curves.round(3),
+        "crossings": spoilt.crossings.round(3),
+        "motion encoders": capacity,
+        "fed into the fusion": fed if len(fed) else None,
+    },
     figure=curves,
     kinds=[*study.kind_names([*spoilt.asked, *pupils]), "baseline, no LLM", clips.kind],
     datasets=[plan.about.marked],

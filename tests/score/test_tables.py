@@ -207,6 +207,17 @@ def test_figures_take_dollar_signs_as_text(task):
     publish.publish({}, figure=figure)  # savefig would raise on bad mathematics
 
 
+def test_payload_keeps_several_tables_whole():
+    wide = pd.DataFrame(
+        {("free", "rules"): [0.5, float("nan")] * 10, ("list", ""): "x"}, index=pd.Index(range(20), name="told")
+    )
+    payload = publish.publish({}, table={"settings": wide, "not made": None})
+    assert list(payload["tables"]) == ["settings"] and len(payload["table"]["rows"]) == 12
+    settings = payload["tables"]["settings"]
+    assert settings["columns"] == ["told", "free, rules", "list"]
+    assert settings["rows"][:2] == [[0, 0.5, "x"], [1, None, "x"]] and len(settings["rows"]) == 20
+
+
 def test_payload_keeps_missing_missing(results):
     payload = publish.publish(
         {"a": float("nan"), "b": pd.Series([1.5])[0], "c": None}, table=tables.score_table(results), results=results

@@ -28,7 +28,7 @@ show_tables()  # every notebook imports this module, and all its tables are writ
 def publish(
     key_numbers: Mapping[str, float | int | str | None],
     *,
-    table: pd.DataFrame | None = None,
+    table: pd.DataFrame | Mapping[str, pd.DataFrame | None] | None = None,
     figure: Figure | None = None,
     results: Sequence[Result] = (),
     datasets: Sequence[str] = (),
@@ -39,7 +39,8 @@ def publish(
 
     Args:
         key_numbers: name -> number; NaN becomes None (missing stays missing, never zero).
-        table: key table; the index shows at most its first 12 rows.
+        table: key table; the index shows at most its first 12 rows. Or several by name, the key table first:
+            ``run.json`` keeps them whole, but for those that were not made (None).
         figure: key figure.
         results: their models, engines, data and kinds are added to the provenance.
         datasets: further data sets that were shown, "name (kind)".
@@ -52,6 +53,8 @@ def publish(
     from IPython import get_ipython
     from IPython.display import display
 
+    tables = table if isinstance(table, Mapping) else {}
+    table = next(iter(tables.values()), None) if isinstance(table, Mapping) else table
     payload = {
         "key_numbers": {name: _json_number(value) for name, value in key_numbers.items()},
         "engines": sorted({f"{r.model.name}: {r.made_by}" for r in results} | set(engines)),
@@ -60,7 +63,8 @@ def publish(
         "kinds": sorted({KINDS[r.model.kind] for r in results} | {f"{r.task.kind} data" for r in results} | set(kinds)),
         "scores": [score_row(result) for result in results],
         "costs": cost_rows(results),
-        "table": None if table is None else _table(table),
+        "table": None if table is None else _table(table.reset_index().head(12)),
+        "tables": {name: _table(own.reset_index()) for name, own in tables.items() if own is not None},
         "figure_png": None if figure is None else _png(figure),
         "figure_alt": getattr(figure, "alt", ""),
         "torch_in_kernel": "torch" in sys.modules,
@@ -124,9 +128,8 @@ def _json_number(value: Any) -> Any:
 
 
 def _table(table: pd.DataFrame) -> dict[str, Any]:
-    shown = table.reset_index().head(12)
-    rows = [[_json_number(value) for value in row] for row in shown.itertuples(index=False)]
-    return {"columns": [str(column) for column in shown.columns], "rows": rows}
+    names = [", ".join(filter(None, name)) if isinstance(name, tuple) else str(name) for name in table.columns]
+    return {"columns": names, "rows": [[_json_number(value) for value in row] for row in table.itertuples(index=False)]}
 
 
 def _png(figure: Figure) -> str:

@@ -153,6 +153,7 @@ def _record(job: Job, cause: str) -> dict[str, Any]:
         "finished_utc": datetime.now(UTC).isoformat(timespec="seconds"),
         **{"key_numbers": {}, "engines": [], "models": {}, "datasets": [], "kinds": [], "scores": [], "costs": []},
         "table": None,
+        "tables": {},
         "figures": [],
     }
 
