@@ -237,9 +237,42 @@ STUDY = {
         "without reasons {f1_all_taught on made-up clips, answers only}",
         "under any name it has {student_unseen_f1}{of student_unseen}",
         "all of it over {student_clips} clips",
+        "on the same {n_fuser_clips} clips, the student has an accuracy of {S2|EVERYTHING|LIST}",
+        "zero-shot from the list and {S2|EVERYTHING|LIST1} one-shot; free, with the nearest name counting,",
+        "{S2|EVERYTHING|FREE} and {S2|EVERYTHING|FREE1};",
+        "told nothing it has {S2|nothing|LIST}, told sound labels alone {S2|labels|LIST},",
+        "motion alone {S2|motion|LIST}: it",
+        "over {DRAWN|rules|labels|draws} draws labels bring the rules {DRAWN|rules|labels|mean}",
+        "of accuracy, standard deviation {DRAWN|rules|labels|sd}, motion {DRAWN|rules|motion|mean}",
+        "({DRAWN|rules|motion|sd}) and context {DRAWN|rules|context|mean} ({DRAWN|rules|context|sd})",
+        "a step of sound takes YAMNet {seconds|labels: yamnet|seconds each} s",
+        "a step of motion its encoder {seconds|motion: imu-cnn-m-6|seconds each} s",
+        "its reasons takes the student {seconds|answer: STUDENT|seconds each} s on two cores, longer than the 2 s",
+        "without reasons it takes {seconds|answer: STUDENT, answers only|seconds each} s",
+        "without a labelled or taught clip it has {UNMET|rules|student} right, as little as those",
+        "fitted on clips ({UNMET|vote|other}), where the rules have {UNMET|rules|other}",
+        "and text embeddings {UNMET|embeddings|other}",
+        "misleads, {MISLEADS|rules|student} beside {MISLEADS|embeddings|other} of text embeddings,",
+        "{MISLEADS|rules|other} of the rules and {MISLEADS|bayes|other} of Bayes",
+        "contradicts the sound, {AGAINST|bayes|student} beside {AGAINST|bayes|other} of Bayes",
+        "on {AGAINST|bayes|clips} clips",
     ],
 }
-"""The same of the recorded study."""
+"""The same of the recorded study; "table|words of a row|column" is a cell of its tables."""
+SHORT = {
+    "EVERYTHING": "captions + labels + motion + context",
+    "LIST1": "one-shot, from the list, STUDENT, all (60 clips)",
+    "LIST": "zero-shot, from the list, STUDENT, all (60 clips)",
+    "FREE1": "one-shot, free, STUDENT, all (60 clips)",
+    "FREE": "zero-shot, free, STUDENT, all (60 clips)",
+    "STUDENT": "taught on made-up clips",
+    "S2": "settings of S2",
+    "DRAWN": "scenes drawn anew",
+    "UNMET": "situations|nobody saw a labelled or taught clip of the activity",
+    "MISLEADS": "situations|the sound alone misleads (the vote on it is wrong)",
+    "AGAINST": "situations|the motion contradicts the sound, which is right",
+}
+"""Long words of those tables."""
 FIGURES: dict[tuple[str, str, str], list[str]] = {
     ("00_tour", "demo", "Session 16:"): [
         "the kitchen speaks most, with {kitchen} of the session's {n =} events",
@@ -288,6 +321,11 @@ FIGURES: dict[tuple[str, str, str], list[str]] = {
         "the rules have {rules, told labels} % and the paper's Gemini-2.5-pro has {Gemini-2.5-pro, told labels} % on",
         "told motion alone, {rules, told motion} % and {Gemini-2.5-pro, told motion} %",
     ],
+    ("05_fusion", "study", "Shapley share of accuracy"): [
+        "the student of made-up clips {taught on made-up clips, labels} points, context"
+        " {taught on made-up clips, context}, motion {taught on made-up clips, motion}: how",
+        "brings the vote {vote, motion} points, it",
+    ],
 }
 """Notebook, "demo" or "study", and what a recorded figure's words hold -> sentences about it; what is in braces stands
 beside its number in those words, mostly before it."""
@@ -308,6 +346,8 @@ def recorded(notebook, which):
     for row in reversed(run["scores"]):  # where there are several data sets, the first one's stay
         numbers |= {"n_events": row["n_events"], "n_sessions": row["n_sessions"]}
         numbers[f"f1 of {row['model']}"] = row["macro_f1"]
+    if notebook == "05_fusion" and which == "study":
+        numbers["n_fuser_clips"] = run["params"]["n_fuser_clips"]
     if notebook == "01_serialization":
         numbers["ratio"] = numbers["tokens_intervals"] / numbers["tokens_lines"]
     if notebook == "06_traces":
@@ -328,6 +368,17 @@ def run_of(notebook, which):
     return json.loads((paths.record() / profile / notebook / "run.json").read_text(encoding="utf-8"))
 
 
+def cell_of(run, place):
+    """A cell of a recorded table, as text: the one row that has these words, and a column."""
+    for short, long in SHORT.items():
+        place = place.replace(short, long)
+    name, *words, column = place.split("|")
+    table = run["tables"][name]
+    (row,) = (row for row in table["rows"] if set(words) <= {value for value in row if isinstance(value, str)})
+    value = row[table["columns"].index(column)]
+    return value if isinstance(value, str) else number_text(round(value, 3))
+
+
 def number_in(words, name):
     """The number that follows a name in a figure's words, or else stands before it."""
     number = r"(-?\d[\d,]*(?:\.\d+)?)"
@@ -339,12 +390,14 @@ def number_in(words, name):
 
 def sentences(notebook, which):
     """What the notebook has to say of a recorded run, with the record's own numbers."""
-    numbers = recorded(notebook, which)
+    numbers, run = recorded(notebook, which), run_of(notebook, which)
     for sentence in {"demo": SAW, "study": STUDY}[which].get(notebook, ()):
-        yield re.sub(r"\{([^}]*)\}", lambda found: numbers[found[1]], sentence)
-    for (of, run, mark), told in FIGURES.items():
-        if (of, run) == (notebook, which):
-            (words,) = {words for words in run_of(notebook, which)["figures"] if mark in words}
+        yield re.sub(
+            r"\{([^}]*)\}", lambda found: cell_of(run, found[1]) if "|" in found[1] else numbers[found[1]], sentence
+        )
+    for (of, profile, mark), told in FIGURES.items():
+        if (of, profile) == (notebook, which):
+            (words,) = {words for words in run["figures"] if mark in words}
             for sentence in told:
                 yield re.sub(r"\{([^}]*)\}", lambda found, words=words: number_in(words, found[1]), sentence)
 
@@ -362,6 +415,13 @@ def test_what_we_saw_is_what_the_record_holds(notebook, which):
         assert told in cells, told
         cells = cells.replace(told, "")
     assert not re.search(r"(?<!F)\d", cells), f"a number that no record is compared with: {cells}"
+
+
+def test_no_situation_shows_the_fusion_student_ahead():
+    assert "in none of these situations is the student shown to be ahead of anybody" in text_of("05_fusion")
+    table = run_of("05_fusion", "study")["tables"]["situations"]
+    verdicts = [row[table["columns"].index("verdict")] for row in table["rows"]]
+    assert len(verdicts) > 30 and set(verdicts) <= {"lower", "not shown"}
 
 
 @pytest.mark.parametrize("notebook", SAW | STUDY)
