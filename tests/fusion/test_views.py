@@ -239,10 +239,15 @@ def test_capacity_curve():
          0.89 + 0.02 * i - 0.05 * (classes == 12))
         for classes in (6, 12) for i, (name, n) in enumerate(sizes)
     ]  # fmt: skip
-    rows += [("", 6, math.nan, "random forest", 0.94, 0.92, 0.96), ("", 12, math.nan, "random forest", 0.88, 0.85, 0.9)]
+    forests = ((6, 0.94, 0.92, 0.96), (12, 0.88, 0.85, 0.9))
+    rows += [("tiny", number, math.nan, "random forest", *shares) for number, *shares in forests]
     table = pd.DataFrame(rows, columns=["size", "classes", "n_params", "model", "accuracy", "low", "high"])
     table["clips"], table["clusters"] = 9000, 30
-    said = look(figures.capacity_curve(table, ABOUT._replace(unit="windows")), "capacity")
+    drawn = figures.capacity_curve(table, ABOUT._replace(unit="windows"))
+    assert "random forest, 6 classes 94; " in drawn.alt and "tiny, 6 classes 86; " in drawn.alt
+    with pytest.raises(KeyError, match="clips"):
+        figures.capacity_curve(table.drop(columns="clips"), ABOUT)
+    said = look(drawn, "capacity")
     assert "n = 9000 windows of 30 people" in said
     assert "random forest, 12 classes: 88.0 %" in said and "181 k" in said
 

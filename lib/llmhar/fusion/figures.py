@@ -159,9 +159,8 @@ def shapley_bars(shares: Mapping[str, pd.DataFrame], kinds: Mapping[str, str], a
 
 
 def _counts(table: pd.DataFrame) -> tuple[list[int], list[int]]:
-    """Clips and clusters behind a table's rows, where it says them."""
-    counts = [table[name].dropna().astype(int).tolist() if name in table else [] for name in ("clips", "clusters")]
-    return counts[0], counts[1]
+    """Clips and clusters behind a table's rows; a table that does not say them is not drawn."""
+    return table["clips"].dropna().astype(int).tolist(), table["clusters"].dropna().astype(int).tolist()
 
 
 def dose_curves(table: pd.DataFrame, about: About, n_labels: int, others: float | None = None) -> Figure:
@@ -225,7 +224,7 @@ def capacity_curve(table: pd.DataFrame, about: About) -> Figure:
     Colours are the classifiers' own, marks and lines are numbers of classes.
 
     Args:
-        table: columns size (name), classes, n_params, model, accuracy, low, high, and clips, clusters where known; rows
+        table: columns size (name), classes, n_params, model, accuracy, low, high, clips, clusters; rows
             without ``n_params`` (random forest) are drawn across.
         about: the data, ``unit="windows"``.
     """
@@ -261,7 +260,8 @@ def capacity_curve(table: pd.DataFrame, about: About) -> Figure:
     axes.set_title("Motion alone: capacity and granularity", loc="left", fontsize=12)
     figure.legend(loc="outside upper center", ncols=2, frameon=False, fontsize=SMALL)
     kinds = dict.fromkeys(table["model"], "encoder")
-    values = {f"{row.size or row.model}, {row.classes} classes": 100 * row.accuracy for row in table.itertuples()}
+    named = table["model"].where(table["n_params"].isna(), table["size"])
+    values = {f"{name}, {n} classes": 100 * share for name, n, share in zip(named, table["classes"], table["accuracy"])}
     return stamp_wrapped(figure, stamped(about, kinds, *_counts(table)), ranked("% right by motion alone", values))
 
 

@@ -23,21 +23,23 @@ from llmhar.fusion.encoders.registry import encoder, prepare
 from llmhar.fusion.tables import About
 from llmhar.score.stats import Floats, clustered_interval, compare_pairs
 
-HAPT_ABOUT = About("UCI HAPT", "real", "people", "windows of 4 s", "Five folds that share no person.")
+HAPT_ABOUT = About("UCI HAPT", "real", "folds", "windows of 4 s", "Folds share no person.")
 
 
 def capacity(names: Sequence[str]) -> pd.DataFrame:
     """Each encoder and a random forest on five subject-grouped folds of HAPT.
 
     Returns:
-        Columns size, classes, n_params, model ("cnn", "random forest"), accuracy, low, high (t over folds), folds.
+        Columns size, classes, n_params, model ("cnn", "random forest"), accuracy, low, high (t over folds), clips
+        (windows) and clusters (folds).
     """
     rows = []
     for name in names:
         recipe = RECIPES[name]
         prepare(name)
-        summary = cross_validate(recipe.size, recipe.classes).summary
-        for row in summary[summary["measure"] == "accuracy"].itertuples():
+        crossed = cross_validate(recipe.size, recipe.classes)
+        n_windows = crossed.folds.groupby("model")["n_windows"].sum()
+        for row in crossed.summary[crossed.summary["measure"] == "accuracy"].itertuples():
             is_forest = row.model == "random forest"
             rows.append(
                 {
@@ -48,7 +50,8 @@ def capacity(names: Sequence[str]) -> pd.DataFrame:
                     "accuracy": row.mean,
                     "low": row.low,
                     "high": row.high,
-                    "folds": row.n_folds,
+                    "clips": int(n_windows[row.model]),
+                    "clusters": row.n_folds,
                 }
             )
     return pd.DataFrame(rows).drop_duplicates(["model", "classes", "n_params"], ignore_index=True)
