@@ -257,6 +257,21 @@ STUDY = {
         "contradicts the sound, {AGAINST|bayes|student} beside {AGAINST|bayes|other} of Bayes",
         "on {AGAINST|bayes|clips} clips",
     ],
+    "05b_encoder_errors": [
+        "the student of made-up clips is right about {accuracy_dose_50_taught on made-up clips} of them: less",
+        "with no guess wrong it is right about {doses|STUDENT|all|1.0|accuracy}, and the others about nearly all: what",
+        "three sizes know {motion_s_6_accuracy}{of motion_s_6_accuracy}, {motion_m_6_accuracy}{of motion_m_6_accuracy}",
+        "and {motion_l_6_accuracy}{of motion_l_6_accuracy} of people whom they have not met, of twelve"
+        " {motion_s_12_accuracy}{of motion_s_12_accuracy}, {motion_m_12_accuracy}{of motion_m_12_accuracy} and"
+        " {motion_l_12_accuracy}{of motion_l_12_accuracy};",
+        "by hand knows {motion encoders|random forest|6|accuracy} and {motion encoders|random forest|12|accuracy}:",
+        "a net of {fed into the fusion|imu-cnn-s-6|parameters} parameters is not shown to be worse,",
+        "one of {fed into the fusion|imu-cnn-l-6|parameters} not shown",
+        "the fusion is right about {fusion_with_imu-cnn-s-6} of the clips, by the largest about",
+        "{fusion_with_imu-cnn-l-6}, and no other",
+        "a model of 8 layers reaches macro F1 {f1_all_smollm2-135m-l8 taught by rules} on the fold",
+        "its teacher {f1_all_rules, fold 0}, the same model untaught {f1_all_smollm2-135m-l8 untrained, fold 0}: with",
+    ],
 }
 """The same of the recorded study; "table|words of a row|column" is a cell of its tables."""
 SHORT = {
@@ -369,12 +384,12 @@ def run_of(notebook, which):
 
 
 def cell_of(run, place):
-    """A cell of a recorded table, as text: the one row that has these words, and a column."""
+    """A cell of a recorded table, as text: the one row that has these words or numbers, and a column."""
     for short, long in SHORT.items():
         place = place.replace(short, long)
     name, *words, column = place.split("|")
     table = run["tables"][name]
-    (row,) = (row for row in table["rows"] if set(words) <= {value for value in row if isinstance(value, str)})
+    (row,) = (row for row in table["rows"] if set(words) <= set(map(str, row)))
     value = row[table["columns"].index(column)]
     return value if isinstance(value, str) else number_text(round(value, 3))
 
@@ -422,6 +437,19 @@ def test_no_situation_shows_the_fusion_student_ahead():
     table = run_of("05_fusion", "study")["tables"]["situations"]
     verdicts = [row[table["columns"].index("verdict")] for row in table["rows"]]
     assert len(verdicts) > 30 and set(verdicts) <= {"lower", "not shown"}
+
+
+def test_what_is_said_without_numbers_of_encoders_errors():
+    tables = run_of("05b_encoder_errors", "study")["tables"]
+    columns = {name: [dict(zip(table["columns"], row)) for row in table["rows"]] for name, table in tables.items()}
+    others = {(row["dose"], row["varied"]): row["accuracy"] for row in columns["doses"] if row["answerer"] == "vote"}
+    own = [row for row in columns["doses"] if row["answerer"] == "taught on made-up clips"]
+    assert own and all(row["accuracy"] <= others[row["dose"], row["varied"]] for row in own)
+    assert {row["accuracy"] for row in columns["doses"] if row["dose"] == 1 and row["kind"] != "llm"} <= {0.992, 1.0}
+    assert {row["verdict"] for row in columns["fed into the fusion"]} == {None, "not shown"}
+    (forest,) = (r for r in columns["motion encoders"] if r["model"] == "random forest" and r["classes"] == 6)
+    nets = [row for row in columns["motion encoders"] if row["model"] == "cnn" and row["classes"] == 6]
+    assert len(nets) == 3 and all(row["low"] < forest["accuracy"] < row["high"] for row in nets)
 
 
 @pytest.mark.parametrize("notebook", SAW | STUDY)

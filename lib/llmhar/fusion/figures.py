@@ -248,8 +248,8 @@ def capacity_curve(table: pd.DataFrame, about: About) -> Figure:
             axes.axhspan(row.low, row.high, color=palette[row.model], alpha=0.08, linewidth=0)
     axes.set_xscale("log")
     axes.margins(x=0.12)
-    ticks = sized.groupby("n_params")["size"].first()
-    axes.set_xticks(list(ticks.index), [plain(f"{name}\n{_count(n)}") for n, name in ticks.items()])
+    ticks = sized.groupby("size")["n_params"].mean()  # a size has a few more of them for more classes
+    axes.set_xticks(list(ticks), [plain(f"{name}\n{_count(n)}") for name, n in ticks.items()])
     axes.xaxis.set_minor_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.yaxis.set_major_formatter(PercentFormatter(1.0, 0, " %"))
