@@ -42,18 +42,11 @@ def capacity(names: Sequence[str]) -> pd.DataFrame:
         for row in crossed.summary[crossed.summary["measure"] == "accuracy"].itertuples():
             is_forest = row.model == "random forest"
             rows.append(
-                {
-                    "size": recipe.size,
-                    "classes": recipe.classes,
-                    "n_params": None if is_forest else motion_record(name)["parameters"],
-                    "model": "random forest" if is_forest else "cnn",
-                    "accuracy": row.mean,
-                    "low": row.low,
-                    "high": row.high,
-                    "clips": int(n_windows[row.model]),
-                    "clusters": row.n_folds,
-                }
-            )
+                {"size": recipe.size, "classes": recipe.classes,
+                 "n_params": None if is_forest else motion_record(name)["parameters"],
+                 "model": "random forest" if is_forest else "cnn", "accuracy": row.mean, "low": row.low,
+                 "high": row.high, "clips": int(n_windows[row.model]), "clusters": row.n_folds}
+            )  # fmt: skip
     return pd.DataFrame(rows).drop_duplicates(["model", "classes", "n_params"], ignore_index=True)
 
 
