@@ -85,6 +85,8 @@ def another_engine_s_answer(job):
     lambda job: (job.source.parent / "own.yaml").write_text("models: {}"),
     lambda job: (job.source.parent / "data" / "home" / "events.csv").write_text("2 3"),
     lambda job: os.utime(job.source.parent / "data" / "home" / "events.csv", (1, 1)),
+    lambda job: paths.write_text(job.source.parent / "data" / "mural" / "new.csv", "1"),
+    lambda job: paths.write_text(job.source.parent / "data" / "simulated_mine" / "new.csv", "1"),
     lambda job: paths.write_text(paths.home() / "students" / "abc" / "student.json", "{}"),
     lambda job: (job.folder / "report.html").unlink(),
     lambda job: (job.folder / "run.json").write_text("{"),
@@ -97,6 +99,15 @@ def another_engine_s_answer(job):
 def test_whatever_changed_it_runs_again(job, change):
     assert standing.standing_record(job)
     change(job)
+    assert standing.standing_record(job) is None
+
+
+def test_homes_that_a_later_notebook_made_up_change_nothing_until_they_change(job, tmp_path):
+    file = tmp_path / "data" / "simulated_homes" / "homes.json"
+    paths.write_text(file, "made by 03")
+    assert standing.standing_record(job)
+    standing.note_made_from(job, standing.inputs_of(job), tmp_path / "looked_up")
+    file.unlink()
     assert standing.standing_record(job) is None
 
 
