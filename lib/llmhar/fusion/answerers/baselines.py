@@ -15,6 +15,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any, NamedTuple, cast
 
 import numpy as np
@@ -149,6 +150,7 @@ def most_frequent(observations: Sequence[Observation], labels: Sequence[str]) ->
     return max(labels, key=lambda label: counts[label])
 
 
+@lru_cache(maxsize=65536)
 def words(text: str) -> tuple[str, ...]:
     """Content words in lower case, endings cut off ("Vacuum cleaner" and "vacuum cleaning" share both)."""
     found = [word for word in re.findall(r"[^\W\d_]+", text.lower()) if word not in _STOP]
