@@ -19,10 +19,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from llmhar import paths
-from llmhar.ask import seen
+from llmhar.ask import seen, trained
 from llmhar.ask.store import Store, StoreError
-from llmhar.ask.trained import RECORD as STUDENT_RECORD
-from llmhar.ask.trained import students_home
 from llmhar.data.registry import DATASETS
 from llmhar.records import sha256_of
 from llmhar.run import aside
@@ -98,7 +96,7 @@ def _students_of(job: Job) -> str:
     """Students and plans that a notebook which teaches finds; empty for others. A student's folder never changes."""
     if "teaching" not in job.spec.params:
         return ""
-    files = [*students_home().glob(f"*/{STUDENT_RECORD}"), *_files([paths.record() / "plan.lock"])]
+    files = [*trained.students_home().glob(f"*/{trained.RECORD}"), *_files([paths.record() / "plan.lock"])]
     return sha256_of(sorted(_listing(files)))
 
 
