@@ -354,15 +354,13 @@ TOLD = list(dict.fromkeys([
 def recorded(notebook, which):
     """Numbers of the recorded demo, or study, as texts, by the names that SAW and STUDY use."""
     run = run_of(notebook, which)
-    numbers = dict(run["key_numbers"])
+    numbers = run["params"] | run["key_numbers"]
     if "student_minus_trees_f1" in numbers:
         behind = {end: -numbers[f"student_minus_trees_f1{end}"] for end in ("", "_low", "_high")}
         numbers |= {"behind": behind[""], "behind_low": behind["_high"], "behind_high": behind["_low"]}
     for row in reversed(run["scores"]):  # where there are several data sets, the first one's stay
         numbers |= {"n_events": row["n_events"], "n_sessions": row["n_sessions"]}
         numbers[f"f1 of {row['model']}"] = row["macro_f1"]
-    if notebook == "05_fusion" and which == "study":
-        numbers["n_fuser_clips"] = run["params"]["n_fuser_clips"]
     if notebook == "01_serialization":
         numbers["ratio"] = numbers["tokens_intervals"] / numbers["tokens_lines"]
     if notebook == "06_traces":
@@ -441,14 +439,14 @@ def test_no_situation_shows_the_fusion_student_ahead():
 
 def test_what_is_said_without_numbers_of_encoders_errors():
     tables = run_of("05b_encoder_errors", "study")["tables"]
-    columns = {name: [dict(zip(table["columns"], row)) for row in table["rows"]] for name, table in tables.items()}
-    others = {(row["dose"], row["varied"]): row["accuracy"] for row in columns["doses"] if row["answerer"] == "vote"}
-    own = [row for row in columns["doses"] if row["answerer"] == "taught on made-up clips"]
+    rows = {name: [dict(zip(table["columns"], row)) for row in table["rows"]] for name, table in tables.items()}
+    others = {(row["dose"], row["varied"]): row["accuracy"] for row in rows["doses"] if row["answerer"] == "vote"}
+    own = [row for row in rows["doses"] if row["answerer"] == "taught on made-up clips"]
     assert own and all(row["accuracy"] <= others[row["dose"], row["varied"]] for row in own)
-    assert {row["accuracy"] for row in columns["doses"] if row["dose"] == 1 and row["kind"] != "llm"} <= {0.992, 1.0}
-    assert {row["verdict"] for row in columns["fed into the fusion"]} == {None, "not shown"}
-    (forest,) = (r for r in columns["motion encoders"] if r["model"] == "random forest" and r["classes"] == 6)
-    nets = [row for row in columns["motion encoders"] if row["model"] == "cnn" and row["classes"] == 6]
+    assert {row["accuracy"] for row in rows["doses"] if row["dose"] == 1 and row["kind"] != "llm"} <= {0.992, 1.0}
+    assert {row["verdict"] for row in rows["fed into the fusion"]} == {None, "not shown"}
+    (forest,) = (r for r in rows["motion encoders"] if r["model"] == "random forest" and r["classes"] == 6)
+    nets = [row for row in rows["motion encoders"] if row["model"] == "cnn" and row["classes"] == 6]
     assert len(nets) == 3 and all(row["low"] < forest["accuracy"] < row["high"] for row in nets)
 
 

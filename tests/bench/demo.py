@@ -269,9 +269,9 @@ def measure(commit: str, n_rounds: int, chosen: Sequence[str], *, cold: bool) ->
         made = subprocess.run([*git, "add", "--detach", str(earlier), commit], capture_output=True, text=True)
         if made.returncode:
             raise Unavailable(f"commit {commit} is not here: {' '.join(made.stderr.split())[-300:]}")
-        leave_out(earlier)
-        root = same_work(place / "root")
         try:
+            leave_out(earlier)
+            root = same_work(place / "root")
             for number in range(n_rounds):
                 own = place / (str(number) if cold else "all")
                 sides = Side(commit, earlier, own / "then", earlier), Side("now", ROOT, own / "now", root)

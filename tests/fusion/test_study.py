@@ -3,6 +3,7 @@
 from collections import Counter
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from llmhar.ask import inference
@@ -22,7 +23,7 @@ from llmhar.fusion.clips.registry import load_clipset
 from llmhar.fusion.clips.sounds import sounds_here
 from llmhar.fusion.doses import plan_doses
 from llmhar.fusion.encoders.encode import EncoderError, encode
-from llmhar.fusion.encoders.motion_models import motion_record
+from llmhar.fusion.encoders.motion_models import CrossValidated, motion_record
 from llmhar.fusion.encoders.observation import MODALITIES
 from llmhar.fusion.encoders.observe import RECORDED, Observing, observe
 from llmhar.fusion.encoders.registry import encoder
@@ -245,3 +246,16 @@ def test_a_student_is_taught_on_other_folds_and_asked_in_its_own_form(plan, stor
     (asked, *_) = fusion_asks(taught[0].task, spec, Condition(plan.task.shown))
     assert asked.request.messages[0] == examples[0].messages[0], "asked as it was taught"
     assert set(fusion_study.full_scores(taught)) == {own.answerer for own in taught}
+
+
+def test_a_forest_of_the_capacity_table_has_no_size(monkeypatch):
+    folds = pd.DataFrame({"model": ["net", "random forest"] * 2, "n_windows": [30, 30, 12, 12]})
+    rows = [(name, "accuracy", 2, 0.9, 0.8, 1.0) for name in ("net", "random forest")]
+    summary = pd.DataFrame(rows, columns=["model", "measure", "n_folds", "mean", "low", "high"])
+    monkeypatch.setattr(motion_capacity, "prepare", lambda name: None)
+    monkeypatch.setattr(motion_capacity, "motion_record", lambda name: {"parameters": 3942})
+    crossed = CrossValidated(folds, summary, {}, ())
+    monkeypatch.setattr(motion_capacity, "cross_validate", lambda size, classes: crossed)
+    table = motion_capacity.capacity(["imu-cnn-s-6", "imu-cnn-m-6"])
+    assert table[["model", "size"]].to_numpy().tolist() == [["cnn", "s"], ["random forest", ""]]
+    assert set(table["clips"]) == {42} and set(table["clusters"]) == {2}

@@ -155,6 +155,10 @@ def test_a_student_is_paired_with_everybody_part_by_part(outcome):
     gaps = {(part, pair.second): (pair.gap, pair.n_values) for part, own in pairs.items() for pair in own}
     assert gaps["taught", "rules"] == (1, 21) and gaps["never taught", "rules"] == (0, 9)
     assert gaps["all", "few"][1] < 12, "clips that both answered"
+    taught_only = replace(rules.task, observations=tuple(taught.clips_of(rules.task.observations, "taught")))
+    apart = taught.pairs_of(replace(whole, models=[rules, rules._replace(answerer="few", task=taught_only)]))
+    assert "few" in {pair.second for pair in apart["taught"]}
+    assert "few" not in {pair.second for pair in apart["never taught"]}, "no clip that both answered"
     assert len(pair_table(pairs, "clusters", "clips")) == sum(map(len, pairs.values()))
     numbers = taught.student_numbers(whole)
     assert (numbers["student_seen_f1"], numbers["student_unseen_f1"]) == (1, 0) and 0 < numbers["student_f1"] < 1

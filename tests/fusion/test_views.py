@@ -240,7 +240,7 @@ def test_capacity_curve():
         for classes in (6, 12) for i, (name, n) in enumerate(sizes)
     ]  # fmt: skip
     forests = ((6, 0.94, 0.92, 0.96), (12, 0.88, 0.85, 0.9))
-    rows += [("tiny", number, math.nan, "random forest", *shares) for number, *shares in forests]
+    rows += [("", number, math.nan, "random forest", *shares) for number, *shares in forests]
     table = pd.DataFrame(rows, columns=["size", "classes", "n_params", "model", "accuracy", "low", "high"])
     table["clips"], table["clusters"] = 9000, 30
     drawn = figures.capacity_curve(table, ABOUT._replace(unit="windows"))

@@ -260,8 +260,7 @@ def capacity_curve(table: pd.DataFrame, about: About) -> Figure:
     axes.set_title("Motion alone: capacity and granularity", loc="left", fontsize=12)
     figure.legend(loc="outside upper center", ncols=2, frameon=False, fontsize=SMALL)
     kinds = dict.fromkeys(table["model"], "encoder")
-    named = table["model"].where(table["n_params"].isna(), table["size"])
-    values = {f"{name}, {n} classes": 100 * share for name, n, share in zip(named, table["classes"], table["accuracy"])}
+    values = {f"{row.size or row.model}, {row.classes} classes": 100 * row.accuracy for row in table.itertuples()}
     return stamp_wrapped(figure, stamped(about, kinds, *_counts(table)), ranked("% right by motion alone", values))
 
 

@@ -30,8 +30,8 @@ def capacity(names: Sequence[str]) -> pd.DataFrame:
     """Each encoder and a random forest on five subject-grouped folds of HAPT.
 
     Returns:
-        Columns size, classes, n_params, model ("cnn", "random forest"), accuracy, low, high (t over folds), clips
-        (windows) and clusters (folds).
+        Columns size and n_params (a forest has neither), classes, model ("cnn", "random forest"), accuracy, low, high
+        (t over folds), clips (windows) and clusters (folds).
     """
     rows = []
     for name in names:
@@ -42,7 +42,7 @@ def capacity(names: Sequence[str]) -> pd.DataFrame:
         for row in crossed.summary[crossed.summary["measure"] == "accuracy"].itertuples():
             is_forest = row.model == "random forest"
             rows.append(
-                {"size": recipe.size, "classes": recipe.classes,
+                {"size": "" if is_forest else recipe.size, "classes": recipe.classes,
                  "n_params": None if is_forest else motion_record(name)["parameters"],
                  "model": "random forest" if is_forest else "cnn", "accuracy": row.mean, "low": row.low,
                  "high": row.high, "clips": int(n_windows[row.model]), "clusters": row.n_folds}

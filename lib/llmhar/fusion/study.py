@@ -332,7 +332,7 @@ def compare_all(
     """Planned pairs with every modality shown, each over those of ``clips`` (None: whose modalities agree) both saw."""
     names = {name for pair in pairs for name in pair}
     by_name = {own.answerer: own for own in answered if own.answerer in names}
-    clips = clips or max((own.task.consistent for own in by_name.values()), key=len)
+    clips = clips if clips is not None else max((own.task.consistent for own in by_name.values()), key=len)
     shown = all_shown(clips)
     right = {}
     for name, own in by_name.items():
@@ -340,7 +340,7 @@ def compare_all(
         asked = {clip.clip_id for clip in own.task.observations}
         share = ablation.correct(given.predictions, clips)
         right[name] = np.where([clip.clip_id in asked for clip in clips], share, np.nan)
-    planned = [pair for pair in pairs if set(pair) <= set(right)]
+    planned = [(a, b) for a, b in pairs if {a, b} <= set(right) and not np.isnan(right[a] - right[b]).all()]
     return compare_pairs(right, planned, [clip.cluster for clip in clips])
 
 

@@ -63,8 +63,8 @@ def publish(
         "kinds": sorted({KINDS[r.model.kind] for r in results} | {f"{r.task.kind} data" for r in results} | set(kinds)),
         "scores": [score_row(result) for result in results],
         "costs": cost_rows(results),
-        "table": None if table is None else _table(table.reset_index().head(12)),
-        "tables": {name: _table(own.reset_index()) for name, own in tables.items() if own is not None},
+        "table": None if table is None else _table(table.head(12)),
+        "tables": {name: _table(own) for name, own in tables.items() if own is not None},
         "figure_png": None if figure is None else _png(figure),
         "figure_alt": getattr(figure, "alt", ""),
         "torch_in_kernel": "torch" in sys.modules,
@@ -128,8 +128,9 @@ def _json_number(value: Any) -> Any:
 
 
 def _table(table: pd.DataFrame) -> dict[str, Any]:
-    names = [", ".join(filter(None, name)) if isinstance(name, tuple) else str(name) for name in table.columns]
-    return {"columns": names, "rows": [[_json_number(value) for value in row] for row in table.itertuples(index=False)]}
+    shown = table.reset_index()
+    names = [", ".join(filter(None, name)) if isinstance(name, tuple) else str(name) for name in shown.columns]
+    return {"columns": names, "rows": [[_json_number(value) for value in row] for row in shown.itertuples(index=False)]}
 
 
 def _png(figure: Figure) -> str:

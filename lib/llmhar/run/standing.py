@@ -1,7 +1,7 @@
 """Which reports stand: nothing that could change them has changed since they were made. Runs nothing.
 
 Beside a report that succeeded lies a file ``made_from``: hashes of the notebook, its settings, the library's code and
-parameter files and the data, and the keys of all answers that the run looked up (:mod:`llmhar.ask.seen`). A report
+parameter files, the data's files, and the keys of all answers that the run looked up (:mod:`llmhar.ask.seen`). A report
 stands while all of it is as it was and each of those answers is still the one that the store gives. Whatever cannot be
 told (a missing file, a request without an answer, another version of this format) means: run it again.
 """
@@ -48,9 +48,8 @@ class Inputs(NamedTuple):
         whoever needs them writes them where they are not, so that a report which did not find them does not need them.
         """
         made_up = tuple(f"{paths.data() / name}{os.sep}" for name, own in DATASETS.items() if own.kind == "simulated")
-        gone, come = frozenset(made["data"]) - self.data, self.data - frozenset(made["data"])
-        same = {name: value for name, value in made.items() if name != "data"} == self.hashes
-        return same and not gone and all(line.startswith(made_up) for line in come)
+        was, same = frozenset(made["data"]), made == self.hashes | {"data": made["data"]}
+        return same and was <= self.data and all(line.startswith(made_up) for line in self.data - was)
 
 
 def inputs_of(job: Job) -> Inputs:
