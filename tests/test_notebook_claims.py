@@ -258,7 +258,7 @@ STUDY = {
         "on {AGAINST|bayes|clips} clips",
     ],
     "05b_encoder_errors": [
-        "the student of made-up clips is right about {accuracy_dose_50_taught on made-up clips} of them: less",
+        "the student of made-up clips is right about {accuracy_dose_50_taught on made-up clips} of the clips:",
         "with no guess wrong it is right about {doses|STUDENT|all|1.0|accuracy}, and the others about nearly all: what",
         "three sizes know {motion_s_6_accuracy}{of motion_s_6_accuracy}, {motion_m_6_accuracy}{of motion_m_6_accuracy}",
         "and {motion_l_6_accuracy}{of motion_l_6_accuracy} of people whom they have not met, of twelve"

@@ -122,8 +122,8 @@ curves
 # %% [markdown]
 # **What the recorded study showed** (`reports/record/demo-full`; your run may differ):
 #
-# - with half of all guesses wrong the student of made-up clips is right about 0.433 of them: less
-#   than one guess alone, where rules and vote make more of many guesses than of one;
+# - with half of all guesses wrong the student of made-up clips is right about 0.433 of the clips:
+#   less than one guess alone, where rules and vote make more of many guesses than of one;
 # - with no guess wrong it is right about 0.700, and the others about nearly all: what it loses, it
 #   loses in reading, not by errors of encoders;
 # - nowhere is its curve above the vote's: there is no crossing.

@@ -51,7 +51,8 @@ class Doses:
             for own in self.asked
             for other in ("vote", "bayes")
         }
-        return pd.DataFrame.from_dict(rows, orient="index").rename_axis(["answerer", "against"])
+        table = pd.DataFrame.from_dict(rows, orient="index").rename_axis(["answerer", "against"])
+        return table.rename(columns={"share": "share of draws"})  # "share" alone reads as a modality's
 
 
 def dose_experiment(
