@@ -42,7 +42,7 @@ NOTEBOOKS = ("00_tour", "01_serialization", "02_prompting", "03_scaling", "04_di
 PARTED = {"05_fusion": "05b_encoder_errors"}
 """What has become two notebooks since: the second does what the first did then."""
 TEACHES = ("04_distillation",)
-FIRST_ANSWER_S, ROUNDS = 10.0, 3
+FIRST_ANSWER_S, ROUNDS = 10.0, 2
 _SMOLLM2 = ["rules", "smollm2-135m"]
 _S1: dict[str, Any] = {"wording": "s1", "sampling": "greedy"}
 WORK: dict[str, dict[str, Any]] = {
