@@ -139,6 +139,16 @@ def test_numbers_that_differ_or_are_gone_are_named():
     assert "1 may differ" in claim.why and "00 f1 (differs); 00 windows (gone)" in claim.why
 
 
+def test_numbers_of_the_trained_student_alone_may_be_others_and_are_counted():
+    then = {"04_distillation": {"student_f1": 0.5, "f1 a, taught home": 0.5, "f1 a, taught nothing, on b": 0.4}}
+    now = {"04_distillation": {"student_f1": 0.6, "f1 a, taught home": 0.6, "f1 a, taught nothing, on b": 0.4}}
+    found = number_claim(now, then)
+    assert found.verdict == "met" and "1 equal" in found.why and "2 of the student that 04 trains" in found.why
+    now["04_distillation"]["f1 a, taught nothing, on b"] = 0.6
+    assert "04 f1 a, taught nothing, on b (differs)" in number_claim(now, then).why
+    assert "student_f1 (gone)" in number_claim({"04_distillation": {}}, then).why
+
+
 @pytest.mark.skipif(not RECORDED.is_dir(), reason="what the earlier demo wrote is not here")
 def test_the_numbers_of_the_earlier_demo_are_read():
     then = compare.read_numbers(RECORDED)
