@@ -228,8 +228,8 @@ FIRST = "first answer of a language model in 00_tour, from its first cell"
 FIGURES = {"cold": 0.6, "warm, nothing changed": 0.1, "warm, all forced": 0.45}
 TRIED = {
     "cold": "an engine that stays (one start a set of weights where there were twelve), one window never asked twice, "
-    "fused AdamW, a head kept in bfloat16, attention as written (1.15 × a training step); PyTorch's fused loss (1.36 ×) "
-    "errs in bfloat16 where tokens are near sure; left: the same training and answers, most of both sides",
+    "fused AdamW, a head kept in bfloat16, attention as written (1.15 × a training step); PyTorch's fused loss (1.36 ×)"
+    " errs in bfloat16 where tokens are near sure; left: the same training and answers, most of both sides",
     "warm, nothing changed": "a report whose code, settings, data and answers are as they were stands",
     "warm, all forced": "two notebooks at a time, imports without jsonschema (0.7 s a kernel), words read once; "
     "left: a kernel's start and imports of 2 to 3 s a notebook, fitted baselines of 05, its longest",

@@ -303,6 +303,12 @@ def test_a_slow_import_and_a_big_report_are_missed():
     assert own_code.report_claims([ran(3.0, traces=10_000, bytes=9_900_000)])[1].verdict == "met"
 
 
+def test_an_import_of_what_was_imported_before_is_refused(tmp_path):
+    assert own_code.run(["-c", own_code.IMPORT], tmp_path).told["seconds"] > 0.01
+    with pytest.raises(RuntimeError, match="imported before"):
+        own_code.run(["-c", f"import llmhar.records\n{own_code.IMPORT}"], tmp_path)
+
+
 def test_a_child_that_fails_says_why(tmp_path):
     with pytest.raises(RuntimeError, match="ended with 1: KeyError"):
         own_code.run(["-m", "tests.bench.own_code", "--child", "nonsense", str(tmp_path)], tmp_path)

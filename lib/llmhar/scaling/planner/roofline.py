@@ -10,6 +10,8 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
 from typing import Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -104,7 +106,17 @@ def devices() -> dict[str, Device]:
     Raises:
         PlanError: not readable, not YAML, an unknown field or a wrong type: names file, device and field.
     """
-    file, current = paths.params() / "devices.yaml", ""
+    file = paths.params() / "devices.yaml"
+    try:
+        state = file.stat()
+    except OSError as error:
+        raise PlanError(f"cannot read {file}: {error.strerror}") from error
+    return dict(_devices(file, (state.st_mtime_ns, state.st_size)))
+
+
+@lru_cache(2)
+def _devices(file: Path, _: tuple[int, int]) -> dict[str, Device]:
+    current = ""
     try:
         raw = read_yaml(file)
         entries = {k: v for k, v in raw.items() if not k.startswith("x-")}
