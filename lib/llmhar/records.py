@@ -11,6 +11,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property, lru_cache
+from operator import attrgetter
 from typing import Any, Literal, NamedTuple
 
 Verdict = Literal["ok", "missing", "duplicate", "unknown_label", "cut", "malformed"]
@@ -108,15 +109,14 @@ class Request:
     @cached_property
     def key(self) -> str:
         """sha256 over everything but the adapter's path."""
-        hidden = {"adapter_path"} if self.logprobs else {"adapter_path", "logprobs"}
-        # The canonical JSON of all fields, put together of pieces: static messages are encoded once for all windows.
-        static = [_message_json(tuple(message.items())) for message in self.messages[:-1]]
-        last = [canonical_json(dict(message)) for message in self.messages[-1:]]
-        drawn = _sampling_json(*(getattr(self.sampling, name) for name in _DRAWN))
-        made = {"messages": f"[{','.join(static + last)}]", "sampling": drawn}
-        parts = {name: made.get(name) or _field_json(getattr(self, name)) for name in _FIELDS if name not in hidden}
-        text = ",".join(f'"{name}":{part}' for name, part in parts.items())
-        return hashlib.sha256(f"{{{text}}}".encode("utf-8", "surrogatepass")).hexdigest()
+        static = tuple(tuple(message.items()) for message in self.messages[:-1])
+        drawn = _sampling_json(*_drawn_of(self.sampling))
+        before, after = _around(static, drawn, _field_json(self.template_args), _field_json(self.schema),
+                                self.logprobs, *_plain_of(self))  # fmt: skip
+        last = canonical_json(dict(self.messages[-1])) if self.messages else ""
+        hashed = before.copy()
+        hashed.update(f"{last}{after}".encode("utf-8", "surrogatepass"))
+        return hashed.hexdigest()
 
     def to_json(self) -> dict[str, Any]:
         """A JSON-ready dictionary that :meth:`from_json` reads back."""
@@ -143,19 +143,29 @@ class Request:
         return cls.from_json(read | {"messages": messages, "schema": json.loads(schema)})
 
 
-_FIELDS, _DRAWN = (sorted(field.name for field in fields(kind)) for kind in (Request, Sampling))
+_DRAWN = sorted(field.name for field in fields(Sampling))
+_MADE = ("messages", "sampling", "template_args", "schema", "logprobs", "adapter_path")
+"""Fields of a request that are encoded in their own way; the path is no part of the key."""
+_PLAIN = sorted({field.name for field in fields(Request)} - set(_MADE))
+_drawn_of, _plain_of = attrgetter(*_DRAWN), attrgetter(*_PLAIN)
 
 
-@lru_cache(1000)
-def _message_json(items: tuple[tuple[str, str], ...]) -> str:
-    return canonical_json(dict(items))
+@lru_cache(1000, typed=True)
+def _around(static: tuple[tuple[tuple[str, str], ...], ...], sampling: str, template_args: str, schema: str,
+            logprobs: bool, *plain: Any) -> tuple[Any, str]:  # fmt: skip
+    """Hash of what stands before a request's last message in its canonical JSON, and what stands behind it: the same
+    for all windows of a study.
+    """
+    made = {"sampling": sampling, "template_args": template_args, "schema": schema}
+    made |= {name: canonical_json(value) for name, value in zip(_PLAIN, plain)}
+    made |= {"messages": f"[{''.join(f'{canonical_json(dict(items))},' for items in static)}\0]"}
+    made |= {"logprobs": canonical_json(logprobs)} if logprobs else {}
+    before, _, after = ",".join(f'"{name}":{made[name]}' for name in sorted(made)).partition("\0")
+    return hashlib.sha256(f"{{{before}".encode("utf-8", "surrogatepass")), f"{after}}}"
 
 
-def _field_json(value: Any) -> str:
-    return _scalar_json(value) if value is None or isinstance(value, str | int) else canonical_json(value)
-
-
-_scalar_json = lru_cache(1000, typed=True)(canonical_json)
+def _field_json(value: Mapping[str, Any] | None) -> str:
+    return "null" if value is None else canonical_json(value) if value else "{}"
 
 
 @lru_cache(1000, typed=True)  # 1 and True are equal, and differ in JSON

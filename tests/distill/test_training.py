@@ -457,6 +457,56 @@ def test_logits_of_the_answer_alone_change_nothing(tuned, examples):
     assert [loss for _, loss in slow.losses] == pytest.approx([loss for _, loss in tuned["peft"].losses], rel=1e-4)
 
 
+LOSS = """
+import sys
+from types import SimpleNamespace as Space
+import torch
+from torch.nn.functional import cross_entropy
+from transformers import LlamaConfig, LlamaForCausalLM
+from llmhar.distill.train_child import IGNORED, _trainer_class
+torch.manual_seed(0)
+model = LlamaForCausalLM(LlamaConfig(vocab_size=512, hidden_size=64, intermediate_size=128, num_hidden_layers=1,
+    num_attention_heads=4, num_key_value_heads=4, initializer_range=0.3, tie_word_embeddings=True))
+model.get_input_embeddings().weight.requires_grad_(sys.argv[1] == "moving")
+moving = [p for p in model.parameters() if p.requires_grad]
+ids = torch.randint(0, 512, (2, 40))
+labels, mask = ids.clone(), torch.ones_like(ids)
+labels[:, :10] = IGNORED
+labels[1, 30:], mask[1, 30:] = IGNORED, 0
+n = (labels[:, 1:] != IGNORED).sum()
+mixed = lambda: torch.autocast("cpu", torch.bfloat16)
+def reference():
+    with mixed():
+        logits = model(input_ids=ids, attention_mask=mask, use_cache=False).logits[:, :-1]
+    return cross_entropy(logits.float().flatten(0, 1), labels[:, 1:].flatten(), ignore_index=IGNORED)
+trainer = Space(accelerator=Space(unwrap_model=lambda m: m, autocast=mixed), args=Space(bf16=True), head=None)
+compute = _trainer_class(answer_logits_only=True).compute_loss
+batch = {"input_ids": ids, "attention_mask": mask, "labels": labels}
+gradient = lambda loss: torch.cat([g.flatten() for g in torch.autograd.grad(loss, moving)])
+def apart():
+    ours, whole = compute(trainer, model, batch, num_items_in_batch=n), reference()
+    near = abs(ours.item() / whole.item() - 1)
+    a, b = gradient(ours), gradient(whole)
+    return near, ((a - b).norm() / b.norm()).item()
+first = apart()
+optimizer = torch.optim.AdamW(moving, lr=3e-3)
+for _ in range(800):
+    optimizer.zero_grad(); loss = reference(); loss.backward(); optimizer.step()
+    if loss.item() < 0.01: break
+print(*first, loss.item(), *apart())
+"""
+
+
+@pytest.mark.parametrize("head", ["moving", "frozen"])
+def test_loss_and_gradient_in_mixed_formats_are_those_of_all_logits_however_sure_the_model_is(head):
+    done = subprocess.run([sys.executable, "-c", LOSS, head], env=child_environment(hub=False, threads=1),
+                          capture_output=True, text=True, timeout=180)  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    loss_apart, gradient_apart, last_loss, sure_loss_apart, sure_gradient_apart = map(float, done.stdout.split())
+    assert last_loss < 0.01 and max(loss_apart, sure_loss_apart) < 0.01, done.stdout
+    assert max(gradient_apart, sure_gradient_apart) < 0.03, done.stdout
+
+
 def test_weights_in_few_bits_are_not_trained(examples, no_child):
     with pytest.raises(TrainingError, match="cannot be trained in few bits: train llmhar-home-135m"):
         train(TINY, examples, parent=MODELS["llmhar-home-135m-int8"])

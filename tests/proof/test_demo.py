@@ -139,14 +139,21 @@ def test_numbers_that_differ_or_are_gone_are_named():
     assert "1 may differ" in claim.why and "00 f1 (differs); 00 windows (gone)" in claim.why
 
 
-def test_numbers_of_the_trained_student_alone_may_be_others_and_are_counted():
-    then = {"04_distillation": {"student_f1": 0.5, "f1 a, taught home": 0.5, "f1 a, taught nothing, on b": 0.4}}
-    now = {"04_distillation": {"student_f1": 0.6, "f1 a, taught home": 0.6, "f1 a, taught nothing, on b": 0.4}}
-    found = number_claim(now, then)
-    assert found.verdict == "met" and "1 equal" in found.why and "2 of the student that 04 trains" in found.why
-    now["04_distillation"]["f1 a, taught nothing, on b"] = 0.6
-    assert "04 f1 a, taught nothing, on b (differs)" in number_claim(now, then).why
-    assert "student_f1 (gone)" in number_claim({"04_distillation": {}}, then).why
+TAUGHT = {"student_f1": 0.5, "student_f1_low": 0.3, "student_f1_high": 0.7, "f1 smollm2-135m-l8, taught home": 0.5,
+          "f1 rules, taught nothing": 0.4, "student_missed_pct": 0.0}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("other", "verdict"),
+    [({"student_f1": 0.6, "f1 smollm2-135m-l8, taught home": 0.6}, "met"), ({"student_f1": 0.0}, "missed"),
+     ({"f1 rules, taught nothing": 0.6}, "missed"), ({"student_missed_pct": 100.0}, "missed")],
+)  # fmt: skip
+def test_scores_of_the_trained_student_alone_may_be_others_near_what_they_were(other, verdict):
+    found = number_claim({"04_distillation": TAUGHT | other}, {"04_distillation": TAUGHT})
+    assert found.verdict == verdict
+    if verdict == "met":
+        assert "4 equal" in found.why and "2 of the student that 04 trains" in found.why
+    assert "student_f1 (gone)" in number_claim({"04_distillation": {}}, {"04_distillation": TAUGHT}).why
 
 
 @pytest.mark.skipif(not RECORDED.is_dir(), reason="what the earlier demo wrote is not here")

@@ -30,8 +30,8 @@ IGNORED = -100
 COMPILED_FROM = 800
 """Steps from which on layers are compiled."""
 EAGER_TO = 1024
-"""Tokens to which attention is computed as written where all weights move on a CPU: 1.2 x a step of 8 layers of the
-135M, none for its adapters, in memory that grows with the square of the tokens."""
+"""Tokens of a batch to which attention is computed as written where all weights move on a CPU: 1.2 x a step of 8 layers
+of the 135M, none for its adapters, in memory that grows with the square of the tokens."""
 THREADS_EVERY = 20
 """Steps after which threads are counted again."""
 PARTS = 6
@@ -188,21 +188,22 @@ def compile_layers(model: Any, recipe: dict[str, Any], *, gpu: bool) -> bool:
     return True
 
 
+def eager_pays(recipe: dict[str, Any], *, mixed: bool, gpu: bool) -> bool:
+    """Whether attention as it is written is faster here than PyTorch's own, whose way back is slow on a CPU."""
+    ours = (recipe["method"], recipe["objective"], recipe["backend"]) == ("full", "sft", "peft")
+    return ours and mixed and not gpu and recipe["batch_size"] * recipe["max_tokens"] <= EAGER_TO
+
+
 def _trainer_class(*, answer_logits_only: bool) -> Any:
     import torch
-    from torch.nn.functional import linear_cross_entropy
+    from torch.nn.functional import cross_entropy, linear
     from trl import SFTTrainer
 
     if not answer_logits_only:
         return SFTTrainer
-    fused = torch.nn.LinearCrossEntropyOptions(chunking_method=None, acc_policy="accurate")
 
     class AnswerLossTrainer(SFTTrainer):
-        """The same loss from fewer logits: vocabulary x prompt is most of a small model's work and carries none.
-
-        PyTorch's fused function makes the logits' gradient as it makes the loss, which it gives in the number format
-        of the products: in bfloat16 to three digits.
-        """
+        """The same loss from fewer logits: vocabulary x prompt is most of a small model's work and carries none."""
 
         head: Any = None
         """The output embeddings in the format of the products, once for all steps where they are frozen."""
@@ -221,13 +222,12 @@ def _trainer_class(*, answer_logits_only: bool) -> Any:
             dtype = torch.bfloat16 if self.args.bf16 else weight.dtype
             if self.head is None or weight.requires_grad:
                 self.head = weight.to(dtype)
-            loss = linear_cross_entropy(
-                states.flatten(0, 1).to(dtype), self.head, labels[:, wanted + 1].flatten(), ignore_index=IGNORED,
-                reduction="sum", options=fused,
-            ).float()  # fmt: skip
+            logits = linear(states.to(dtype), self.head).float()  # softmax in bfloat16 errs where tokens are near sure
+            targets = labels[:, wanted + 1].flatten()
+            loss = cross_entropy(logits.flatten(0, 1), targets, ignore_index=IGNORED, reduction="sum")
             # As Trainer does: the mean over the answer tokens of the whole step, not of each batch.
             loss = loss / (num_items_in_batch if num_items_in_batch is not None else (labels[:, 1:] != IGNORED).sum())
-            return (loss, {}) if return_outputs else loss
+            return (loss, {"logits": logits}) if return_outputs else loss
 
     return AnswerLossTrainer
 
@@ -303,7 +303,7 @@ def train(folder: Path, say: Say) -> dict[str, Any]:
                  recipe["batch_size"], recipe["seed"], by_length=recipe["sort_by_length"])  # fmt: skip
     data = Dataset.from_list([rows[i]._asdict() for i in seen])
     compiled = compile_layers(model, recipe, gpu=gpu)
-    if recipe["method"] == "full" and wanted == "mixed" and not (gpu or compiled) and recipe["max_tokens"] <= EAGER_TO:
+    if not compiled and eager_pays(recipe, mixed=wanted == "mixed", gpu=gpu):
         model.set_attn_implementation("eager")
     long = recipe["method"] == "lora" and recipe["max_steps"] >= COMPILED_FROM
     reporter = _reporter(say, recipe["max_steps"], folder / "milestones" if long else None)
