@@ -192,8 +192,8 @@ tables.faithfulness_gap_table(gaps) if gaps else "not run in this profile"
 # **What the recorded demo showed** (`reports/record/demo`; your run may differ):
 #
 # - replaced evidence moves the student's label 63.3 [-16.5, 100] points more often than other
-#   events that are replaced, over 8 pairs; evidence that is taken away 63.3 [-16.5, 100]: neither is
-#   shown to be more than chance.
+#   events that are replaced, over 8 pairs; evidence that is taken away 63.3 [-16.5, 100]: neither
+#   is shown to be more than chance.
 
 # %% [markdown]
 # **What the recorded study showed** (`reports/record/demo-full`; your run may differ):
