@@ -54,6 +54,11 @@ PER_SESSION = 20
 """Windows of a session here."""
 EVALUATE_S, EVALUATE_GB = 8, 4
 """Figures of issue "Fast": seconds for 10⁵ stored answers, gigabytes for 10⁶."""
+TRIED = (
+    "answers read once, page by page; a request's JSON put together once for all windows and its hash copied, items "
+    "made as they are read, clocks looked up (0.81 × in one run); collections of garbage are 7 % of it"
+)
+"""To meet the seconds."""
 KEPT = 512
 """Most bytes a window that storing may hold (ours): an answer has about 1,500, so a run that keeps answers is seen."""
 LEAST_S, LEAST_BYTES = 1e-5, 1024
@@ -301,7 +306,7 @@ def evaluation_claims(task: Task, path: Path) -> list[Claim]:
     why = f"evaluation {shown}, off the line by at most {100 * off:.0f} %; the task {task_bytes:,.0f} bytes a window"
     total = (start + (slope_ + task_bytes) * 1e6) / 1e9
     return [
-        at_most(f"evaluate {n:,} stored answers", EVALUATE_S, seconds, "s", why=f"processor {busy:.3g} s"),
+        at_most(f"evaluate {n:,} stored answers", EVALUATE_S, seconds, "s", why=f"processor {busy:.3g} s", tried=TRIED),
         at_most("evaluate 1,000,000 windows, task included, on the straight line", EVALUATE_GB, total, "GB", why=why),
     ]
 
@@ -330,7 +335,8 @@ def claims(*, quick: bool = False) -> list[Claim]:
 
     with tempfile.TemporaryDirectory(prefix="llmhar-growth-") as name:
         costs = measure(STEPS, begin, SIZES[:3] if quick else SIZES)
-        evaluated = evaluation_claims(journeys[0].task, Path(name, "store.sqlite"))
+        # What the journey listed is let go of: whoever evaluates so many windows holds their task alone.
+        evaluated = evaluation_claims(journeys.pop().task, Path(name, "store.sqlite"))
     return [*growth_claims(costs), streaming_claim(costs["store"]), *evaluated]
 
 
