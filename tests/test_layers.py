@@ -46,8 +46,8 @@ MAY_IMPORT = (
 # Models in 8 bits by name, schemas on ONNX Runtime; students in the record without their weights.
 # Arms meant over their seeds, intervals of probes, who fuses in README, a ledger's line in words, a profile's machine;
 # words of all figures in run.json, with which what notebooks say of them is compared; gaps cut at what they can be.
-# A head kept for the answer's loss, keys put together once, items made as they are read, devices read once.
-MAX_LINES_TOTAL, MAX_LINES_MODULE = 30_331, 300
+# A head kept for the answer's loss, keys put together once, devices read once.
+MAX_LINES_TOTAL, MAX_LINES_MODULE = 30_323, 300
 # Child processes: what runs there may import torch and vllm; nothing else in the library may.
 CHILD_ONLY = {
     "ask/engines/worker.py", "ask/engines/vllm.py", "ask/engines/transformers.py", "ask/engines/onnx.py",

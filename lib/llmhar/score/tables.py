@@ -160,7 +160,7 @@ def _result(
     stored: Iterable[Stored | None],
 ) -> Result:
     """Everything that one walk through the readings counts."""
-    verdicts, fingerprints, n_failed = Counter[str](), dict[int, Fingerprint](), 0
+    verdicts, fingerprints, n_failed = Counter[str](), set[Fingerprint](), 0
 
     def walk() -> Iterator[list[int | None]]:
         nonlocal n_failed
@@ -169,13 +169,11 @@ def _result(
             verdicts.update([predictions[i].verdict for i in window.counted])
             n_failed += made is None
             if made:
-                fingerprints[id(made.fingerprint)] = made.fingerprint  # a hash of all its fields takes longer
+                fingerprints.add(made.fingerprint)
             yield [prediction.label for prediction in predictions]
 
     sessions = score_labels(task, walk())
-    return Result(
-        model, task, answers, readings, sessions, verdicts, n_failed, tuple(sorted({*fingerprints.values()}, key=str))
-    )
+    return Result(model, task, answers, readings, sessions, verdicts, n_failed, tuple(sorted(fingerprints, key=str)))
 
 
 def average_samples(samples: Sequence[Result]) -> Result:

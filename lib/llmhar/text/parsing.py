@@ -13,7 +13,6 @@ S1 §3.1.5: an event without a readable prediction counts as wrong; §4.9 lists 
 
 from __future__ import annotations
 
-import json
 import re
 import unicodedata
 from collections import Counter
@@ -23,8 +22,8 @@ from functools import lru_cache
 from itertools import islice
 from typing import Any, Literal, NamedTuple
 
-from llmhar.records import Prediction, Verdict, unique_keys
-from llmhar.text.items import Item, Items, scan_items, why_of
+from llmhar.records import Prediction, Verdict
+from llmhar.text.items import Item, Items, decoder, scan_items, why_of
 from llmhar.text.serialize import MAX_NAME_CHARS, clean_text, fold_name
 
 Thinking = Literal["absent", "closed", "unclosed"]
@@ -267,9 +266,11 @@ def parse_answer(
         return _no_list(parts, n, items.truncated)
     if [item.event for item in items.found] == list(range(n)):  # the usual case, much faster: each event once, in order
         found = [names.find(item.value) for item in items.found]
-        plain = [_prediction(i, "unknown_label" if label is None else "ok", label) for i, label in enumerate(found)]
+        plain = tuple(
+            _prediction(i, "unknown_label" if label is None else "ok", label) for i, label in enumerate(found)
+        )
         reasons = {item.event: item.why for item in items.found if item.why}
-        return Reading(tuple(plain), *parts, n_repaired=items.n_repaired, whys=reasons)
+        return Reading(plain, *parts, n_repaired=items.n_repaired, whys=reasons)
     scored = items.found if contradictions != "none" else _since_last_complete(items.found, n)
     answered: dict[int, list[int | None]] = {}
     given: dict[int, list[str]] = {}
@@ -296,31 +297,19 @@ _prediction = lru_cache(10_000)(Prediction)
 _KEYS = ({"id", "activity"}, {"id", "why", "activity"})
 
 
-def _item_of(pairs: list[tuple[str, Any]]) -> Item | dict[str, Any]:
-    """An object of JSON: an item at once where it is one, as most are."""
-    if len(pairs) == 2 and pairs[0][0] == "id" and pairs[1][0] == "activity":
-        return Item(pairs[0][1], pairs[1][1], 0)
-    return unique_keys(pairs)
-
-
-_read_items = json.JSONDecoder(object_pairs_hook=_item_of).decode
-
-
 def _read_list(answer: str) -> Items | None:
     """Read the whole answer as the list that was asked for; None where it is not exactly that."""
     if not answer.startswith("["):
         return None
     try:
-        value = _read_items(answer)
+        value = decoder.decode(answer)
     except (ValueError, RecursionError):
         return None
     items = Items(empty=value == [], closed=True)
     for item in value:
-        if isinstance(item, dict) and item.keys() in _KEYS:
-            item = Item(item["id"], item["activity"], 0, why_of(item))
-        if type(item) is not Item or type(item.event) is not int:
+        if not isinstance(item, dict) or item.keys() not in _KEYS or type(item["id"]) is not int:
             return None
-        items.found.append(item)
+        items.found.append(Item(item["id"], item["activity"], 0, why_of(item) if "why" in item else ""))
     return items
 
 
